@@ -1,0 +1,188 @@
+"""What a clip is, what a model is, how it is trained: plain frozen dataclasses and the named presets.
+
+Nothing here computes. Every field is read by exactly the module that its comment names.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+def _require(condition: bool, name: str, rule: str, got: object) -> None:
+    if not condition:
+        raise ValueError(f"{name} must be {rule}; got {got!r}")
+
+
+@dataclass(frozen=True)
+class VideoSpec:
+    """The picture half of a clip: ``frames`` frames at ``fps``, square of ``size`` pixels.
+
+    Args:
+        frames: Number of frames T.
+        fps: Frames per second after resampling.
+        size: Side in pixels; the shorter side is scaled to it and the centre is kept. ``None`` keeps the file's own size.
+    """
+
+    frames: int = 8
+    fps: float = 16.0
+    size: int | None = 112
+
+    def __post_init__(self) -> None:
+        _require(self.frames >= 1, "VideoSpec.frames", ">= 1", self.frames)
+        _require(self.fps > 0, "VideoSpec.fps", "> 0", self.fps)
+        _require(self.size is None or self.size >= 8, "VideoSpec.size", ">= 8 pixels, or None", self.size)
+
+    @property
+    def duration_s(self) -> float:
+        """Length of the clip in seconds."""
+        return self.frames / self.fps
+
+
+@dataclass(frozen=True)
+class AudioSpec:
+    """The sound half of a clip: a mono waveform and the log spectrogram made of it.
+
+    Args:
+        rate: Samples per second after resampling.
+        duration_s: Length of the waveform in seconds.
+        frames: Spectrogram frames; the hop is ``duration_s / frames``.
+        n_fft: Half the STFT length, so that ``bins = n_fft / 2 + 1`` after pairing neighbours.
+    """
+
+    rate: int = 24_000
+    duration_s: float = 2.0
+    frames: int = 100
+    n_fft: int = 256
+
+    def __post_init__(self) -> None:
+        _require(self.rate >= 1000, "AudioSpec.rate", ">= 1000 samples a second", self.rate)
+        _require(self.duration_s > 0, "AudioSpec.duration_s", "> 0", self.duration_s)
+        _require(self.n_fft >= 2 and self.n_fft % 2 == 0, "AudioSpec.n_fft", "even and >= 2", self.n_fft)
+        _require(1 <= self.frames <= self.samples, "AudioSpec.frames", f"between 1 and {self.samples} samples", self.frames)
+
+    @property
+    def samples(self) -> int:
+        """Waveform samples of one clip."""
+        return round(self.rate * self.duration_s)
+
+    @property
+    def bins(self) -> int:
+        """Frequency bins of the spectrogram: the lowest one, then neighbours averaged in pairs."""
+        return self.n_fft // 2 + 1
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Everything `AudioVisualModel` needs to be built, with the clips it expects.
+
+    Args:
+        video: Clips the video encoder sees.
+        audio: Clips the audio encoder sees.
+        video_widths: Channels of the video stem and of its four residual stages.
+        video_blocks: Residual blocks in each of the four stages ((1, 1, 1, 1) is depth 10, (2, 2, 2, 2) depth 18).
+        video_stem: Kernel (time, height, width) of the video stem.
+        video_stem_pool: Whether a max pool halves the picture once more after the stem.
+        audio_widths: Channels of the audio stem and of its four blocks.
+        head: Hidden widths of the projection heads.
+        dim: Size D of the embedding.
+    """
+
+    video: VideoSpec = field(default_factory=VideoSpec)
+    audio: AudioSpec = field(default_factory=AudioSpec)
+    video_widths: tuple[int, int, int, int, int] = (64, 64, 128, 256, 512)
+    video_blocks: tuple[int, int, int, int] = (2, 2, 2, 2)
+    video_stem: tuple[int, int, int] = (3, 7, 7)
+    video_stem_pool: bool = True
+    audio_widths: tuple[int, int, int, int, int] = (64, 64, 128, 256, 512)
+    head: tuple[int, ...] = (512, 512)
+    dim: int = 128
+
+
+PRESETS: dict[str, ModelConfig] = {
+    # A laptop's CPU trains this one in minutes.
+    "pocket": ModelConfig(
+        video=VideoSpec(frames=8, fps=8.0, size=48),
+        audio=AudioSpec(rate=16_000, duration_s=2.0, frames=64, n_fft=128),
+        video_widths=(16, 16, 32, 64, 128),
+        video_blocks=(1, 1, 1, 1),
+        audio_widths=(16, 16, 32, 64, 128),
+        head=(128, 128),
+    ),
+    # The paper's ablations: depth 10, 8 frames in half a second, 112 pixels.
+    "paper-small": ModelConfig(video_blocks=(1, 1, 1, 1)),
+    # The paper's main model: R(2+1)D-18 without widening and nine audio convolutions, 21,286,784 parameters.
+    "paper": ModelConfig(
+        video=VideoSpec(frames=8, fps=16.0, size=224),
+        audio=AudioSpec(frames=200, n_fft=512),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How `Trainer` trains.
+
+    Args:
+        steps: Optimiser steps of the whole run.
+        batch_size: Instances in a step.
+        learning_rate: Peak of the one-cycle schedule.
+        weight_decay: AdamW's decoupled weight decay.
+        warmup: Share of the steps in which the learning rate rises, in [0, 1).
+        seed: Seeds batches, augmentation and windows; the same seed on the same machine repeats the run.
+        device: A torch device name, or "auto": CUDA where there is one, else the CPU.
+    """
+
+    steps: int = 600
+    batch_size: int = 64
+    learning_rate: float = 2e-3
+    weight_decay: float = 1e-5
+    warmup: float = 0.15
+    seed: int = 0
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        _require(self.steps >= 1, "TrainConfig.steps", ">= 1", self.steps)
+        _require(self.batch_size >= 2, "TrainConfig.batch_size", ">= 2 (batch normalisation needs two)", self.batch_size)
+        _require(self.learning_rate > 0, "TrainConfig.learning_rate", "> 0", self.learning_rate)
+        _require(0 <= self.warmup < 1, "TrainConfig.warmup", "in [0, 1)", self.warmup)
+
+
+@dataclass(frozen=True)
+class Profile:
+    """How big the notebooks' runs are on this machine (`avid_lab.profile()`)."""
+
+    name: str
+    world: str  # the foley preset that notebooks load
+    model: str  # the model preset that notebooks build
+    train: TrainConfig
+    num_negatives: int
+
+
+PROFILES: dict[str, Profile] = {
+    "smoke": Profile("smoke", "smoke", "pocket", TrainConfig(steps=6, batch_size=16), num_negatives=32),
+    "cpu": Profile("cpu", "pocket", "pocket", TrainConfig(steps=600, batch_size=64), num_negatives=512),
+    "gpu": Profile("gpu", "pocket", "pocket", TrainConfig(steps=2000, batch_size=64), num_negatives=512),
+}
+
+
+def profile() -> Profile:
+    """The profile that ``AVID_LAB_PROFILE`` names, or the one that fits the device found.
+
+    Raises:
+        ValueError: ``AVID_LAB_PROFILE`` names no profile.
+    """
+    name = os.environ.get("AVID_LAB_PROFILE")
+    if name is None:
+        import torch  # only needed to look for a GPU
+
+        name = "gpu" if torch.cuda.is_available() else "cpu"
+    if name not in PROFILES:
+        raise ValueError(f"AVID_LAB_PROFILE must be one of {', '.join(PROFILES)}; got {name!r}. Unset it to choose by the device found.")
+    return PROFILES[name]
+
+
+def data_dir() -> Path:
+    """Where rendered worlds and decoded clips are kept: ``AVID_LAB_DATA``, or ``~/.cache/avid_lab``."""
+    return Path(os.environ.get("AVID_LAB_DATA") or Path.home() / ".cache" / "avid_lab").expanduser()

@@ -1,0 +1,1 @@
+"""The course around the library: how its notebooks are built."""

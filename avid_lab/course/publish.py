@@ -1,0 +1,204 @@
+"""Notebooks are written as Python (``notebooks/source/NN_name.py``, cells marked ``# %%``) and built from there.
+
+`build` reads a source, executes it, and cleans what the run left: the same source gives the same notebook, small, without the
+machine's paths and clock, and without widgets that no longer have a kernel. `drift` says where a notebook and its source differ.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import jupytext
+import nbclient
+import nbformat
+from nbformat import NotebookNode
+
+from avid_lab.config import data_dir
+from avid_lab.doctor import PASSIVE_OPENMP
+
+MAX_BYTES = 2_000_000
+KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+WIDGET = "application/vnd.jupyter.widget-view+json"
+PICTURES = ("image/png", "image/jpeg", "image/svg+xml", "text/html")  # what a widget may have left as its snapshot
+PROGRESS = re.compile(r"\d+%\||\d+it \[")  # tqdm's bars
+ADDRESS = re.compile(r"\b0x[0-9a-f]{6,16}\b")
+
+
+class PublishError(ValueError):
+    """A notebook that cannot be published: which one, which cell, why."""
+
+
+def sources(folder: Path, names: Sequence[str] = ()) -> list[Path]:
+    """The notebook sources in ``folder``, all or those whose names start with one of ``names`` ("03", "03_avid").
+
+    Raises:
+        ValueError: A name fits no source, or the folder holds none.
+    """
+    found = sorted(folder.glob("[0-9][0-9]_*.py"))
+    if not found:
+        raise ValueError(f"notebook sources must lie in {folder} as NN_name.py; found none. Run it in the project's folder.")
+    for name in names:
+        if not any(path.name.startswith(name) for path in found):
+            raise ValueError(f"notebook must be one of {', '.join(path.stem for path in found)}; got {name!r}")
+    return [path for path in found if not names or path.name.startswith(tuple(names))]
+
+
+def build(source: Path, out: Path, *, execute: bool = True, timeout_s: float = 1800) -> Path:
+    """Build one notebook from its source.
+
+    Args:
+        source: A Python file with cells marked ``# %%`` and ``# %% [markdown]``.
+        out: The folder of notebooks; cells run there.
+        execute: Run the cells; else the notebook has no outputs.
+        timeout_s: The longest that one cell may take, in seconds.
+
+    Returns:
+        The notebook's path; it is replaced only when all went well.
+
+    Raises:
+        PublishError: A cell failed, or the notebook is larger than ``MAX_BYTES``.
+    """
+    notebook = read_source(source)
+    if execute:
+        run(notebook, out, name=source.stem, timeout_s=timeout_s)
+    clean(notebook)
+    nbformat.validate(notebook)
+    text = nbformat.writes(notebook) + "\n"
+    if len(text.encode()) > MAX_BYTES:
+        raise PublishError(_too_large(notebook, source.stem, len(text.encode())))
+    return _write(out / f"{source.stem}.ipynb", text)
+
+
+def read_source(source: Path) -> NotebookNode:
+    """The notebook that a source describes, not executed; its cells' ids depend on their text alone."""
+    notebook = jupytext.reads(source.read_text(encoding="utf-8"), fmt="py:percent")
+    notebook.metadata = NotebookNode(kernelspec=NotebookNode(KERNEL), language_info=NotebookNode(name="python"))
+    notebook.nbformat, notebook.nbformat_minor = 4, 5
+    seen: Counter[str] = Counter()
+    for cell in notebook.cells:
+        seen[cell.source] += 1  # the same text twice needs two ids
+        cell.id = hashlib.sha1(f"{seen[cell.source]} {cell.cell_type} {cell.source}".encode()).hexdigest()[:12]
+    return notebook
+
+
+def run(notebook: NotebookNode, folder: Path, *, name: str, timeout_s: float = 1800) -> None:
+    """Execute the notebook's cells in ``folder``, in place, until the end or the first error.
+
+    Raises:
+        PublishError: A cell failed; says which, and shows its traceback.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    client = nbclient.NotebookClient(
+        notebook,
+        timeout=timeout_s,
+        kernel_name=KERNEL["name"],
+        resources={"metadata": {"path": str(folder)}},
+        record_timing=False,
+        coalesce_streams=True,
+    )
+    try:
+        client.execute(env=os.environ | PASSIVE_OPENMP)
+    except nbclient.exceptions.CellExecutionError as error:
+        raise PublishError(f"{name}: {_failed_cell(notebook)}\n{error.traceback}") from None
+    except nbclient.exceptions.CellTimeoutError:
+        raise PublishError(f"{name}: a cell ran longer than {timeout_s:g} s. Give it more by --timeout.") from None
+
+
+def clean(notebook: NotebookNode) -> None:
+    """Take out, in place, whatever depends on the machine, the clock or a kernel that is gone."""
+    notebook.metadata.pop("widgets", None)
+    for cell in notebook.cells:
+        cell.metadata = NotebookNode({key: cell.metadata[key] for key in ("tags", "jupyter") if key in cell.metadata})
+        if cell.cell_type == "code":
+            cell.outputs = [output for output in cell.outputs if _keep(output)]
+
+
+def drift(source: Path, notebook: Path) -> list[str]:
+    """Where a notebook is not what its source would give; empty when all is well.
+
+    Nothing is executed: cells are compared by text, and outputs are looked at for errors and leftovers.
+    """
+    again = f"Run `avid-lab publish {source.stem}`."
+    if not notebook.exists():
+        return [f"{notebook}: missing. {again}"]
+    wanted, found = read_source(source), nbformat.read(notebook, as_version=4)
+    troubles = []
+    pairs = zip(wanted.cells, found.cells, strict=False)
+    if changed := [number for number, (ours, theirs) in enumerate(pairs, 1) if _text(ours) != _text(theirs)]:
+        troubles.append(f"{notebook}: cell {changed[0]} is not the one in {source}. {again}")
+    elif len(wanted.cells) != len(found.cells):
+        troubles.append(f"{notebook}: has {len(found.cells)} cells, {source} has {len(wanted.cells)}. {again}")
+    if any(output.output_type == "error" for cell in found.cells for output in cell.get("outputs", [])):
+        troubles.append(f"{notebook}: holds an error. {again}")
+    if "widgets" in found.metadata:
+        troubles.append(f"{notebook}: holds widget state, which goes stale. {again}")
+    if notebook.stat().st_size > MAX_BYTES:
+        troubles.append(_too_large(found, notebook.stem, notebook.stat().st_size))
+    return troubles
+
+
+def _text(cell: NotebookNode) -> tuple[str, str]:
+    return cell.cell_type, cell.source.strip()
+
+
+def _failed_cell(notebook: NotebookNode) -> str:
+    for number, cell in enumerate(notebook.cells, 1):
+        if any(output.output_type == "error" for output in cell.get("outputs", [])):
+            return f"cell {number} failed:\n{cell.source}"
+    return "the kernel died"
+
+
+def _keep(output: NotebookNode) -> bool:
+    """Clean one output in place; False when nothing of it should stay."""
+    if output.output_type == "stream":
+        output.text = _plain(output.text)
+        if output.name == "stderr":
+            output.text = "".join(line for line in output.text.splitlines(True) if not PROGRESS.search(line))
+            if text := output.text.strip():
+                print(f"left out of the notebook, from stderr: {text}", file=sys.stderr)
+            return False
+        return bool(output.text.strip())
+    if output.output_type not in ("display_data", "execute_result"):
+        return True
+    output.metadata = NotebookNode()
+    if output.data.pop(WIDGET, None) is not None and not any(kind in output.data for kind in PICTURES):
+        return False  # a live widget that left no picture of itself, such as a progress bar
+    for kind, content in output.data.items():
+        if kind.startswith("text/") and isinstance(content, str):
+            output.data[kind] = _plain(content)
+    return True
+
+
+def _plain(text: str) -> str:
+    """Text as a terminal would show it at last, without this machine's folders and addresses."""
+    lines = (line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n"))
+    text = ADDRESS.sub("0x...", "\n".join(lines))
+    folders = {str(data_dir()): "~/.cache/avid_lab", sys.prefix: ".venv", str(Path.cwd()): ".", str(Path.home()): "~"}
+    folders[tempfile.gettempdir() + os.sep] = "<temporary>/"
+    for folder in sorted(folders, key=len, reverse=True):
+        text = text.replace(folder, folders[folder])
+    return text
+
+
+def _too_large(notebook: NotebookNode, name: str, size: int) -> str:
+    sizes = sorted(((len(str(cell.get("outputs", ""))), number) for number, cell in enumerate(notebook.cells, 1)), reverse=True)
+    largest = ", ".join(f"cell {number} ({size / 1e6:.2f} MB)" for size, number in sizes[:3])
+    return f"{name}: {size / 1e6:.2f} MB, and notebooks must stay under {MAX_BYTES / 1e6:g} MB. Largest: {largest}."
+
+
+def _write(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path

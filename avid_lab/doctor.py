@@ -1,0 +1,332 @@
+"""``avid-lab doctor``: is this machine ready for the course, and if not, what mends it?
+
+Each check is a small function from facts to a `Check`; `examine` gathers the facts and runs them all.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import platform
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from packaging.requirements import Requirement
+from packaging.version import Version
+
+from avid_lab.config import data_dir
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from avid_lab.media import Clip
+
+# Idle OpenMP threads must sleep, not spin. OpenMP reads these once, when torch is imported.
+PASSIVE_OPENMP = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0"}
+
+# Widget messages must be handled between cells, not in a second thread while a cell runs: matplotlib is not thread-safe.
+SETTING = ("@jupyterlab/apputils-extension:kernels-settings", "commsOverSubshells", "disabled")
+
+REINSTALL = "Run `make lab` again, or `pip install -e .` in the project's folder."
+
+
+@dataclass(frozen=True)
+class Check:
+    """The outcome of one check.
+
+    Args:
+        name: What was looked at.
+        status: ``"ok"``, ``"warn"`` (the course runs, worse) or ``"fail"`` (it does not).
+        detail: What was found.
+        mend: What to do about it; empty when all is well.
+    """
+
+    name: str
+    status: Literal["ok", "warn", "fail"]
+    detail: str
+    mend: str = ""
+
+
+def check_python(version: tuple[int, int]) -> Check:
+    """Python is new enough."""
+    detail = ".".join(map(str, version))
+    if version < (3, 11):
+        return Check("Python", "fail", detail, "Install Python 3.11 or newer and make a new environment with it.")
+    return Check("Python", "ok", f"{detail} at {sys.prefix}")
+
+
+def check_packages(requirements: Iterable[str], installed: Mapping[str, str]) -> Check:
+    """Every package that pyproject.toml asks for is there, in a version that it allows.
+
+    Args:
+        requirements: Requirement strings, as in pyproject.toml.
+        installed: Version by package name.
+    """
+    wanted = [requirement for requirement in map(Requirement, requirements) if requirement.marker is None]
+    wrong = []
+    for requirement in wanted:
+        version = installed.get(requirement.name)
+        if version is None or not requirement.specifier.contains(version, prereleases=True):
+            wrong.append(f"{requirement} (found {version or 'none'})")
+    if wrong:
+        return Check("Packages", "fail", "needs " + ", ".join(wrong), REINSTALL)
+    return Check("Packages", "ok", f"{len(wanted)} found, all in versions that fit")
+
+
+def check_torch(versions: Mapping[str, str], import_error: str | None) -> Check:
+    """Torch, torchvision and torchaudio belong together and can be imported.
+
+    Each torchvision 0.x is built for one torch 2.y, with x = y + 15. The last torchaudio, 2.11, works with torch 2.11 to 2.14;
+    torch 2.15 is built for another CUDA, and ``import torchaudio`` then raises.
+
+    Args:
+        versions: Versions of the three, by name.
+        import_error: What importing them raised, if anything.
+    """
+    names = ("torch", "torchvision", "torchaudio")
+    detail = ", ".join(f"{name} {versions.get(name, 'missing')}" for name in names)
+    mend = 'pip install "torch>=2.14,<2.15" torchvision torchaudio'
+    if missing := [name for name in names if name not in versions]:
+        return Check("PyTorch", "fail", detail, f"Install {' and '.join(missing)}: {mend}")
+    torch, vision = Version(versions["torch"]), Version(versions["torchvision"])
+    if torch >= Version("2.15.dev0"):
+        problem = "torch 2.15 and later are built for another CUDA than torchaudio, so `import torchaudio` raises"
+        return Check("PyTorch", "fail", f"{detail}: {problem}", mend)
+    if vision.minor != torch.minor + 15:
+        problem = f"torch {torch.major}.{torch.minor} belongs with torchvision 0.{torch.minor + 15}"
+        return Check("PyTorch", "fail", f"{detail}: {problem}", mend)
+    if import_error:
+        return Check("PyTorch", "fail", f"{detail}: {import_error}", mend)
+    return Check("PyTorch", "ok", detail)
+
+
+def check_codecs(folder: Path) -> Check:
+    """A clip written as H.264 + AAC comes back from the file as it went in."""
+    import numpy as np
+
+    from avid_lab import media
+    from avid_lab.config import AudioSpec, VideoSpec
+
+    mend = 'The installed PyAV lacks the codecs; its own wheel has them: pip install --force-reinstall "av>=18,<20"'
+    video, audio = VideoSpec(frames=8, fps=8.0, size=64), AudioSpec(rate=16_000, duration_s=1.0, frames=32, n_fft=128)
+    brightness = np.linspace(40, 200, 8, dtype=np.uint8)  # each frame its own grey, so that order and range both show
+    frames = np.broadcast_to(brightness[None, :, None, None], (3, 8, 64, 64)).copy()
+    tone = 0.5 * np.sin(2 * np.pi * 440 * np.arange(16_000) / 16_000, dtype=np.float32)[None]
+    try:
+        path = media.write_clip(folder / "codecs.mp4", _clip(frames, tone, video.fps, audio.rate))
+        back = media.read_clip(path, 0.0, video, audio)
+    except (media.MediaError, OSError) as error:
+        return Check("Codecs", "fail", str(error), mend)
+    assert back.video is not None and back.audio is not None  # both were asked for
+    grey_error = np.abs(np.asarray(back.video).mean(axis=(0, 2, 3)) - brightness).max()
+    loudness = float(np.asarray(back.audio).std()) / float(tone.std())
+    if grey_error > 8 or not 0.7 < loudness < 1.3:
+        detail = f"a clip came back changed: grey off by {grey_error:.0f} of 255, loudness x{loudness:.2f}"
+        return Check("Codecs", "fail", detail, mend)
+    return Check("Codecs", "ok", "H.264 and AAC written and read back")
+
+
+def check_settings(in_force: object, layer: str) -> Check:
+    """JupyterLab hands widget messages to the kernel between cells.
+
+    Args:
+        in_force: The setting's value as JupyterLab will use it.
+        layer: Where that value comes from: ``"default"``, ``"override"`` or ``"user"``.
+    """
+    plugin, key, wanted = SETTING
+    if in_force == wanted:
+        return Check("JupyterLab settings", "ok", f"{key} is {wanted!r} ({layer})")
+    mend = f"In JupyterLab: Settings > Kernels > Kernel Comms over subshells > Disabled. Or: {REINSTALL}"
+    return Check("JupyterLab settings", "fail", f"{plugin} {key} is {in_force!r} ({layer}); widgets may crash", mend)
+
+
+def check_kernel(kernel_python: Path | None, here: Path) -> Check:
+    """Notebooks run in this environment's Python.
+
+    Args:
+        kernel_python: The interpreter that the kernel ``python3`` starts; None when there is no such kernel.
+        here: The interpreter that runs now.
+    """
+    if kernel_python is None:
+        return Check("Kernel", "fail", "no kernel named python3", "python -m ipykernel install --sys-prefix")
+    if kernel_python != here:
+        mend = "python -m ipykernel install --sys-prefix, with this environment's python"
+        return Check("Kernel", "fail", f"notebooks would run {kernel_python}, not {here}", mend)
+    return Check("Kernel", "ok", "notebooks run in this environment")
+
+
+def check_openmp(environ: Mapping[str, str]) -> Check:
+    """Idle threads sleep, as they must where other programs run too."""
+    wrong = [name for name, value in PASSIVE_OPENMP.items() if environ.get(name, "").lower() != value]
+    if wrong:
+        wanted = " ".join(f"{name}={value}" for name, value in PASSIVE_OPENMP.items())
+        detail = f"{' and '.join(wrong)} not set: training can be many times slower on a busy machine"
+        return Check("OpenMP", "warn", detail, f"Start JupyterLab by `avid-lab lab`, or set {wanted} before Python starts.")
+    return Check("OpenMP", "ok", "idle threads sleep")
+
+
+def check_disk(folder: Path, free_bytes: int, needed_bytes: int) -> Check:
+    """There is room for the clips and their decoded frames."""
+    detail = f"{free_bytes / 1e9:.1f} GB free for {folder}"
+    if free_bytes < needed_bytes:
+        mend = f"Free {(needed_bytes - free_bytes) / 1e9:.1f} GB, or set AVID_LAB_DATA to a folder on a larger disk."
+        return Check("Disk", "fail", detail, mend)
+    return Check("Disk", "ok", detail)
+
+
+def check_writable(folder: Path) -> Check:
+    """The folder of clips can be made and written to."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        mend = "Give yourself write permission there, or set AVID_LAB_DATA to a folder of your own."
+        return Check("Cache folder", "fail", f"{folder}: {error.strerror or error}", mend)
+    return Check("Cache folder", "ok", f"{folder} can be written")
+
+
+def check_world(present: bool) -> Check:
+    """The clips that the notebooks load are rendered."""
+    if present:
+        return Check("Clips", "ok", "the pocket world is rendered")
+    return Check("Clips", "warn", "the pocket world is not rendered yet; the first notebook would", "avid-lab data build pocket")
+
+
+def check_machine(cores: int, memory_bytes: int | None, gpu: str | None) -> Check:
+    """Enough cores and memory; a GPU is welcome, not needed."""
+    memory = "memory unknown" if memory_bytes is None else f"{memory_bytes / 2**30:.0f} GiB memory"
+    cores_text = f"{cores} core" + "s" * (cores != 1)
+    detail = f"{platform.system()} {platform.machine()}, {cores_text}, {memory}, GPU: {gpu or 'none, so the CPU profile'}"
+    if memory_bytes is not None and memory_bytes < 3.5 * 2**30:
+        return Check("Machine", "warn", detail, "Under 4 GiB: close other programs before you train.")
+    return Check("Machine", "ok", detail)
+
+
+def examine() -> list[Check]:
+    """Look at this machine and run every check."""
+    checks = [check_python(sys.version_info[:2])]
+    try:
+        requirements = metadata.requires("avid-lab") or []
+    except metadata.PackageNotFoundError:
+        checks.append(Check("Packages", "fail", "avid-lab itself is not installed", "pip install -e . in the project's folder"))
+    else:
+        checks.append(check_packages(requirements, _installed(Requirement(r).name for r in requirements)))
+    error = _import_error("torch", "torchvision", "torchaudio")
+    checks.append(check_torch(_installed(("torch", "torchvision", "torchaudio")), error))
+    if error is None:  # the readers of clips stand on torch: without it these would only say the same again
+        with tempfile.TemporaryDirectory() as folder:
+            checks.append(check_codecs(Path(folder)))
+        checks.append(check_world(_world_present()))
+    checks.append(check_settings(*_setting_in_force()))
+    checks.append(check_kernel(_kernel_python(), Path(sys.executable)))
+    checks.append(check_openmp(os.environ))
+    folder = data_dir()
+    checks.append(check_writable(folder))
+    checks.append(check_disk(folder, shutil.disk_usage(_existing(folder)).free, needed_bytes=2 * 10**9))
+    checks.append(check_machine(_cores(), _memory_bytes(), _gpu() if error is None else None))
+    return checks
+
+
+def table(checks: Iterable[Check]) -> str:
+    """The checks as lines for a terminal, each trouble followed by its mend."""
+    marks = {"ok": "ok  ", "warn": "WARN", "fail": "FAIL"}
+    lines = []
+    for check in checks:
+        lines.append(f"{marks[check.status]}  {check.name:<20}{check.detail}")
+        if check.mend:
+            lines.append(f"{'':26}mend: {check.mend}")
+    return "\n".join(lines)
+
+
+# The facts
+
+
+def _installed(names: Iterable[str]) -> dict[str, str]:
+    found = {}
+    for name in names:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _import_error(*modules: str) -> str | None:
+    for module in modules:
+        try:
+            importlib.import_module(module)
+        except (ImportError, OSError, RuntimeError) as error:  # what a package built for another torch or CUDA raises
+            return f"import {module}: {' '.join(str(error).split())}"
+    return None
+
+
+def _clip(frames: np.ndarray, sound: np.ndarray, fps: float, rate: int) -> Clip:
+    import torch
+
+    from avid_lab.media import Clip
+
+    return Clip(torch.from_numpy(frames), torch.from_numpy(sound), fps, rate, 0.0, 0.0, 0, 0)
+
+
+def _world_present() -> bool:
+    return any(data_dir().glob("foley/pocket*/*.csv"))
+
+
+def _setting_in_force() -> tuple[object, str]:
+    """The value of `SETTING` that JupyterLab will use, and the layer that decides it."""
+    from jupyterlab.commands import get_app_dir, get_user_settings_dir
+    from jupyterlab_server.settings_utils import get_settings
+    from tornado.web import HTTPError
+
+    plugin, key, _ = SETTING
+    folder = Path(get_app_dir())
+    try:
+        found, _ = get_settings(str(folder / "settings"), str(folder / "schemas"), get_user_settings_dir(), plugin)
+        plain, _ = get_settings(str(folder / "settings"), str(folder / "schemas"), get_user_settings_dir(), plugin, {})
+    except HTTPError:
+        return None, "this JupyterLab has no such setting"
+    default, overridden = (schema["schema"]["properties"].get(key, {}).get("default") for schema in (plain, found))
+    if key in found["settings"]:
+        return found["settings"][key], "user"
+    return overridden, "default" if overridden == default else "override"
+
+
+def _kernel_python() -> Path | None:
+    """The interpreter of the kernel that notebooks ask for."""
+    from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
+
+    try:
+        command = KernelSpecManager().get_kernel_spec("python3").argv[0]
+    except NoSuchKernel:
+        return None
+    # jupyter_client runs its own interpreter wherever a kernel names none in particular.
+    return Path(sys.executable) if Path(command).name == command else Path(command)
+
+
+def _existing(folder: Path) -> Path:
+    return next(parent for parent in (folder, *folder.parents) if parent.exists())
+
+
+def _cores() -> int:
+    affinity: Callable[[int], set[int]] | None = getattr(os, "sched_getaffinity", None)  # Linux only
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def _memory_bytes() -> int | None:
+    names: Mapping[str, int] = getattr(os, "sysconf_names", {})  # not on Windows
+    if "SC_PHYS_PAGES" not in names:
+        return None
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _gpu() -> str | None:
+    import torch
+
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else None

@@ -1,0 +1,93 @@
+"""One timeline drives both halves of a clip: the picture and the sound ask it the same questions.
+
+A scene draws its timeline first. The picture samples it at frame times, the sound at sample times, so what is seen to
+happen is heard to happen.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Array = NDArray[np.float32]
+CONTROL_HZ = 200  # the rate of `Timeline.curve`
+
+
+def _ones() -> Array:
+    return np.ones(2, np.float32)
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """Events and a slow curve over ``duration_s`` seconds.
+
+    Args:
+        duration_s: Length of the clip in seconds.
+        onsets: (n,) times of the events in seconds, rising.
+        strengths: (n,) how hard each event is, in (0, 1].
+        voices: (n,) which key, string or side each event belongs to.
+        curve: (m,) a slow quantity evenly sampled over the clip: turns a second of a wheel, or the strength of the rain.
+    """
+
+    duration_s: float
+    onsets: Array = field(default_factory=lambda: np.zeros(0, np.float32))
+    strengths: Array = field(default_factory=lambda: np.zeros(0, np.float32))
+    voices: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    curve: Array = field(default_factory=_ones)
+
+    def level(self, times: ArrayLike) -> Array:
+        """The curve at ``times`` seconds."""
+        grid = np.linspace(0, self.duration_s, len(self.curve))
+        return np.interp(np.asarray(times), grid, self.curve).astype(np.float32)
+
+    def turns(self, times: ArrayLike) -> Array:
+        """The integral of the curve from 0 to ``times``: how often a wheel has turned."""
+        grid = np.linspace(0, self.duration_s, max(len(self.curve), round(CONTROL_HZ * self.duration_s)))
+        rate = np.interp(grid, np.linspace(0, self.duration_s, len(self.curve)), self.curve)
+        total = np.concatenate([[0.0], np.cumsum((rate[1:] + rate[:-1]) / 2 * np.diff(grid))])
+        return np.interp(np.asarray(times), grid, total).astype(np.float32)
+
+    def phase(self, times: ArrayLike) -> tuple[Array, Array, NDArray[np.int64]]:
+        """Where each time lies between two events.
+
+        Returns:
+            The phase in [0, 1) (0 at an event), the gap in seconds, and the index of the event before (-1: before the first).
+        """
+        times = np.asarray(times, np.float64)
+        gap = float(np.mean(np.diff(self.onsets))) if len(self.onsets) > 1 else self.duration_s
+        first, last = (self.onsets[0], self.onsets[-1]) if len(self.onsets) else (0.0, 0.0)
+        before = first - gap * np.arange(int(first / gap) + 2, 0, -1)
+        after = last + gap * np.arange(1, int((self.duration_s - last) / gap) + 3)
+        knots = np.concatenate([before, self.onsets, after])
+        at = np.searchsorted(knots, times, side="right") - 1
+        gaps = knots[at + 1] - knots[at]
+        return ((times - knots[at]) / gaps).astype(np.float32), gaps.astype(np.float32), at - len(before)
+
+    def decay(self, times: ArrayLike, seconds: float, voice: int | None = None) -> Array:
+        """An envelope that jumps to the strength of each event and falls by 1/e in ``seconds``."""
+        keep = np.ones(len(self.onsets), bool) if voice is None else self.voices == voice
+        since = np.asarray(times)[:, None] - self.onsets[None, keep]  # (t, n)
+        fall = np.where(since >= -1e-6, np.exp(-np.maximum(since, 0) / seconds), 0) * self.strengths[None, keep]
+        return fall.max(axis=1, initial=0).astype(np.float32)
+
+
+def beats(rng: np.random.Generator, duration_s: float, rate_hz: tuple[float, float], jitter: float = 0.05, voices: int = 1) -> Timeline:
+    """Events at a rate drawn from ``rate_hz``, each gap off by a share of about ``jitter``."""
+    gap = 1 / rng.uniform(*rate_hz)
+    steps = gap * np.clip(1 + jitter * rng.standard_normal(int(duration_s / gap * 2) + 4), 0.4, 2)
+    onsets = rng.uniform(0.1, 0.1 + gap) + np.concatenate([[0], np.cumsum(steps)])
+    onsets = onsets[onsets < duration_s - 0.08].astype(np.float32)
+    strengths = rng.uniform(0.65, 1, len(onsets)).astype(np.float32)
+    return Timeline(duration_s, onsets, strengths, rng.integers(0, voices, len(onsets)))
+
+
+def wander(rng: np.random.Generator, duration_s: float, low: float, high: float, knots_per_s: float = 1.2) -> Array:
+    """A smooth random curve between ``low`` and ``high``, sampled at `CONTROL_HZ`."""
+    count = max(3, round(duration_s * knots_per_s) + 2)
+    knots = rng.uniform(low, high, count)
+    t = np.linspace(0, count - 1.001, round(duration_s * CONTROL_HZ))
+    left = t.astype(int)
+    blend = (1 - np.cos(np.pi * (t - left))) / 2
+    return (knots[left] * (1 - blend) + knots[left + 1] * blend).astype(np.float32)

@@ -1,0 +1,24 @@
+"""Pictures of clips, training and embeddings: arrays in, matplotlib axes or a figure out.
+
+Every function takes ``ax=None``: without one it makes its own picture, which a notebook shows when it ends a cell, with
+no ``%matplotlib`` line and no pyplot. Titles, labels and limits of what comes back are the caller's to change.
+"""
+
+from __future__ import annotations
+
+from avid_lab.plots.clips import clip_sheet, contact_sheet, retrieval_grid
+from avid_lab.plots.curves import accuracy_bars, loss_terms, recall_bars
+from avid_lab.plots.spaces import agreement_plane, confusion, embedding_map, similarity_histograms
+
+__all__ = [
+    "accuracy_bars",
+    "agreement_plane",
+    "clip_sheet",
+    "confusion",
+    "contact_sheet",
+    "embedding_map",
+    "loss_terms",
+    "recall_bars",
+    "retrieval_grid",
+    "similarity_histograms",
+]

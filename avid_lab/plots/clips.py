@@ -1,0 +1,289 @@
+"""Sheets that show clips: what is seen and heard on one time axis, one clip of each class, what a query retrieved."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Num, UInt8
+from matplotlib import patheffects
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from torch import Tensor
+
+from avid_lab.plots.statistics import Spectrogram, log_spectrogram
+from avid_lab.plots.style import (
+    AUDIO,
+    BAD,
+    FAINT,
+    GOOD,
+    INK,
+    MUTED,
+    PAPER,
+    array,
+    frames_of,
+    image_of,
+    panel,
+    picture,
+    styled,
+)
+
+SHEET_WIDTH = 9.0  # inches
+
+
+@styled
+def clip_sheet(
+    video: UInt8[np.ndarray | Tensor, "3 T H W"] | Float[np.ndarray | Tensor, "3 T H W"] | None,
+    audio: Float[np.ndarray | Tensor, "*channel samples"],
+    *,
+    fps: float,
+    rate: float,
+    spectrogram: Num[np.ndarray | Tensor, "*channel frames bins"] | None = None,
+    title: str | None = None,
+    onsets: Sequence[float] | None = None,
+    video_start_s: float = 0.0,
+    audio_start_s: float = 0.0,
+) -> Figure:
+    """Frames, waveform and spectrogram of a clip above one another, on one time axis in seconds.
+
+    Each frame stands where it is seen: the one under the middle of its place in the strip.
+
+    Args:
+        video: Frames, bytes or floats in [0, 1]; ``None`` for sound alone.
+        audio: Waveform in [-1, 1].
+        fps: Frames per second.
+        rate: Samples per second.
+        spectrogram: Spectrogram to draw instead of one computed here, time before frequency, 0 to ``rate / 2``.
+        title: Title of the sheet.
+        onsets: Times of events in seconds, drawn as lines through all three.
+        video_start_s: Time of the first frame on the common axis.
+        audio_start_s: Time of the first sample on the common axis.
+
+    Raises:
+        ValueError: A shape or range that is not the above, or rates that are not positive.
+    """
+    if not (fps > 0 and rate > 0):
+        raise ValueError(f"fps and rate must be > 0; got fps={fps} and rate={rate}")
+    frames = None if video is None else frames_of(video)
+    wave = array(audio, "audio", 1, None)[0] if np.ndim(audio) == 2 else array(audio, "audio", None)
+    sound = (audio_start_s, audio_start_s + len(wave) / rate)
+    seen = sound if frames is None else (video_start_s, video_start_s + len(frames) / fps)
+    start, end = min(sound[0], seen[0]), max(sound[1], seen[1])
+
+    # The strip is as high as makes whole frames fill it; 0.75 inches are the margins of the time axis.
+    inches_per_s = (SHEET_WIDTH - 0.75) / (end - start)
+    strip = _Strip.fit(frames, seen, inches_per_s) if frames is not None else None
+    heights = [*([strip.height] if strip else []), 0.85, 1.55]
+    figure = picture(SHEET_WIDTH, sum(heights) + 0.75 + (0.3 if title else 0))
+    figure.get_layout_engine().set(hspace=0.03, h_pad=0.04)  # pyright: ignore[reportOptionalMemberAccess]
+    grid = figure.add_gridspec(len(heights), 1, height_ratios=heights)
+    rows = [panel(figure, grid[row]) for row in range(len(heights))]
+    for row in rows[:-1]:
+        row.sharex(rows[-1])
+        row.tick_params(labelbottom=False, bottom=False)
+    if strip:
+        strip.draw(rows[0])
+    _waveform(rows[-2], wave, rate, sound[0])
+    _spectrogram(
+        rows[-1], _given(spectrogram, sound, rate) if spectrogram is not None else log_spectrogram(wave, rate), sound
+    )
+    rows[-1].set(xlim=(start, end), xlabel="time (s)")
+    for row in rows:
+        row.spines[:].set_visible(False)
+    for time in onsets or ():
+        for row in rows:
+            line = row.axvline(time, color="#ffb000", linewidth=1.3, gid="onset", zorder=5)
+            line.set_path_effects([patheffects.withStroke(linewidth=2.6, foreground="#00000088")])
+    if title:
+        rows[0].set_title(title)
+    return figure
+
+
+@styled
+def contact_sheet(
+    videos: Sequence[Any],
+    labels: Sequence[str],
+    *,
+    columns: int | None = None,
+    frames: int = 1,
+    title: str | None = None,
+) -> Figure:
+    """A grid with one clip of each class: its middle frame, or several frames through it.
+
+    Args:
+        videos: Clips ``(3, T, H, W)``, bytes or floats in [0, 1]; or ``(N, 3, T, H, W)``.
+        labels: One caption a clip.
+        columns: Clips in a row; chosen to fill the width if not given.
+        frames: Frames shown of each clip, evenly through it.
+        title: Title of the sheet.
+
+    Raises:
+        ValueError: No clips, another number of captions, or a clip of another shape.
+    """
+    if len(videos) == 0 or len(videos) != len(labels):
+        raise ValueError(
+            f"labels must have one caption for each video, at least one; got {len(labels)} for {len(videos)}"
+        )
+    if frames < 1:
+        raise ValueError(f"frames must be >= 1; got {frames}")
+    stills = []
+    for number, video in enumerate(videos):
+        clip = frames_of(video, f"videos[{number}]")
+        shown = ((np.arange(frames) + 0.5) / frames * len(clip)).astype(int)
+        stills.append(np.concatenate(list(clip[shown]), axis=1))
+    columns = min(columns or max(1, round(6 / frames)), len(stills))
+    return _grid(stills, labels, columns, title)
+
+
+@styled
+def retrieval_grid(
+    query_frame: Any,
+    result_frames: Sequence[Any],
+    captions: Sequence[str],
+    correct: Sequence[bool] | None = None,
+    *,
+    query_caption: str = "query",
+    title: str | None = None,
+    columns: int = 5,
+) -> Figure:
+    """A query and what it retrieved, best first, as stills: right ones framed green with a tick, wrong ones orange with a cross.
+
+    Args:
+        query_frame: Picture of the query, ``(3, H, W)`` or ``(H, W, 3)``, bytes or floats in [0, 1].
+        result_frames: Pictures of the results.
+        captions: One caption a result.
+        correct: Whether each result is right; ``None`` draws no verdict.
+        query_caption: Caption of the query.
+        title: Title of the picture.
+        columns: Results in a row.
+
+    Raises:
+        ValueError: Lengths that differ, no results, or a picture of another shape.
+    """
+    count = len(result_frames)
+    if count == 0 or len(captions) != count or (correct is not None and len(correct) != count):
+        verdicts = "none" if correct is None else len(correct)
+        raise ValueError(
+            f"captions and correct must match the results, at least one; got {count} results, {len(captions)} captions, {verdicts} verdicts"
+        )
+    columns = min(columns, count)
+    rows = -(-count // columns)
+    cell = SHEET_WIDTH / (columns + 1.15)
+    lines = 1 + max(text.count("\n") for text in (query_caption, *captions))
+    figure = picture(SHEET_WIDTH, rows * (cell + 0.19 * lines) + (0.35 if title else 0.05))
+    grid = figure.add_gridspec(rows, columns + 2, width_ratios=[1, 0.15, *([1] * columns)])
+    query = panel(figure, grid[0, 0])
+    _still(query, image_of(query_frame, "query_frame"), query_caption, INK)
+    query.xaxis.label.set(weight="bold")
+    for number, (frame, caption) in enumerate(zip(result_frames, captions, strict=True)):
+        ax = panel(figure, grid[number // columns, 2 + number % columns])
+        right = None if correct is None else bool(correct[number])
+        colour = FAINT if right is None else GOOD if right else BAD
+        _still(ax, image_of(frame, f"result_frames[{number}]"), caption, colour)
+        if right is not None:
+            ax.text(
+                0.965, 0.955, "✓" if right else "✗", transform=ax.transAxes, ha="right", va="top", fontsize=10, weight="bold",
+                color=PAPER, gid="verdict", bbox={"boxstyle": "circle,pad=0.22", "facecolor": colour, "edgecolor": PAPER, "linewidth": 1},
+            )  # fmt: skip
+    if title:
+        figure.suptitle(title, x=0.012, ha="left", fontsize=11.5, weight="bold")
+    return figure
+
+
+class _Strip:
+    """Frames side by side on a time axis, undistorted: ``count`` places that fill the time the video is seen."""
+
+    def __init__(
+        self, frames: np.ndarray, seen: tuple[float, float], count: int, height: float, width_s: float
+    ) -> None:
+        self.frames, self.seen, self.count, self.height, self.width_s = frames, seen, count, height, width_s
+
+    @classmethod
+    def fit(cls, frames: np.ndarray, seen: tuple[float, float], inches_per_s: float, target: float = 1.05) -> _Strip:
+        """Choose how many frames make the strip about ``target`` inches high."""
+        aspect = frames.shape[2] / frames.shape[1]
+        room = (seen[1] - seen[0]) * inches_per_s
+        count = int(np.clip(round(room / (target * aspect)), 1, len(frames)))
+        height = min(room / count / aspect, 1.6)
+        return cls(frames, seen, count, height, height * aspect / inches_per_s)
+
+    def draw(self, ax: Axes) -> None:
+        """Draw each frame centred on the time at which it is seen."""
+        start, end = self.seen
+        place = (end - start) / self.count
+        for number in range(self.count):
+            middle = start + (number + 0.5) * place
+            frame = self.frames[int((number + 0.5) / self.count * len(self.frames))]
+            half = 0.485 * min(self.width_s, place)
+            ax.imshow(frame, extent=(middle - half, middle + half, 0, 1), aspect="auto", interpolation="antialiased")
+        ax.set(ylim=(0, 1), yticks=[])
+
+
+def _waveform(ax: Axes, wave: np.ndarray, rate: float, start: float) -> None:
+    """The envelope of a waveform: its least and greatest value in each of at most 1,500 columns."""
+    edges = np.linspace(0, len(wave), min(1500, len(wave)) + 1).astype(int)
+    low, high = np.minimum.reduceat(wave, edges[:-1]), np.maximum.reduceat(wave, edges[:-1])
+    times = start + (edges[:-1] + edges[1:]) / 2 / rate
+    ax.axhline(0, color=FAINT, linewidth=0.8)
+    ax.fill_between(times, low, high, color=AUDIO, linewidth=0.5, gid="waveform")
+    loudest = max(float(np.abs(wave).max()), 1e-3)
+    ax.set(ylim=(-1.08 * loudest, 1.08 * loudest), yticks=[])
+    ax.set_ylabel("waveform", fontsize=9)
+
+
+def _spectrogram(ax: Axes, spectrogram: Spectrogram, sound: tuple[float, float]) -> None:
+    """Colour by decibel over mel-spaced frequencies, where equal steps sound about equal."""
+    times, hertz, decibels = spectrogram
+    top = hertz[-1]
+    rows = np.linspace(0, _mel(top), 200)
+    image = np.stack([np.interp(rows, _mel(hertz), frame) for frame in decibels], axis=1)  # (200, frames)
+    half = (times[1] - times[0]) / 2 if len(times) > 1 else (sound[1] - sound[0]) / 2
+    extent = (sound[0] + times[0] - half, sound[0] + times[-1] + half, 0.0, float(_mel(top)))
+    ax.imshow(image, extent=extent, origin="lower", aspect="auto", cmap="magma", interpolation="bilinear")
+    ax.set_facecolor("#000004")  # the darkest colour of magma, where there is no sound
+    ticks = np.array([hz for hz in (0, 500, 1000, 2000, 4000, 8000, 16000) if hz <= top])
+    ax.yaxis.set_major_locator(FixedLocator(list(_mel(ticks))))
+    ax.yaxis.set_minor_locator(NullLocator())
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda mel, _: f"{_hertz(mel) / 1000:g}"))
+    ax.set_ylabel("frequency (kHz)", fontsize=9)
+    ax.set_ylim(0, float(_mel(top)))
+
+
+def _given(spectrogram: Any, sound: tuple[float, float], rate: float) -> Spectrogram:
+    """A spectrogram of the caller's, ``(frames, bins)`` or ``(1, frames, bins)``, with the axes it spans."""
+    values = array(spectrogram, "spectrogram", *((1, None, None) if np.ndim(spectrogram) == 3 else (None, None)))
+    values = values[0] if values.ndim == 3 else values
+    hop = (sound[1] - sound[0]) / len(values)
+    return Spectrogram((np.arange(len(values)) + 0.5) * hop, np.linspace(0, rate / 2, values.shape[1]), values)
+
+
+def _mel(hertz: Any) -> Any:
+    return 2595 * np.log10(1 + np.asarray(hertz) / 700)
+
+
+def _hertz(mel: float) -> float:
+    return round(700 * (10 ** (mel / 2595) - 1), 3)
+
+
+def _grid(stills: Sequence[np.ndarray], captions: Sequence[str], columns: int, title: str | None) -> Figure:
+    rows = -(-len(stills) // columns)
+    aspect = max(still.shape[0] / still.shape[1] for still in stills)
+    cell = SHEET_WIDTH / columns
+    figure = picture(SHEET_WIDTH, rows * (cell * aspect + 0.24) + (0.35 if title else 0.05))
+    grid = figure.add_gridspec(rows, columns)
+    for number, (still, caption) in enumerate(zip(stills, captions, strict=True)):
+        _still(panel(figure, grid[number // columns, number % columns]), still, caption, None)
+    if title:
+        figure.suptitle(title, x=0.012, ha="left", fontsize=11.5, weight="bold")
+    return figure
+
+
+def _still(ax: Axes, image: np.ndarray, caption: str, frame: str | None) -> None:
+    ax.imshow(image, interpolation="antialiased")
+    ax.set(xticks=[], yticks=[])
+    ax.set_xlabel(caption, fontsize=9, color=INK if frame != MUTED else MUTED, labelpad=4)
+    ax.spines[:].set_visible(frame is not None)
+    if frame is not None:
+        ax.spines[:].set(edgecolor=frame, linewidth=3)

@@ -1,0 +1,306 @@
+"""Training and its results: loss terms, accuracies over seeds, recall beside chance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, cast, runtime_checkable
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.transforms import blended_transform_factory
+
+from avid_lab.plots.statistics import smooth
+from avid_lab.plots.style import AUDIO, COLOURS, INK, MUTED, VIDEO, array, axes_or_new, class_colour, styled
+
+DIRECTION_COLOURS = {"v2a": VIDEO, "a2v": AUDIO, "v2v": "#009e73", "a2a": "#b5478c"}
+
+
+@runtime_checkable
+class StepLike(Protocol):
+    """A training step: its number, loss and named terms."""
+
+    index: int
+    loss: float
+    terms: Mapping[str, float]
+
+
+@runtime_checkable
+class RecallLike(Protocol):
+    """A retrieval result: recall at each k, and what chance would give."""
+
+    recall: Mapping[int, float]
+    chance: Mapping[int, float]
+
+
+@styled
+def loss_terms(
+    history: Sequence[Any] | Mapping[str, Any],
+    *,
+    half_life: float | None = None,
+    title: str | None = "Loss and its terms",
+    ax: Axes | None = None,
+) -> Axes:
+    """The loss and each of its terms over training: raw values faint, moving averages bold, named at their ends.
+
+    Args:
+        history: Steps with ``.index``, ``.loss`` and ``.terms``; or values by name, each ``(steps,)``, NaN where there are none.
+        half_life: Steps in which the moving average forgets half; a sixtieth of the run if not given.
+        title: Title.
+        ax: Axes to draw in.
+
+    Raises:
+        ValueError: An empty history, or values of different lengths.
+    """
+    steps, curves = _curves(history)
+    half_life = half_life or max(1.0, len(steps) / 60)
+    ax = axes_or_new(ax, 8.2, 3.8)
+    ends: list[tuple[str, float, str]] = []
+    smoothed = {name: smooth(values, half_life) for name, values in curves.items()}
+    for order, (name, values) in enumerate(curves.items()):
+        colour, dashes = _term_style(name, order)
+        bold = 2.4 if name == "loss" else 1.7
+        ax.plot(steps, values, color=colour, alpha=0.22, linewidth=0.8, gid=f"raw {name}")
+        ax.plot(steps, smoothed[name], color=colour, linewidth=bold, linestyle=dashes, label=name, gid=f"smooth {name}")
+        last = smoothed[name][np.isfinite(smoothed[name])]
+        if len(last):
+            ends.append((name, float(last[-1]), colour))
+    finite = np.concatenate([values[np.isfinite(values)] for values in curves.values()])
+    if len(finite):
+        # A few wild steps must not squash the rest: the axis holds all averages and 99.5 % of the raw values.
+        averages = np.concatenate([values[np.isfinite(values)] for values in smoothed.values()])
+        low, high = min(np.quantile(finite, 0.0025), averages.min()), max(np.quantile(finite, 0.9975), averages.max())
+        pad = 0.06 * (high - low) or 0.5
+        ax.set_ylim(low - pad, high + pad)
+    ax.set_xlim(steps[0], max(steps[-1], steps[0] + 1))
+    _name_ends(ax, ends)
+    ax.grid(axis="y")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=7))
+    ax.set(xlabel="step", ylabel="loss")
+    if title:
+        ax.set_title(title, loc="left")
+    return ax
+
+
+@styled
+def accuracy_bars(
+    rows: Mapping[str, Any],
+    chance: float | None = None,
+    baseline: float | None = None,
+    *,
+    xlabel: str = "accuracy",
+    title: str | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Mean over seeds as a bar, every seed as a dot, one standard deviation as a whisker; chance and random initialisation as lines.
+
+    Args:
+        rows: Values by name, each a number or one value a seed, in [0, 1]. Drawn from the top in this order.
+        chance: What guessing would give, in [0, 1].
+        baseline: What the same encoder gives at random initialisation, in [0, 1].
+        xlabel: What is measured.
+        title: Title.
+        ax: Axes to draw in.
+
+    Raises:
+        ValueError: No rows, an empty row, or values outside [0, 1].
+    """
+    if not rows:
+        raise ValueError("rows must have at least one name with its values; got none")
+    seeds = {name: _shares(values, f"rows[{name!r}]") for name, values in rows.items()}
+    ax = axes_or_new(ax, 8.2, 1.15 + 0.46 * len(rows))
+    for order, (name, values) in enumerate(seeds.items()):
+        colour, mean = class_colour(order), float(values.mean())
+        ax.barh(order, mean, height=0.62, color=colour, alpha=0.30, gid=f"bar {name}")
+        if len(values) > 1:
+            spread = float(values.std(ddof=1))
+            ax.plot(
+                [mean - spread, mean + spread],
+                [order, order],
+                color=colour,
+                linewidth=2,
+                gid=f"spread {name}",
+                zorder=3,
+            )
+        lift = np.linspace(-0.14, 0.14, len(values)) if len(values) > 1 else [0.0]
+        ax.plot(
+            values,
+            order + np.asarray(lift),
+            "o",
+            color=colour,
+            markersize=5.5,
+            markeredgecolor="white",
+            gid=f"seeds {name}",
+            zorder=4,
+        )
+        text = f"{100 * mean:.1f}" + (f" ± {100 * values.std(ddof=1):.1f}" if len(values) > 1 else "")
+        ax.annotate(
+            text, (max(mean, float(values.max())), order), (9, 0), textcoords="offset points",
+            va="center", fontsize=9.5, weight="bold", color=INK, gid=f"value {name}",
+        )  # fmt: skip
+    count = max(len(values) for values in seeds.values())
+    top = max(float(values.max()) for values in seeds.values())
+    _reference_lines(ax, chance, baseline)
+    ax.set_yticks(range(len(seeds)), list(seeds), fontsize=10, color=INK)
+    ax.set_ylim(len(seeds) - 0.5, -0.5)
+    ax.set_xlim(0, min(1.0, max(top, baseline or 0, chance or 0) * 1.05) + 0.12)
+    ax.xaxis.set_major_locator(MaxNLocator(nbins=7, steps=[1, 2, 2.5, 5, 10]))
+    ax.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    ax.tick_params(axis="y", length=0)
+    ax.spines["left"].set_visible(False)
+    ax.grid(axis="x")
+    ax.set_xlabel(xlabel + (f" (mean ± s.d. of {count} seeds)" if count > 1 else ""))
+    if title:
+        ax.set_title(title, loc="left", pad=22 if chance is not None or baseline is not None else None)
+    return ax
+
+
+@styled
+def recall_bars(
+    results: RecallLike | Mapping[str, RecallLike],
+    *,
+    title: str | None = "Recall: is a right one among the first k?",
+    ax: Axes | None = None,
+) -> Axes:
+    """Recall at each k, beside what chance would give.
+
+    Args:
+        results: A retrieval result with ``.recall`` and ``.chance`` by k, or several by name.
+        title: Title.
+        ax: Axes to draw in.
+
+    Raises:
+        ValueError: No results, or results for different k.
+    """
+    named = cast("Mapping[str, RecallLike]", results) if isinstance(results, Mapping) else {"": results}
+    if not named:
+        raise ValueError("results must have at least one name with its result; got none")
+    ks = sorted(next(iter(named.values())).recall)
+    for name, result in named.items():
+        if sorted(result.recall) != ks or not set(ks) <= set(result.chance):
+            raise ValueError(
+                f"results must all have recall and chance at k = {ks}; got {sorted(result.recall)} for {name!r}"
+            )
+    ax = axes_or_new(ax, 8.2, 3.4)
+    width = 0.78 / len(named)
+    for order, (name, result) in enumerate(named.items()):
+        places = np.arange(len(ks)) + (order - (len(named) - 1) / 2) * width
+        heights = [result.recall[k] for k in ks]
+        ax.bar(places, heights, width * 0.92, color=class_colour(order), label=name or None, gid=f"recall {name}")
+        for place, height in zip(places, heights, strict=True):
+            ax.annotate(
+                f"{100 * height:.0f}",
+                (place, height),
+                (0, 3),
+                textcoords="offset points",
+                ha="center",
+                fontsize=9,
+                weight="bold",
+            )
+        ax.hlines(
+            [result.chance[k] for k in ks], places - width * 0.46, places + width * 0.46,
+            color=INK, linewidth=2, label="chance" if order == len(named) - 1 else None, gid=f"chance {name}",
+        )  # fmt: skip
+    ax.set_xticks(range(len(ks)), [f"first {k}" if k > 1 else "first" for k in ks], color=INK)
+    ax.set_ylim(0, 1.08)
+    ax.set_yticks(np.linspace(0, 1, 6))
+    ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    ax.tick_params(axis="x", length=0)
+    ax.grid(axis="y")
+    ax.set_ylabel("recall")
+    ax.legend(loc="upper left", ncols=4)
+    if title:
+        ax.set_title(title, loc="left")
+    return ax
+
+
+def _curves(history: Sequence[Any] | Mapping[str, Any]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Steps ``(S,)`` and values by name ``(S,)``, the loss last so that it is drawn on top."""
+    if isinstance(history, Mapping):
+        curves = {
+            str(name): array(values, f"history[{name!r}]", None).astype(float) for name, values in history.items()
+        }
+        lengths = {name: len(values) for name, values in curves.items()}
+        if len(set(lengths.values())) != 1 or 0 in lengths.values():
+            raise ValueError(f"history must have curves of one length, at least one step; got {lengths or 'no curves'}")
+        steps = np.arange(next(iter(lengths.values())))
+    else:
+        if len(history) == 0:
+            raise ValueError("history must have at least one step; got none. Train first, then draw.")
+        steps = np.array([step.index for step in history])
+        names = dict.fromkeys(name for step in history for name in step.terms)  # in order of appearance
+        curves = {name: np.array([float(step.terms.get(name, np.nan)) for step in history]) for name in names}
+        curves["loss"] = np.array([float(step.loss) for step in history])
+    if "loss" in curves:
+        loss = curves.pop("loss")
+        curves = {
+            name: values for name, values in curves.items() if len(curves) > 1 or not np.array_equal(values, loss)
+        }
+        curves["loss"] = loss
+    return steps, curves
+
+
+def _term_style(name: str, order: int) -> tuple[str, Any]:
+    """Colour by direction, dashes for the positives' terms: "v2a", "instance_v2a", "positive_v2v"."""
+    if name == "loss":
+        return INK, "-"
+    kind, _, direction = name.rpartition("_")
+    return DIRECTION_COLOURS.get(direction, COLOURS[(order + 4) % len(COLOURS)]), (
+        0,
+        (4, 1.6),
+    ) if kind == "positive" else "-"
+
+
+def _name_ends(ax: Axes, ends: list[tuple[str, float, str]], gap: float = 0.062) -> None:
+    """Write each curve's name at its right end, pushed apart where they would overlap."""
+    low, high = ax.get_ylim()
+    ends = sorted(ends, key=lambda end: end[1])
+    heights = _pushed_apart([(value - low) / (high - low) for _, value, _ in ends], gap)
+    for (name, _, colour), height in zip(ends, heights, strict=True):
+        ax.annotate(
+            name, (1, height), (7, 0), xycoords="axes fraction", textcoords="offset points", va="center",
+            fontsize=9.5, color=colour, weight="bold", gid=f"end {name}",
+        )  # fmt: skip
+
+
+def _pushed_apart(heights: list[float], gap: float) -> list[float]:
+    """Ascending heights moved as little as keeps neighbours ``gap`` apart and all inside [0, 1] where they fit."""
+    placed = list(heights)
+    for _ in range(60):
+        for below in range(len(placed) - 1):
+            overlap = gap - (placed[below + 1] - placed[below])
+            if overlap > 0:
+                placed[below] -= overlap / 2
+                placed[below + 1] += overlap / 2
+        if placed:
+            placed[0] = max(placed[0], min(heights[0], 0.0))
+            placed[-1] = min(placed[-1], max(heights[-1], 1.0))
+    return placed
+
+
+def _shares(values: Any, name: str) -> np.ndarray:
+    shares = array(np.atleast_1d(np.asarray(values, dtype=float)), name, None)
+    if shares.size == 0 or not np.isfinite(shares).all() or shares.min() < 0 or shares.max() > 1:
+        raise ValueError(f"{name} must be shares in [0, 1], at least one; got {np.array2string(shares, threshold=6)}")
+    return shares
+
+
+def _reference_lines(ax: Axes, chance: float | None, baseline: float | None) -> None:
+    """Vertical lines named above the axes; the names lean away from each other when the lines are close."""
+    lines = [(value, name, dashes) for value, name, dashes in (
+        (chance, "chance", (0, (1.2, 1.6))), (baseline, "random initialisation", (0, (5, 2)))
+    ) if value is not None]  # fmt: skip
+    top = blended_transform_factory(ax.transData, ax.transAxes)
+    for value, name, dashes in lines:
+        ax.axvline(value, color=MUTED, linewidth=1.4, linestyle=dashes, gid=name, zorder=2)
+        towards_left = len(lines) == 2 and value == min(line[0] for line in lines) and value > 0.1
+        ax.text(
+            value,
+            1.015,
+            f"{name} {100 * value:.1f}",
+            transform=top,
+            fontsize=8.5,
+            color=MUTED,
+            ha="right" if towards_left else "left",
+            va="bottom",
+        )

@@ -1,0 +1,198 @@
+"""The look of every picture: palette, type, and a figure that shows itself in a notebook without any backend setting."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from io import BytesIO
+from typing import Any, ParamSpec, TypeVar, cast
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+PAPER = "#ffffff"  # every figure is opaque, so that dark themes show dark text on paper and not on black
+INK = "#1d2733"
+MUTED = "#66717e"
+FAINT = "#c3cad2"
+GRID = "#e8ebef"
+
+VIDEO = "#0072b2"
+AUDIO = "#d95f0e"
+GOOD = "#00845c"
+BAD = "#c8470a"
+
+# Twenty colours that differ in lightness as well as in hue: the first eight stay apart for colour-blind eyes on their own,
+# the others with the marker or label that goes with them.
+COLOURS = (
+    "#0072b2", "#e06a1b", "#009e73", "#b5478c", "#56b4e9", "#d9a400", "#4b3190", "#8c2d04", "#7f8c1a", "#606a76",
+    "#e377a8", "#00a6b4", "#c2272d", "#1b3a6b", "#a6c832", "#b59a7a", "#9b8ae0", "#1f5c3a", "#f29e8e", "#2b2b2b",
+)  # fmt: skip
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")
+
+STYLE: dict[str, Any] = {
+    "font.family": "sans-serif",
+    "font.size": 10,
+    "text.color": INK,
+    "axes.titlesize": 11.5,
+    "axes.titleweight": "bold",
+    "axes.titlepad": 10,
+    "axes.titlecolor": INK,
+    "axes.labelsize": 10,
+    "axes.labelcolor": MUTED,
+    "axes.edgecolor": FAINT,
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.grid": False,
+    "grid.color": GRID,
+    "grid.linewidth": 0.8,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelsize": 9,
+    "ytick.labelsize": 9,
+    "xtick.major.size": 3,
+    "ytick.major.size": 3,
+    "legend.frameon": False,
+    "legend.fontsize": 9,
+    "figure.facecolor": PAPER,
+    "axes.facecolor": PAPER,
+    "savefig.facecolor": PAPER,
+}
+
+
+class Picture(Figure):
+    """A matplotlib `Figure` that a notebook displays by itself, sharp on high-density screens, without pyplot."""
+
+    # Pixels drawn for each pixel shown: sharp enough for print, small enough for notebooks to be mailed.
+    density = 1.5
+
+    def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
+        with BytesIO() as buffer:
+            self.savefig(buffer, format="png", dpi=96 * self.density, facecolor=self.get_facecolor())
+            data = buffer.getvalue()
+        width, height = (round(96 * inches) for inches in self.get_size_inches())
+        return data, {"width": width, "height": height}
+
+
+class Panel(Axes):
+    """`Axes` that display their picture when they end a notebook cell, and whose title starts at the left."""
+
+    def _repr_png_(self) -> tuple[bytes, dict[str, int]] | None:
+        figure = self.get_figure(root=True)
+        return figure._repr_png_() if isinstance(figure, Picture) else None
+
+    def set_title(self, label: str, fontdict: dict[str, Any] | None = None, loc: Any = "left", **kwargs: Any) -> Any:
+        """Set the title: matplotlib's own method, with "left" as the place when none is given."""
+        return super().set_title(label, fontdict, loc, **kwargs)
+
+
+def styled(function: Callable[P, R]) -> Callable[P, R]:
+    """Run a plotting function under the package's style; the caller's own settings are untouched."""
+
+    @functools.wraps(function)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+        with mpl.rc_context(STYLE):
+            return function(*args, **kwargs)
+
+    return wrapper
+
+
+def picture(width: float, height: float) -> Picture:
+    """An empty picture of a size in inches, at 96 screen pixels an inch."""
+    return Picture(figsize=(width, height), dpi=96, layout="constrained", facecolor=PAPER)
+
+
+def panel(figure: Picture, cell: Any = 111, **options: Any) -> Panel:
+    """Axes in ``figure`` at a grid cell."""
+    return cast(Panel, figure.add_subplot(cell, axes_class=Panel, **options))
+
+
+def axes_or_new(ax: Axes | None, width: float, height: float) -> Axes:
+    """The caller's axes, or new ones in a picture of that size in inches."""
+    return panel(picture(width, height)) if ax is None else ax
+
+
+def class_colour(index: int) -> str:
+    """Colour of a class; repeats after twenty."""
+    return COLOURS[index % len(COLOURS)]
+
+
+def class_marker(index: int) -> str:
+    """Marker of a class; colour and marker together repeat only after 160 classes."""
+    return MARKERS[(index + index // len(COLOURS)) % len(MARKERS)]
+
+
+def array(values: Any, name: str, *shape: int | None) -> np.ndarray:
+    """``values`` as a numpy array of a required shape.
+
+    Args:
+        values: A tensor (of any device), an array or nested lists of numbers.
+        name: What to call it when it is wrong.
+        *shape: The required size of each dimension; ``None`` takes any size.
+
+    Raises:
+        ValueError: Another number of dimensions or another size; the message says which.
+    """
+    if isinstance(values, Tensor):
+        values = values.detach().cpu()
+        values = (values.float() if values.is_floating_point() else values).numpy()
+    found = np.asarray(values)
+    fits = found.ndim == len(shape) and all(
+        want is None or want == got for want, got in zip(shape, found.shape, strict=True)
+    )
+    if not fits:
+        wanted = (
+            "("
+            + ", ".join("*" if size is None else str(size) for size in shape)
+            + ("," if len(shape) == 1 else "")
+            + ")"
+        )
+        raise ValueError(f"{name} must have shape {wanted}, * being any size; got {found.shape}")
+    return found
+
+
+def frames_of(video: Any, name: str = "video") -> np.ndarray:
+    """A clip's frames ready to draw: ``(3, T, H, W)``, bytes or floats in [0, 1], to ``(T, H, W, 3)`` bytes.
+
+    Raises:
+        ValueError: Another layout, or floats outside [0, 1] such as a normalised input of a network.
+    """
+    frames = array(video, name, None, None, None, None)
+    if frames.shape[0] != 3:
+        raise ValueError(
+            f"{name} must be (3, T, H, W), colours first; got {frames.shape}. For (T, H, W, 3) pass np.moveaxis(video, -1, 0)."
+        )
+    return np.moveaxis(_bytes(frames, name), 0, -1)
+
+
+def image_of(frame: Any, name: str = "frame") -> np.ndarray:
+    """A picture ready to draw: ``(3, H, W)`` or ``(H, W, 3)``, bytes or floats in [0, 1], to ``(H, W, 3)`` bytes.
+
+    Raises:
+        ValueError: Another shape, or floats outside [0, 1].
+    """
+    image = array(frame, name, None, None, None)
+    if image.shape[-1] != 3 and image.shape[0] == 3:
+        image = np.moveaxis(image, 0, -1)
+    if image.shape[-1] != 3:
+        raise ValueError(f"{name} must be (3, H, W) or (H, W, 3); got {image.shape}")
+    return _bytes(image, name)
+
+
+def _bytes(pixels: np.ndarray, name: str) -> np.ndarray:
+    if pixels.dtype == np.uint8:
+        return pixels
+    low, high = float(pixels.min()), float(pixels.max())
+    if not (low >= -1e-3 and high <= 1 + 1e-3 and np.issubdtype(pixels.dtype, np.floating)):
+        raise ValueError(
+            f"{name} must be uint8, or floats in [0, 1]; got {pixels.dtype} in [{low:.3g}, {high:.3g}]. "
+            "Draw the clip as it was read, before it is normalised."
+        )
+    return np.round(np.clip(pixels, 0, 1) * 255).astype(np.uint8)
