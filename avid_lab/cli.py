@@ -8,10 +8,10 @@ import os
 import socket
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
-from avid_lab.config import PROFILES, data_dir
 from avid_lab.doctor import PASSIVE_OPENMP
 
 USER_ERROR, INTERRUPTED = 2, 130
@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _is_ours(error: Exception) -> bool:
-    """Whether we raised this error for the user to read, or the system did; anything else is a bug and shows its traceback."""
+    """Whether we, or the system, raised this error for the user to read; any other is a bug and shows its traceback."""
     if isinstance(error, OSError):
         return True
     *_, (frame, _) = traceback.walk_tb(error.__traceback__)
@@ -52,14 +52,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
-    def command(name: str, run: object, text: str, into: argparse._SubParsersAction = commands) -> argparse.ArgumentParser:
+    def command(name: str, run: Callable[[argparse.Namespace], int], text: str, into: Any = commands) -> Any:
         made = into.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False)
         made.set_defaults(run=run)
         return made
 
     lab = command("lab", _lab, "open the course in JupyterLab; further options go to JupyterLab")
     lab.add_argument("folder", nargs="?", type=Path, help="the folder of notebooks (default: the course's)")
-    lab.add_argument("--port", type=int, help="use this port or say that it is taken (default: the first free one from 8888)")
+    lab.add_argument("--port", type=int, help="use this port, or fail if it is taken (default: the first free one)")
     lab.add_argument("--no-browser", action="store_true", help="print the address, do not open a browser")
 
     demo = command("demo", _demo, "the course's story without a notebook: train, mine, evaluate, report")
@@ -67,14 +67,14 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--data", type=Path, metavar="FOLDER", help="use the videos in this folder instead")
     demo.add_argument("--steps", type=int, help="training steps (default: the profile's)")
     demo.add_argument("--seed", type=int, default=0, help="seed of the run (default: %(default)s)")
-    demo.add_argument("--out", type=Path, default=Path("runs/demo"), help="where the report goes (default: %(default)s)")
+    demo.add_argument("--out", type=Path, default=Path("runs/demo"), help="folder of the report (default: %(default)s)")
 
     doctor = command("doctor", _doctor, "check this machine and say what mends it")
     doctor.add_argument("--json", action="store_true", help="print the checks as JSON")
 
     data = commands.add_parser("data", help="the rendered clips: build them, look at them")
     actions = data.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    build = command("build", _data_build, "render a world's clips and decode them once; goes on where it stopped", actions)
+    build = command("build", _data_build, "render a world's clips and decode them; goes on where it stopped", actions)
     build.add_argument("world", nargs="?", default="pocket", help="smoke, pocket or full (default: %(default)s)")
     build.add_argument("--workers", type=int, help="processes (default: one a core)")
     info = command("info", _data_info, "say what is there", actions)
@@ -85,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     publish.add_argument("--source", type=Path, default=Path("notebooks/source"), help="default: %(default)s")
     publish.add_argument("--out", type=Path, default=Path("notebooks"), help="default: %(default)s")
     publish.add_argument("--no-execute", action="store_true", help="leave the outputs out")
-    publish.add_argument("--check", action="store_true", help="build nothing; fail where a notebook drifted from its source")
+    publish.add_argument("--check", action="store_true", help="fail where a notebook drifted from its source")
     publish.add_argument("--timeout", type=float, default=1800, metavar="S", help="for one cell (default: %(default)s)")
     return parser
 
@@ -173,7 +173,8 @@ def _publish(arguments: argparse.Namespace) -> int:
 
     chosen = publish.sources(arguments.source, arguments.names)
     if arguments.check:
-        troubles = [trouble for source in chosen for trouble in publish.drift(source, arguments.out / f"{source.stem}.ipynb")]
+        pairs = [(source, arguments.out / f"{source.stem}.ipynb") for source in chosen]
+        troubles = [trouble for source, notebook in pairs for trouble in publish.drift(source, notebook)]
         print("\n".join(troubles) or f"{len(chosen)} notebooks fit their sources")
         return 1 if troubles else 0
     for source in chosen:

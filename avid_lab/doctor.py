@@ -15,22 +15,18 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from packaging.requirements import Requirement
 from packaging.version import Version
 
 from avid_lab.config import data_dir
 
-if TYPE_CHECKING:
-    import numpy as np
-
-    from avid_lab.media import Clip
-
 # Idle OpenMP threads must sleep, not spin. OpenMP reads these once, when torch is imported.
 PASSIVE_OPENMP = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0"}
 
-# Widget messages must be handled between cells, not in a second thread while a cell runs: matplotlib is not thread-safe.
+# Widget messages must be handled between cells, not in a second thread while a cell runs: matplotlib is not
+# thread-safe.
 SETTING = ("@jupyterlab/apputils-extension:kernels-settings", "commsOverSubshells", "disabled")
 
 REINSTALL = "Run `make lab` again, or `pip install -e .` in the project's folder."
@@ -82,8 +78,8 @@ def check_packages(requirements: Iterable[str], installed: Mapping[str, str]) ->
 def check_torch(versions: Mapping[str, str], import_error: str | None) -> Check:
     """Torch, torchvision and torchaudio belong together and can be imported.
 
-    Each torchvision 0.x is built for one torch 2.y, with x = y + 15. The last torchaudio, 2.11, works with torch 2.11 to 2.14;
-    torch 2.15 is built for another CUDA, and ``import torchaudio`` then raises.
+    Each torchvision 0.x is built for one torch 2.y, with x = y + 15. The last torchaudio, 2.11, works with torch 2.11
+    to 2.14; torch 2.15 is built for another CUDA, and ``import torchaudio`` then raises.
 
     Args:
         versions: Versions of the three, by name.
@@ -108,26 +104,26 @@ def check_torch(versions: Mapping[str, str], import_error: str | None) -> Check:
 
 def check_codecs(folder: Path) -> Check:
     """A clip written as H.264 + AAC comes back from the file as it went in."""
-    import numpy as np
+    import torch
 
     from avid_lab import media
     from avid_lab.config import AudioSpec, VideoSpec
 
     mend = 'The installed PyAV lacks the codecs; its own wheel has them: pip install --force-reinstall "av>=18,<20"'
     video, audio = VideoSpec(frames=8, fps=8.0, size=64), AudioSpec(rate=16_000, duration_s=1.0, frames=32, n_fft=128)
-    brightness = np.linspace(40, 200, 8, dtype=np.uint8)  # each frame its own grey, so that order and range both show
-    frames = np.broadcast_to(brightness[None, :, None, None], (3, 8, 64, 64)).copy()
-    tone = 0.5 * np.sin(2 * np.pi * 440 * np.arange(16_000) / 16_000, dtype=np.float32)[None]
+    greys = torch.linspace(40, 200, 8)  # each frame its own, so that order and range both show
+    frames = greys.to(torch.uint8)[None, :, None, None].expand(3, 8, 64, 64).contiguous()
+    tone = 0.5 * torch.sin(2 * torch.pi * 440 * torch.arange(16_000) / 16_000)[None]
     try:
-        path = media.write_clip(folder / "codecs.mp4", _clip(frames, tone, video.fps, audio.rate))
+        path = media.write_clip(folder / "codecs.mp4", media.Clip(frames, tone, video.fps, audio.rate))
         back = media.read_clip(path, 0.0, video, audio)
     except (media.MediaError, OSError) as error:
         return Check("Codecs", "fail", str(error), mend)
     assert back.video is not None and back.audio is not None  # both were asked for
-    grey_error = np.abs(np.asarray(back.video).mean(axis=(0, 2, 3)) - brightness).max()
-    loudness = float(np.asarray(back.audio).std()) / float(tone.std())
-    if grey_error > 8 or not 0.7 < loudness < 1.3:
-        detail = f"a clip came back changed: grey off by {grey_error:.0f} of 255, loudness x{loudness:.2f}"
+    off = float((back.video.float().mean(dim=(0, 2, 3)) - greys).abs().max())
+    loudness = float(back.audio.std() / tone.std())
+    if off > 8 or not 0.7 < loudness < 1.3:
+        detail = f"a clip came back changed: grey off by {off:.0f} of 255, loudness x{loudness:.2f}"
         return Check("Codecs", "fail", detail, mend)
     return Check("Codecs", "ok", "H.264 and AAC written and read back")
 
@@ -167,7 +163,8 @@ def check_openmp(environ: Mapping[str, str]) -> Check:
     if wrong:
         wanted = " ".join(f"{name}={value}" for name, value in PASSIVE_OPENMP.items())
         detail = f"{' and '.join(wrong)} not set: training can be many times slower on a busy machine"
-        return Check("OpenMP", "warn", detail, f"Start JupyterLab by `avid-lab lab`, or set {wanted} before Python starts.")
+        mend = f"Start JupyterLab by `avid-lab lab`, or set {wanted} before Python starts."
+        return Check("OpenMP", "warn", detail, mend)
     return Check("OpenMP", "ok", "idle threads sleep")
 
 
@@ -196,14 +193,15 @@ def check_world(present: bool) -> Check:
     """The clips that the notebooks load are rendered."""
     if present:
         return Check("Clips", "ok", "the pocket world is rendered")
-    return Check("Clips", "warn", "the pocket world is not rendered yet; the first notebook would", "avid-lab data build pocket")
+    return Check("Clips", "warn", "the pocket world is not rendered yet", "avid-lab data build pocket")
 
 
 def check_machine(cores: int, memory_bytes: int | None, gpu: str | None) -> Check:
     """Enough cores and memory; a GPU is welcome, not needed."""
     memory = "memory unknown" if memory_bytes is None else f"{memory_bytes / 2**30:.0f} GiB memory"
     cores_text = f"{cores} core" + "s" * (cores != 1)
-    detail = f"{platform.system()} {platform.machine()}, {cores_text}, {memory}, GPU: {gpu or 'none, so the CPU profile'}"
+    kind = f"{platform.system()} {platform.machine()}"
+    detail = f"{kind}, {cores_text}, {memory}, GPU: {gpu or 'none, so the CPU profile'}"
     if memory_bytes is not None and memory_bytes < 3.5 * 2**30:
         return Check("Machine", "warn", detail, "Under 4 GiB: close other programs before you train.")
     return Check("Machine", "ok", detail)
@@ -215,7 +213,7 @@ def examine() -> list[Check]:
     try:
         requirements = metadata.requires("avid-lab") or []
     except metadata.PackageNotFoundError:
-        checks.append(Check("Packages", "fail", "avid-lab itself is not installed", "pip install -e . in the project's folder"))
+        checks.append(Check("Packages", "fail", "avid-lab itself is not installed", REINSTALL))
     else:
         checks.append(check_packages(requirements, _installed(Requirement(r).name for r in requirements)))
     error = _import_error("torch", "torchvision", "torchaudio")
@@ -265,14 +263,6 @@ def _import_error(*modules: str) -> str | None:
         except (ImportError, OSError, RuntimeError) as error:  # what a package built for another torch or CUDA raises
             return f"import {module}: {' '.join(str(error).split())}"
     return None
-
-
-def _clip(frames: np.ndarray, sound: np.ndarray, fps: float, rate: int) -> Clip:
-    import torch
-
-    from avid_lab.media import Clip
-
-    return Clip(torch.from_numpy(frames), torch.from_numpy(sound), fps, rate, 0.0, 0.0, 0, 0)
 
 
 def _world_present() -> bool:

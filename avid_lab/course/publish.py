@@ -1,7 +1,8 @@
 """Notebooks are written as Python (``notebooks/source/NN_name.py``, cells marked ``# %%``) and built from there.
 
-`build` reads a source, executes it, and cleans what the run left: the same source gives the same notebook, small, without the
-machine's paths and clock, and without widgets that no longer have a kernel. `drift` says where a notebook and its source differ.
+`build` reads a source, executes it, and cleans what the run left: the same source gives the same notebook, small,
+without the machine's paths and clock, and without widgets that no longer have a kernel. `drift` says where a notebook
+and its source differ.
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ def sources(folder: Path, names: Sequence[str] = ()) -> list[Path]:
     """
     found = sorted(folder.glob("[0-9][0-9]_*.py"))
     if not found:
-        raise ValueError(f"notebook sources must lie in {folder} as NN_name.py; found none. Run it in the project's folder.")
+        fix = "Run it in the project's folder."
+        raise ValueError(f"notebook sources must lie in {folder} as NN_name.py; found none. {fix}")
     for name in names:
         if not any(path.name.startswith(name) for path in found):
             raise ValueError(f"notebook must be one of {', '.join(path.stem for path in found)}; got {name!r}")
@@ -188,8 +190,8 @@ def _plain(text: str) -> str:
 
 
 def _too_large(notebook: NotebookNode, name: str, size: int) -> str:
-    sizes = sorted(((len(str(cell.get("outputs", ""))), number) for number, cell in enumerate(notebook.cells, 1)), reverse=True)
-    largest = ", ".join(f"cell {number} ({size / 1e6:.2f} MB)" for size, number in sizes[:3])
+    sizes = {number: len(nbformat.v4.writes(cell)) for number, cell in enumerate(notebook.cells, 1)}
+    largest = ", ".join(f"cell {n} ({sizes[n] / 1e6:.2f} MB)" for n in sorted(sizes, key=sizes.__getitem__)[-3:][::-1])
     return f"{name}: {size / 1e6:.2f} MB, and notebooks must stay under {MAX_BYTES / 1e6:g} MB. Largest: {largest}."
 
 
