@@ -27,7 +27,9 @@ from torch import Tensor
 
 from avid_lab.config import AudioSpec, VideoSpec
 
-PREROLL_S = 0.3  # sound decoded and thrown away before a window, so that codecs with memory (AAC, MP3, Opus) are settled
+PREROLL_S = (
+    0.3  # sound decoded and thrown away before a window, so that codecs with memory (AAC, MP3, Opus) are settled
+)
 JITTER_S = 0.01  # sound frames whose timestamps are off by less than this follow each other without a gap
 SKIP_MARGIN_S = 0.5  # frames that nothing refers to are not decoded when they end this long before the window
 
@@ -141,8 +143,8 @@ class Clip:
             shape = "x".join(map(str, self.video.shape))
             parts.append(f"video {shape} at {self.fps:g} fps from {self.start_s:.3f} s ({self.padded_frames} padded)")
         if self.audio is not None:
-            samples = self.audio.shape[1]
-            parts.append(f"audio {samples} samples at {self.rate} Hz from {self.audio_start_s:.3f} s ({self.padded_samples} padded)")
+            where = f"at {self.rate} Hz from {self.audio_start_s:.3f} s ({self.padded_samples} padded)"
+            parts.append(f"audio {self.audio.shape[1]} samples {where}")
         if self.corrupt_packets:
             parts.append(f"{self.corrupt_packets} corrupt packets")
         return f"Clip({self.duration_s:.3f} s: {', '.join(parts)})"
@@ -175,7 +177,9 @@ def probe(path: str | os.PathLike[str]) -> MediaInfo:
             )
         if (stream := source.audio) is not None:
             context = stream.codec_context
-            codec, rate, channels = (context.name, context.sample_rate, context.channels) if context else ("unknown", 0, 0)
+            codec, rate, channels = (
+                (context.name, context.sample_rate, context.channels) if context else ("unknown", 0, 0)
+            )
             audio = AudioStream(codec, rate, channels, source.begin_s(stream), source.duration_s("audio"))
         end_s = max(stream.start_s + stream.duration_s for stream in (video, audio) if stream is not None)
         return MediaInfo(Path(path), source.container.format.name, end_s, video, audio)
@@ -191,8 +195,8 @@ def read_clip(
 ) -> Clip:
     """Reads one clip: exactly the frames and samples that the specs ask for, picture and sound on one clock.
 
-    Frame i is the one on screen at ``start_s + i / fps``: the last whose timestamp is not later. Before the first frame the first
-    is repeated, after the last the last; where there is no sound there is silence; the clip counts both.
+    Frame i is the one on screen at ``start_s + i / fps``: the last whose timestamp is not later. Before the first frame
+    the first is repeated, after the last the last; where there is no sound there is silence; the clip counts both.
 
     Args:
         path: Any file that FFmpeg decodes.
@@ -223,8 +227,12 @@ def read_clip(
             over.append((end_s, audio_start_s))
         if all(end_s <= begin_s for end_s, begin_s in over):
             end_s, begin_s = max(over)
-            problem = f"is over before the clip begins: it decodes up to {end_s:.3f} s, the clip starts at {begin_s:.3f} s"
-            raise MediaError(path, problem, "Choose an earlier start; if it should be longer, it is truncated: get it again.")
+            problem = (
+                f"is over before the clip begins: it decodes up to {end_s:.3f} s, the clip starts at {begin_s:.3f} s"
+            )
+            raise MediaError(
+                path, problem, "Choose an earlier start; if it should be longer, it is truncated: get it again."
+            )
         return Clip(
             video=picture,
             audio=sound,
@@ -239,12 +247,18 @@ def read_clip(
 
 
 def write_clip(
-    path: str | os.PathLike[str], clip: Clip, *, crf: int = 23, preset: str = "veryfast", audio_kbps: int = 64, keyframe_s: float = 2.0
+    path: str | os.PathLike[str],
+    clip: Clip,
+    *,
+    crf: int = 23,
+    preset: str = "veryfast",
+    audio_kbps: int = 64,
+    keyframe_s: float = 2.0,
 ) -> Path:
     """Writes a clip as H.264 + AAC in an mp4 that browsers play and seek, whole or not at all.
 
-    The file is written beside its destination under a temporary name and renamed when complete. Encoding is single-threaded,
-    so that the same clip, settings and library versions give the same file.
+    The file is written beside its destination under a temporary name and renamed when complete. Encoding takes one
+    thread, so that the same clip, settings and library versions give the same file.
 
     Args:
         path: Destination; its folder is made if need be.
@@ -258,12 +272,16 @@ def write_clip(
         ValueError: The clip is empty, has an odd side, or a sample rate that AAC does not know.
     """
     path = Path(path)
-    picture = None if clip.video is None else np.ascontiguousarray(clip.video.permute(1, 2, 3, 0).numpy())  # (T, H, W, 3)
+    picture = (
+        None if clip.video is None else np.ascontiguousarray(clip.video.permute(1, 2, 3, 0).numpy())
+    )  # (T, H, W, 3)
     sound = None if clip.audio is None else np.ascontiguousarray(clip.audio.numpy())  # (1, samples)
     if (picture is None or not clip.fps or not picture.size) and (sound is None or not clip.rate or not sound.size):
         raise ValueError("write_clip needs a clip with frames and fps, or samples and rate; got an empty one")
     if picture is not None and (picture.shape[1] % 2 or picture.shape[2] % 2):
-        raise ValueError(f"H.264 needs an even height and width; got {picture.shape[1]}x{picture.shape[2]}. Crop a row or a column.")
+        raise ValueError(
+            f"H.264 needs an even height and width; got {picture.shape[1]}x{picture.shape[2]}. Crop a row or a column."
+        )
     if sound is not None and clip.rate not in _aac_rates():
         raise ValueError(f"AAC has no sample rate {clip.rate}; resample to one of {_aac_rates()}")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -273,7 +291,12 @@ def write_clip(
             streams: list[tuple[Any, Iterator[Any]]] = []
             if picture is not None and clip.fps:
                 fps = Fraction(clip.fps).limit_denominator(100_000)
-                options = {"preset": preset, "crf": str(crf), "threads": "1", "g": str(max(1, round(keyframe_s * clip.fps)))}
+                options = {
+                    "preset": preset,
+                    "crf": str(crf),
+                    "threads": "1",
+                    "g": str(max(1, round(keyframe_s * clip.fps))),
+                }
                 stream: Any = container.add_stream("libx264", rate=fps, options=options)
                 stream.height, stream.width, stream.pix_fmt = picture.shape[1], picture.shape[2], "yuv420p"
                 streams.append((stream, _video_frames(picture, fps)))
@@ -309,7 +332,7 @@ def _aac_rates() -> tuple[int, ...]:
     return 96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000, 7_350
 
 
-# ---------------------------------------------------------------------------------------------------------------- decoding
+# ---- decoding
 
 
 class _Source:
@@ -320,7 +343,9 @@ class _Source:
         self.corrupt_packets = 0
         self.last_error: av.error.FFmpegError | None = None
         self._open()
-        self.origin_s = min((s.start_time * s.time_base for s in (self.video, self.audio) if s and s.start_time is not None), default=0)
+        self.origin_s = min(
+            (s.start_time * s.time_base for s in (self.video, self.audio) if s and s.start_time is not None), default=0
+        )
 
     def _open(self) -> None:
         # An absolute path is never taken for a protocol or an option, whatever the file is called.
@@ -342,9 +367,15 @@ class _Source:
         """Raises where the file has no such stream or no decoder for it."""
         stream = getattr(self, kind)
         if stream is None:
-            raise MediaError(self.path, f"has no {kind} stream", f"Choose a file that has one, or read it without {kind}.")
+            raise MediaError(
+                self.path, f"has no {kind} stream", f"Choose a file that has one, or read it without {kind}."
+            )
         if stream.codec_context is None:
-            raise MediaError(self.path, f"no decoder for its {kind} (FFmpeg {av.ffmpeg_version_info})", "Re-encode it as H.264 + AAC.")
+            raise MediaError(
+                self.path,
+                f"no decoder for its {kind} (FFmpeg {av.ffmpeg_version_info})",
+                "Re-encode it as H.264 + AAC.",
+            )
 
     def begin_s(self, stream: Any) -> float:
         return float(stream.start_time * stream.time_base - self.origin_s) if stream.start_time is not None else 0.0
@@ -366,7 +397,11 @@ class _Source:
     def frames(self, kind: Literal["video", "audio"], start_s: float) -> Iterator[tuple[float, Any]]:
         """Frames in order with the second each is shown at; the first is at or before ``start_s`` if any is."""
         first = None
-        for lead_s in (0.0, 2.0, math.inf):  # seeking is not exact in every format: look further back until it was far enough
+        for lead_s in (
+            0.0,
+            2.0,
+            math.inf,
+        ):  # seeking is not exact in every format: look further back until it was far enough
             self._seek(kind, start_s - lead_s)
             frames = self._decode(kind, skip_until_s=start_s)
             first = next(frames, None)
@@ -447,7 +482,11 @@ def _source(path: str | os.PathLike[str]) -> Iterator[_Source]:
         source = _Source(path)
         yield source
     except av.error.FFmpegError as error:
-        raise MediaError(path, f"cannot be read as a video ({_reason(error)})", "It is damaged or no media: get it again, or leave it out.") from error
+        raise MediaError(
+            path,
+            f"cannot be read as a video ({_reason(error)})",
+            "It is damaged or no media: get it again, or leave it out.",
+        ) from error
     finally:
         if source is not None:
             source.close()
@@ -478,7 +517,7 @@ def _read_video(source: _Source, start_s: float, spec: VideoSpec) -> tuple[Tenso
         shown, image = frame, None
         end_s = time_s + source.frame_s(source.video, frame)
     else:
-        padded += sum(instant >= end_s for instant in instants[len(images):])
+        padded += sum(instant >= end_s for instant in instants[len(images) :])
     if shown is None:
         problem = f"not one frame of its video can be decoded ({_reason(source.last_error)})"
         raise MediaError(source.path, problem, "It is damaged or empty: get it again, or leave it out.")
@@ -538,7 +577,11 @@ def _read_audio(source: _Source, start_s: float, spec: AudioSpec) -> tuple[Tenso
         decoded = True
         if time_s >= stop_s:
             break
-        same = run and (frame.format.name, frame.layout.name, frame.rate) == (run[0].format.name, run[0].layout.name, run[0].rate)
+        same = run and (frame.format.name, frame.layout.name, frame.rate) == (
+            run[0].format.name,
+            run[0].layout.name,
+            run[0].rate,
+        )
         if run and not (same and abs(time_s - end_s) < JITTER_S):
             place()
             run = []
