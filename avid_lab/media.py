@@ -1,7 +1,7 @@
 """Video files to tensors and back: `probe`, `read_clip`, `write_clip`. The only module that touches PyAV.
 
-All times are seconds from the beginning of the file, the moment its first stream (picture or sound) starts: a recording whose
-timestamps begin at 43,622 s begins at 0 here. Ranges are half-open. Anything wrong with a file is a `MediaError`.
+All times are seconds from the beginning of the file, the moment its first stream (picture or sound) starts: a recording
+whose timestamps begin at 43,622 s begins at 0 here. Ranges are half-open. Anything wrong with a file is a `MediaError`.
 """
 
 from __future__ import annotations
@@ -357,7 +357,10 @@ class _Source:
                 stream.codec_context.thread_count = 1  # whoever reads many files reads one on each core
 
     def _best(self, kind: Literal["video", "audio"]) -> Any:
-        stream = self.container.streams.best(kind)
+        streams = getattr(
+            self.container.streams, kind
+        )  # the best is one with a decoder; where none has, name the first
+        stream = self.container.streams.best(kind) or next(iter(streams), None)
         return None if stream and stream.disposition & Disposition.attached_pic else stream  # cover art is no picture
 
     def close(self) -> None:
@@ -547,7 +550,12 @@ def _rgb(frame: av.VideoFrame, stream: Any, size: int | None) -> np.ndarray:
 
 def _orientation(frame: av.VideoFrame) -> tuple[bool, bool, bool]:
     """What the frame's display matrix asks for: swap the axes, then mirror left-right, then upside down."""
-    matrix = frame.side_data.get("DISPLAYMATRIX")
+    try:
+        matrix = frame.side_data.get("DISPLAYMATRIX")
+    except ValueError:  # PyAV cannot list side data of a kind that it does not know; the angle is read without it
+        return {90: (True, False, True), -90: (True, True, False), 180: (False, True, True)}.get(
+            frame.rotation, (False, False, False)
+        )
     if matrix is None:
         return False, False, False
     a, b, _, c, d, *_ = struct.unpack("<9i", bytes(matrix))  # x' = a x + c y, y' = b x + d y
@@ -576,6 +584,7 @@ def _read_audio(source: _Source, start_s: float, spec: AudioSpec) -> tuple[Tenso
     for time_s, frame in source.frames("audio", start_s - PREROLL_S):
         decoded = True
         if time_s >= stop_s:
+            end_s = max(end_s, time_s)
             break
         same = run and (frame.format.name, frame.layout.name, frame.rate) == (
             run[0].format.name,
