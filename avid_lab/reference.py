@@ -1,0 +1,128 @@
+"""Reference runs: the miniature of the paper's comparisons on a rendered world, several seeds, written down with how they were made.
+
+Each run is finished or not there: the results file grows by one run at a time, and a stopped command goes on where it was.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import platform
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm.auto import tqdm
+
+from avid_lab import foley
+from avid_lab.config import Profile
+from avid_lab.datasets import ClipDataset
+from avid_lab.encoders import AudioVisualModel
+from avid_lab.evaluation import chance_scores, embed, random_twin, score
+from avid_lab.objectives import AVID
+from avid_lab.training import Trainer
+
+VARIANTS: dict[str, dict[str, float]] = {
+    "cross": {"cross": 1.0, "within": 0.0},
+    "self": {"cross": 0.0, "within": 1.0},
+    "joint": {"cross": 1.0, "within": 1.0},
+}
+
+
+def run(
+    variant: str, seed: int, train: ClipDataset, test: ClipDataset, profile: Profile, *, progress: bool = True
+) -> dict[str, Any]:
+    """Train one variant of AVID and score it beside chance and the same network untrained.
+
+    Args:
+        variant: "cross", "self" or "joint".
+        seed: Of the weights, the batches, the augmentation, the memory and the negatives.
+        train: Clips to train on and to fit probes on.
+        test: Clips to score on.
+        profile: Model preset, training settings and number of negatives.
+        progress: Whether to show a progress bar.
+
+    Returns:
+        Plain values: variant, seed, seconds of training, the loss curve, and the three sets of scores.
+
+    Raises:
+        ValueError: The variant is unknown.
+    """
+    if variant not in VARIANTS:
+        raise ValueError(f"variant must be one of {', '.join(VARIANTS)}; got {variant!r}")
+    model = AudioVisualModel.preset(profile.model, seed=seed)
+    objective = AVID(
+        len(train),
+        model.config.dim,
+        num_negatives=profile.num_negatives,
+        generator=torch.Generator().manual_seed(seed),
+        **VARIANTS[variant],
+    )
+    trainer = Trainer(model, objective, train, dataclasses.replace(profile.train, seed=seed))
+    begun = time.perf_counter()
+    for step in (bar := tqdm(trainer, desc=f"{variant} seed {seed}", unit="step", disable=not progress)):
+        bar.set_postfix(loss=f"{step.loss:.2f}")
+    seconds = time.perf_counter() - begun
+    untrained = random_twin(model, train, trainer.pipeline, seed=seed)
+    mine, blank = (
+        [embed(network, clips, trainer.pipeline) for clips in (train, test)] for network in (trainer.model, untrained)
+    )
+    return {
+        "variant": variant,
+        "seed": seed,
+        "seconds": round(seconds, 1),
+        "loss": [round(step.loss, 4) for step in trainer.history],
+        "trained": dataclasses.asdict(score(*mine)),
+        "random": dataclasses.asdict(score(*blank)),
+        "chance": dataclasses.asdict(chance_scores(*mine)),
+    }
+
+
+def run_all(
+    path: str | Path,
+    profile: Profile,
+    *,
+    variants: Sequence[str] = tuple(VARIANTS),
+    seeds: Sequence[int] = (0, 1, 2),
+    command: str = "avid-lab reference",
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Do all runs that the results file does not hold yet.
+
+    Args:
+        path: The results file (JSON); made, or continued when it holds runs of the same settings.
+        profile: World, model and training settings.
+        variants: Which of `VARIANTS`.
+        seeds: Which seeds, each for every variant.
+        command: Written into the file, so that a reader can repeat it.
+        progress: Whether to show progress bars.
+
+    Raises:
+        ValueError: The file holds runs of other settings.
+    """
+    path = Path(path)
+    made_with = json.loads(json.dumps({"command": command, "profile": dataclasses.asdict(profile), **_machine()}))
+    results: dict[str, Any] = {"made_with": made_with, "runs": []}
+    if path.exists():
+        results = json.loads(path.read_text())
+        if results["made_with"]["profile"] != made_with["profile"]:
+            raise ValueError(f"{path}: holds runs of other settings. Name another file with --out, or delete it.")
+    train, test = (foley.load(profile.world, split=split, progress=progress) for split in ("train", "test"))
+    done = {(finished["variant"], finished["seed"]) for finished in results["runs"]}
+    for seed in seeds:
+        for variant in variants:
+            if (variant, seed) not in done:
+                results["runs"].append(run(variant, seed, train, test, profile, progress=progress))
+                path.parent.mkdir(parents=True, exist_ok=True)
+                temporary = path.with_suffix(".part")
+                temporary.write_text(json.dumps(results, indent=1))
+                os.replace(temporary, path)
+    return results
+
+
+def _machine() -> dict[str, Any]:
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{torch.get_num_threads()} CPU threads"
+    return {"hardware": f"{platform.machine()}, {device}", "python": platform.python_version(), "torch": torch.__version__}
