@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Num, UInt8
 from matplotlib import patheffects
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from torch import Tensor
 
@@ -20,8 +20,9 @@ from avid_lab.plots.style import (
     FAINT,
     GOOD,
     INK,
-    MUTED,
     PAPER,
+    VIDEO,
+    Picture,
     array,
     frames_of,
     image_of,
@@ -45,7 +46,7 @@ def clip_sheet(
     onsets: Sequence[float] | None = None,
     video_start_s: float = 0.0,
     audio_start_s: float = 0.0,
-) -> Figure:
+) -> Picture:
     """Frames, waveform and spectrogram of a clip above one another, on one time axis in seconds.
 
     Each frame stands where it is seen: the one under the middle of its place in the strip.
@@ -76,26 +77,27 @@ def clip_sheet(
     inches_per_s = (SHEET_WIDTH - 0.75) / (end - start)
     strip = _Strip.fit(frames, seen, inches_per_s) if frames is not None else None
     heights = [*([strip.height] if strip else []), 0.85, 1.55]
-    figure = picture(SHEET_WIDTH, sum(heights) + 0.75 + (0.3 if title else 0))
-    figure.get_layout_engine().set(hspace=0.03, h_pad=0.04)  # pyright: ignore[reportOptionalMemberAccess]
+    figure = picture(SHEET_WIDTH, sum(heights) + 0.75 + (0.3 if title else 0), photographic=True)
+    figure.set_layout_engine("constrained", hspace=0.03, h_pad=0.04)
     grid = figure.add_gridspec(len(heights), 1, height_ratios=heights)
     rows = [panel(figure, grid[row]) for row in range(len(heights))]
     for row in rows[:-1]:
         row.sharex(rows[-1])
         row.tick_params(labelbottom=False, bottom=False)
+    _waveform(rows[-2], wave, rate, sound[0])
     if strip:
         strip.draw(rows[0])
-    _waveform(rows[-2], wave, rate, sound[0])
-    _spectrogram(
-        rows[-1], _given(spectrogram, sound, rate) if spectrogram is not None else log_spectrogram(wave, rate), sound
-    )
+        if seen != sound:  # which part of the sound the picture goes with
+            rows[-2].axvspan(*seen, color=VIDEO, alpha=0.09, linewidth=0, gid="video window")
+    drawn = log_spectrogram(wave, rate) if spectrogram is None else _given(spectrogram, sound, rate)
+    _spectrogram(rows[-1], drawn, sound)
     rows[-1].set(xlim=(start, end), xlabel="time (s)")
     for row in rows:
         row.spines[:].set_visible(False)
     for time in onsets or ():
         for row in rows:
-            line = row.axvline(time, color="#ffb000", linewidth=1.3, gid="onset", zorder=5)
-            line.set_path_effects([patheffects.withStroke(linewidth=2.6, foreground="#00000088")])
+            line = row.axvline(time, color="#12d3e6", linewidth=0.9, gid="onset", zorder=5)
+            line.set_path_effects([patheffects.withStroke(linewidth=1.9, foreground="#05222a")])
     if title:
         rows[0].set_title(title)
     return figure
@@ -109,7 +111,7 @@ def contact_sheet(
     columns: int | None = None,
     frames: int = 1,
     title: str | None = None,
-) -> Figure:
+) -> Picture:
     """A grid with one clip of each class: its middle frame, or several frames through it.
 
     Args:
@@ -147,8 +149,8 @@ def retrieval_grid(
     query_caption: str = "query",
     title: str | None = None,
     columns: int = 5,
-) -> Figure:
-    """A query and what it retrieved, best first, as stills: right ones framed green with a tick, wrong ones orange with a cross.
+) -> Picture:
+    """A query and what it retrieved, best first, as stills: green and ticked if right, orange and crossed if wrong.
 
     Args:
         query_frame: Picture of the query, ``(3, H, W)`` or ``(H, W, 3)``, bytes or floats in [0, 1].
@@ -166,39 +168,43 @@ def retrieval_grid(
     if count == 0 or len(captions) != count or (correct is not None and len(correct) != count):
         verdicts = "none" if correct is None else len(correct)
         raise ValueError(
-            f"captions and correct must match the results, at least one; got {count} results, {len(captions)} captions, {verdicts} verdicts"
+            f"captions and correct must match the results, at least one; got {count} results, "
+            f"{len(captions)} captions, {verdicts} verdicts"
         )
     columns = min(columns, count)
     rows = -(-count // columns)
-    cell = SHEET_WIDTH / (columns + 1.15)
+    stills = [image_of(frame, f"result_frames[{number}]") for number, frame in enumerate(result_frames)]
+    asked = image_of(query_frame, "query_frame")
+    cell = SHEET_WIDTH / (columns + 1.15) * max(still.shape[0] / still.shape[1] for still in (asked, *stills))
     lines = 1 + max(text.count("\n") for text in (query_caption, *captions))
-    figure = picture(SHEET_WIDTH, rows * (cell + 0.19 * lines) + (0.35 if title else 0.05))
+    figure = picture(SHEET_WIDTH, rows * (cell + 0.19 * lines) + (0.35 if title else 0.05), photographic=True)
     grid = figure.add_gridspec(rows, columns + 2, width_ratios=[1, 0.15, *([1] * columns)])
     query = panel(figure, grid[0, 0])
-    _still(query, image_of(query_frame, "query_frame"), query_caption, INK)
+    _still(query, asked, query_caption, INK)
     query.xaxis.label.set(weight="bold")
-    for number, (frame, caption) in enumerate(zip(result_frames, captions, strict=True)):
+    for number, (still, caption) in enumerate(zip(stills, captions, strict=True)):
         ax = panel(figure, grid[number // columns, 2 + number % columns])
         right = None if correct is None else bool(correct[number])
         colour = FAINT if right is None else GOOD if right else BAD
-        _still(ax, image_of(frame, f"result_frames[{number}]"), caption, colour)
+        _still(ax, still, caption, colour)
         if right is not None:
-            ax.text(
-                0.965, 0.955, "✓" if right else "✗", transform=ax.transAxes, ha="right", va="top", fontsize=10, weight="bold",
-                color=PAPER, gid="verdict", bbox={"boxstyle": "circle,pad=0.22", "facecolor": colour, "edgecolor": PAPER, "linewidth": 1},
-            )  # fmt: skip
+            badge = {"boxstyle": "circle,pad=0.22", "facecolor": colour, "edgecolor": PAPER, "linewidth": 1}
+            style = {"fontsize": 10, "weight": "bold", "color": PAPER, "bbox": badge, "gid": "verdict"}
+            ax.text(0.965, 0.955, "✓" if right else "✗", transform=ax.transAxes, ha="right", va="top", **style)
     if title:
-        figure.suptitle(title, x=0.012, ha="left", fontsize=11.5, weight="bold")
+        figure.suptitle(title, x=0.007, ha="left", fontsize=11.5, weight="bold")
     return figure
 
 
+@dataclass(frozen=True)
 class _Strip:
     """Frames side by side on a time axis, undistorted: ``count`` places that fill the time the video is seen."""
 
-    def __init__(
-        self, frames: np.ndarray, seen: tuple[float, float], count: int, height: float, width_s: float
-    ) -> None:
-        self.frames, self.seen, self.count, self.height, self.width_s = frames, seen, count, height, width_s
+    frames: np.ndarray  # (T, H, W, 3)
+    seen: tuple[float, float]  # seconds
+    count: int
+    height: float  # inches
+    width_s: float  # of one frame on the time axis
 
     @classmethod
     def fit(cls, frames: np.ndarray, seen: tuple[float, float], inches_per_s: float, target: float = 1.05) -> _Strip:
@@ -216,8 +222,10 @@ class _Strip:
         for number in range(self.count):
             middle = start + (number + 0.5) * place
             frame = self.frames[int((number + 0.5) / self.count * len(self.frames))]
-            half = 0.485 * min(self.width_s, place)
-            ax.imshow(frame, extent=(middle - half, middle + half, 0, 1), aspect="auto", interpolation="antialiased")
+            half = 0.49 * min(self.width_s, place)  # a thin gap all round, so that the frame keeps its aspect
+            ax.imshow(
+                frame, extent=(middle - half, middle + half, 0.01, 0.99), aspect="auto", interpolation="antialiased"
+            )
         ax.set(ylim=(0, 1), yticks=[])
 
 
@@ -267,23 +275,23 @@ def _hertz(mel: float) -> float:
     return round(700 * (10 ** (mel / 2595) - 1), 3)
 
 
-def _grid(stills: Sequence[np.ndarray], captions: Sequence[str], columns: int, title: str | None) -> Figure:
+def _grid(stills: Sequence[np.ndarray], captions: Sequence[str], columns: int, title: str | None) -> Picture:
     rows = -(-len(stills) // columns)
     aspect = max(still.shape[0] / still.shape[1] for still in stills)
     cell = SHEET_WIDTH / columns
-    figure = picture(SHEET_WIDTH, rows * (cell * aspect + 0.24) + (0.35 if title else 0.05))
+    figure = picture(SHEET_WIDTH, rows * (cell * aspect + 0.24) + (0.35 if title else 0.05), photographic=True)
     grid = figure.add_gridspec(rows, columns)
     for number, (still, caption) in enumerate(zip(stills, captions, strict=True)):
         _still(panel(figure, grid[number // columns, number % columns]), still, caption, None)
     if title:
-        figure.suptitle(title, x=0.012, ha="left", fontsize=11.5, weight="bold")
+        figure.suptitle(title, x=0.007, ha="left", fontsize=11.5, weight="bold")
     return figure
 
 
 def _still(ax: Axes, image: np.ndarray, caption: str, frame: str | None) -> None:
     ax.imshow(image, interpolation="antialiased")
     ax.set(xticks=[], yticks=[])
-    ax.set_xlabel(caption, fontsize=9, color=INK if frame != MUTED else MUTED, labelpad=4)
+    ax.set_xlabel(caption, fontsize=9, color=INK, labelpad=4)
     ax.spines[:].set_visible(frame is not None)
     if frame is not None:
         ax.spines[:].set(edgecolor=frame, linewidth=3)

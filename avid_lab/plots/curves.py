@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from matplotlib.transforms import blended_transform_factory
 
-from avid_lab.plots.statistics import smooth
-from avid_lab.plots.style import AUDIO, COLOURS, INK, MUTED, VIDEO, array, axes_or_new, class_colour, styled
+from avid_lab.plots.statistics import pushed_apart, smooth
+from avid_lab.plots.style import AUDIO, COLOURS, INK, MUTED, VIDEO, array, axes_or_new, class_colour, note, styled
 
 DIRECTION_COLOURS = {"v2a": VIDEO, "a2v": AUDIO, "v2v": "#009e73", "a2a": "#b5478c"}
 
@@ -37,15 +37,15 @@ class RecallLike(Protocol):
 def loss_terms(
     history: Sequence[Any] | Mapping[str, Any],
     *,
-    half_life: float | None = None,
+    smoothing: float | None = None,
     title: str | None = "Loss and its terms",
     ax: Axes | None = None,
 ) -> Axes:
     """The loss and each of its terms over training: raw values faint, moving averages bold, named at their ends.
 
     Args:
-        history: Steps with ``.index``, ``.loss`` and ``.terms``; or values by name, each ``(steps,)``, NaN where there are none.
-        half_life: Steps in which the moving average forgets half; a sixtieth of the run if not given.
+        history: Steps with ``.index``, ``.loss`` and ``.terms``; or values by name, each ``(steps,)``, NaN for none.
+        smoothing: Standard deviation of the moving average in steps; a fiftieth of the run if not given.
         title: Title.
         ax: Axes to draw in.
 
@@ -53,10 +53,10 @@ def loss_terms(
         ValueError: An empty history, or values of different lengths.
     """
     steps, curves = _curves(history)
-    half_life = half_life or max(1.0, len(steps) / 60)
+    width = smoothing or max(0.5, len(steps) / 50)
     ax = axes_or_new(ax, 8.2, 3.8)
     ends: list[tuple[str, float, str]] = []
-    smoothed = {name: smooth(values, half_life) for name, values in curves.items()}
+    smoothed = {name: smooth(values, width) for name, values in curves.items()}
     for order, (name, values) in enumerate(curves.items()):
         colour, dashes = _term_style(name, order)
         bold = 2.4 if name == "loss" else 1.7
@@ -92,7 +92,9 @@ def accuracy_bars(
     title: str | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Mean over seeds as a bar, every seed as a dot, one standard deviation as a whisker; chance and random initialisation as lines.
+    """Mean over seeds as a bar, every seed as a dot, one standard deviation as a whisker.
+
+    Chance and random initialisation stand beside as lines: a number says little without them.
 
     Args:
         rows: Values by name, each a number or one value a seed, in [0, 1]. Drawn from the top in this order.
@@ -112,32 +114,14 @@ def accuracy_bars(
     for order, (name, values) in enumerate(seeds.items()):
         colour, mean = class_colour(order), float(values.mean())
         ax.barh(order, mean, height=0.62, color=colour, alpha=0.30, gid=f"bar {name}")
+        text, lift = f"{100 * mean:.1f}", np.zeros(1)
         if len(values) > 1:
-            spread = float(values.std(ddof=1))
-            ax.plot(
-                [mean - spread, mean + spread],
-                [order, order],
-                color=colour,
-                linewidth=2,
-                gid=f"spread {name}",
-                zorder=3,
-            )
-        lift = np.linspace(-0.14, 0.14, len(values)) if len(values) > 1 else [0.0]
-        ax.plot(
-            values,
-            order + np.asarray(lift),
-            "o",
-            color=colour,
-            markersize=5.5,
-            markeredgecolor="white",
-            gid=f"seeds {name}",
-            zorder=4,
-        )
-        text = f"{100 * mean:.1f}" + (f" ± {100 * values.std(ddof=1):.1f}" if len(values) > 1 else "")
-        ax.annotate(
-            text, (max(mean, float(values.max())), order), (9, 0), textcoords="offset points",
-            va="center", fontsize=9.5, weight="bold", color=INK, gid=f"value {name}",
-        )  # fmt: skip
+            spread, lift = float(values.std(ddof=1)), np.linspace(-0.14, 0.14, len(values))
+            text += f" ± {100 * spread:.1f}"
+            ax.hlines(order, mean - spread, mean + spread, color=colour, linewidth=2, gid=f"spread {name}", zorder=3)
+        dots = {"markersize": 5.5, "markeredgecolor": "white", "gid": f"seeds {name}", "zorder": 4}
+        ax.plot(values, order + lift, "o", color=colour, **dots)
+        note(ax, text, (max(mean, float(values.max())), order), (9, 0), weight="bold", gid=f"value {name}")
     count = max(len(values) for values in seeds.values())
     top = max(float(values.max()) for values in seeds.values())
     _reference_lines(ax, chance, baseline)
@@ -159,7 +143,7 @@ def accuracy_bars(
 def recall_bars(
     results: RecallLike | Mapping[str, RecallLike],
     *,
-    title: str | None = "Recall: is a right one among the first k?",
+    title: str | None = "Is a right one among the first k?",
     ax: Axes | None = None,
 ) -> Axes:
     """Recall at each k, beside what chance would give.
@@ -186,29 +170,21 @@ def recall_bars(
     for order, (name, result) in enumerate(named.items()):
         places = np.arange(len(ks)) + (order - (len(named) - 1) / 2) * width
         heights = [result.recall[k] for k in ks]
-        ax.bar(places, heights, width * 0.92, color=class_colour(order), label=name or None, gid=f"recall {name}")
+        colour = "#a3adb8" if name.startswith("random") else class_colour(order)
+        ax.bar(places, heights, 0.92 * width, color=colour, label=name or None, gid=f"recall {name}")
         for place, height in zip(places, heights, strict=True):
-            ax.annotate(
-                f"{100 * height:.0f}",
-                (place, height),
-                (0, 3),
-                textcoords="offset points",
-                ha="center",
-                fontsize=9,
-                weight="bold",
-            )
-        ax.hlines(
-            [result.chance[k] for k in ks], places - width * 0.46, places + width * 0.46,
-            color=INK, linewidth=2, label="chance" if order == len(named) - 1 else None, gid=f"chance {name}",
-        )  # fmt: skip
+            note(ax, f"{100 * height:.0f}", (place, height), (0, 8), ha="center", weight="bold")
+        chance = [result.chance[k] for k in ks]
+        lines = ax.hlines(chance, places - 0.46 * width, places + 0.46 * width, color=INK, gid=f"chance {name}")
+        lines.set(linewidth=2, label="chance" if order == len(named) - 1 else None)
     ax.set_xticks(range(len(ks)), [f"first {k}" if k > 1 else "first" for k in ks], color=INK)
-    ax.set_ylim(0, 1.08)
+    ax.set_ylim(0, 1.06)
     ax.set_yticks(np.linspace(0, 1, 6))
     ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     ax.tick_params(axis="x", length=0)
     ax.grid(axis="y")
     ax.set_ylabel("recall")
-    ax.legend(loc="upper left", ncols=4)
+    ax.legend(loc="lower right", bbox_to_anchor=(1.0, 0.99), ncols=4, handlelength=1.4, borderaxespad=0.2)
     if title:
         ax.set_title(title, loc="left")
     return ax
@@ -217,9 +193,7 @@ def recall_bars(
 def _curves(history: Sequence[Any] | Mapping[str, Any]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Steps ``(S,)`` and values by name ``(S,)``, the loss last so that it is drawn on top."""
     if isinstance(history, Mapping):
-        curves = {
-            str(name): array(values, f"history[{name!r}]", None).astype(float) for name, values in history.items()
-        }
+        curves = {name: array(values, f"history[{name!r}]", None).astype(float) for name, values in history.items()}
         lengths = {name: len(values) for name, values in curves.items()}
         if len(set(lengths.values())) != 1 or 0 in lengths.values():
             raise ValueError(f"history must have curves of one length, at least one step; got {lengths or 'no curves'}")
@@ -233,9 +207,8 @@ def _curves(history: Sequence[Any] | Mapping[str, Any]) -> tuple[np.ndarray, dic
         curves["loss"] = np.array([float(step.loss) for step in history])
     if "loss" in curves:
         loss = curves.pop("loss")
-        curves = {
-            name: values for name, values in curves.items() if len(curves) > 1 or not np.array_equal(values, loss)
-        }
+        if len(curves) == 1 and np.array_equal(next(iter(curves.values())), loss):
+            curves.clear()  # a single term is the loss
         curves["loss"] = loss
     return steps, curves
 
@@ -245,37 +218,17 @@ def _term_style(name: str, order: int) -> tuple[str, Any]:
     if name == "loss":
         return INK, "-"
     kind, _, direction = name.rpartition("_")
-    return DIRECTION_COLOURS.get(direction, COLOURS[(order + 4) % len(COLOURS)]), (
-        0,
-        (4, 1.6),
-    ) if kind == "positive" else "-"
+    colour = DIRECTION_COLOURS.get(direction, COLOURS[(order + 4) % len(COLOURS)])
+    return colour, (0, (4, 1.6)) if kind == "positive" else "-"
 
 
 def _name_ends(ax: Axes, ends: list[tuple[str, float, str]], gap: float = 0.062) -> None:
     """Write each curve's name at its right end, pushed apart where they would overlap."""
     low, high = ax.get_ylim()
-    ends = sorted(ends, key=lambda end: end[1])
-    heights = _pushed_apart([(value - low) / (high - low) for _, value, _ in ends], gap)
+    places = np.array([(0.0, (value - low) / (high - low)) for _, value, _ in ends]).reshape(-1, 2)
+    heights = pushed_apart(places, 1.0, gap)[:, 1]
     for (name, _, colour), height in zip(ends, heights, strict=True):
-        ax.annotate(
-            name, (1, height), (7, 0), xycoords="axes fraction", textcoords="offset points", va="center",
-            fontsize=9.5, color=colour, weight="bold", gid=f"end {name}",
-        )  # fmt: skip
-
-
-def _pushed_apart(heights: list[float], gap: float) -> list[float]:
-    """Ascending heights moved as little as keeps neighbours ``gap`` apart and all inside [0, 1] where they fit."""
-    placed = list(heights)
-    for _ in range(60):
-        for below in range(len(placed) - 1):
-            overlap = gap - (placed[below + 1] - placed[below])
-            if overlap > 0:
-                placed[below] -= overlap / 2
-                placed[below + 1] += overlap / 2
-        if placed:
-            placed[0] = max(placed[0], min(heights[0], 0.0))
-            placed[-1] = min(placed[-1], max(heights[-1], 1.0))
-    return placed
+        note(ax, name, (1, height), (7, 0), xycoords="axes fraction", color=colour, weight="bold", gid=f"end {name}")
 
 
 def _shares(values: Any, name: str) -> np.ndarray:
@@ -287,20 +240,11 @@ def _shares(values: Any, name: str) -> np.ndarray:
 
 def _reference_lines(ax: Axes, chance: float | None, baseline: float | None) -> None:
     """Vertical lines named above the axes; the names lean away from each other when the lines are close."""
-    lines = [(value, name, dashes) for value, name, dashes in (
-        (chance, "chance", (0, (1.2, 1.6))), (baseline, "random initialisation", (0, (5, 2)))
-    ) if value is not None]  # fmt: skip
+    named = {"chance": (chance, (0, (1.2, 1.6))), "random initialisation": (baseline, (0, (5, 2)))}
+    lines = [(value, name, dashes) for name, (value, dashes) in named.items() if value is not None]
     top = blended_transform_factory(ax.transData, ax.transAxes)
     for value, name, dashes in lines:
         ax.axvline(value, color=MUTED, linewidth=1.4, linestyle=dashes, gid=name, zorder=2)
-        towards_left = len(lines) == 2 and value == min(line[0] for line in lines) and value > 0.1
-        ax.text(
-            value,
-            1.015,
-            f"{name} {100 * value:.1f}",
-            transform=top,
-            fontsize=8.5,
-            color=MUTED,
-            ha="right" if towards_left else "left",
-            va="bottom",
-        )
+        leans_left = len(lines) == 2 and value == min(line[0] for line in lines) and value > 0.1
+        text, side = f"{name} {100 * value:.1f}", "right" if leans_left else "left"
+        note(ax, text, (value, 1.015), xycoords=top, fontsize=8.5, color=MUTED, ha=side, va="bottom")

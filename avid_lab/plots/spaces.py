@@ -6,15 +6,28 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float, Int, Num
+from jaxtyping import Int, Num
 from matplotlib import patheffects
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from matplotlib.lines import Line2D
 from torch import Tensor
 
-from avid_lab.plots.statistics import auc, principal_plane
-from avid_lab.plots.style import AUDIO, FAINT, GRID, INK, MUTED, PAPER, VIDEO, array, axes_or_new, class_colour, styled
+from avid_lab.plots.statistics import auc, principal_plane, pushed_apart
+from avid_lab.plots.style import (
+    AUDIO,
+    FAINT,
+    GRID,
+    INK,
+    MUTED,
+    PAPER,
+    VIDEO,
+    array,
+    axes_or_new,
+    class_colour,
+    note,
+    styled,
+)
 
 Agreement = Literal["consensus", "union", "video", "audio"]
 HALO = [patheffects.withStroke(linewidth=3, foreground=PAPER)]
@@ -33,7 +46,7 @@ def similarity_histograms(
     similarities: Mapping[str, tuple[Any, Any]],
     *,
     bins: int = 70,
-    title: str | None = "Similarity of pairs of the same class and of different classes",
+    title: str | None = "Similarity of pairs",
     ax: Axes | None = None,
 ) -> Axes:
     """Histograms of similarity, one row a name on one axis, with the area under the ROC curve: 0.5 chance, 1 apart.
@@ -62,32 +75,19 @@ def similarity_histograms(
         base = len(pairs) - 1 - row
         heights = [np.histogram(side, edges, density=True)[0] for side in (other, same)]
         scale = 0.86 / max(float(height.max()) for height in heights)
-        for height, colour, kind, alpha in zip(
-            heights, (MUTED, VIDEO), ("different", "same"), (0.35, 0.45), strict=True
-        ):
-            label = f"{kind} class" if row == 0 else None
-            ax.stairs(
-                base + scale * height,
-                edges,
-                baseline=base,
-                fill=True,
-                color=colour,
-                alpha=alpha,
-                label=label,
-                gid=f"{kind} {name}",
-            )
-            ax.stairs(base + scale * height, edges, baseline=base, color=colour, linewidth=1.3)
+        for height, colour, kind in zip(heights, (MUTED, VIDEO), ("different", "same"), strict=True):
+            top, label = base + scale * height, f"{kind} class" if row == 0 else None
+            ax.stairs(top, edges, baseline=base, fill=True, color=colour, alpha=0.4, label=label, gid=f"{kind} {name}")
+            ax.stairs(top, edges, baseline=base, color=colour, linewidth=1.3)
         ax.axhline(base, color=FAINT, linewidth=0.8)
-        ax.text(
-            1.012, base + 0.30, f"AUC {auc(same, other):.2f}", transform=ax.get_yaxis_transform(), fontsize=10, weight="bold",
-            color=INK, va="center", gid=f"auc {name}",
-        )  # fmt: skip
+        place, sides = (1.012, base + 0.30), ax.get_yaxis_transform()
+        note(ax, f"AUC {auc(same, other):.2f}", place, xycoords=sides, weight="bold", gid=f"auc {name}")
     ax.set_yticks([len(pairs) - 1 - row + 0.30 for row in range(len(pairs))], list(pairs), fontsize=10, color=INK)
     ax.tick_params(axis="y", length=0)
     ax.spines[["left", "bottom"]].set_visible(False)
     ax.set(xlim=(edges[0], edges[-1]), ylim=(-0.02, len(pairs) + 0.02), xlabel="cosine similarity")
     ax.grid(axis="x")
-    ax.legend(loc="upper right", bbox_to_anchor=(1.0, 1.0), handlelength=1.2)
+    ax.legend(loc="lower right", bbox_to_anchor=(1.0, 0.99), ncols=2, handlelength=1.2, borderaxespad=0.2)
     if title:
         ax.set_title(title, loc="left")
     return ax
@@ -131,15 +131,15 @@ def agreement_plane(
         raise ValueError(f"query must be a row of the memory, 0 to {count - 1}; got {query}")
     seen, heard = video @ video[query], audio @ audio[query]
     others = np.arange(count) != query
-    same = np.zeros(count, dtype=bool)
+    same, name = np.zeros(count, dtype=bool), None
     if labels is not None:
-        classes_of = array(labels, "labels", count)
-        same = (classes_of == classes_of[query]) & others
+        numbers = array(labels, "labels", count)
+        same = (numbers == numbers[query]) & others
+        name = classes[int(numbers[query])] if classes is not None else None
     ringed = _positives_of(positives, query, count)
 
     ax = axes_or_new(ax, 6.2, 6.2)
     far = others & ~same
-    name = classes[int(classes_of[query])] if labels is not None and classes is not None else None
     size = float(np.clip(9000 / count, 9, 34))
     ax.scatter(
         seen[far],
@@ -164,9 +164,7 @@ def agreement_plane(
         )
     low, high = _limits(np.concatenate([seen[others], heard[others]]))
     if len(ringed):
-        label = f"the {len(ringed)} positives" + (
-            f": {100 * same[ringed].mean():.0f} % of the class" if labels is not None else ""
-        )
+        right = f": {100 * same[ringed].mean():.0f} % of its class" if labels is not None else ""
         ax.scatter(
             seen[ringed],
             heard[ringed],
@@ -174,7 +172,7 @@ def agreement_plane(
             facecolors="none",
             edgecolors=INK,
             linewidths=1.1,
-            label=label,
+            label=f"the {len(ringed)} positives{right}",
             gid="positives",
         )
         threshold = float(_agree(seen, heard, agreement)[ringed].min())
@@ -191,7 +189,7 @@ def agreement_plane(
     if title is None:
         title = f"Agreement with query {query}" + (f", {name}" if name else "")
     if title:
-        ax.set_title(title, loc="left")
+        ax.set_title(title, loc="left", pad=22 if len(ringed) else None)
     return ax
 
 
@@ -213,7 +211,7 @@ def embedding_map(
         audio: Audio embeddings.
         labels: Class of each instance, into ``classes``.
         classes: Class names.
-        align: Subtract each modality's mean first; if not, the gap between the modalities is usually the main direction.
+        align: Subtract each modality's mean first; without, the gap between the two is usually the main direction.
         title: Title.
         ax: Axes to draw in.
 
@@ -231,6 +229,7 @@ def embedding_map(
     plane = principal_plane(points.astype(np.float64))
     ax = axes_or_new(ax, 7.6, 6.4)
     size = float(np.clip(9000 / max(len(seen), 1), 7, 40))
+    medians: dict[str, np.ndarray] = {}
     for order, name in enumerate(classes):
         mine = np.flatnonzero(numbers == order)
         if not len(mine):
@@ -239,20 +238,8 @@ def embedding_map(
         for start, marker, modality in ((0, "o", "video"), (len(seen), "^", "audio")):
             x, y = plane.points[start + mine].T
             ax.scatter(x, y, s=size, marker=marker, color=colour, alpha=0.55, linewidths=0, gid=f"{modality} {name}")
-        x, y = np.median(plane.points[np.concatenate([mine, mine + len(seen)])], axis=0)
-        ax.text(
-            x,
-            y,
-            name,
-            color=colour,
-            weight="bold",
-            fontsize=9.5,
-            ha="center",
-            va="center",
-            path_effects=HALO,
-            gid=f"name {name}",
-            zorder=5,
-        )
+        medians[name] = np.median(plane.points[np.concatenate([mine, mine + len(seen)])], axis=0)
+    _name_classes(ax, medians, classes, np.ptp(plane.points, axis=0))
     shapes = [
         Line2D([], [], linestyle="", marker=marker, color=MUTED, label=name)
         for marker, name in (("o", "video"), ("^", "audio"))
@@ -324,6 +311,14 @@ def confusion(
     return ax
 
 
+def _name_classes(ax: Axes, places: Mapping[str, np.ndarray], classes: Sequence[str], extent: np.ndarray) -> None:
+    """Write class names at their places, moved apart where they would overlap, a little darker than their points."""
+    apart = pushed_apart(np.array(list(places.values())), 0.14 * extent[0], 0.034 * extent[1])
+    for name, place in zip(places, apart, strict=True):
+        colour = tuple(0.78 * np.array(to_rgb(class_colour(classes.index(name)))))
+        note(ax, name, place, color=colour, weight="bold", ha="center", path_effects=HALO, gid=f"name {name}", zorder=5)
+
+
 def _flat(values: Any, name: str) -> np.ndarray:
     flat = array(np.ravel(values.detach().cpu().numpy() if isinstance(values, Tensor) else values), name, None)
     if not flat.size:
@@ -364,23 +359,17 @@ def _boundary(ax: Axes, agreement: Agreement, at: float, low: float, high: float
     x, y = np.meshgrid(np.linspace(low, high, 200), np.linspace(low, high, 200))
     ax.contourf(x, y, _agree(x, y, agreement), levels=[at, 10], colors=[AUDIO], alpha=0.08)
     ax.plot(*line, color=AUDIO, linewidth=1.6, gid="boundary")
-    rule = {"consensus": "min(video, audio)", "union": "max(video, audio)", "video": "video", "audio": "audio"}[
-        agreement
-    ]
-    corner = {
-        "consensus": (high, at, "right", "bottom"),
-        "union": (low, at, "left", "bottom"),
-        "video": (at, low, "left", "bottom"),
-        "audio": (low, at, "left", "bottom"),
-    }[agreement]
-    ax.annotate(
+    rule = {"consensus": "min(video, audio)", "union": "max(video, audio)"}.get(agreement, agreement)
+    # Named where the line leaves the axes at the top, else on it at the left.
+    at_top = agreement in ("consensus", "video")
+    place, shift = ((at, high), (0, 4)) if at_top else ((low, at), (6, 3))
+    note(
+        ax,
         f"{rule} = {at:.2f}",
-        corner[:2],
-        (-6 if corner[2] == "right" else 6, 5),
-        textcoords="offset points",
-        ha=corner[2],
-        va=corner[3],
-        fontsize=9,
+        place,
+        shift,
+        ha="center" if at_top else "left",
+        va="bottom",
         color=AUDIO,
         path_effects=HALO,
     )

@@ -24,19 +24,17 @@ def auc(positive: Num[np.ndarray, " P"], negative: Num[np.ndarray, " Q"]) -> flo
     return float((below + at_most).mean() / (2 * negative.size))
 
 
-def smooth(values: Num[np.ndarray, " S"], half_life: float) -> Float[np.ndarray, " S"]:
-    """Exponential moving average over the past that forgets half in ``half_life`` steps; unbiased at the start.
+def smooth(values: Num[np.ndarray, " S"], width: float) -> Float[np.ndarray, " S"]:
+    """Gaussian moving average of standard deviation ``width`` steps, centred, so that it does not lag behind.
 
-    NaN marks a step without a value: it stays NaN and changes nothing after it.
+    NaN marks a step without a value: it stays NaN and weighs nothing in its neighbours' averages.
     """
-    keep = 0.5 ** (1 / half_life)
-    smoothed = np.full(len(values), np.nan)
-    total = weight = 0.0
-    for step, value in enumerate(values):
-        if np.isfinite(value):
-            total, weight = keep * total + value, keep * weight + 1
-            smoothed[step] = total / weight
-    return smoothed
+    reach = min(int(np.ceil(3 * width)), max(len(values) - 1, 0))
+    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / width) ** 2)
+    known = np.isfinite(values)
+    total = np.convolve(np.where(known, values, 0.0), kernel)[reach : reach + len(values)]
+    weight = np.convolve(known.astype(float), kernel)[reach : reach + len(values)]
+    return np.where(known, total / np.maximum(weight, 1e-12), np.nan)
 
 
 class Spectrogram(NamedTuple):
@@ -49,7 +47,7 @@ class Spectrogram(NamedTuple):
 
 def log_spectrogram(audio: Float[np.ndarray, " samples"], rate: float, *, range_db: float = 70.0) -> Spectrogram:
     """A picture of a sound: 43 ms Hann windows that overlap by seven eighths, power in decibels below the loudest."""
-    size = min(2 ** round(np.log2(rate * 0.043)), 2 ** int(np.log2(max(len(audio), 2))))
+    size = min(2 ** round(np.log2(rate * 0.043)), 2 ** int(np.log2(max(len(audio), 2))))  # a power of two
     hop = max(1, size // 8)
     padded = np.pad(audio.astype(np.float64), (size // 2, size // 2 + hop))  # windows are centred on their time
     windows = np.lib.stride_tricks.sliding_window_view(padded, size)[::hop][: len(audio) // hop + 1]
@@ -78,3 +76,20 @@ def principal_plane(points: Num[np.ndarray, "N D"]) -> Plane:
     directions = directions[:, :-3:-1]  # (D, 2), largest variance first
     directions *= np.sign(directions[np.abs(directions).argmax(axis=0), [0, 1]])
     return Plane(centred @ directions, variances[:-3:-1] / max(float(variances.sum()), 1e-12))
+
+
+def pushed_apart(points: Num[np.ndarray, "N 2"], width: float, height: float) -> Float[np.ndarray, "N 2"]:
+    """Points moved up and down, as little as needed, until boxes of that size around them do not overlap."""
+    placed = points.astype(float)
+    for _ in range(100):
+        across = placed[:, None, 0] - placed[None, :, 0]
+        up = placed[:, None, 1] - placed[None, :, 1]
+        up += (
+            1e-6 * height * np.sign(np.subtract.outer(np.arange(len(placed)), np.arange(len(placed))))
+        )  # for equal points
+        overlap = np.where((np.abs(across) < width) & (np.abs(up) < height), height - np.abs(up), 0.0)
+        np.fill_diagonal(overlap, 0.0)
+        if not overlap.any():
+            break
+        placed[:, 1] += 0.3 * (overlap * np.sign(up)).sum(axis=1)
+    return placed

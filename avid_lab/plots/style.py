@@ -1,4 +1,4 @@
-"""The look of every picture: palette, type, and a figure that shows itself in a notebook without any backend setting."""
+"""The look of every picture: palette, type, and a figure that a notebook shows without any backend setting."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Annotation
 from torch import Tensor
 
 P = ParamSpec("P")
@@ -27,8 +28,8 @@ AUDIO = "#d95f0e"
 GOOD = "#00845c"
 BAD = "#c8470a"
 
-# Twenty colours that differ in lightness as well as in hue: the first eight stay apart for colour-blind eyes on their own,
-# the others with the marker or label that goes with them.
+# Twenty colours that differ in lightness as well as in hue: the first eight stay apart for colour-blind eyes on their
+# own, the others with the marker or label that goes with them.
 COLOURS = (
     "#0072b2", "#e06a1b", "#009e73", "#b5478c", "#56b4e9", "#d9a400", "#4b3190", "#8c2d04", "#7f8c1a", "#606a76",
     "#e377a8", "#00a6b4", "#c2272d", "#1b3a6b", "#a6c832", "#b59a7a", "#9b8ae0", "#1f5c3a", "#f29e8e", "#2b2b2b",
@@ -72,13 +73,28 @@ class Picture(Figure):
 
     # Pixels drawn for each pixel shown: sharp enough for print, small enough for notebooks to be mailed.
     density = 1.5
+    # Stills and spectrograms are four times smaller as JPEG; lines and text are smaller and cleaner as PNG.
+    photographic = False
 
-    def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
+    def encode(self) -> tuple[str, bytes]:
+        """The picture as a notebook shows it: its MIME type and its bytes."""
+        kind = "jpeg" if self.photographic else "png"
+        options = {"quality": 88, "subsampling": 0, "optimize": True} if self.photographic else {}
         with BytesIO() as buffer:
-            self.savefig(buffer, format="png", dpi=96 * self.density, facecolor=self.get_facecolor())
-            data = buffer.getvalue()
+            self.savefig(buffer, format=kind, dpi=96 * self.density, facecolor=self.get_facecolor(), pil_kwargs=options)
+            return f"image/{kind}", buffer.getvalue()
+
+    def _shown(self, wanted: str) -> tuple[bytes, dict[str, int]] | None:
+        if (wanted == "image/jpeg") != self.photographic:
+            return None
         width, height = (round(96 * inches) for inches in self.get_size_inches())
-        return data, {"width": width, "height": height}
+        return self.encode()[1], {"width": width, "height": height}
+
+    def _repr_png_(self) -> tuple[bytes, dict[str, int]] | None:
+        return self._shown("image/png")
+
+    def _repr_jpeg_(self) -> tuple[bytes, dict[str, int]] | None:
+        return self._shown("image/jpeg")
 
 
 class Panel(Axes):
@@ -88,9 +104,9 @@ class Panel(Axes):
         figure = self.get_figure(root=True)
         return figure._repr_png_() if isinstance(figure, Picture) else None
 
-    def set_title(self, label: str, fontdict: dict[str, Any] | None = None, loc: Any = "left", **kwargs: Any) -> Any:
+    def set_title(self, label: str, *args: Any, **options: Any) -> Any:
         """Set the title: matplotlib's own method, with "left" as the place when none is given."""
-        return super().set_title(label, fontdict, loc, **kwargs)
+        return super().set_title(label, *args, **({} if len(args) > 1 else {"loc": "left"}) | options)
 
 
 def styled(function: Callable[P, R]) -> Callable[P, R]:
@@ -98,15 +114,17 @@ def styled(function: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(function)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
-        with mpl.rc_context(STYLE):
+        with mpl.rc_context(cast(Any, STYLE)):
             return function(*args, **kwargs)
 
     return wrapper
 
 
-def picture(width: float, height: float) -> Picture:
+def picture(width: float, height: float, *, photographic: bool = False) -> Picture:
     """An empty picture of a size in inches, at 96 screen pixels an inch."""
-    return Picture(figsize=(width, height), dpi=96, layout="constrained", facecolor=PAPER)
+    figure = Picture(figsize=(width, height), dpi=96, layout="constrained", facecolor=PAPER)
+    figure.photographic = photographic
+    return figure
 
 
 def panel(figure: Picture, cell: Any = 111, **options: Any) -> Panel:
@@ -117,6 +135,12 @@ def panel(figure: Picture, cell: Any = 111, **options: Any) -> Panel:
 def axes_or_new(ax: Axes | None, width: float, height: float) -> Axes:
     """The caller's axes, or new ones in a picture of that size in inches."""
     return panel(picture(width, height)) if ax is None else ax
+
+
+def note(ax: Axes, text: str, at: Any, shift: tuple[float, float] = (0, 0), **style: Any) -> Annotation:
+    """Write at a place in the data, shifted by points; free to stand outside the axes."""
+    style = {"fontsize": 9.5, "va": "center", "color": INK, "annotation_clip": False} | style
+    return ax.annotate(text, at, shift, textcoords="offset points", **style)
 
 
 def class_colour(index: int) -> str:
@@ -167,7 +191,8 @@ def frames_of(video: Any, name: str = "video") -> np.ndarray:
     frames = array(video, name, None, None, None, None)
     if frames.shape[0] != 3:
         raise ValueError(
-            f"{name} must be (3, T, H, W), colours first; got {frames.shape}. For (T, H, W, 3) pass np.moveaxis(video, -1, 0)."
+            f"{name} must be (3, T, H, W), colours first; got {frames.shape}. "
+            "For (T, H, W, 3) pass np.moveaxis(video, -1, 0)."
         )
     return np.moveaxis(_bytes(frames, name), 0, -1)
 
