@@ -88,7 +88,7 @@ def clip_sheet(
     if strip:
         strip.draw(rows[0])
         if seen != sound:  # which part of the sound the picture goes with
-            rows[-2].axvspan(*seen, color=VIDEO, alpha=0.09, linewidth=0, gid="video window")
+            rows[-2].axvspan(*seen, color=VIDEO, alpha=0.09, linewidth=0, zorder=0, gid="video window")
     drawn = log_spectrogram(wave, rate) if spectrogram is None else _given(spectrogram, sound, rate)
     _spectrogram(rows[-1], drawn, sound)
     rows[-1].set(xlim=(start, end), xlabel="time (s)")

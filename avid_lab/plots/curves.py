@@ -45,7 +45,7 @@ def loss_terms(
 
     Args:
         history: Steps with ``.index``, ``.loss`` and ``.terms``; or values by name, each ``(steps,)``, NaN for none.
-        smoothing: Standard deviation of the moving average in steps; a fiftieth of the run if not given.
+        smoothing: Standard deviation of the moving average in steps; an eightieth of the run if not given.
         title: Title.
         ax: Axes to draw in.
 
@@ -53,7 +53,7 @@ def loss_terms(
         ValueError: An empty history, or values of different lengths.
     """
     steps, curves = _curves(history)
-    width = smoothing or max(0.5, len(steps) / 50)
+    width = smoothing or max(0.5, len(steps) / 80)
     ax = axes_or_new(ax, 8.2, 3.8)
     ends: list[tuple[str, float, str]] = []
     smoothed = {name: smooth(values, width) for name, values in curves.items()}

@@ -228,7 +228,7 @@ def embedding_map(
     points = np.concatenate([side - side.mean(axis=0) if align else side for side in (seen, heard)])
     plane = principal_plane(points.astype(np.float64))
     ax = axes_or_new(ax, 7.6, 6.4)
-    size = float(np.clip(9000 / max(len(seen), 1), 7, 40))
+    size = float(np.clip(16000 / max(len(seen), 1), 7, 40))
     medians: dict[str, np.ndarray] = {}
     for order, name in enumerate(classes):
         mine = np.flatnonzero(numbers == order)

@@ -71,24 +71,14 @@ STYLE: dict[str, Any] = {
 class Picture(Figure):
     """A matplotlib `Figure` that a notebook displays by itself, sharp on high-density screens, without pyplot."""
 
-    # Pixels drawn for each pixel shown: sharp enough for print, small enough for notebooks to be mailed.
-    density = 1.5
     # Stills and spectrograms are four times smaller as JPEG; lines and text are smaller and cleaner as PNG.
     photographic = False
-
-    def encode(self) -> tuple[str, bytes]:
-        """The picture as a notebook shows it: its MIME type and its bytes."""
-        kind = "jpeg" if self.photographic else "png"
-        options = {"quality": 88, "subsampling": 0, "optimize": True} if self.photographic else {}
-        with BytesIO() as buffer:
-            self.savefig(buffer, format=kind, dpi=96 * self.density, facecolor=self.get_facecolor(), pil_kwargs=options)
-            return f"image/{kind}", buffer.getvalue()
 
     def _shown(self, wanted: str) -> tuple[bytes, dict[str, int]] | None:
         if (wanted == "image/jpeg") != self.photographic:
             return None
         width, height = (round(96 * inches) for inches in self.get_size_inches())
-        return self.encode()[1], {"width": width, "height": height}
+        return encode(self)[1], {"width": width, "height": height}
 
     def _repr_png_(self) -> tuple[bytes, dict[str, int]] | None:
         return self._shown("image/png")
@@ -107,6 +97,16 @@ class Panel(Axes):
     def set_title(self, label: str, *args: Any, **options: Any) -> Any:
         """Set the title: matplotlib's own method, with "left" as the place when none is given."""
         return super().set_title(label, *args, **({} if len(args) > 1 else {"loc": "left"}) | options)
+
+
+def encode(figure: Figure) -> tuple[str, bytes]:
+    """A figure as a notebook shows it: its MIME type and its bytes, 1.5 pixels drawn for each that is shown."""
+    kind, options = "png", {}
+    if getattr(figure, "photographic", False):
+        kind, options = "jpeg", {"quality": 88, "subsampling": 0, "optimize": True}
+    with BytesIO() as buffer:
+        figure.savefig(buffer, format=kind, dpi=1.5 * 96, facecolor=figure.get_facecolor(), pil_kwargs=options)
+        return f"image/{kind}", buffer.getvalue()
 
 
 def styled(function: Callable[P, R]) -> Callable[P, R]:
