@@ -171,7 +171,7 @@ def probe(path: str | os.PathLike[str]) -> MediaInfo:
                 width=width,
                 height=height,
                 fps=float(rate) if rate else None,
-                start_s=source.begin_s(stream),
+                start_s=source.begin_s("video"),
                 duration_s=source.duration_s("video"),
                 rotation_deg=frame.rotation if frame is not None else 0,
             )
@@ -180,7 +180,7 @@ def probe(path: str | os.PathLike[str]) -> MediaInfo:
             codec, rate, channels = (
                 (context.name, context.sample_rate, context.channels) if context else ("unknown", 0, 0)
             )
-            audio = AudioStream(codec, rate, channels, source.begin_s(stream), source.duration_s("audio"))
+            audio = AudioStream(codec, rate, channels, source.begin_s("audio"), source.duration_s("audio"))
         end_s = max(stream.start_s + stream.duration_s for stream in (video, audio) if stream is not None)
         return MediaInfo(Path(path), source.container.format.name, end_s, video, audio)
 
@@ -380,13 +380,15 @@ class _Source:
                 "Re-encode it as H.264 + AAC.",
             )
 
-    def begin_s(self, stream: Any) -> float:
+    def begin_s(self, kind: Literal["video", "audio"]) -> float:
+        """When a stream starts."""
+        stream = getattr(self, kind)
         return float(stream.start_time * stream.time_base - self.origin_s) if stream.start_time is not None else 0.0
 
     def duration_s(self, kind: Literal["video", "audio"]) -> float:
         """How long a stream lasts; a scan of its packets where the header does not tell."""
         stream = getattr(self, kind)
-        begin_s = end_s = self.begin_s(stream)
+        begin_s = end_s = self.begin_s(kind)
         if stream.duration is not None:
             return float(stream.duration * stream.time_base)
         if self.container.duration is not None:
@@ -408,7 +410,7 @@ class _Source:
             self._seek(kind, start_s - lead_s)
             frames = self._decode(kind, skip_until_s=start_s)
             first = next(frames, None)
-            if first is not None and first[0] <= max(start_s, self.begin_s(getattr(self, kind))) + 1e-3:
+            if first is not None and first[0] <= max(start_s, self.begin_s(kind)) + 1e-3:
                 break
         if first is not None:
             yield first
@@ -416,7 +418,7 @@ class _Source:
 
     def _seek(self, kind: Literal["video", "audio"], start_s: float) -> None:
         stream = getattr(self, kind)
-        if start_s > self.begin_s(stream):
+        if start_s > self.begin_s(kind):
             try:
                 self.container.seek(math.floor((Fraction(start_s) + self.origin_s) / stream.time_base), stream=stream)
                 self.untouched = False
@@ -433,7 +435,7 @@ class _Source:
     def _decode(self, kind: Literal["video", "audio"], skip_until_s: float) -> Iterator[tuple[float, Any]]:
         stream = getattr(self, kind)
         self.untouched = False
-        expected_s = self.begin_s(stream)
+        expected_s = self.begin_s(kind)
         packets = self.container.demux(stream)
         while True:
             try:

@@ -1,0 +1,6 @@
+"""Which clips there are (`Manifest`) and their tensors (`ClipDataset`)."""
+
+from avid_lab.datasets.clips import ClipDataset
+from avid_lab.datasets.manifest import Manifest, Record, Unusable
+
+__all__ = ["ClipDataset", "Manifest", "Record", "Unusable"]

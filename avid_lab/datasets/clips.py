@@ -1,0 +1,250 @@
+"""`ClipDataset`: windows of picture and sound as tensors, one at a time or in batches."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from avid_lab.config import AudioSpec, VideoSpec
+from avid_lab.datasets.cache import DecodedCache, open_cache, side_for
+from avid_lab.datasets.manifest import Manifest
+from avid_lab.media import MediaError, read_clip
+
+_VIDEO, _AUDIO = VideoSpec(), AudioSpec()
+
+
+class ClipDataset(Dataset[dict[str, Any]]):
+    """Clips of a manifest as tensors.
+
+    Frames are squares of ``ceil(1.15 * video.size)`` pixels, the room that random crops need; `InputPipeline` cuts them
+    to ``video.size``. With the cache, every file is decoded once (its first ``max_duration_s`` seconds) into
+    memory-mapped files below ``data_dir()``, shared by all selections; without it, every access decodes.
+
+    Args:
+        manifest: The clips.
+        video: Frames of a window; its ``size`` may be None only without the cache.
+        audio: Sound of a window.
+        cache: Decode everything once, or on the fly.
+        progress: Shows a progress bar while decoding.
+        workers: Processes that decode; None chooses, 0 decodes in this one.
+        on_error: What an unusable file does: "raise" names it; "skip" leaves it out, lists it in ``skipped``, warns.
+        max_duration_s: Seconds of each file that are used, from its beginning.
+
+    Raises:
+        MediaError: A file is unusable (with ``on_error="raise"``).
+        ValueError: An empty manifest, or settings that contradict each other.
+        OSError: Too little disk for the cache.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        *,
+        video: VideoSpec = _VIDEO,
+        audio: AudioSpec = _AUDIO,
+        cache: bool = True,
+        progress: bool = True,
+        workers: int | None = None,
+        on_error: Literal["raise", "skip"] = "raise",
+        max_duration_s: float = 10.0,
+    ) -> None:
+        if len(manifest) == 0:
+            raise ValueError(f"the manifest of {manifest.root} lists no clips")
+        if on_error not in ("raise", "skip"):
+            raise ValueError(f"on_error must be 'raise' or 'skip'; got {on_error!r}")
+        if cache and video.size is None:
+            raise ValueError("the cache needs frames of one size: give VideoSpec a size, or pass cache=False")
+        if on_error == "skip" and not cache:
+            raise ValueError("on_error='skip' needs cache=True: only then are all files tried before the first is used")
+        if not max_duration_s > 0:
+            raise ValueError(f"max_duration_s must be > 0 seconds; got {max_duration_s!r}")
+        self.manifest, self.video, self.audio = manifest, video, audio
+        self.skipped: tuple[tuple[str, str], ...] = ()
+        self._read_as = video if video.size is None else replace(video, size=side_for(video.size))
+        self._cache: DecodedCache | None = None
+        self._rows = np.arange(len(manifest))  # where clip i is in the cache
+        self._usable_s = np.array([min(record.duration_s, max_duration_s) for record in manifest.records])
+        if cache:
+            side = self._read_as.size
+            assert side is not None
+            self._cache = open_cache(
+                manifest, video, audio, side=side, max_duration_s=max_duration_s, workers=workers, progress=progress
+            )
+            self._usable_s = self._cache.usable_s
+            self._handle(self._cache.failed, on_error)
+
+    def _handle(self, failed: dict[int, str], on_error: str) -> None:
+        if not failed:
+            return
+        first, problem = next(iter(sorted(failed.items())))
+        if on_error == "raise" or len(failed) == len(self.manifest):
+            others = f" ({len(failed) - 1} more files are unusable)" if len(failed) > 1 else ""
+            fix = f'Take it out of the manifest, or pass on_error="skip".{others}'
+            raise MediaError(self.manifest.path(first), problem.rstrip("."), fix)
+        self.skipped = tuple((self.manifest.records[i].path, problem) for i, problem in sorted(failed.items()))
+        warnings.warn(
+            f"{len(failed)} of {len(self.manifest)} files are unusable and left out, "
+            f"the first {self.skipped[0][0]}: {problem}",
+            stacklevel=3,
+        )
+        kept = [i for i in range(len(self.manifest)) if i not in failed]
+        self._take(kept)
+
+    def _take(self, indices: list[int]) -> None:
+        self.manifest = self.manifest.subset(indices)
+        self._rows, self._usable_s = self._rows[indices], self._usable_s[indices]
+
+    def __len__(self) -> int:
+        return len(self.manifest)
+
+    def __repr__(self) -> str:
+        kind = "decoded on the fly" if self._cache is None else f"cached in {self._cache.folder}"
+        video, audio = self.video, self.audio
+        return (
+            f"ClipDataset({len(self)} clips of {len(self.classes)} classes: "
+            f"{video.frames} frames at {video.fps:g} fps, {audio.duration_s:g} s of sound at {audio.rate} Hz, {kind})"
+        )
+
+    @property
+    def labels(self) -> Int64[Tensor, "N"]:
+        """Class number of each clip."""
+        return self.manifest.labels
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, by number."""
+        return self.manifest.classes
+
+    def path(self, index: int) -> Path:
+        """The file of clip ``index``."""
+        return self.manifest.path(index)
+
+    def select(self, *, split: str) -> ClipDataset:
+        """The clips of one split, numbered from 0 on; the cache is shared.
+
+        Raises:
+            ValueError: No such split.
+        """
+        self.manifest.select(split=split)  # raises for an unknown split
+        return self.subset([i for i, record in enumerate(self.manifest.records) if record.split == split])
+
+    def subset(self, indices: Iterable[int]) -> ClipDataset:
+        """The clips at these places, numbered from 0 on in this order; the cache is shared.
+
+        Raises:
+            IndexError: A place outside the dataset.
+        """
+        chosen = [int(i) for i in indices]
+        self._check(chosen)
+        result = ClipDataset.__new__(ClipDataset)
+        result.__dict__.update(self.__dict__)
+        result._take(chosen)
+        return result
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """Clip ``index``, its centre window: video uint8 (3, T, H, W), audio float32 (1, samples), index, label."""
+        index = int(index) + (len(self) if index < 0 else 0)
+        return self.__getitems__([index])[0]
+
+    def __getitems__(self, indices: list[int]) -> list[dict[str, Any]]:
+        """Several clips at once, as `torch.utils.data.DataLoader` asks for them."""
+        batch = self.batch(torch.as_tensor(indices, dtype=torch.int64))
+        label, index = batch["label"].tolist(), batch["index"].tolist()
+        return [
+            {"video": batch["video"][i], "audio": batch["audio"][i], "index": index[i], "label": label[i]}
+            for i in range(len(indices))
+        ]
+
+    def batch(self, index: Int64[Tensor, "B"], generator: torch.Generator | None = None) -> dict[str, Tensor]:
+        """One window of each clip: video uint8 (B, 3, T, H, W), audio float32 (B, 1, samples), index and label (B,).
+
+        Args:
+            index: Clips.
+            generator: None takes the centre window. Else a random one: the sound starts anywhere, the picture lies
+                inside the sound's window or reaches out of it by at most half its own length.
+
+        Raises:
+            IndexError: An index outside the dataset.
+            MediaError: Without the cache, a file is unusable.
+        """
+        video_s, audio_s = self.video.duration_s, self.audio.duration_s
+        usable_s = self._usable(index)
+        video_room_s, audio_room_s = np.maximum(usable_s - video_s, 0), np.maximum(usable_s - audio_s, 0)
+        if generator is None:
+            return self._gather(index, video_room_s / 2, audio_room_s / 2)
+        draw = (
+            torch.rand(len(index), 2, generator=generator, dtype=torch.float64, device=generator.device).cpu().numpy()
+        )
+        audio_start_s = draw[:, 0] * audio_room_s
+        video_start_s = audio_start_s - video_s / 2 + draw[:, 1] * audio_s
+        return self._gather(index, np.clip(video_start_s, 0, video_room_s), audio_start_s)
+
+    def windows(self, index: Int64[Tensor, "B"], count: int) -> dict[str, Tensor]:
+        """``count`` evenly spaced windows of each clip, first to last, all of clip 0 before those of clip 1.
+
+        As `batch`, with a leading dimension of B * count and ``index``, ``label`` repeated. One window is the centre.
+
+        Raises:
+            ValueError: ``count`` < 1.
+            IndexError: An index outside the dataset.
+        """
+        if count < 1:
+            raise ValueError(f"count must be >= 1 window per clip; got {count}")
+        place = np.tile(np.linspace(0, 1, count) if count > 1 else np.array([0.5]), len(index))
+        index = index.repeat_interleave(count)
+        usable_s = self._usable(index)
+        video_room_s = np.maximum(usable_s - self.video.duration_s, 0)
+        return self._gather(index, place * video_room_s, place * np.maximum(usable_s - self.audio.duration_s, 0))
+
+    def _usable(self, index: Tensor) -> np.ndarray:
+        rows = index.tolist()
+        self._check(rows)
+        return self._usable_s[rows]
+
+    def _check(self, indices: list[int]) -> None:
+        outside = [i for i in indices if not 0 <= i < len(self)]
+        if outside:
+            raise IndexError(f"clip {outside[0]} is outside this dataset of {len(self)} clips, 0 to {len(self) - 1}")
+
+    def _gather(self, index: Tensor, video_start_s: np.ndarray, audio_start_s: np.ndarray) -> dict[str, Tensor]:
+        # On the cache's grid of frames and samples, with or without the cache.
+        first_frame = np.floor(video_start_s * self.video.fps + 1e-6).astype(int)
+        first_sample = np.floor(audio_start_s * self.audio.rate + 1e-6).astype(int)
+        read = self._from_files if self._cache is None else self._from_cache
+        video, audio = read(index.tolist(), first_frame, first_sample)
+        return {"video": video, "audio": audio, "index": index, "label": self.labels[index]}
+
+    def _from_cache(self, index: list[int], first_frame: np.ndarray, first_sample: np.ndarray) -> tuple[Tensor, Tensor]:
+        assert self._cache is not None
+        side = self._cache.layout.side
+        frames = np.empty((len(index), self.video.frames, side, side, 3), np.uint8)
+        sound = np.empty((len(index), 1, self.audio.samples), np.float32)
+        for b, i in enumerate(index):
+            self._cache.frames(self._rows[i], first_frame[b], out=frames[b])
+            self._cache.samples(self._rows[i], first_sample[b], out=sound[b, 0])
+        return torch.from_numpy(frames).permute(0, 4, 1, 2, 3), torch.from_numpy(sound)  # channels last in memory
+
+    def _from_files(self, index: list[int], first_frame: np.ndarray, first_sample: np.ndarray) -> tuple[Tensor, Tensor]:
+        clips = [
+            read_clip(
+                self.path(i),
+                first_frame[b] / self.video.fps,
+                self._read_as,
+                self.audio,
+                audio_start_s=first_sample[b] / self.audio.rate,
+            )
+            for b, i in enumerate(index)
+        ]
+        videos, sounds = [clip.video for clip in clips], [clip.audio for clip in clips]
+        if len({video.shape for video in videos if video is not None}) > 1:
+            raise ValueError("these clips differ in size: give VideoSpec a size, or take them one by one")
+        return torch.stack([v for v in videos if v is not None]), torch.stack([a for a in sounds if a is not None])

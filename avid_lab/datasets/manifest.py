@@ -1,0 +1,274 @@
+"""The list of clips a dataset is made of, kept as a CSV file beside them."""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+import uuid
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
+
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+COLUMNS = ("id", "path", "label", "duration_s", "split")
+
+
+@dataclass(frozen=True)
+class Record:
+    """One clip.
+
+    Attributes:
+        id: Unique name, the same on every machine.
+        path: The file, relative to the manifest's folder, with forward slashes.
+        label: Class, or "" where unknown.
+        duration_s: Length in seconds, > 0.
+        split: For example "train" or "test", or "" where there are none.
+        extras: Any further columns, as text.
+    """
+
+    id: str
+    path: str
+    label: str
+    duration_s: float
+    split: str = ""
+    extras: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Unusable:
+    """A file that was found but left out, and why: ``reason`` is for counting, ``detail`` for reading."""
+
+    path: str
+    reason: str
+    detail: str
+
+
+class Manifest:
+    """An ordered list of clips below one folder; row i is clip i, on every machine.
+
+    As CSV (UTF-8): a header ``id,path,label,duration_s,split`` and any further columns, then one line per clip. Paths
+    are relative to the manifest's folder and stay inside it.
+
+    Args:
+        root: Folder that the paths are relative to.
+        records: Clips, in order; ids are unique.
+        classes: All labels that may occur, when more than do occur; sorted. A selection keeps those of the whole, so
+            that label numbers stay the same.
+        unusable: Files that were left out when the manifest was made.
+
+    Raises:
+        ValueError: A duplicate id, a path that leaves the folder, a duration that is no positive number.
+    """
+
+    def __init__(
+        self,
+        root: str | os.PathLike[str],
+        records: Iterable[Record],
+        *,
+        classes: Sequence[str] | None = None,
+        unusable: Sequence[Unusable] = (),
+    ) -> None:
+        self.root = Path(root)
+        self.records = list(records)
+        self.unusable = tuple(unusable)
+        seen: set[str] = set()
+        for record in self.records:
+            problem = _problem(record, seen)
+            if problem:
+                raise ValueError(f"record {record.id!r}: {problem}")
+            seen.add(record.id)
+        labels = {record.label for record in self.records}
+        self.classes = tuple(sorted(labels | set(classes or ())))
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __repr__(self) -> str:
+        splits = ", ".join(f"{name or 'no split'} {count}" for name, count in sorted(self._splits().items()))
+        return f"Manifest({len(self)} clips of {len(self.classes)} classes in {self.root}; {splits})"
+
+    @cached_property
+    def labels(self) -> Int64[Tensor, "N"]:
+        """Class number of each clip: its place in ``classes``."""
+        number = {name: i for i, name in enumerate(self.classes)}
+        return torch.tensor([number[record.label] for record in self.records], dtype=torch.int64)
+
+    def column(self, name: str) -> list[str]:
+        """One column as text, in order; of the extras or of the five fixed ones.
+
+        Raises:
+            ValueError: There is no such column.
+        """
+        if name in COLUMNS:
+            return [str(getattr(record, name)) for record in self.records]
+        if not any(name in record.extras for record in self.records):
+            known = [*COLUMNS, *self._extra_columns()]
+            raise ValueError(f"the manifest has no column {name!r}; its columns are {', '.join(known)}")
+        return [record.extras.get(name, "") for record in self.records]
+
+    def select(self, mask: Sequence[bool] | Tensor | None = None, *, split: str | None = None) -> Manifest:
+        """The clips of one split, or where the mask is true, in the same order and with the same class numbers.
+
+        Raises:
+            ValueError: No such split, or a mask of another length.
+        """
+        if split is not None and split not in self._splits():
+            raise ValueError(f"no clip is in split {split!r}; there are {sorted(self._splits())}")
+        if mask is not None and len(mask) != len(self):
+            raise ValueError(f"mask must have one entry per clip, {len(self)}; got {len(mask)}")
+        chosen = range(len(self)) if mask is None else [i for i, keep in enumerate(mask) if keep]
+        return self.subset([i for i in chosen if split is None or self.records[i].split == split])
+
+    def subset(self, indices: Iterable[int]) -> Manifest:
+        """The clips at these places, in this order, with the same class numbers."""
+        return Manifest(self.root, [self.records[i] for i in indices], classes=self.classes)
+
+    def path(self, index: int) -> Path:
+        """The file of clip ``index``."""
+        return self.root / self.records[index].path
+
+    def report(self) -> str:
+        """What was left out and why, in a few lines; "" when nothing was."""
+        by_reason: dict[str, list[Unusable]] = {}
+        for item in self.unusable:
+            by_reason.setdefault(item.reason, []).append(item)
+        lines = [f"{len(self)} clips usable, {len(self.unusable)} files left out:"] if self.unusable else []
+        for reason, items in sorted(by_reason.items(), key=lambda entry: -len(entry[1])):
+            names = ", ".join(item.path for item in items[:3]) + (", ..." if len(items) > 3 else "")
+            lines.append(f"  {len(items):5d}  {reason}: {names}")
+        return "\n".join(lines)
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str]) -> Manifest:
+        """Reads a manifest; paths are relative to its folder.
+
+        Raises:
+            ValueError: Not a manifest; the message names the file, the line, the rule and what was got.
+            FileNotFoundError: No such file.
+        """
+        path = Path(path)
+        try:
+            with path.open(newline="", encoding="utf-8-sig") as file:
+                return cls(path.parent, _parse(path, csv.reader(file, strict=True)))
+        except UnicodeDecodeError as error:
+            raise ValueError(
+                f"{path}: a manifest is UTF-8 text; got byte {error.start}. Save it as CSV, UTF-8."
+            ) from error
+
+    def write(self, path: str | os.PathLike[str]) -> Path:
+        """Writes the manifest as CSV, whole or not at all.
+
+        Args:
+            path: Destination, in ``root`` or in a folder above it: paths are written relative to it.
+
+        Raises:
+            ValueError: The destination's folder does not contain the clips.
+        """
+        path = Path(path)
+        above = Path(os.path.relpath(self.root.absolute(), path.parent.absolute()))
+        if ".." in above.parts:
+            raise ValueError(
+                f"paths in a manifest stay inside its folder: write it to {self.root} or a folder above; got {path}"
+            )
+        extras = self._extra_columns()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{uuid.uuid4().hex}.part")
+        try:
+            with temporary.open("w", newline="", encoding="utf-8") as file:
+                writer = csv.writer(file)
+                writer.writerow([*COLUMNS, *extras])
+                for record in self.records:
+                    place = (PurePosixPath(above.as_posix()) / record.path).as_posix()
+                    fixed = [record.id, place, record.label, repr(float(record.duration_s)), record.split]
+                    writer.writerow([*fixed, *(record.extras.get(name, "") for name in extras)])
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        return path
+
+    @classmethod
+    def from_folder(
+        cls,
+        root: str | os.PathLike[str],
+        *,
+        min_duration_s: float = 0.5,
+        workers: int | None = None,
+        progress: bool = True,
+    ) -> Manifest:
+        """Looks through a folder of real videos, one sub-folder per class, and lists the usable ones.
+
+        Folders ``train``, ``val``, ``test`` above the class folders give the split; without them one clip in five of
+        each class, chosen by name, is "test". Every file is opened and tried. What cannot be used is never dropped in
+        silence: ``manifest.unusable`` and ``manifest.report()`` tell which and why ("unreadable", "no picture", "no
+        sound", "silent", "too short", "hidden", "no video file").
+
+        Args:
+            root: The folder.
+            min_duration_s: Shortest usable video, in seconds.
+            workers: Processes; None chooses, 0 works in this one.
+            progress: Shows a progress bar, and the report if anything was left out.
+
+        Raises:
+            ValueError: No such folder, or no usable video in it.
+        """
+        from avid_lab.datasets.folder import index_folder  # decoding is only needed here
+
+        return index_folder(Path(root), min_duration_s=min_duration_s, workers=workers, progress=progress)
+
+    def _splits(self) -> Counter[str]:
+        return Counter(record.split for record in self.records)
+
+    def _extra_columns(self) -> list[str]:
+        return list(dict.fromkeys(name for record in self.records for name in record.extras))
+
+
+def _problem(record: Record, seen: set[str]) -> str:
+    """What is wrong with a record, or ""."""
+    if not record.id:
+        return "id must not be empty"
+    if record.id in seen:
+        return f"id must be unique; {record.id!r} came before"
+    pure = PurePosixPath(record.path)
+    if not record.path or pure.is_absolute() or PureWindowsPath(record.path).drive or ".." in pure.parts:
+        return f"path must be relative and stay inside the manifest's folder; got {record.path!r}"
+    if not (math.isfinite(record.duration_s) and record.duration_s > 0):
+        return f"duration_s must be a positive number of seconds; got {record.duration_s!r}"
+    return ""
+
+
+def _parse(path: Path, rows: Any) -> list[Record]:
+    line = 1
+    records: list[Record] = []
+    seen: set[str] = set()
+    try:
+        header = next(rows, [])
+        if tuple(header[: len(COLUMNS)]) != COLUMNS or len(set(header)) != len(header) or not all(header):
+            rule = f"the header must be {','.join(COLUMNS)} and any further columns of other names"
+            raise ValueError(f"{rule}; got {','.join(header)!r}")
+        for row in rows:
+            line = rows.line_num
+            if not row:
+                continue
+            if len(row) != len(header):
+                raise ValueError(f"a line must have {len(header)} fields, as the header; got {len(row)}. Quote commas.")
+            try:
+                duration_s = float(row[3])
+            except ValueError:
+                duration_s = math.nan
+            record = Record(row[0], row[1], row[2], duration_s, row[4], dict(zip(header[5:], row[5:], strict=True)))
+            if problem := _problem(record, seen):
+                raise ValueError(problem.replace("nan", repr(row[3])))
+            seen.add(record.id)
+            records.append(record)
+    except (ValueError, csv.Error) as error:
+        if isinstance(error, UnicodeDecodeError):
+            raise
+        raise ValueError(f"{path}, line {line}: {error}. Mend the line or make the manifest again.") from error
+    return records
