@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-Array = NDArray[np.float32]
+Array = NDArray[np.floating]
 Shape = Callable[..., Array]  # (x, y, *numbers) -> signed distance, negative inside
 
 
@@ -151,7 +151,7 @@ class Canvas:
         left, top = left + w0, top + h0
         u = (self.mirror / k * (left[:, None] + np.arange(w1 - w0) - px[live, None])).astype(np.float32)[:, None, :]
         v = (1 / k * (top[:, None] + np.arange(h1 - h0) - py[live, None])).astype(np.float32)[:, :, None]
-        values = [_each(n, frames)[live, None, None] if np.ndim(n) else np.float32(n) for n in numbers]
+        values = [_each(n, frames)[live, None, None] if np.ndim(n) else np.full((1, 1, 1), n, np.float32) for n in numbers]
         cover = shape(u, v, *values) * np.float32(-k / max(self.edge, soft * k))
         cover += np.float32(0.5)
         np.clip(cover, 0, 1, out=cover)
@@ -234,7 +234,7 @@ class Canvas:
         px = (self.x + self.scale * self.mirror * x - self.camera[:, :1]) * self.pixels_per_unit + (width - 1) / 2
         py = (self.y + self.scale * y - self.camera[:, 1:]) * self.pixels_per_unit + (height - 1) / 2
         radius = max(r * self.scale * self.pixels_per_unit, 0.6)
-        opacity = np.broadcast_to(np.asarray(alpha, np.float32), px.shape)
+        px, py, opacity = np.broadcast_arrays(px, py, np.asarray(alpha, np.float32))
         frame = np.broadcast_to(np.arange(frames)[:, None], px.shape)
         keep = (opacity > 0.01) & (px > -3) & (px < width + 3) & (py > -3) & (py < height + 3)
         px, py, opacity, frame = px[keep][:, None], py[keep][:, None], opacity[keep][:, None], frame[keep][:, None]

@@ -1,0 +1,372 @@
+"""Things that are struck: gong and drum, two balls, two pendulums, two birds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from avid_lab.foley.picture import Canvas, disc, mix, rotate
+from avid_lab.foley.scene import Scene, lift
+from avid_lab.foley.sound import Studio
+from avid_lab.foley.stage import INK, WHITE, Stage
+from avid_lab.foley.timeline import Array, Timeline, beats
+
+
+class _Mallet(Scene):
+    """A round body hung in a frame, and a mallet that swings at it."""
+
+    look_group = "mallet"
+
+    def timeline(self, rng: np.random.Generator, duration_s: float) -> Timeline:
+        return beats(rng, duration_s, (1.3, 2.4), 0.08)
+
+    def picture(self, stage: Stage, events: Timeline) -> Iterator[None]:
+        p, c = stage.palette, stage.still
+        wood = mix(p.dark, p.accent, 0.3)
+        c.shadow(0, 0.88, 0.85, 0.07)
+        for x0, y0, x1, y1 in [(-0.76, -0.8, 0.76, -0.8), (-0.7, -0.8, -0.74, 0.85), (0.7, -0.8, 0.74, 0.85), (-0.9, 0.86, -0.56, 0.86), (0.56, 0.86, 0.9, 0.86)]:
+            c.line(x0, y0, x1, y1, 0.045, wood)
+            c.line(x0 - 0.01, y0 - 0.012, x1 - 0.01, y1 - 0.012, 0.012, mix(wood, WHITE, 0.35))
+        yield
+        c = stage.moving
+        self.body(c, stage, events)
+        phase, _, _ = events.phase(stage.times)
+        away = lift(phase) ** 0.7
+        x, y = 0.14 + 0.62 * away, 0.02 - 0.34 * away
+        c.shadow(x * 0.9 + 0.02, y + 0.1, 0.17, 0.13, 0.3)
+        c.line(x, y, x + 0.38, y + 0.75, 0.035, mix(p.dark, WHITE, 0.25))
+        c.disc(x, y, 0.15, p.accent, shade=0.4)
+        c.disc(x - 0.05, y - 0.05, 0.05, mix(p.accent, WHITE, 0.5), soft=0.05)
+
+    def body(self, c: Canvas, stage: Stage, events: Timeline) -> None:
+        """Paint what is struck."""
+        raise NotImplementedError
+
+
+class Gong(_Mallet):
+    """A gong: sways after the stroke, rings for seconds."""
+
+    name, sound_group = "gong", "ring"
+
+    def body(self, c: Canvas, stage: Stage, events: Timeline) -> None:
+        p, hit = stage.palette, events.decay(stage.times, 0.8)
+        sway = 0.05 * hit * np.sin(2 * np.pi * 2.4 * stage.times)
+        for side in (-1, 1):
+            c.line(0.3 * side, -0.8, 0.32 * side + sway, -0.36, 0.018, p.dark)
+        c.disc(sway, 0.05, 0.58, mix(p.main, INK, 0.35))
+        c.disc(sway, 0.04, 0.54, p.main, shade=0.35)
+        for r in (0.44, 0.33):
+            c.ring(sway, 0.04, r, 0.012, mix(p.main, INK, 0.3), alpha=0.8 * stage.tell)
+        c.disc(sway, 0.04, 0.17, mix(p.main, WHITE, 0.35), alpha=stage.tell, shade=0.5)
+        c.disc(sway - 0.18, -0.16, 0.22, WHITE, alpha=0.18 + 0.5 * hit, soft=0.3)
+
+    def sound(self, studio: Studio, events: Timeline) -> Array:
+        base = studio.told(150, 230)
+        ratios = np.array([1, 1.48, 1.96, 2.52, 2.94, 3.61, 4.37, 5.2, 6.7])
+        decays = studio.told(1.5, 1.0) / (1 + 0.25 * np.arange(9))
+        return studio.strike(events, list(base * ratios), list(decays), [0.7, 1, 0.8, 0.9, 0.6, 0.6, 0.4, 0.35, 0.2])
+
+
+class Drum(_Mallet):
+    """A drum seen from the front: the skin flashes and is still again at once."""
+
+    name, sound_group = "drum", "thud"
+
+    def body(self, c: Canvas, stage: Stage, events: Timeline) -> None:
+        p, hit = stage.palette, events.decay(stage.times, 0.12)
+        for side in (-1, 1):
+            c.line(0.68 * side, 0.05, 0.5 * side, 0.05, 0.03, p.dark)
+        c.disc(0, 0.05, 0.58, mix(p.main, INK, 0.35))
+        c.disc(0, 0.04, 0.54, mix(p.main, p.pale, 0.75 * stage.tell), shade=0.25)
+        c.ring(0, 0.04, 0.55, 0.045, mix(p.main, INK, 0.15), alpha=stage.tell, shade=0.4)
+        for k in range(8):
+            angle = np.pi * (k + 0.5) / 4
+            c.disc(0.56 * np.cos(angle), 0.04 + 0.56 * np.sin(angle), 0.045, p.dark, alpha=stage.tell)
+        c.disc(0.12, 0.04, 0.3, INK, alpha=0.4 * hit, soft=0.3)
+        c.ring(0.12, 0.04, 0.1 + 0.4 * (1 - hit), 0.02, WHITE, alpha=0.8 * hit)
+
+    def sound(self, studio: Studio, events: Timeline) -> Array:
+        base = studio.told(130, 95)
+        ratios = [1, 1.59, 2.14, 2.3, 2.65, 2.92, 3.6]
+        decay = studio.told(0.22, 0.12)
+        skin = studio.strike(events, [base * r for r in ratios], [decay / (1 + 0.4 * k) for k in range(7)], [1, 0.8, 0.6, 0.5, 0.4, 0.3, 0.2])
+        return skin + studio.convolve(studio.impulses(events), 0.25 * studio.burst(300, 4000, 0.02))
+
+
+class _Ball(Scene):
+    """A ball that bounces on a floor."""
+
+    look_group = "ball"
+    rate_hz = (1.4, 2.4)
+
+    def timeline(self, rng: np.random.Generator, duration_s: float) -> Timeline:
+        return beats(rng, duration_s, self.rate_hz, 0.06)
+
+    def picture(self, stage: Stage, events: Timeline) -> Iterator[None]:
+        p, r = stage.palette, stage.rng.uniform(0.25, 0.33)
+        floor = mix(p.ground2, p.accent, 0.35)
+        stage.floor(stage.place["y"] + 0.62 * stage.place["scale"], floor)
+        self.court(stage)
+        yield
+        c = stage.moving
+        phase, gap, _ = events.phase(stage.times)
+        height = np.clip(3.0 * gap**2, 0.4, 1.25) * lift(phase)
+        squash = 1 - 0.28 * events.decay(stage.times, 0.045)
+        drift = stage.rng.uniform(0.05, 0.25) * np.sin(stage.rng.uniform(0.6, 1.4) * stage.times + stage.rng.uniform(0, 6))
+        y = 0.7 - r * squash - height
+        c.shadow(drift + 0.05, 0.71, r * (1.25 - 0.5 * height), 0.07, 0.55 - 0.3 * height)
+        spin = stage.rng.uniform(-4, 4) * stage.times
+        self.ball(c, stage, drift, y, r / np.sqrt(squash), r * squash, spin)
+
+    def court(self, stage: Stage) -> None:
+        """Paint what stands around."""
+
+    def ball(self, c: Canvas, stage: Stage, x: Array, y: Array, rx: Array, ry: Array, spin: Array) -> None:
+        """Paint the ball, its highlight and its marks."""
+        raise NotImplementedError
+
+
+def _sphere(c: Canvas, x: Array, y: Array, rx: Array, ry: Array, spin: Array, colour: Array, seam: Array, marks: float) -> None:
+    def shape(u: Array, v: Array, a: Array, b: Array, _: Array) -> Array:
+        return disc(u / a, v / b, 1.0) * np.minimum(a, b)
+
+    def skin(u: Array, v: Array, a: Array, b: Array, angle: Array) -> Array:
+        s, t = rotate(u / a, v / b, angle)
+        curve = np.minimum(np.minimum(np.abs(s), np.abs(t)), np.abs(np.hypot(np.abs(s) - 1.35, t) - 0.85))
+        line = marks * np.clip(0.5 - (curve - 0.055) * 14, 0, 1)
+        light = 1.05 - 0.4 * np.clip((u / a + 0.35) ** 2 + (v / b + 0.4) ** 2, 0, 2)
+        return (light[..., None] * (colour + line[..., None] * (seam - colour))).astype(np.float32)
+
+    c.paint(x, y, (float(np.max(rx)), float(np.max(ry))), shape, (rx, ry, spin), skin)
+    c.disc(x - 0.35 * rx, y - 0.4 * ry, float(np.max(rx)) * 0.16, WHITE, alpha=0.7, soft=0.08)
+
+
+class Basketball(_Ball):
+    """A basketball: seams, a hoop on the wall, a deep thump."""
+
+    name, sound_group = "basketball", "thud"
+
+    def court(self, stage: Stage) -> None:
+        c, p = stage.still, stage.palette
+        c.box(0.55, -0.72, 0.3, 0.2, p.pale, r=0.03, alpha=0.9 * stage.tell)
+        c.box(0.55, -0.68, 0.12, 0.09, p.accent, alpha=0.8 * stage.tell)
+        c.box(0.55, -0.68, 0.1, 0.07, p.pale, alpha=0.9 * stage.tell)
+        c.line(0.4, -0.54, 0.7, -0.54, 0.025, p.accent, alpha=stage.tell)
+
+    def ball(self, c: Canvas, stage: Stage, x: Array, y: Array, rx: Array, ry: Array, spin: Array) -> None:
+        _sphere(c, x, y, rx, ry, spin, stage.palette.main, mix(stage.palette.main, INK, 0.75), stage.tell)
+
+    def sound(self, studio: Studio, events: Timeline) -> Array:
+        base = studio.told(78, 95)
+        thump = studio.strike(events, [base, base * 1.7, 640, 1180], [studio.told(0.07, 0.12), 0.06, 0.05, 0.04], [1, 0.7, 0.12, 0.06])
+        return thump + studio.convolve(studio.impulses(events), 0.2 * studio.burst(150, 1800, 0.015))
+
+
+class PingPong(_Ball):
+    """A table-tennis ball: plain, a net and a white edge, a hollow tick."""
+
+    name, sound_group, rate_hz = "ping_pong", "click", (1.7, 3.0)
+
+    def court(self, stage: Stage) -> None:
+        c, p = stage.still, stage.palette
+        c.box(0.72, 0.45, 0.2, 0.17, p.pale, alpha=0.55 * stage.tell)
+        for k in range(5):
+            c.line(0.56 + 0.08 * k, 0.3, 0.56 + 0.08 * k, 0.62, 0.006, p.dark, alpha=0.7 * stage.tell)
+            c.line(0.54, 0.34 + 0.06 * k, 0.92, 0.34 + 0.06 * k, 0.006, p.dark, alpha=0.7 * stage.tell)
+        c.box(0.72, 0.28, 0.21, 0.02, WHITE, alpha=stage.tell)
+        c.box(0, 0.86, 1.4, 0.03, WHITE, alpha=0.9 * stage.tell)
+
+    def ball(self, c: Canvas, stage: Stage, x: Array, y: Array, rx: Array, ry: Array, spin: Array) -> None:
+        _sphere(c, x, y, rx, ry, spin, mix(stage.palette.main, WHITE, 0.45 * stage.tell), INK, 0.0)
+
+    def sound(self, studio: Studio, events: Timeline) -> Array:
+        base = studio.told(1150, 1700)
+        return studio.strike(events, [base, base * 2.05, base * 3.3, 420], [studio.told(0.022, 0.012), 0.014, 0.009, 0.012], [1, 0.6, 0.35, 0.4])
+
+
+class _Pendulum(Scene):
+    """Something that swings to and fro and sounds at each end of its way."""
+
+    look_group = "swing"
+    rate_hz = (1.5, 2.6)
+
+    def timeline(self, rng: np.random.Generator, duration_s: float) -> Timeline:
+        events = beats(rng, duration_s, self.rate_hz, 0.0)
+        strengths = np.float32(rng.uniform(0.75, 0.95)) + 0 * events.strengths
+        return Timeline(duration_s, events.onsets, strengths, np.arange(len(events.onsets)) % 2)
+
+    def swing(self, stage: Stage, events: Timeline) -> Array:
+        """The angle of each frame in radians."""
+        phase, _, before = events.phase(stage.times)
+        return (stage.rng.uniform(0.3, 0.42) * np.cos(np.pi * (phase + before % 2))).astype(np.float32)
+
+
+class Clock(_Pendulum):
+    """A pendulum clock: dial, rod and bob; tick, tock."""
+
+    name, sound_group = "clock", "click"
+
+    def picture(self, stage: Stage, events: Timeline) -> Iterator[None]:
+        p, c = stage.palette, stage.still
+        case = mix(p.accent, p.dark, 0.5)
+        c.shadow(0.06, 0.9, 0.62, 0.08)
+        c.box(0, 0.05, 0.6, 0.9, case, r=0.08, shade=0.25)
+        c.box(0, 0.3, 0.52, 0.56, mix(case, INK, 0.55), r=0.05)
+        c.polygon(0, -0.92, [(-0.66, 0.06), (0, -0.2), (0.66, 0.06)], mix(case, INK, 0.2), alpha=stage.tell)
+        yield
+        c = stage.moving
+        angle = self.swing(stage, events)
+        x, y = 1.02 * np.sin(angle), -0.45 + 1.02 * np.cos(angle)
+        c.line(0, -0.45, x, y, 0.022, p.pale)
+        c.disc(x, y, 0.2, p.main, shade=0.5)
+        c.disc(x - 0.06, y - 0.07, 0.06, WHITE, alpha=0.7, soft=0.06)
+        c.disc(0, -0.5, 0.38, mix(p.main, INK, 0.3))
+        c.disc(0, -0.5, 0.34, p.pale, alpha=0.25 + 0.75 * stage.tell)
+        for k in range(12):
+            a = k * np.pi / 6
+            c.disc(0.28 * np.sin(a), -0.5 + 0.28 * np.cos(a), 0.024, p.dark, alpha=stage.tell)
+        for a, length in ((stage.rng.uniform(0, 6.3), 0.15), (stage.rng.uniform(0, 6.3), 0.24)):
+            c.line(0, -0.5, length * np.sin(a), -0.5 - length * np.cos(a), 0.02, p.dark)
+
+    def sound(self, studio: Studio, events: Timeline) -> Array:
+        out = np.zeros(studio.samples, np.float32)
+        for voice, factor in ((0, 1.0), (1, 0.8)):
+            base = studio.told(2300, 1700) * factor
+            out += studio.strike(events, [base, base * 1.62, base * 2.4, 310 * factor], [0.01, 0.008, 0.006, 0.03], [1, 0.8, 0.5, 0.35], voice)
+        return out
+
+
+def _bell(u: Array, v: Array, angle: Array) -> Array:
+    u, v = rotate(u, v, -angle)
+    t = np.clip((v + 0.05) / 0.62, 0, 1)
+    half = 0.19 + 0.1 * t + 0.2 * t**5
+    top = np.hypot(u, np.minimum(v - 0.1, 0)) - 0.19
+    return np.maximum(np.where(v < 0.1, top, (np.abs(u) - half) * 0.85), v - 0.57)
+
+
+class ChurchBell(_Pendulum):
+    """A bell that swings in its tower."""
+
+    name, sound_group, rate_hz = "church_bell", "ring", (1.2, 2.0)
+
+    def picture(self, stage: Stage, events: Timeline) -> Iterator[None]:
+        p, c = stage.palette, stage.still
+        stone = mix(p.accent, p.dark, 0.5)
+        c.shadow(0.06, 0.9, 0.9, 0.08)
+        for side in (-1, 1):
+            c.box(0.82 * side, 0.05, 0.13, 0.9, stone, shade=0.25)
+        c.box(0, -0.82, 0.95, 0.12, mix(stone, INK, 0.2), r=0.03, shade=0.3)
+        c.polygon(0, -1.0, [(-1.0, 0.08), (0, -0.28), (1.0, 0.08)], mix(stone, INK, 0.35), alpha=stage.tell)
+        yield
+        c = stage.moving
+        angle, hit = self.swing(stage, events), events.decay(stage.times, 0.35)
+        s, co = np.sin(angle), np.cos(angle)
+        c.line(0, -0.72, 0.35 * s, -0.72 + 0.35 * co, 0.06, p.dark)
+        c.disc(0.98 * np.sin(angle * 1.25), -0.72 + 0.98 * np.cos(angle * 1.25), 0.1, p.dark)
+        x, y = 0.3 * s, -0.72 + 0.3 * co
+        c.paint(x, y, 0.75, _bell, (angle,), mix(p.main, INK, 0.12), shade=0.45)
+        c.line(x + 0.56 * s - 0.34 * co, y + 0.56 * co + 0.34 * s, x + 0.56 * s + 0.34 * co, y + 0.56 * co - 0.34 * s, 0.035, mix(p.main, WHITE, 0.25))
+        c.disc(x + 0.3 * s - 0.1, y + 0.3 * co, 0.09, WHITE, alpha=0.35 + 0.5 * hit, soft=0.14)
+
+    def sound(self, studio: Studio, events: Timeline) -> Array:
+        base = studio.told(300, 230)
+        ratios, gains = [0.5, 1, 1.2, 1.5, 2, 2.5, 3, 4.1, 5.4], [0.5, 0.8, 0.7, 0.4, 1, 0.4, 0.5, 0.4, 0.25]
+        return studio.strike(events, [base * r for r in ratios], [studio.told(1.6, 1.0) / (0.7 + 0.35 * r) for r in ratios], gains)
+
+
+class _Bird(Scene):
+    """A bird on a branch, next to a trunk."""
+
+    look_group = "bird"
+
+    def bird(self, stage: Stage, events: Timeline, reach: Array, gape: Array, crest: float, hop: Array) -> None:
+        """Paint the bird; ``reach`` moves its head forward, ``gape`` opens the beak, both in [0, 1] a frame."""
+        p, c = stage.palette, stage.moving
+        c.polygon(-0.5, 0.1 - hop, [(-0.4, 0.26), (0.1, -0.12), (0.2, 0.12), (-0.3, 0.38)], mix(p.main, INK, 0.3))
+        c.ellipse(-0.1, 0.05 - hop, 0.48, 0.3, p.main, angle=-0.45, shade=0.3)
+        c.ellipse(0.1, 0.12 - hop, 0.28, 0.2, mix(p.main, WHITE, 0.55), angle=-0.6)
+        x, y = 0.24 + 0.13 * reach, -0.3 - hop + 0.03 * reach
+        c.polygon(x - 0.06, y - 0.2, [(-0.2, 0.16), (-0.16, -0.16), (0.22, 0.08)], p.accent, alpha=crest)
+        c.disc(x, y, 0.23, p.main, shade=0.3)
+        for side in (-1, 1):
+            tilt = side * 0.13 * gape
+            c.polygon(x + 0.2, y + 0.03, [(-0.04, -0.075 + tilt / 3), (0.27, tilt), (-0.04, 0.075 + tilt / 3)], mix(p.accent, p.dark, 0.45))
+        c.disc(x + 0.07, y - 0.05, 0.062, WHITE)
+        c.disc(x + 0.085, y - 0.05, 0.038, INK)
+        c.ellipse(-0.2, 0.04 - hop, 0.28, 0.14, mix(p.main, INK, 0.35), angle=-0.5)
+        for leg in (-0.12, 0.06):
+            c.line(leg, 0.28 - hop, leg + 0.02, 0.46, 0.018, p.dark)
+
+    def tree(self, stage: Stage, trunk: float) -> None:
+        """Paint branch and trunk."""
+        p, c = stage.palette, stage.still
+        bark = mix(p.dark, p.ground2, 0.35)
+        c.box(0.95, 0, 0.22, 1.6, bark, alpha=trunk, shade=0.1)
+        for k in range(9):
+            c.line(0.8 + 0.06 * (k % 4), -1.2 + 0.3 * k, 0.82 + 0.06 * (k % 4), -1.05 + 0.3 * k, 0.014, mix(bark, INK, 0.5), alpha=0.7 * trunk)
+        c.line(-1.4, 0.62, 1.0, 0.48, 0.055, bark)
+        for x, y, a in ((-0.95, 0.5, 0.5), (-0.75, 0.72, -0.4), (0.5, 0.62, -0.6), (-1.15, 0.75, -0.2)):
+            c.ellipse(x, y, 0.14, 0.06, mix(p.accent, p.ground2, 0.3), angle=a)
+
+
+class Songbird(_Bird):
+    """A bird that sings: the beak opens with each call."""
+
+    name, sound_group = "songbird", "whistle"
+
+    def timeline(self, rng: np.random.Generator, duration_s: float) -> Timeline:
+        return beats(rng, duration_s, (2.0, 4.0), 0.2, voices=3)
+
+    def picture(self, stage: Stage, events: Timeline) -> Iterator[None]:
+        self.tree(stage, 1 - 0.8 * stage.tell)
+        yield
+        call = events.decay(stage.times, 0.12)
+        self.bird(stage, events, 0.2 * call, call, 0.0, 0.05 * call)
+        phase, gap, before = events.phase(stage.times)
+        for k in range(2):
+            age = np.clip(phase * gap / 0.3 - 0.25 * k, 0, 1)
+            visible = np.where((age > 0) & (age < 1) & (before >= 0) & (before < len(events.onsets)), 1 - age, 0)
+            stage.moving.ring(0.62, -0.36, 0.06 + 0.24 * age, 0.018, stage.palette.pale, alpha=0.8 * visible)
+
+    def sound(self, studio: Studio, events: Timeline) -> Array:
+        out = np.zeros(studio.samples, np.float32)
+        for voice in range(3):
+            seconds = studio.rng.uniform(0.09, 0.17)
+            t = np.arange(int(seconds * studio.rate)) / studio.rate
+            start, end = studio.pitch * studio.told(3000, 1500) * 2 ** studio.rng.uniform(-0.4, 0.5, 2)
+            trill = 1 + studio.rng.uniform(0, 0.12) * np.sin(2 * np.pi * studio.rng.uniform(20, 45) * t)
+            f = (start + (end - start) * t / seconds) * trill
+            chirp = np.sin(2 * np.pi * np.cumsum(f) / studio.rate) * np.sin(np.pi * np.sqrt(t / seconds)) ** 2
+            out += studio.convolve(studio.impulses(events, voice), chirp.astype(np.float32))
+        return out
+
+
+class Woodpecker(_Bird):
+    """The same bird with a crest, hammering the trunk in short rolls."""
+
+    name, sound_group = "woodpecker", "click"
+
+    def timeline(self, rng: np.random.Generator, duration_s: float) -> Timeline:
+        rolls, gap = beats(rng, duration_s, (1.1, 1.7), 0.15), 1 / rng.uniform(6.5, 9)
+        onsets = np.concatenate([start + gap * np.arange(rng.integers(3, 5)) for start in rolls.onsets])
+        onsets = onsets[(onsets < duration_s - 0.08)]
+        onsets = np.sort(onsets)[np.diff(np.sort(onsets), prepend=-1) > 0.07].astype(np.float32)
+        return Timeline(duration_s, onsets, rng.uniform(0.7, 1, len(onsets)).astype(np.float32), np.zeros(len(onsets), int))
+
+    def picture(self, stage: Stage, events: Timeline) -> Iterator[None]:
+        self.tree(stage, 1.0)
+        yield
+        peck = events.decay(stage.times, 0.04)
+        self.bird(stage, events, peck * 1.3 - 0.3, 0 * peck, 0.3 + 0.7 * stage.tell, 0 * peck)
+        chips = stage.rng.uniform(-1, 1, (2, 10))
+        phase, gap, _ = events.phase(stage.times)
+        age = (phase * gap)[:, None]
+        stage.moving.dots(0.76 - age * (0.6 + 0.6 * chips[:1]), -0.25 + 1.2 * age * chips[1:] + 2 * age**2, 0.025, stage.palette.pale, np.clip(1 - age / 0.3, 0, 1) * (peck[:, None] > 0.02))
+
+    def sound(self, studio: Studio, events: Timeline) -> Array:
+        base = studio.told(820, 1700)
+        return studio.strike(events, [base, base * 1.71, base * 2.66, base * 0.45], [studio.told(0.02, 0.012), 0.014, 0.008, 0.025], [1, 0.7, 0.4, 0.5])
+
+
+SCENES: tuple[Scene, ...] = (Gong(), Drum(), Basketball(), PingPong(), Clock(), ChurchBell(), Songbird(), Woodpecker())

@@ -1,0 +1,147 @@
+"""Synthesis by simple physical models, in pure numpy: struck modes, plucked strings, pulses, filtered noise, rooms.
+
+Everything works on whole signals. Filters and echoes are products of spectra (`shape`), so there is no loop over samples.
+Signals are (samples,) float32; levels are set at the end by `Studio.master`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from avid_lab.foley.timeline import Array, Timeline
+
+
+class Studio:
+    """The sound of one clip while it is being made.
+
+    Args:
+        rng: Draws the timbre (not the events).
+        duration_s: Length in seconds.
+        rate: Samples per second.
+        pitch: Factor on every frequency of the scene: a nuisance.
+        tell: How plainly a scene sounds unlike its sound-alikes, in [0, 1].
+    """
+
+    def __init__(self, rng: np.random.Generator, duration_s: float, rate: int, *, pitch: float = 1.0, tell: float = 1.0) -> None:
+        self.rng, self.rate, self.pitch, self.tell = rng, rate, pitch, tell
+        self.samples = round(duration_s * rate)
+        self.fft = 1 << (self.samples + rate // 2).bit_length()  # room for tails to fade before they wrap around
+
+    @cached_property
+    def times(self) -> Array:
+        """(samples,) seconds."""
+        return (np.arange(self.samples) / self.rate).astype(np.float32)
+
+    @cached_property
+    def frequencies(self) -> Array:
+        """(fft / 2 + 1,) Hz."""
+        return np.fft.rfftfreq(self.fft, 1 / self.rate).astype(np.float32)
+
+    def told(self, own: float, common: float) -> float:
+        """A number of this scene, moved towards the one its sound-alikes share when the clip is to be ambiguous."""
+        return own * self.tell + common * (1 - self.tell)
+
+    # Sources ----------------------------------------------------------------------------------------------------------
+
+    def impulses(self, events: Timeline, voice: int | None = None, delay_s: float = 0.0) -> Array:
+        """One sample of the event's strength at each onset."""
+        signal = np.zeros(self.samples, np.float32)
+        keep = np.ones(len(events.onsets), bool) if voice is None else events.voices == voice
+        at = np.round((events.onsets[keep] + delay_s) * self.rate).astype(int)
+        inside = at < self.samples
+        np.add.at(signal, at[inside], events.strengths[keep][inside])
+        return signal
+
+    def noise(self, low_hz: float = 0.0, high_hz: float = 1e9, tilt: float = 0.0) -> Array:
+        """Noise of unit power between two frequencies; ``tilt`` -0.5 is pink, -1 brown."""
+        white = self.rng.standard_normal(self.samples, dtype=np.float32)
+        coloured = self.shape(white, lambda f: band(f, low_hz, high_hz) * np.maximum(f, 40.0) ** tilt)
+        return coloured / max(float(np.sqrt(np.mean(coloured**2))), 1e-9)
+
+    def modes(self, frequencies: Sequence[float], decays_s: Sequence[float], gains: Sequence[float]) -> Array:
+        """What a struck body answers: decaying sines. The attack is a half millisecond, so that it does not click."""
+        seconds = min(6 * max(decays_s), self.samples / self.rate)
+        t = (np.arange(int(seconds * self.rate)) / self.rate).astype(np.float32)
+        body = np.zeros(len(t), np.float32)
+        for frequency, decay, gain in zip(frequencies, decays_s, gains, strict=True):
+            if frequency < 0.45 * self.rate:
+                n = min(len(t), int(7 * decay * self.rate))
+                body[:n] += np.float32(gain) * np.exp(t[:n] / np.float32(-decay)) * np.sin(np.float32(2 * np.pi * frequency) * t[:n])
+        return body * np.minimum(t / 5e-4, 1).astype(np.float32)
+
+    def burst(self, low_hz: float, high_hz: float, decay_s: float) -> Array:
+        """A decaying puff of noise."""
+        n = min(int(7 * decay_s * self.rate), self.samples)
+        t = (np.arange(n) / self.rate).astype(np.float32)
+        return self.noise(low_hz, high_hz)[:n] * np.exp(t / np.float32(-decay_s)) * np.minimum(t / 5e-4, 1).astype(np.float32)
+
+    def strings(self, plucks: Array, frequency: float, decay_s: float, brightness: float = 0.5) -> Array:
+        """Karplus-Strong: a comb whose loop loses its treble, computed on the spectrum, so the period need not be whole samples."""
+        f = self.frequencies
+        # Gain of one round trip: exp(-period / decay) at low frequencies, less at high ones.
+        period = 1 / frequency
+        loop = np.exp(-period / decay_s) * (1 - (1 - brightness) * np.sin(np.pi * f / self.rate) ** 2)
+        turn = (loop * np.exp(-2j * np.pi * f * period)).astype(np.complex64)
+        spectrum = np.fft.rfft(plucks, self.fft).astype(np.complex64)
+        return np.fft.irfft(spectrum / (1 - turn), self.fft)[: self.samples].astype(np.float32)
+
+    def tone(self, frequency: ArrayLike, gains: Sequence[float]) -> Array:
+        """A sum of harmonics of a gliding ``frequency`` (one value, or one a sample)."""
+        frequency = np.broadcast_to(np.asarray(frequency, np.float64), (self.samples,))
+        turns = (np.cumsum(frequency) / self.rate) % 1
+        signal = np.zeros(self.samples, np.float32)
+        for k, gain in enumerate(gains, start=1):
+            if gain and frequency.max() * k < 0.45 * self.rate:
+                signal += np.float32(gain) * np.sin((2 * np.pi * k * turns).astype(np.float32))
+        return signal
+
+    def pulses(self, turns: Array, sharpness: float) -> Array:
+        """A pulse each whole turn: 1 at once, then falling by ``exp(-sharpness)`` until the next."""
+        return np.exp(-np.float32(sharpness) * (turns % 1))
+
+    # Filters ----------------------------------------------------------------------------------------------------------
+
+    def shape(self, signal: Array, gain: Callable[[Array], Array]) -> Array:
+        """``signal`` filtered by ``gain(frequencies in Hz)``, real (zero phase) or complex."""
+        return np.fft.irfft(np.fft.rfft(signal, self.fft) * gain(self.frequencies), self.fft)[: self.samples].astype(np.float32)
+
+    def convolve(self, signal: Array, answer: Array) -> Array:
+        """``signal`` with each sample replaced by ``answer``."""
+        spectrum = np.fft.rfft(signal, self.fft) * np.fft.rfft(answer, self.fft)
+        return np.fft.irfft(spectrum, self.fft)[: self.samples].astype(np.float32)
+
+    def strike(self, events: Timeline, frequencies: Sequence[float], decays_s: Sequence[float], gains: Sequence[float], voice: int | None = None) -> Array:
+        """A body struck at every event (of one voice). Frequencies follow the clip's pitch."""
+        return self.convolve(self.impulses(events, voice), self.modes([f * self.pitch for f in frequencies], decays_s, gains))
+
+    def room(self, signal: Array, t60_s: float, wet: float) -> Array:
+        """The signal in a room: a few early echoes and a tail that loses its treble. The direct sound is not delayed."""
+        n = min(int(t60_s * self.rate), self.fft - self.samples)
+        t = (np.arange(n) / self.rate).astype(np.float32)
+        tail = self.rng.standard_normal(n, dtype=np.float32) * np.exp(np.float32(-6.9 / t60_s) * t)
+        tail[: int(0.008 * self.rate)] = 0
+        early = self.rng.integers(int(0.005 * self.rate), int(0.04 * self.rate), 6)
+        tail[early] += self.rng.uniform(-6, 6, 6).astype(np.float32)
+        tail *= wet / max(float(np.sqrt(np.sum(tail**2))), 1e-9)
+        spectrum = np.fft.rfft(signal, self.fft)
+        damp = (1 / np.sqrt(1 + (self.frequencies / 3500) ** 2)).astype(np.float32)
+        return np.fft.irfft(spectrum * (1 + damp * np.fft.rfft(tail, self.fft)), self.fft)[: self.samples].astype(np.float32)
+
+    def master(self, signal: Array, rms_db: float) -> Array:
+        """Bring to a loudness (dB below full scale), soften peaks above -1 dB, fade the ends: never clips, never clicks."""
+        signal = signal - signal.mean()
+        for _ in range(3):  # Limiting lowers the power a little: correct it.
+            signal = signal * (10 ** (rms_db / 20) / max(float(np.sqrt(np.mean(signal**2))), 1e-9))
+            signal = 0.89 * np.tanh(signal / 0.89)
+        fade = np.clip(np.minimum(self.times, self.times[-1] - self.times) / 0.01, 0, 1)
+        return (signal * fade).astype(np.float32)
+
+
+def band(f: Array, low_hz: float, high_hz: float) -> Array:
+    """A smooth band pass, 12 dB an octave on either side."""
+    gain = 1 / (1 + (f / high_hz) ** 2)
+    return gain if low_hz <= 0 else gain / (1 + (low_hz / np.maximum(f, 1e-3)) ** 2)

@@ -1,0 +1,237 @@
+"""Where a scene is filmed: palette, textured background, camera. These are nuisances: they say nothing about the class.
+
+The background is large and salient on purpose. It is the same in every frame of a clip and different in every clip, so it is
+what a network that only compares pictures with pictures learns to recognise.
+"""
+
+from __future__ import annotations
+
+from copy import copy
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from avid_lab.foley.picture import Array, Canvas, hsv, mix
+
+MARGIN = 0.16  # how far the camera may leave the middle, in units of half a picture
+INK = np.array([0.07, 0.06, 0.09], np.float32)
+WHITE = np.array([0.97, 0.96, 0.93], np.float32)
+
+
+@dataclass(frozen=True)
+class Palette:
+    """Colours that go together: two for the background, three for the things on it."""
+
+    ground: Array
+    ground2: Array
+    main: Array
+    accent: Array
+    pale: Array
+    dark: Array
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator) -> Palette:
+        """A harmonious palette around a random hue; things are set off from the ground by lightness or by hue."""
+        hue, night = rng.uniform(), rng.uniform()
+        value = rng.uniform(0.22, 0.95)
+        saturation = rng.uniform(0.12, 0.7)
+        step = rng.choice([0.06, 0.1, -0.07, 0.33, 0.5])
+        ground = hsv(hue, saturation, value)
+        ground2 = hsv(hue + step, saturation * rng.uniform(0.5, 1.1), np.clip(value * rng.uniform(0.62, 1.25), 0.14, 1))
+        thing = hue + rng.choice([0.5, 0.42, 0.58, 0.33, 0.67, 0.15, 0.0]) + rng.normal(0, 0.03)
+        luma = float(ground.mean() + ground2.mean()) / 2
+        main = hsv(thing, rng.uniform(0.45, 0.85), rng.uniform(0.75, 0.98) if luma < 0.5 or night < 0.2 else rng.uniform(0.35, 0.65))
+        accent = hsv(thing + rng.choice([0.08, -0.1, 0.5, 0.33]), rng.uniform(0.5, 0.9), rng.uniform(0.6, 1))
+        return cls(ground, ground2, main, accent, mix(hsv(thing, 0.12, 0.97), WHITE, 0.4), mix(hsv(hue, 0.5, 0.16), INK, 0.4))
+
+
+class Stage:
+    """The picture of one clip while it is being painted.
+
+    Args:
+        rng: Draws the look (not the events).
+        frames: Number of frames.
+        fps: Frames per second.
+        size: Side in pixels.
+        tell: How plainly a scene shows what sets it off from its look-alike, in [0, 1].
+        background: Salience of the background, in [0, 1].
+        drift: How much the camera moves, in [0, 1].
+    """
+
+    def __init__(
+        self, rng: np.random.Generator, frames: int, fps: float, size: int, *, tell: float = 1.0, background: float = 1.0, drift: float = 1.0
+    ) -> None:
+        self.rng, self.size, self.tell = rng, size, tell
+        self.times = (np.arange(frames) / fps).astype(np.float32)
+        self.palette = Palette.draw(rng)
+        self.camera = _camera_path(rng, self.times, drift)
+        side = round(2 * size * (1 + MARGIN))
+        self.backdrop, pixels = draw_backdrop(rng, self.palette, side, background)
+        self.set = Canvas(pixels[None], np.zeros((1, 2), np.float32), float(size), edge=2.4)
+        self.place: dict[str, float | bool] = {
+            "x": rng.uniform(-0.12, 0.12),
+            "y": rng.uniform(-0.08, 0.08),
+            "scale": rng.uniform(0.85, 1.1),
+            "mirror": bool(rng.uniform() < 0.5),
+        }
+
+    @property
+    def still(self) -> Canvas:
+        """The set in the frame of the scene's object."""
+        return self.set.at(**self.place)  # type: ignore[arg-type]
+
+    @property
+    def moving(self) -> Canvas:
+        """The film in the frame of the scene's object."""
+        return self.film.at(**self.place)  # type: ignore[arg-type]
+
+    def corner(self, rng: np.random.Generator) -> Stage:
+        """The same picture with room for a small second object in an upper corner, in other colours."""
+        other = copy(self)
+        other.rng = rng
+        palette = Palette.draw(rng)
+        other.palette = replace(self.palette, main=palette.main, accent=palette.accent)
+        side = -1 if self.place["x"] > 0 else 1  # type: ignore[operator]
+        other.place = {"x": side * rng.uniform(0.55, 0.7), "y": rng.uniform(-0.68, -0.5), "scale": 0.3, "mirror": bool(rng.uniform() < 0.5)}
+        return other
+
+    @cached_property
+    def film(self) -> Canvas:
+        """The frames: what is on the set, as the camera sees it. Ask for it when the set is complete."""
+        wall = self.set.pixels[0]
+        half = (len(wall) - 1) / 2 - (self.size - 1)
+        starts = np.round(half + self.camera[:, ::-1] * self.size).astype(int).clip(0, len(wall) - 2 * self.size + 1)
+        pixels = np.empty((len(self.times), self.size, self.size, 3), np.float32)
+        for frame, (top, left) in zip(pixels, starts, strict=True):
+            frame[:] = wall[top : top + 2 * self.size - 1 : 2, left : left + 2 * self.size - 1 : 2]
+        return Canvas(pixels, self.camera, self.size / 2)
+
+    def floor(self, y: float, colour: Array, *, tilt: float = 0.0) -> None:
+        """A floor or table top from ``y`` down, darker towards the viewer."""
+        self.set.box(0, y + 1, 1.4, 1.0, colour, angle=tilt, shade=0.25)
+        self.set.box(0, y + 0.012, 1.4, 0.012, mix(colour, WHITE, 0.4), angle=tilt)
+
+    def develop(self) -> NDArray[np.uint8]:
+        """The finished frames (T, H, W, 3)."""
+        pixels = self.film.pixels
+        np.clip(pixels, 0, 1, out=pixels)
+        pixels *= np.float32(255)
+        pixels += np.float32(0.5)
+        return pixels.astype(np.uint8)
+
+
+def smooth_noise(rng: np.random.Generator, height: int, width: int, cells: int, channels: int = 1) -> Array:
+    """Noise of about ``cells`` blobs a side, smooth, mean 0, spread about 1: (height, width, channels)."""
+    grid = rng.standard_normal((cells + 3, cells + 3, channels)).astype(np.float32)
+    rows, columns = _spline(height, cells), _spline(width, cells)  # (height, cells + 3)
+    return np.einsum("hi,ijc,wj->hwc", rows, grid, columns, optimize=True) * np.float32(1.6)
+
+
+def _spline(length: int, cells: int) -> Array:
+    """Uniform cubic B-spline weights: (length, cells + 3)."""
+    t = np.linspace(0, cells, length, endpoint=False, dtype=np.float32)
+    distance = np.abs(t[:, None] - np.arange(-1, cells + 2, dtype=np.float32)[None])
+    near = 2 / 3 - distance**2 + distance**3 / 2
+    return np.where(distance < 1, near, np.where(distance < 2, (2 - distance) ** 3 / 6, 0)).astype(np.float32)
+
+
+def _camera_path(rng: np.random.Generator, times: Array, drift: float) -> Array:
+    """A slow hand-held drift, (T, 2), inside the margin."""
+    start, velocity = rng.uniform(-0.05, 0.05, 2), rng.uniform(-0.02, 0.02, 2)
+    sway = sum(rng.uniform(0, 0.018) * np.sin(2 * np.pi * f * times[:, None] + rng.uniform(0, 6.3, 2)) for f in (0.21, 0.47))
+    path = drift * (start + velocity * (times[:, None] - times[-1] / 2) + sway)
+    return np.clip(path, -MARGIN + 0.01, MARGIN - 0.01).astype(np.float32)
+
+
+# Backgrounds: (rng, x, y) -> a field in [0, 1] that blends the two ground colours ------------------------------------------
+
+
+def _plain(rng: np.random.Generator, x: Array, y: Array) -> Array:
+    angle = rng.uniform(0, 6.3)
+    return 0.5 + 0.35 * (x * np.cos(angle) + y * np.sin(angle))
+
+
+def _clouds(rng: np.random.Generator, x: Array, y: Array) -> Array:
+    n = smooth_noise(rng, len(y), x.shape[1], 5)[..., 0] + 0.5 * smooth_noise(rng, len(y), x.shape[1], 12)[..., 0]
+    return 0.5 + 0.45 * n
+
+
+def _stripes(rng: np.random.Generator, x: Array, y: Array) -> Array:
+    angle, width = rng.uniform(0, 3.2), rng.uniform(5, 14)
+    return _step(np.sin(width * (x * np.cos(angle) + y * np.sin(angle))) * 4 / width)
+
+
+def _tiles(rng: np.random.Generator, x: Array, y: Array) -> Array:
+    angle, width = rng.choice([0.0, 0.785, rng.uniform(0, 1.57)]), rng.uniform(5, 11)
+    u, v = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
+    return _step(np.sin(width * u) * np.sin(width * v) * 4 / width)
+
+
+def _dots(rng: np.random.Generator, x: Array, y: Array) -> Array:
+    width, r = rng.uniform(2.2, 4.5), rng.uniform(0.22, 0.36)
+    row = np.floor(y * width)
+    u, v = (x * width + 0.5 * (row % 2)) % 1 - 0.5, (y * width) % 1 - 0.5
+    return _step((r - np.hypot(u, v)) / width)
+
+
+def _bricks(rng: np.random.Generator, x: Array, y: Array) -> Array:
+    width = rng.uniform(1.6, 3.2)
+    row = np.floor(y * width * 2)
+    u, v = (x * width + 0.5 * (row % 2)) % 1, (y * width * 2) % 1
+    tone = np.sin(np.floor(x * width + 0.5 * (row % 2)) * 12.9 + row * 78.2) * 0.18
+    return np.clip(0.75 + tone, 0, 1) * _step((np.minimum(np.minimum(u, 1 - u) * 2, np.minimum(v, 1 - v)) - 0.08) / width)
+
+
+def _planks(rng: np.random.Generator, x: Array, y: Array) -> Array:
+    width = rng.uniform(2, 4.5)
+    u, v = (x, y) if rng.uniform() < 0.5 else (y, x)
+    plank = np.floor(u * width)
+    grain = smooth_noise(rng, u.size if u is y else v.size, u.size if u is x else v.size, 30)[..., 0] * 0.1
+    seam = np.minimum((u * width) % 1, 1 - (u * width) % 1)
+    return (0.55 + 0.3 * np.sin(plank * 12.9 + rng.uniform(0, 6)) + grain + 0 * v) * _step((seam - 0.05) / width)
+
+
+def _hills(rng: np.random.Generator, x: Array, y: Array) -> Array:
+    field = 0.0 * x + 0.0 * y + 0.05
+    for k in range(4):
+        crest = -0.5 + 0.4 * k + rng.uniform(0.05, 0.16) * np.sin(rng.uniform(2, 5) * x + rng.uniform(0, 6.3))
+        field = np.maximum(field, _step(y - crest) * (0.3 + 0.22 * k))
+    return field
+
+
+def _rays(rng: np.random.Generator, x: Array, y: Array) -> Array:
+    cx, cy = rng.uniform(-0.8, 0.8), rng.uniform(-0.9, 0.3)
+    angle = np.arctan2(y - cy, x - cx)
+    return _step(np.sin(angle * rng.integers(5, 12)) * np.hypot(x - cx, y - cy) * 0.2)
+
+
+def _rings(rng: np.random.Generator, x: Array, y: Array) -> Array:
+    cx, cy, width = rng.uniform(-1.1, 1.1), rng.uniform(-1.1, 1.1), rng.uniform(7, 15)
+    return _step(np.sin(width * np.hypot(x - cx, y - cy)) * 4 / width)
+
+
+BACKDROPS = {
+    f.__name__.lstrip("_"): f for f in (_plain, _clouds, _stripes, _tiles, _dots, _bricks, _planks, _hills, _rays, _rings)
+}
+
+
+def draw_backdrop(rng: np.random.Generator, palette: Palette, side: int, salience: float) -> tuple[str, Array]:
+    """A background of ``side`` pixels: its kind and its pixels (side, side, 3)."""
+    kind = str(rng.choice(list(BACKDROPS)))
+    axis = np.linspace(-1 - MARGIN, 1 + MARGIN, side, dtype=np.float32)
+    x, y = axis[None], axis[:, None]
+    field = np.clip(BACKDROPS[kind](rng, x, y), 0, 1)[..., None] * np.float32(salience)
+    texture = smooth_noise(rng, side, side, 9) * rng.uniform(0.02, 0.07) + smooth_noise(rng, side, side, 55) * rng.uniform(0.01, 0.04)
+    light = 1 + np.float32(salience) * texture.astype(np.float32)
+    light *= (1.06 - 0.22 * (x * x + y * y))[..., None] if rng.uniform() < 0.7 else 1  # a soft vignette
+    pixels = (palette.ground + field * (palette.ground2 - palette.ground)) * light
+    if rng.uniform() < 0.6:  # Large soft spots of other colours.
+        blobs = np.clip(smooth_noise(rng, side, side, int(rng.integers(2, 5))), 0, 1.5) * np.float32(0.35 * salience)
+        pixels += blobs * (hsv(rng.uniform(), 0.6, rng.uniform(0.3, 1)) - pixels)
+    return kind, np.clip(pixels, 0.02, 0.98).astype(np.float32)
+
+
+def _step(distance: Array, width: float = 0.02) -> Array:
+    return np.clip(0.5 + distance / width, 0, 1)

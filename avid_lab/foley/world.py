@@ -1,0 +1,160 @@
+"""A world on disk: `build` renders the files that are missing or damaged, `load` gives them as a dataset."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from avid_lab.config import PRESETS as MODELS
+from avid_lab.config import AudioSpec, VideoSpec, data_dir
+from avid_lab.datasets import ClipDataset, Manifest, Record
+from avid_lab.datasets.parallel import parallel
+from avid_lab.foley.clip import PRESETS, FoleyConfig, describe, render, scene_of, split_of
+from avid_lab.media import Clip, write_clip
+
+BYTES_PER_CLIP = 56_000  # of 128x128 pixels and 4 s, measured generously
+SPARE_BYTES = 64 * 2**20  # disk left free beside the clips
+
+
+def build(preset: str | FoleyConfig, root: str | os.PathLike[str] | None = None, *, workers: int | None = None, progress: bool = True) -> Manifest:
+    """Renders a world, or what is missing of it, and returns its manifest.
+
+    Interrupt it at any time: clips that are complete are kept, and the next call goes on from there. On reuse every file is
+    compared with its checksum, and rendered again if it is missing or damaged.
+
+    Args:
+        preset: A name out of `PRESETS`, or a configuration of your own.
+        root: Folder in which the world gets a folder of its own, named after preset, version and settings; by default
+            ``foley`` in the data folder (``AVID_LAB_DATA``).
+        workers: Processes; None chooses, 0 renders in this one.
+        progress: Shows a progress bar.
+
+    Raises:
+        ValueError: No such preset.
+        OSError: Too little disk.
+    """
+    name, config = _resolve(preset)
+    folder = (data_dir() / "foley" if root is None else Path(root)) / f"{name}-{config.digest}"
+    folder.mkdir(parents=True, exist_ok=True)
+    known = {i: entry for i, entry in _known(folder, config.clips).items() if _intact(folder / _path(i), *entry[:2])}
+    missing = [i for i in range(config.clips) if i not in known]
+    if not missing and (folder / "manifest.csv").exists():
+        return Manifest.read(folder / "manifest.csv")
+    _require_disk(folder, len(missing), config)
+    (folder / "config.json").write_text(json.dumps(describe(config), indent=1) + "\n")
+    with (folder / "journal.jsonl").open("a", encoding="utf-8") as journal:
+        tasks = [(i, config, str(folder)) for i in missing]
+        for result in parallel(_make, tasks, workers=workers, progress=progress, description=f"rendering {name}", initial=len(known)):
+            index, *entry = result
+            known[index] = tuple(entry)
+            journal.write(json.dumps(result) + "\n")
+            journal.flush()
+    records = [_record(i, config, *known[i]) for i in range(config.clips)]
+    manifest = Manifest(folder, records, classes=config.scenes)
+    manifest.write(folder / "manifest.csv")
+    (folder / "journal.jsonl").unlink()
+    return manifest
+
+
+def load(
+    preset: str | FoleyConfig = "pocket",
+    *,
+    split: str | None = None,
+    video: VideoSpec | None = None,
+    audio: AudioSpec | None = None,
+    root: str | os.PathLike[str] | None = None,
+    workers: int | None = None,
+    progress: bool = True,
+) -> ClipDataset:
+    """The clips of a world as a dataset; renders and decodes them first if need be.
+
+    Args:
+        preset: A name out of `PRESETS`, or a configuration of your own.
+        split: "train", "test", or None for both.
+        video: Frames of a window; by default what the model preset "pocket" sees.
+        audio: Sound of a window; by default what the model preset "pocket" hears.
+        root: As for `build`.
+        workers: As for `build`.
+        progress: Shows progress bars.
+
+    Raises:
+        ValueError: No such preset or split.
+        OSError: Too little disk.
+    """
+    manifest = build(preset, root, workers=workers, progress=progress)
+    pocket = MODELS["pocket"]
+    clips = ClipDataset(manifest, video=video or pocket.video, audio=audio or pocket.audio, workers=workers, progress=progress)
+    return clips if split is None else clips.select(split=split)
+
+
+def to_clip(picture: np.ndarray, sound: np.ndarray, config: FoleyConfig) -> Clip:
+    """What `render` gives, as tensors that `write_clip` takes."""
+    video = torch.from_numpy(picture).permute(3, 0, 1, 2)  # (3, T, H, W)
+    return Clip(video=video, audio=torch.from_numpy(sound)[None], fps=config.fps, rate=config.rate)
+
+
+def _resolve(preset: str | FoleyConfig) -> tuple[str, FoleyConfig]:
+    if isinstance(preset, FoleyConfig):
+        named = next((name for name, config in PRESETS.items() if config == preset), None)
+        return named or f"clips{preset.clips}", preset
+    if preset not in PRESETS:
+        raise ValueError(f"preset must be one of {', '.join(PRESETS)}, or a FoleyConfig; got {preset!r}")
+    return preset, PRESETS[preset]
+
+
+def _path(index: int) -> str:
+    return f"{index // 1000:03d}/{index:06d}.mp4"
+
+
+def _make(task: tuple[int, FoleyConfig, str]) -> tuple[int, int, int, dict[str, str]]:
+    """Renders one file: its index, size, checksum and ground truth."""
+    index, config, folder = task
+    picture, sound, truth = render(index, config)
+    path = write_clip(Path(folder) / _path(index), to_clip(picture, sound, config), crf=25, preset="ultrafast", audio_kbps=48)
+    content = path.read_bytes()
+    return index, len(content), zlib.crc32(content), truth
+
+
+def _record(index: int, config: FoleyConfig, size: int, checksum: int, truth: dict[str, str]) -> Record:
+    extras = {**truth, "bytes": str(size), "crc32": f"{checksum:08x}"}
+    return Record(f"foley-{config.seed}-{index:06d}", _path(index), scene_of(index, config), config.duration_s, split_of(index, config), extras)
+
+
+def _known(folder: Path, clips: int) -> dict[int, tuple[int, int, dict[str, str]]]:
+    """What earlier calls have finished: index -> size, checksum, ground truth."""
+    found: dict[int, tuple[int, int, dict[str, str]]] = {}
+    if (folder / "manifest.csv").exists():
+        for i, record in enumerate(Manifest.read(folder / "manifest.csv").records):
+            truth = dict(record.extras)
+            found[i] = int(truth.pop("bytes")), int(truth.pop("crc32"), 16), truth
+    for index, *entry in _journal(folder / "journal.jsonl"):
+        found[index] = tuple(entry)
+    return {i: entry for i, entry in found.items() if i < clips}
+
+
+def _journal(path: Path) -> Iterator[tuple[int, int, int, dict[str, str]]]:
+    if path.exists():
+        for line in path.read_text(encoding="utf-8").splitlines():
+            if line.endswith("}]"):  # the last line may be torn
+                yield json.loads(line)
+
+
+def _intact(path: Path, size: int, checksum: int) -> bool:
+    return path.is_file() and path.stat().st_size == size and zlib.crc32(path.read_bytes()) == checksum
+
+
+def _require_disk(folder: Path, clips: int, config: FoleyConfig) -> None:
+    share = (config.size / 128) ** 2 * config.fps / 16 * config.duration_s / 4
+    need, free = int(clips * BYTES_PER_CLIP * max(share, 0.3)) + SPARE_BYTES, shutil.disk_usage(folder).free
+    if free < need:
+        raise OSError(
+            f"{folder}: {clips} clips need about {need / 1e6:,.0f} MB of disk, {free / 1e6:,.0f} MB are free. "
+            "Free some, or set AVID_LAB_DATA to a folder on another disk."
+        )
