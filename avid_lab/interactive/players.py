@@ -30,6 +30,12 @@ StrPath = str | os.PathLike[str]
 # Shorter side in pixels and x264 quality, tried from best to smallest.
 SHRINKING = ((192, 28), (160, 31), (128, 34), (96, 38))
 
+# Without a menu of rarely used entries the browser finds room for the play button in small players.
+CONTROLS = (
+    'controls controlslist="nodownload noplaybackrate noremoteplayback" disablepictureinpicture loop playsinline '
+    'preload="metadata"'
+)
+
 STYLE = f"<style>{Path(__file__).with_suffix('.css').read_text(encoding='utf-8')}</style>"
 
 
@@ -203,7 +209,7 @@ class _Source:
         number = "" if score is None else f"{score:.2f}"
         spoken = [f"{place}{caption}".replace("\n", ", "), words, f"score {number}" if number else ""]
         label = escape(", ".join(part for part in spoken if part) or "clip")
-        video = f'<video controls loop playsinline preload="metadata" aria-label="{label}"'
+        video = f'<video {CONTROLS} aria-label="{label}"'
         if symbol:
             symbol = (
                 f'<span class="avid-badge" aria-hidden="true">{symbol}</span><span class="avid-words">{words}</span>'
