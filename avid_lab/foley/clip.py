@@ -17,7 +17,7 @@ from avid_lab.foley.sound import Studio
 from avid_lab.foley.stage import Stage
 from avid_lab.foley.timeline import Array, Timeline
 
-VERSION = 1  # raise it whenever a drawing or a sound changes: old files are then not mixed with new ones
+VERSION = 2  # raise it whenever a drawing or a sound changes: old files are then not mixed with new ones
 SHARES = ("background", "drift", "reverb", "noise", "distractors", "sound_distractors", "look_alike", "sound_alike", "off_screen", "silent", "noisy", "test_share")
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from avid_lab.foley.picture import Canvas, disc, mix, rotate
+from avid_lab.foley.picture import Canvas, blend, disc, mix, rotate
 from avid_lab.foley.scene import Scene, lift
 from avid_lab.foley.sound import Studio
 from avid_lab.foley.stage import INK, WHITE, Stage
@@ -91,7 +91,7 @@ class Drum(_Mallet):
         ratios = [1, 1.59, 2.14, 2.3, 2.65, 2.92, 3.6]
         decay = studio.told(0.22, 0.12)
         skin = studio.strike(events, [base * r for r in ratios], [decay / (1 + 0.4 * k) for k in range(7)], [1, 0.8, 0.6, 0.5, 0.4, 0.3, 0.2])
-        return skin + studio.convolve(studio.impulses(events), 0.25 * studio.burst(300, 4000, 0.02))
+        return skin + studio.place(events, 0.25 * studio.burst(300, 4000, 0.02))
 
 
 class _Ball(Scene):
@@ -136,7 +136,7 @@ def _sphere(c: Canvas, x: Array, y: Array, rx: Array, ry: Array, spin: Array, co
         curve = np.minimum(np.minimum(np.abs(s), np.abs(t)), np.abs(np.hypot(np.abs(s) - 1.35, t) - 0.85))
         line = marks * np.clip(0.5 - (curve - 0.055) * 14, 0, 1)
         light = 1.05 - 0.4 * np.clip((u / a + 0.35) ** 2 + (v / b + 0.4) ** 2, 0, 2)
-        return (light[..., None] * (colour + line[..., None] * (seam - colour))).astype(np.float32)
+        return blend(colour, seam, line) * light[:, None]
 
     c.paint(x, y, (float(np.max(rx)), float(np.max(ry))), shape, (rx, ry, spin), skin)
     c.disc(x - 0.35 * rx, y - 0.4 * ry, float(np.max(rx)) * 0.16, WHITE, alpha=0.7, soft=0.08)
@@ -160,7 +160,7 @@ class Basketball(_Ball):
     def sound(self, studio: Studio, events: Timeline) -> Array:
         base = studio.told(78, 95)
         thump = studio.strike(events, [base, base * 1.7, 640, 1180], [studio.told(0.07, 0.12), 0.06, 0.05, 0.04], [1, 0.7, 0.12, 0.06])
-        return thump + studio.convolve(studio.impulses(events), 0.2 * studio.burst(150, 1800, 0.015))
+        return thump + studio.place(events, 0.2 * studio.burst(150, 1800, 0.015))
 
 
 class PingPong(_Ball):
@@ -338,7 +338,7 @@ class Songbird(_Bird):
             trill = 1 + studio.rng.uniform(0, 0.12) * np.sin(2 * np.pi * studio.rng.uniform(20, 45) * t)
             f = (start + (end - start) * t / seconds) * trill
             chirp = np.sin(2 * np.pi * np.cumsum(f) / studio.rate) * np.sin(np.pi * np.sqrt(t / seconds)) ** 2
-            out += studio.convolve(studio.impulses(events, voice), chirp.astype(np.float32))
+            out += studio.place(events, chirp.astype(np.float32), voice)
         return out
 
 

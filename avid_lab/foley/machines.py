@@ -128,7 +128,8 @@ class _Blades(Scene):
         step = events.level(t) / 16 * 0.5  # half a frame of motion
 
         def blade(u: Array, v: Array, angle: Array, blur: Array) -> Array:
-            s, w = rotate(u, v, angle)
+            # The patch lies around the middle of the blade, so that it is small.
+            s, w = rotate(u + length / 2 * np.cos(angle), v + length / 2 * np.sin(angle), angle)
             reach = np.hypot(s, w)
             spread = width * (0.55 + 0.45 * reach / length) + blur * reach * 2.2
             return np.maximum(ellipse(s - length * 0.52, w, length * 0.52, spread), -s)
@@ -137,7 +138,7 @@ class _Blades(Scene):
         for k in range(count):
             angle = (2 * np.pi * (events.turns(t) + k / count)).astype(np.float32)
             colour = mix(p.main, INK, 0.25) if k else mix(p.accent, WHITE, 0.1)
-            c.paint(0, 0, length + 0.02, blade, (angle, step), colour, alpha=0.92, soft=0.03)
+            c.paint(length / 2 * np.cos(angle), length / 2 * np.sin(angle), length / 2 + width, blade, (angle, step), colour, alpha=0.92, soft=0.03)
         c.disc(0, 0, 0.12, p.dark, shade=0.4)
         c.disc(-0.03, -0.03, 0.045, p.pale)
 

@@ -103,8 +103,8 @@ class Typing(_Keys):
             stage.moving.box(-0.55 + length / 2, -0.67 + 0.15 * line, length / 2, 0.035, stage.palette.pale if line % 2 else stage.palette.accent, alpha=(length > 0) * 1.0)
 
     def sound(self, studio: Studio, events: Timeline) -> Array:
-        out = studio.convolve(studio.impulses(events), 0.5 * studio.burst(1500, 6000, 0.004))
-        out += studio.convolve(studio.impulses(events, delay_s=0.055), 0.18 * studio.burst(1500, 6000, 0.004))  # the key comes up
+        out = studio.place(events, 0.5 * studio.burst(1500, 6000, 0.004))
+        out += studio.place(events, 0.18 * studio.burst(1500, 6000, 0.004), delay_s=0.055)  # the key comes up
         for voice in range(3):
             base = studio.told(1300, 1700) * (0.85 + 0.15 * voice)
             group = Timeline(events.duration_s, events.onsets, events.strengths, events.voices // 8)
@@ -149,8 +149,8 @@ class Piano(_Keys):
             k = np.arange(1, 11)
             partials = f * k * np.sqrt(1 + 0.0006 * k**2)  # stiff strings are a little sharp
             decays = studio.told(0.9, 0.6) / (1 + 0.25 * k)
-            out += studio.convolve(studio.impulses(events, voice), studio.modes(list(partials), list(decays), list(1 / k ** studio.told(1.3, 1.0))))
-        return out + studio.convolve(studio.impulses(events), 0.05 * studio.burst(100, 900, 0.02))
+            out += studio.place(events, studio.modes(list(partials), list(decays), list(1 / k ** studio.told(1.3, 1.0))), voice)
+        return out + studio.place(events, 0.05 * studio.burst(100, 900, 0.02))
 
 
 class _Strings(Scene):
@@ -215,7 +215,7 @@ class Guitar(_Strings):
         out, base = np.zeros(studio.samples, np.float32), studio.told(165, 230) * studio.pitch
         pick = studio.burst(200, 5000, 0.0025)
         for voice in np.unique(events.voices):
-            pluck = studio.convolve(studio.impulses(events, voice), pick)
+            pluck = studio.place(events, pick, voice)
             out += studio.strings(pluck, base * 2 ** (SCALE[voice] / 12), studio.told(0.5, 0.35), 0.35)
         return studio.shape(out, lambda f: 1 + 1.5 * np.exp(-(((f - 190) / 80) ** 2)))  # the body's air resonance
 

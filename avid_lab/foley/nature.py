@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from avid_lab.foley.picture import mix
+from avid_lab.foley.picture import blend, mix
 from avid_lab.foley.scene import Scene
 from avid_lab.foley.sound import Studio
 from avid_lab.foley.stage import INK, WHITE, Stage, smooth_noise
@@ -34,7 +34,7 @@ class Campfire(Scene):
         c, level = stage.moving, events.level(stage.times)
         flare = events.decay(stage.times, 0.12)
         c.glow(0, 0.2, 1.3, p.main, 0.35 + 0.2 * flare + 0.1 * level)
-        noise = smooth_noise(rng, 256, 64, 12)[..., 0]
+        noise = smooth_noise(rng, 256, 64, 12)
         rise = rng.uniform(60, 90)
 
         def flame(u: Array, v: Array, t: Array, size: Array) -> Array:
@@ -46,8 +46,8 @@ class Campfire(Scene):
             return (np.abs(lean) - half) * 0.7
 
         def heat(u: Array, v: Array, t: Array, size: Array) -> Array:
-            core = np.clip(-flame(u, v, t, size) * 5, 0, 1)[..., None]
-            return np.where(core < 0.5, p.main + 2 * core * (mix(p.main, p.accent, 0.7) - p.main), p.accent * 0.3 + 0.7 * (p.accent + (2 * core - 1) * (WHITE - p.accent)) + 0.0)
+            core = np.clip(-flame(u, v, t, size) * 10, 0, 2)
+            return blend(blend(p.main, p.accent, np.minimum(core, 1)), WHITE, 0.75 * np.maximum(core - 1, 0))
 
         size = (0.62 + 0.3 * level + 0.22 * flare).astype(np.float32)
         c.paint(0, 0, (0.62, 1.0), flame, (stage.times, size), heat, soft=0.06)
@@ -59,10 +59,10 @@ class Campfire(Scene):
 
     def sound(self, studio: Studio, events: Timeline) -> Array:
         roar = studio.noise(60, studio.told(420, 1500), -0.5) * (0.5 + 0.5 * events.level(studio.times))
-        crackle = studio.convolve(studio.impulses(events), studio.burst(900, 6000, 0.006))
+        crackle = studio.place(events, studio.burst(900, 6000, 0.006))
         t = studio.rng.uniform(0, studio.samples / studio.rate, 60)
         small = Timeline(events.duration_s, np.sort(t).astype(np.float32), studio.rng.uniform(0.05, 0.35, 60).astype(np.float32), np.zeros(60, int))
-        crackle += studio.convolve(studio.impulses(small), studio.burst(1500, 8000, 0.003))
+        crackle += studio.place(small, studio.burst(1500, 8000, 0.003))
         return 0.16 * roar + studio.told(1.6, 0.6) * crackle + 0.06 * studio.noise(800, 5000) * events.level(studio.times)
 
 
@@ -101,7 +101,7 @@ class Fireworks(Scene):
 
     def sound(self, studio: Studio, events: Timeline) -> Array:
         boom = studio.burst(25, studio.told(260, 500), studio.told(0.22, 0.12)) * 1.0
-        out = studio.convolve(studio.impulses(events), boom) + 0.6 * studio.strike(events, [52, 88], [0.16, 0.1], [1, 0.6])
+        out = studio.place(events, boom) + 0.6 * studio.strike(events, [52, 88], [0.16, 0.1], [1, 0.6])
         fizz = studio.noise(2500, 8000) * (studio.rng.uniform(size=studio.samples) < 0.004)
         after = np.interp(studio.times, studio.times[::50], events.decay(studio.times[::50] - 0.15, 0.35))
         return out + 1.2 * studio.tell * (fizz * after).astype(np.float32)
@@ -208,7 +208,7 @@ class Drip(_Drops):
         t = np.arange(int(0.3 * studio.rate)) / studio.rate
         f = studio.told(850, 1500) * studio.pitch * (1 + 2.2 * t / 0.12)
         bubble = np.sin(2 * np.pi * np.cumsum(f) / studio.rate) * np.exp(-t / 0.035) * np.minimum(t / 0.002, 1)
-        return studio.convolve(studio.impulses(events), bubble.astype(np.float32)) + studio.convolve(studio.impulses(events), 0.08 * studio.burst(2000, 8000, 0.004))
+        return studio.place(events, bubble.astype(np.float32)) + studio.place(events, 0.08 * studio.burst(2000, 8000, 0.004))
 
 
 class _Sea(Scene):
@@ -229,8 +229,7 @@ class _Sea(Scene):
             depth = np.clip((v + 0.28) / 1.0, 0.02, 1)
             ridge = np.sin(9 * np.log(depth + 0.15) - 2.2 * t + 0.5 * np.sin(3 * u + t * 0.6))
             sparkle = np.clip(ridge - 0.55 + 0.25 * np.sin(17 * u * (1.4 - depth) + 2 * t), 0, 1)
-            tone = (0.55 * depth + 0.2 * ridge * depth)[..., None]
-            return (deep + tone * (bright - deep) + 0.7 * sparkle[..., None] * (WHITE - bright)).astype(np.float32)
+            return blend(blend(deep, bright, 0.55 * depth + 0.2 * ridge * depth), WHITE, 0.7 * sparkle)
 
         # The water is lowest just before a wave breaks, and runs up after it.
         run = np.where(phase < 0.35, np.sin(phase / 0.35 * np.pi / 2), np.cos((phase - 0.35) / 0.65 * np.pi / 2))

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.floating]
+Indices = NDArray[np.int64]
 Shape = Callable[..., Array]  # (x, y, *numbers) -> signed distance, negative inside
 
 
@@ -26,6 +27,15 @@ def hsv(hue: float, saturation: float, value: float) -> Array:
 def mix(a: ArrayLike, b: ArrayLike, share: float) -> Array:
     """``a`` and ``b`` blended: 0 gives ``a``, 1 gives ``b``."""
     return (np.asarray(a) * (1 - share) + np.asarray(b) * share).astype(np.float32)
+
+
+def blend(a: ArrayLike, b: ArrayLike, field: Array) -> Array:
+    """Colours that go from ``a`` to ``b`` as ``field`` (F, h, w) goes from 0 to 1: (F, 3, h, w).
+
+    ``a`` and ``b`` are colours (3,) or fields of colours (F, 3, h, w).
+    """
+    low, high = (c.reshape(3, 1, 1) if c.ndim == 1 else c for c in (np.asarray(a, np.float32), np.asarray(b, np.float32)))
+    return low + field[:, None] * (high - low)
 
 
 def rotate(x: Array, y: Array, angle: ArrayLike) -> tuple[Array, Array]:
@@ -82,7 +92,7 @@ def polygon(x: Array, y: Array, *points: ArrayLike) -> Array:
 
 
 class Canvas:
-    """``pixels`` (F, H, W, 3) float32 in [0, 1], seen through a local frame.
+    """``pixels`` (F, 3, H, W) float32 in [0, 1], seen through a local frame.
 
     Args:
         pixels: Painted in place.
@@ -124,13 +134,13 @@ class Canvas:
             reach: Half size of the patch that is computed, in local units.
             shape: A signed distance.
             numbers: Its parameters, each one value or one a frame.
-            colour: (3,), (F, 3), or a function of (u, v, *numbers) that gives (F, h, w, 3).
+            colour: (3,), or a function of (u, v, *numbers) that gives (F, 3, h, w).
             alpha: Opacity, one value or one a frame; frames with none cost nothing.
             soft: Width of the edge in local units (a blur); 0 is a sharp, antialiased edge.
             shade: How much darker the lower right is than the upper left.
             glow: Add light (screen) instead of covering.
         """
-        frames, height, width = self.pixels.shape[:3]
+        frames, _, height, width = self.pixels.shape
         k = self.pixels_per_unit * self.scale
         # Per-frame centre in pixels.
         px = (self.x + self.scale * self.mirror * _each(x, frames) - self.camera[:, 0]) * self.pixels_per_unit + (width - 1) / 2
@@ -158,30 +168,29 @@ class Canvas:
         if soft:
             cover *= cover * (3 - 2 * cover)
         cover = np.broadcast_to(cover, (len(live), h1 - h0, w1 - w0)) * opacity[live, None, None]
-        if callable(colour):
-            paint = colour(u, v, *values)
-        else:
-            paint = np.asarray(colour, np.float32)
-            paint = paint[live, None, None] if paint.ndim == 2 else paint[None, None, None]
+        paint = colour(u, v, *values) if callable(colour) else np.asarray(colour, np.float32).reshape(1, 3, 1, 1)
         if shade:
             light = 1 - shade * (0.5 * u / max(reach_x, 1e-3) + 0.8 * v / max(reach_y, 1e-3))
-            paint = paint * light[..., None].astype(np.float32)
-        self._blend(live, left, top, cover[..., None], paint, glow)
+            paint = paint * light[:, None].astype(np.float32)
+        self._blend(live, left, top, cover[:, None], paint, glow)
 
-    def _blend(self, live: NDArray[np.int64], left: NDArray[np.int64], top: NDArray[np.int64], cover: Array, paint: Array, glow: bool) -> None:
-        height, width = self.pixels.shape[1:3]
-        patch_h, patch_w = cover.shape[1:3]
+    def _blend(self, live: Indices, left: Indices, top: Indices, cover: Array, paint: Array, glow: bool) -> None:
+        height, width = self.pixels.shape[2:]
+        patch_h, patch_w = cover.shape[2:]
+        rows, columns = paint.shape[2] > 1, paint.shape[3] > 1
         for i, f in enumerate(live):
             a, b = max(0, -top[i]), min(patch_h, height - top[i])
             c, d = max(0, -left[i]), min(patch_w, width - left[i])
             if b <= a or d <= c:
                 continue
-            below = self.pixels[f, top[i] + a : top[i] + b, left[i] + c : left[i] + d]
+            below = self.pixels[f, :, top[i] + a : top[i] + b, left[i] + c : left[i] + d]
             over = paint[i if len(paint) > 1 else 0]
-            if over.shape[0] > 1 or over.shape[1] > 1:
-                over = over[a:b, c:d]
+            over = over[:, a:b] if rows else over
+            over = over[:, :, c:d] if columns else over
             # Screen: light added to a bright place saturates instead of overflowing.
-            below += cover[i, a:b, c:d] * (over * (1 - below) if glow else over - below)
+            change = over * (1 - below) if glow else over - below
+            change *= cover[i, :, a:b, c:d]
+            below += change
 
     # Short names for common shapes -------------------------------------------------------------------------------------
 
@@ -230,7 +239,7 @@ class Canvas:
 
     def dots(self, x: Array, y: Array, r: float, colour: ArrayLike, alpha: ArrayLike = 1.0) -> None:
         """Many small soft dots: ``x``, ``y`` (F, n), ``alpha`` broadcast to them."""
-        frames, height, width = self.pixels.shape[:3]
+        frames, _, height, width = self.pixels.shape
         px = (self.x + self.scale * self.mirror * x - self.camera[:, :1]) * self.pixels_per_unit + (width - 1) / 2
         py = (self.y + self.scale * y - self.camera[:, 1:]) * self.pixels_per_unit + (height - 1) / 2
         radius = max(r * self.scale * self.pixels_per_unit, 0.6)
@@ -245,9 +254,11 @@ class Canvas:
         inside = (ix >= 0) & (ix < width) & (iy >= 0) & (iy < height) & (cover > 0)
         where = ((frame * height + iy) * width + ix)[inside]
         place, slot = np.unique(where, return_inverse=True)
-        total = np.minimum(np.bincount(slot, cover[inside]), 1).astype(np.float32)[:, None]
-        flat = self.pixels.reshape(-1, 3)
-        flat[place] += total * (np.asarray(colour, np.float32) - flat[place])
+        total = np.minimum(np.bincount(slot, cover[inside]), 1).astype(np.float32)
+        frame, pixel = np.divmod(place, height * width)
+        for channel, value in enumerate(np.asarray(colour, np.float32)):
+            plane = self.pixels.reshape(frames, 3, -1)[:, channel]  # a view
+            plane[frame, pixel] += total * (value - plane[frame, pixel])
 
 
 def _each(value: ArrayLike, frames: int) -> Array:

@@ -47,13 +47,14 @@ class Studio:
 
     # Sources ----------------------------------------------------------------------------------------------------------
 
-    def impulses(self, events: Timeline, voice: int | None = None, delay_s: float = 0.0) -> Array:
-        """One sample of the event's strength at each onset."""
+    def place(self, events: Timeline, answer: Array, voice: int | None = None, delay_s: float = 0.0) -> Array:
+        """``answer`` at each onset (of one voice), as loud as the event is strong."""
         signal = np.zeros(self.samples, np.float32)
-        keep = np.ones(len(events.onsets), bool) if voice is None else events.voices == voice
-        at = np.round((events.onsets[keep] + delay_s) * self.rate).astype(int)
-        inside = at < self.samples
-        np.add.at(signal, at[inside], events.strengths[keep][inside])
+        for onset, strength, v in zip(events.onsets, events.strengths, events.voices, strict=True):
+            at = round((float(onset) + delay_s) * self.rate)
+            if at < self.samples and (voice is None or v == voice):
+                end = min(at + len(answer), self.samples)
+                signal[at:end] += strength * answer[: end - at]
         return signal
 
     def noise(self, low_hz: float = 0.0, high_hz: float = 1e9, tilt: float = 0.0) -> Array:
@@ -116,7 +117,7 @@ class Studio:
 
     def strike(self, events: Timeline, frequencies: Sequence[float], decays_s: Sequence[float], gains: Sequence[float], voice: int | None = None) -> Array:
         """A body struck at every event (of one voice). Frequencies follow the clip's pitch."""
-        return self.convolve(self.impulses(events, voice), self.modes([f * self.pitch for f in frequencies], decays_s, gains))
+        return self.place(events, self.modes([f * self.pitch for f in frequencies], decays_s, gains), voice)
 
     def room(self, signal: Array, t60_s: float, wet: float) -> Array:
         """The signal in a room: a few early echoes and a tail that loses its treble. The direct sound is not delayed."""

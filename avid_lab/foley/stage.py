@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from copy import copy
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from avid_lab.foley.picture import Array, Canvas, hsv, mix
+from avid_lab.foley.picture import Array, Canvas, blend, hsv, mix
 
 MARGIN = 0.16  # how far the camera may leave the middle, in units of half a picture
 INK = np.array([0.07, 0.06, 0.09], np.float32)
@@ -101,11 +101,14 @@ class Stage:
     def film(self) -> Canvas:
         """The frames: what is on the set, as the camera sees it. Ask for it when the set is complete."""
         wall = self.set.pixels[0]
-        half = (len(wall) - 1) / 2 - (self.size - 1)
-        starts = np.round(half + self.camera[:, ::-1] * self.size).astype(int).clip(0, len(wall) - 2 * self.size + 1)
-        pixels = np.empty((len(self.times), self.size, self.size, 3), np.float32)
+        side = wall.shape[-1]
+        half = (side - 1) / 2 - (self.size - 1)
+        starts = np.round(half + self.camera[:, ::-1] * self.size).astype(int).clip(0, side - 2 * self.size)
+        # The four ways to take every other pixel, so that the copies below are of whole rows.
+        phases = {(i, j): np.ascontiguousarray(wall[:, i::2, j::2]) for i in (0, 1) for j in (0, 1)}
+        pixels = np.empty((len(self.times), 3, self.size, self.size), np.float32)
         for frame, (top, left) in zip(pixels, starts, strict=True):
-            frame[:] = wall[top : top + 2 * self.size - 1 : 2, left : left + 2 * self.size - 1 : 2]
+            frame[:] = phases[top % 2, left % 2][:, top // 2 : top // 2 + self.size, left // 2 : left // 2 + self.size]
         return Canvas(pixels, self.camera, self.size / 2)
 
     def floor(self, y: float, colour: Array, *, tilt: float = 0.0) -> None:
@@ -119,16 +122,19 @@ class Stage:
         np.clip(pixels, 0, 1, out=pixels)
         pixels *= np.float32(255)
         pixels += np.float32(0.5)
-        return pixels.astype(np.uint8)
+        frames = np.empty((len(pixels), self.size, self.size, 3), np.uint8)
+        for channel in range(3):
+            frames[..., channel] = pixels[:, channel]
+        return frames
 
 
-def smooth_noise(rng: np.random.Generator, height: int, width: int, cells: int, channels: int = 1) -> Array:
-    """Noise of about ``cells`` blobs a side, smooth, mean 0, spread about 1: (height, width, channels)."""
-    grid = rng.standard_normal((cells + 3, cells + 3, channels)).astype(np.float32)
-    rows, columns = _spline(height, cells), _spline(width, cells)  # (height, cells + 3)
-    return np.einsum("hi,ijc,wj->hwc", rows, grid, columns, optimize=True) * np.float32(1.6)
+def smooth_noise(rng: np.random.Generator, height: int, width: int, cells: int) -> Array:
+    """Noise of about ``cells`` blobs a side, smooth, mean 0, spread about 1: (height, width)."""
+    grid = rng.standard_normal((cells + 3, cells + 3)).astype(np.float32)
+    return _spline(height, cells) @ grid @ _spline(width, cells).T * np.float32(1.6)
 
 
+@lru_cache(64)
 def _spline(length: int, cells: int) -> Array:
     """Uniform cubic B-spline weights: (length, cells + 3)."""
     t = np.linspace(0, cells, length, endpoint=False, dtype=np.float32)
@@ -154,7 +160,7 @@ def _plain(rng: np.random.Generator, x: Array, y: Array) -> Array:
 
 
 def _clouds(rng: np.random.Generator, x: Array, y: Array) -> Array:
-    n = smooth_noise(rng, len(y), x.shape[1], 5)[..., 0] + 0.5 * smooth_noise(rng, len(y), x.shape[1], 12)[..., 0]
+    n = smooth_noise(rng, len(y), x.shape[1], 5) + 0.5 * smooth_noise(rng, len(y), x.shape[1], 12)
     return 0.5 + 0.45 * n
 
 
@@ -188,7 +194,7 @@ def _planks(rng: np.random.Generator, x: Array, y: Array) -> Array:
     width = rng.uniform(2, 4.5)
     u, v = (x, y) if rng.uniform() < 0.5 else (y, x)
     plank = np.floor(u * width)
-    grain = smooth_noise(rng, u.size if u is y else v.size, u.size if u is x else v.size, 30)[..., 0] * 0.1
+    grain = smooth_noise(rng, u.size if u is y else v.size, u.size if u is x else v.size, 30) * 0.1
     seam = np.minimum((u * width) % 1, 1 - (u * width) % 1)
     return (0.55 + 0.3 * np.sin(plank * 12.9 + rng.uniform(0, 6)) + grain + 0 * v) * _step((seam - 0.05) / width)
 
@@ -218,18 +224,19 @@ BACKDROPS = {
 
 
 def draw_backdrop(rng: np.random.Generator, palette: Palette, side: int, salience: float) -> tuple[str, Array]:
-    """A background of ``side`` pixels: its kind and its pixels (side, side, 3)."""
+    """A background of ``side`` pixels: its kind and its pixels (3, side, side)."""
     kind = str(rng.choice(list(BACKDROPS)))
     axis = np.linspace(-1 - MARGIN, 1 + MARGIN, side, dtype=np.float32)
     x, y = axis[None], axis[:, None]
-    field = np.clip(BACKDROPS[kind](rng, x, y), 0, 1)[..., None] * np.float32(salience)
+    field = np.clip(BACKDROPS[kind](rng, x, y), 0, 1) * np.float32(salience)
     texture = smooth_noise(rng, side, side, 9) * rng.uniform(0.02, 0.07) + smooth_noise(rng, side, side, 55) * rng.uniform(0.01, 0.04)
     light = 1 + np.float32(salience) * texture.astype(np.float32)
-    light *= (1.06 - 0.22 * (x * x + y * y))[..., None] if rng.uniform() < 0.7 else 1  # a soft vignette
-    pixels = (palette.ground + field * (palette.ground2 - palette.ground)) * light
-    if rng.uniform() < 0.6:  # Large soft spots of other colours.
+    if rng.uniform() < 0.7:
+        light *= 1.06 - 0.22 * (x * x + y * y)  # a soft vignette
+    pixels = blend(palette.ground, palette.ground2, field[None].astype(np.float32))[0] * light
+    if rng.uniform() < 0.6:  # Large soft spots of another colour.
         blobs = np.clip(smooth_noise(rng, side, side, int(rng.integers(2, 5))), 0, 1.5) * np.float32(0.35 * salience)
-        pixels += blobs * (hsv(rng.uniform(), 0.6, rng.uniform(0.3, 1)) - pixels)
+        pixels += blobs * (hsv(rng.uniform(), 0.6, rng.uniform(0.3, 1))[:, None, None] - pixels)
     return kind, np.clip(pixels, 0.02, 0.98).astype(np.float32)
 
 

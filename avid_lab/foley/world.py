@@ -117,7 +117,7 @@ def _make(task: tuple[int, FoleyConfig, str]) -> tuple[int, int, int, dict[str, 
     """Renders one file: its index, size, checksum and ground truth."""
     index, config, folder = task
     picture, sound, truth = render(index, config)
-    path = write_clip(Path(folder) / _path(index), to_clip(picture, sound, config), crf=25, preset="ultrafast", audio_kbps=48)
+    path = write_clip(Path(folder) / _path(index), to_clip(picture, sound, config), crf=27, preset="superfast", audio_kbps=48)
     content = path.read_bytes()
     return index, len(content), zlib.crc32(content), truth
 
