@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 
 def _require(condition: bool, name: str, rule: str, got: object) -> None:
@@ -80,6 +81,7 @@ class ModelConfig:
     Args:
         video: Clips the video encoder sees.
         audio: Clips the audio encoder sees.
+        video_backbone: "avid" is the paper's network; "r2plus1d_18" torchvision's, whose sizes are its own.
         video_widths: Channels of the video stem and of its four residual stages.
         video_blocks: Residual blocks in each of the four stages ((1, 1, 1, 1) is depth 10, (2, 2, 2, 2) depth 18).
         video_stem: Kernel (time, height, width) of the video stem.
@@ -91,6 +93,7 @@ class ModelConfig:
 
     video: VideoSpec = field(default_factory=VideoSpec)
     audio: AudioSpec = field(default_factory=AudioSpec)
+    video_backbone: Literal["avid", "r2plus1d_18"] = "avid"
     video_widths: tuple[int, int, int, int, int] = (64, 64, 128, 256, 512)
     video_blocks: tuple[int, int, int, int] = (2, 2, 2, 2)
     video_stem: tuple[int, int, int] = (3, 7, 7)
@@ -98,6 +101,13 @@ class ModelConfig:
     audio_widths: tuple[int, int, int, int, int] = (64, 64, 128, 256, 512)
     head: tuple[int, ...] = (512, 512)
     dim: int = 128
+
+    def __post_init__(self) -> None:
+        known = ("avid", "r2plus1d_18")
+        _require(self.video_backbone in known, "ModelConfig.video_backbone", f"one of {known}", self.video_backbone)
+        _require(len(self.video_widths) == 5, "ModelConfig.video_widths", "5 widths", self.video_widths)
+        _require(len(self.video_blocks) == 4, "ModelConfig.video_blocks", "4 counts", self.video_blocks)
+        _require(len(self.audio_widths) == 5, "ModelConfig.audio_widths", "5 widths", self.audio_widths)
 
 
 PRESETS: dict[str, ModelConfig] = {
@@ -156,14 +166,17 @@ class Profile:
     name: str
     world: str  # the foley preset that notebooks load
     model: str  # the model preset that notebooks build
-    train: TrainConfig
+    train: TrainConfig  # a full run
+    tour: TrainConfig  # the short run of the first notebook
     num_negatives: int
 
 
 PROFILES: dict[str, Profile] = {
-    "smoke": Profile("smoke", "smoke", "pocket", TrainConfig(steps=6, batch_size=16), num_negatives=32),
-    "cpu": Profile("cpu", "pocket", "pocket", TrainConfig(steps=600, batch_size=64), num_negatives=512),
-    "gpu": Profile("gpu", "pocket", "pocket", TrainConfig(steps=2000, batch_size=64), num_negatives=512),
+    "smoke": Profile(
+        "smoke", "smoke", "pocket", TrainConfig(steps=6, batch_size=16), TrainConfig(steps=3, batch_size=16), 32
+    ),
+    "cpu": Profile("cpu", "pocket", "pocket", TrainConfig(steps=800), TrainConfig(steps=300), 512),
+    "gpu": Profile("gpu", "pocket", "pocket", TrainConfig(steps=2000), TrainConfig(steps=500), 512),
 }
 
 
