@@ -26,8 +26,8 @@ AGREEMENTS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "video": lambda video, audio: video,
     "audio": lambda video, audio: audio,
 }
-_CHUNK_BYTES = 64 * 2**20  # of each similarity tile that is alive at a time
-_MARGIN = 8  # candidates kept beyond K, so that rounding in the tile cannot push a true positive out
+_TILE_BYTES = 64 * 2**20  # of each (queries, N) tile; about six are alive at a time
+_BLOCK_BYTES = 4 * 2**20  # of the pairs whose exact products are computed at a time: what a cache holds
 
 
 @dataclass(frozen=True)
@@ -60,12 +60,14 @@ def agreement_scores(
         agreement: "consensus" (both must agree), "union" (either), "video" or "audio" (one alone).
 
     Raises:
-        ValueError: The agreement is unknown or the shapes do not fit.
+        ValueError: The agreement is unknown, or the shapes or devices do not fit.
     """
     combine = _combine(agreement)
-    if video_queries.shape != audio_queries.shape or video.shape != audio.shape:
-        got = [tuple(x.shape) for x in (video_queries, audio_queries, video, audio)]
-        raise ValueError(f"video and audio must be (Q, D), (Q, D) and (N, D), (N, D); got {got}")
+    _check_memories(video_queries, audio_queries, "video_queries", "audio_queries", "(Q, D)")
+    _check_memories(video, audio)
+    if video_queries.shape[1] != video.shape[1] or video_queries.device != video.device:
+        got = [f"{tuple(x.shape)} on {x.device}" for x in (video_queries, video)]
+        raise ValueError(f"queries and instances must share D and the device; got {got[0]} and {got[1]}")
     return combine(video_queries @ video.T, audio_queries @ audio.T)
 
 
@@ -82,25 +84,23 @@ def mine_positives(
     """The K instances that agree most with each instance, exactly.
 
     The instance itself is excluded by identity, so an exact duplicate of it may be its best positive. Ties go to the
-    lower index. Large tiles of single-precision products find the candidates; the candidates' scores are then
-    computed again in double precision, so neither the chunking nor the device changes the answer.
+    lower index. Neither the chunking nor the device changes the answer (`_Search` says why).
 
     Args:
-        video: (N, D) unit video memories.
+        video: (N, D) unit video memories, in any floating-point type.
         audio: (N, D) unit audio memories of the same instances.
         k: K, at most N - 1.
         agreement: See `agreement_scores`.
-        chunk_size: Queries compared at a time; ``None`` chooses one that keeps a tile within 64 MiB.
+        chunk_size: Queries compared at a time; ``None`` chooses one that keeps the working memory under 512 MiB,
+            as long as one row of N scores is small against that.
         progress: Whether to show a progress bar.
 
     Raises:
-        ValueError: The shapes differ, a value is not finite, K does not fit N or the agreement is unknown.
+        ValueError: Shapes or devices differ, a value is not finite, K does not fit N or the agreement is unknown.
     """
     combine = _combine(agreement)
+    _check_memories(video, audio)
     n = len(video)
-    if video.ndim != 2 or video.shape != audio.shape or video.device != audio.device:
-        got = f"{tuple(video.shape)} on {video.device} and {tuple(audio.shape)} on {audio.device}"
-        raise ValueError(f"video and audio must both be (N, D) on one device; got {got}")
     if not 1 <= k <= n - 1:
         raise ValueError(f"k must be between 1 and N - 1 = {n - 1} (an instance is no positive of itself); got {k}")
     for name, x in (("video", video), ("audio", audio)):
@@ -108,54 +108,141 @@ def mine_positives(
             row = int((~x.isfinite()).any(1).nonzero()[0])
             raise ValueError(f"{name} must be finite; row {row} holds NaN or infinity: did training diverge?")
     if chunk_size is None:
-        chunk_size = max(1, min(1024, _CHUNK_BYTES // (4 * n)))
+        chunk_size = max(1, min(1024, _TILE_BYTES // (4 * n)))
     elif chunk_size < 1:
         raise ValueError(f"chunk_size must be >= 1, or None; got {chunk_size}")
 
-    search = _Search(video, audio, k, combine)
-    index = torch.empty(n, k, dtype=torch.int64, device=video.device)
-    score = torch.empty(n, k, dtype=torch.float64, device=video.device)
-    for start in tqdm(range(0, n, chunk_size), desc=f"mining {agreement}", unit="chunk", disable=not progress):
-        query = torch.arange(start, min(start + chunk_size, n), device=video.device)
-        index[query], score[query] = search.best(query)
-    return Positives(index, score.to(video.dtype))
+    with torch.autocast(video.device.type, enabled=False):  # it would round the tiles to half precision
+        search = _Search(video, audio, k, combine)
+        index = torch.empty(n, k, dtype=torch.int64, device=video.device)
+        score = torch.empty(n, k, dtype=torch.float64, device=video.device)
+        for start in tqdm(range(0, n, chunk_size), desc=f"mining {agreement}", unit="chunk", disable=not progress):
+            query = torch.arange(start, min(start + chunk_size, n), device=video.device)
+            index[query], score[query] = search.best(query)
+    return Positives(index, score.to(torch.promote_types(video.dtype, torch.float32)))
 
 
 class _Search:
-    """Finds candidates with large single-precision products, decides among them in double precision."""
+    """Finds candidates with fast products, decides among them with exact ones.
+
+    A single-precision product of two rows is off by at most ``error``. The K-th best score of a tile is therefore at
+    most one error above the true one, and an instance that belongs to the K best is at most two below it in the tile.
+    All such candidates are scored again in double precision, by additions in one fixed order: the same on every device.
+    """
 
     def __init__(self, video: Tensor, audio: Tensor, k: int, combine: Callable[[Tensor, Tensor], Tensor]) -> None:
-        self.k, self.combine = k, combine
-        self.tile = (video.float(), audio.float())
-        self.exact = (video.double(), audio.double())
-        # A product of two rows is off by at most D eps |x| |y| in the tile; two scores can close in by twice that.
-        eps = torch.finfo(torch.float32).eps if torch.get_float32_matmul_precision() == "highest" else 2**-7
-        longest = max(x.norm(dim=1).max() for x in self.tile)
-        self.slack = 2 * video.shape[1] * eps * longest**2
+        self.video, self.audio, self.k, self.combine = video, audio, k, combine
+        # One scale for both brings the longest row to length one: nothing overflows, the order stays.
+        longest = max(float(torch.linalg.vector_norm(x, dim=1, dtype=torch.float64).max()) for x in (video, audio))
+        self.tiles = tuple((x.double() / (longest or 1.0)).float() for x in (video, audio))
+        # Rounding of both rows, then of D products and sums; twice that, to be on the safe side.
+        self.error = 2 * (video.shape[1] + 4) * torch.finfo(torch.float32).eps / 2 + _product_rounding()
 
     def best(self, query: Tensor) -> tuple[Tensor, Tensor]:
         """(Q, K) instances and scores of these queries."""
-        video, audio = self.tile
-        n = len(video)
+        video, audio = self.tiles
         scores = self.combine(video[query] @ video.T, audio[query] @ audio.T)  # (Q, N)
         scores[query - query[0], query] = -torch.inf  # never the query itself, whatever its rank
-        kept = scores.topk(min(self.k + _MARGIN, n - 1))  # (Q, K + margin)
-        index, score = self.rescore(query, kept.indices)
-        # If the last candidate is further than the slack below the K-th, nobody outside can belong to the K best.
-        near_tie = kept.values[:, self.k - 1] - kept.values[:, -1] <= self.slack
-        if kept.values.shape[1] < n - 1:
-            for row in near_tie.nonzero()[:, 0]:  # many duplicates, say: compare this query with everyone
-                everyone = torch.arange(n - 1, device=query.device)[None]
-                others = everyone + (everyone >= query[row])
-                index[row], score[row] = self.rescore(query[row][None], others)
-        return index, score
+        kth = scores.topk(self.k).values[:, -1:]  # (Q, 1)
+        row, candidate = (scores >= kth - 2 * self.error).nonzero(as_tuple=True)  # in each row the lower index first
+        exact = self.combine(
+            _exact_products(self.video, query[row], candidate), _exact_products(self.audio, query[row], candidate)
+        )
+        count = row.bincount(minlength=len(query))
+        column = torch.arange(len(row), device=row.device) - (count.cumsum(0) - count)[row]  # place within its row
+        shape = (len(query), int(count.max()))
+        score = torch.full(shape, -torch.inf, dtype=torch.float64, device=row.device)
+        index = torch.zeros(shape, dtype=torch.int64, device=row.device)
+        score[row, column], index[row, column] = exact, candidate
+        score, rank = score.sort(
+            dim=1, descending=True, stable=True
+        )  # stable: among equals the lower index stays first
+        return index.gather(1, rank[:, : self.k]), score[:, : self.k]
 
-    def rescore(self, query: Tensor, candidates: Tensor) -> tuple[Tensor, Tensor]:
-        """The K best candidates (Q, C) of each query, ties to the lower index."""
-        candidates = candidates.sort(dim=1).values  # lower index first ...
-        video, audio = ((x[query][:, None] * x[candidates]).sum(2) for x in self.exact)  # one fixed order of summing
-        score, rank = self.combine(video, audio).sort(dim=1, descending=True, stable=True)  # ... and kept among equals
-        return candidates.gather(1, rank[:, : self.k]), score[:, : self.k]
+
+def _exact_products(x: Tensor, left: Tensor, right: Tensor) -> Tensor:
+    """``x[left] . x[right]`` in double precision, halves added to halves until one number is left."""
+    products = torch.empty(len(left), dtype=torch.float64, device=x.device)
+    block = max(1, _BLOCK_BYTES // (16 * x.shape[1]))
+    for start in range(0, len(left), block):
+        rows = slice(start, start + block)
+        terms = x[left[rows]].double() * x[right[rows]].double()  # (block, D)
+        while terms.shape[1] > 1:
+            half = terms.shape[1] // 2
+            odd = terms[:, 2 * half :]
+            terms = terms[:, :half] + terms[:, half : 2 * half]
+            if odd.shape[1]:
+                terms = torch.cat([terms, odd], dim=1)
+        products[rows] = terms[:, 0]
+    return products
+
+
+def _product_rounding() -> float:
+    """What a matrix product may lose of unit rows besides single-precision rounding: TF32 or bfloat16, if allowed."""
+    try:
+        return 0.0 if torch.get_float32_matmul_precision() == "highest" else 2.0**-6
+    except RuntimeError:  # torch refuses to say when old and new ways of setting it were mixed
+        return 2.0**-6
+
+
+@dataclass(frozen=True)
+class AgreementPlane:
+    """One query's view of all instances: what a picture of agreement needs.
+
+    Attributes:
+        query: The instance that looks.
+        video: (N,) similarity of its picture to every picture; its own is NaN.
+        audio: (N,) similarity of its sound to every sound; its own is NaN.
+        positives: By agreement, the (K,) positives, best first.
+        threshold: By agreement, the score of the last positive: the edge of the chosen region.
+    """
+
+    query: int
+    video: Float[Tensor, " N"]
+    audio: Float[Tensor, " N"]
+    positives: dict[str, Int64[Tensor, " K"]]
+    threshold: dict[str, float]
+
+
+@torch.no_grad()
+def agreement_plane(
+    video: Float[Tensor, "N D"], audio: Float[Tensor, "N D"], query: int, k: int = 32
+) -> AgreementPlane:
+    """Place every instance by how much it looks and sounds like the query, under all four agreements.
+
+    Args:
+        video: (N, D) unit video memories.
+        audio: (N, D) unit audio memories of the same instances.
+        query: Which instance looks, in [0, N).
+        k: K, at most N - 1.
+
+    Raises:
+        ValueError: Shapes or devices differ, the query is no instance or K does not fit N.
+    """
+    _check_memories(video, audio)
+    n = len(video)
+    if not 0 <= query < n:
+        raise ValueError(f"query must be in [0, {n}); got {query}")
+    if not 1 <= k <= n - 1:
+        raise ValueError(f"k must be between 1 and N - 1 = {n - 1} (an instance is no positive of itself); got {k}")
+    left, right = torch.full((n,), query, device=video.device), torch.arange(n, device=video.device)
+    seen, heard = _exact_products(video, left, right), _exact_products(audio, left, right)
+    positives, threshold = {}, {}
+    for name, combine in AGREEMENTS.items():
+        score = combine(seen, heard).clone()
+        score[query] = -torch.inf
+        ordered = score.sort(descending=True, stable=True)
+        positives[name], threshold[name] = ordered.indices[:k], float(ordered.values[k - 1])
+    seen[query] = heard[query] = torch.nan
+    return AgreementPlane(query, seen.float(), heard.float(), positives, threshold)
+
+
+def _check_memories(
+    video: Tensor, audio: Tensor, video_name: str = "video", audio_name: str = "audio", shape: str = "(N, D)"
+) -> None:
+    if video.ndim != 2 or video.shape != audio.shape or 0 in video.shape or video.device != audio.device:
+        got = f"{tuple(video.shape)} on {video.device} and {tuple(audio.shape)} on {audio.device}"
+        raise ValueError(f"{video_name} and {audio_name} must both be {shape} on one device; got {got}")
 
 
 def _combine(agreement: str) -> Callable[[Tensor, Tensor], Tensor]:
