@@ -14,6 +14,7 @@ from functools import lru_cache
 from html import escape
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import numpy as np
@@ -44,7 +45,7 @@ def player(
     caption: str = "",
     *,
     correct: bool | None = None,
-    score: float | None = None,
+    score: int | float | None = None,
     width: int = 260,
     poster: bool = True,
     embed: bool = True,
@@ -77,8 +78,8 @@ def gallery(
     query_path: StrPath | None,
     paths: Sequence[StrPath],
     captions: Sequence[str],
-    correct: Sequence[bool] | None = None,
-    scores: Sequence[float] | None = None,
+    correct: Sequence[Any] | np.ndarray | Tensor | None = None,
+    scores: Sequence[Any] | np.ndarray | Tensor | None = None,
     *,
     query_caption: str = "query",
     title: str | None = None,

@@ -39,13 +39,13 @@ def clip_sheet(
     video: UInt8[np.ndarray | Tensor, "3 T H W"] | Float[np.ndarray | Tensor, "3 T H W"] | None,
     audio: Float[np.ndarray | Tensor, "*channel samples"],
     *,
-    fps: float,
-    rate: float,
+    fps: int | float,
+    rate: int | float,
     spectrogram: Num[np.ndarray | Tensor, "*channel frames bins"] | None = None,
     title: str | None = None,
-    onsets: Sequence[float] | None = None,
-    video_start_s: float = 0.0,
-    audio_start_s: float = 0.0,
+    onsets: Sequence[int | float] | None = None,
+    video_start_s: int | float = 0.0,
+    audio_start_s: int | float = 0.0,
 ) -> Picture:
     """Frames, waveform and spectrogram of a clip above one another, on one time axis in seconds.
 
@@ -144,7 +144,7 @@ def retrieval_grid(
     query_frame: Any,
     result_frames: Sequence[Any],
     captions: Sequence[str],
-    correct: Sequence[bool] | None = None,
+    correct: Sequence[Any] | np.ndarray | Tensor | None = None,
     *,
     query_caption: str = "query",
     title: str | None = None,
@@ -201,13 +201,15 @@ class _Strip:
     """Frames side by side on a time axis, undistorted: ``count`` places that fill the time the video is seen."""
 
     frames: np.ndarray  # (T, H, W, 3)
-    seen: tuple[float, float]  # seconds
+    seen: tuple[int | float, int | float]  # seconds
     count: int
-    height: float  # inches
+    height: int | float  # inches
     width_s: float  # of one frame on the time axis
 
     @classmethod
-    def fit(cls, frames: np.ndarray, seen: tuple[float, float], inches_per_s: float, target: float = 1.05) -> _Strip:
+    def fit(
+        cls, frames: np.ndarray, seen: tuple[int | float, int | float], inches_per_s: float, target: float = 1.05
+    ) -> _Strip:
         """Choose how many frames make the strip about ``target`` inches high."""
         aspect = frames.shape[2] / frames.shape[1]
         room = (seen[1] - seen[0]) * inches_per_s
@@ -229,7 +231,7 @@ class _Strip:
         ax.set(ylim=(0, 1), yticks=[])
 
 
-def _waveform(ax: Axes, wave: np.ndarray, rate: float, start: float) -> None:
+def _waveform(ax: Axes, wave: np.ndarray, rate: int | float, start: int | float) -> None:
     """The envelope of a waveform: its least and greatest value in each of at most 1,500 columns."""
     edges = np.linspace(0, len(wave), min(1500, len(wave)) + 1).astype(int)
     low, high = np.minimum.reduceat(wave, edges[:-1]), np.maximum.reduceat(wave, edges[:-1])
@@ -241,7 +243,7 @@ def _waveform(ax: Axes, wave: np.ndarray, rate: float, start: float) -> None:
     ax.set_ylabel("waveform", fontsize=9)
 
 
-def _spectrogram(ax: Axes, spectrogram: Spectrogram, sound: tuple[float, float]) -> None:
+def _spectrogram(ax: Axes, spectrogram: Spectrogram, sound: tuple[int | float, int | float]) -> None:
     """Colour by decibel over mel-spaced frequencies, where equal steps sound about equal."""
     times, hertz, decibels = spectrogram
     top = hertz[-1]
@@ -259,7 +261,7 @@ def _spectrogram(ax: Axes, spectrogram: Spectrogram, sound: tuple[float, float])
     ax.set_ylim(0, float(_mel(top)))
 
 
-def _given(spectrogram: Any, sound: tuple[float, float], rate: float) -> Spectrogram:
+def _given(spectrogram: Any, sound: tuple[int | float, int | float], rate: int | float) -> Spectrogram:
     """A spectrogram of the caller's, ``(frames, bins)`` or ``(1, frames, bins)``, with the axes it spans."""
     values = array(spectrogram, "spectrogram", *((1, None, None) if np.ndim(spectrogram) == 3 else (None, None)))
     values = values[0] if values.ndim == 3 else values

@@ -37,7 +37,7 @@ class RecallLike(Protocol):
 def loss_terms(
     history: Sequence[Any] | Mapping[str, Any],
     *,
-    smoothing: float | None = None,
+    smoothing: int | float | None = None,
     title: str | None = "Loss and its terms",
     ax: Axes | None = None,
 ) -> Axes:
@@ -85,8 +85,8 @@ def loss_terms(
 @styled
 def accuracy_bars(
     rows: Mapping[str, Any],
-    chance: float | None = None,
-    baseline: float | None = None,
+    chance: int | float | None = None,
+    baseline: int | float | None = None,
     *,
     xlabel: str = "accuracy",
     title: str | None = None,
@@ -238,7 +238,7 @@ def _shares(values: Any, name: str) -> np.ndarray:
     return shares
 
 
-def _reference_lines(ax: Axes, chance: float | None, baseline: float | None) -> None:
+def _reference_lines(ax: Axes, chance: int | float | None, baseline: int | float | None) -> None:
     """Vertical lines named above the axes; the names lean away from each other when the lines are close."""
     named = {"chance": (chance, (0, (1.2, 1.6))), "random initialisation": (baseline, (0, (5, 2)))}
     lines = [(value, name, dashes) for name, (value, dashes) in named.items() if value is not None]

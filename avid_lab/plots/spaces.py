@@ -332,7 +332,9 @@ def _positives_of(positives: Any, query: int, count: int) -> np.ndarray:
     """Indices of the query's positives, from a `Positives`, all rows or the query's own."""
     if positives is None:
         return np.empty(0, dtype=int)
-    positives = getattr(positives, "index", positives)
+    index = getattr(positives, "index", None)
+    if index is not None and not callable(index):  # lists and tuples have a method of that name
+        positives = index
     indices = array(positives, "positives", *((count, None) if np.ndim(positives) == 2 else (None,)))
     indices = (indices[query] if indices.ndim == 2 else indices).astype(int)
     if len(indices) and not (indices.min() >= 0 and indices.max() < count):

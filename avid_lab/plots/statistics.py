@@ -45,7 +45,7 @@ class Spectrogram(NamedTuple):
     decibels: np.ndarray  # (frames, bins), 0 at the loudest
 
 
-def log_spectrogram(audio: Float[np.ndarray, " samples"], rate: float, *, range_db: float = 70.0) -> Spectrogram:
+def log_spectrogram(audio: Float[np.ndarray, " samples"], rate: int | float, *, range_db: float = 70.0) -> Spectrogram:
     """A picture of a sound: 43 ms Hann windows that overlap by seven eighths, power in decibels below the loudest."""
     size = min(2 ** round(np.log2(rate * 0.043)), 2 ** int(np.log2(max(len(audio), 2))))  # a power of two
     hop = max(1, size // 8)

@@ -137,7 +137,7 @@ def axes_or_new(ax: Axes | None, width: float, height: float) -> Axes:
     return panel(picture(width, height)) if ax is None else ax
 
 
-def note(ax: Axes, text: str, at: Any, shift: tuple[float, float] = (0, 0), **style: Any) -> Annotation:
+def note(ax: Axes, text: str, at: Any, shift: tuple[int, int] = (0, 0), **style: Any) -> Annotation:
     """Write at a place in the data, shifted by points; free to stand outside the axes."""
     style = {"fontsize": 9.5, "va": "center", "color": INK, "annotation_clip": False} | style
     return ax.annotate(text, at, shift, textcoords="offset points", **style)
