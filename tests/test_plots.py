@@ -355,7 +355,9 @@ class TestSpaces:
         index = torch.tensor([[(i + j) % 90 for j in (1, 2)] for i in range(90)])
         for positives in (index, type("Positives", (), {"index": index})(), index[3], [4, 5]):
             drawn = by_gid(plots.agreement_plane((rows.video, rows.audio), 3, positives), "positives")[0]
-            assert drawn.get_offsets()[:, 0] == pytest.approx((rows.video[[4, 5]] @ rows.video[3]).numpy(), abs=1e-6)
+            assert np.asarray(drawn.get_offsets())[:, 0] == pytest.approx(
+                (rows.video[[4, 5]] @ rows.video[3]).numpy(), abs=1e-6
+            )
 
     @pytest.mark.parametrize(
         ("options", "message"),
