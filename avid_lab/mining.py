@@ -91,8 +91,7 @@ def mine_positives(
         audio: (N, D) unit audio memories of the same instances.
         k: K, at most N - 1.
         agreement: See `agreement_scores`.
-        chunk_size: Queries compared at a time; ``None`` chooses one that keeps the working memory under 512 MiB,
-            as long as one row of N scores is small against that.
+        chunk_size: Queries compared at a time; ``None`` needs under 512 MiB beside a copy of the memories.
         progress: Whether to show a progress bar.
 
     Raises:
@@ -135,8 +134,8 @@ class _Search:
         # One scale for both brings the longest row to length one: nothing overflows, the order stays.
         longest = max(float(torch.linalg.vector_norm(x, dim=1, dtype=torch.float64).max()) for x in (video, audio))
         self.tiles = tuple((x.double() / (longest or 1.0)).float() for x in (video, audio))
-        # Rounding of both rows, then of D products and sums; twice that, to be on the safe side.
-        self.error = 2 * (video.shape[1] + 4) * torch.finfo(torch.float32).eps / 2 + _product_rounding()
+        # Rows, products and sums each round by half an eps; by a whole one, to be on the safe side.
+        self.error = (video.shape[1] + 4) * torch.finfo(torch.float32).eps + _product_rounding()
 
     def best(self, query: Tensor) -> tuple[Tensor, Tensor]:
         """(Q, K) instances and scores of these queries."""

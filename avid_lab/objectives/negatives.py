@@ -1,0 +1,57 @@
+"""Negatives: drawing them, and scoring queries against the memories of any instances."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+
+def draw_negatives(
+    excluded: Int64[Tensor, "B E"], num_instances: int, count: int, generator: torch.Generator | None = None
+) -> Int64[Tensor, "B count"]:
+    """Draw instances uniformly, with replacement, from all but the excluded ones of each row.
+
+    A uniform number r below N - E becomes the r-th allowed instance: it moves up by one for every excluded instance at
+    or below it.
+
+    Args:
+        excluded: Instances that row b may not draw, all different: the query itself, and its positives.
+        num_instances: N.
+        count: K, draws per row.
+        generator: On the CPU; ``None`` uses the global one.
+
+    Raises:
+        ValueError: Nothing is left to draw, an excluded instance does not exist, or a row excludes one twice.
+    """
+    allowed = num_instances - excluded.shape[1]
+    if allowed < 1:
+        rule = f"negatives need an instance left: N = {num_instances}, excluded {excluded.shape[1]} a row"
+        raise ValueError(f"{rule}. Use fewer positives or more clips.")
+    if count < 1:
+        raise ValueError(f"count must be >= 1: the negatives of each query; got {count}")
+    draw = torch.randint(allowed, (len(excluded), count), generator=generator).to(excluded.device)
+    ordered = excluded.sort(dim=1).values
+    if ordered.device.type == "cpu" and ordered.numel():
+        if not 0 <= int(ordered.min()) <= int(ordered.max()) < num_instances:
+            got = f"{int(ordered.min())} to {int(ordered.max())}"
+            raise ValueError(f"excluded must lie in [0, {num_instances}); got values from {got}")
+        if (ordered[:, 1:] == ordered[:, :-1]).any():
+            raise ValueError(
+                "excluded must hold different instances in each row; got one twice (a query among its own positives?)"
+            )
+    below = ordered - torch.arange(excluded.shape[1], device=excluded.device)  # allowed instances below each excluded
+    return draw + torch.searchsorted(below, draw, right=True)
+
+
+def score_instances(
+    query: Float[Tensor, "B D"], bank: Float[Tensor, "N D"], picked: Int64[Tensor, "B M"]
+) -> Float[Tensor, "B M"]:
+    """Similarity of each query to its picked instances: ``query[b] . bank[picked[b, m]]``.
+
+    Gathering (B, M, D) vectors costs more than it looks. While the bank is small against the picks, one product with
+    all of it is cheaper; the picks are then read from that.
+    """
+    if len(bank) <= 16 * picked.shape[1]:
+        return (query @ bank.to(query.dtype).T).gather(1, picked)
+    return torch.einsum("bd,bmd->bm", query, bank[picked].to(query.dtype))
