@@ -17,7 +17,7 @@ from avid_lab.foley.sound import Studio
 from avid_lab.foley.stage import Stage
 from avid_lab.foley.timeline import Array, Timeline
 
-VERSION = 2  # raise it whenever a drawing or a sound changes: old files are then not mixed with new ones
+VERSION = 4  # raise it whenever a drawing or a sound changes: old files are then not mixed with new ones
 SHARES = ("background", "drift", "reverb", "noise", "distractors", "sound_distractors", "look_alike", "sound_alike", "off_screen", "silent", "noisy", "test_share")
 
 
@@ -35,7 +35,7 @@ class FoleyConfig:
         scenes: Names out of `avid_lab.foley.SCENES`; all by default.
         background: Salience of the picture's nuisance: the textured background.
         drift: How much the camera moves.
-        reverb: How much of the room is heard.
+        reverb: How much of the room and of the microphone is heard.
         noise: How loud the background noise is.
         distractors: Share of clips with a second, silent object.
         sound_distractors: Share of clips with another scene heard softly.
@@ -124,7 +124,7 @@ def render(index: int, config: FoleyConfig) -> tuple[NDArray[np.uint8], Array, d
 
     tell = 1 - config.look_alike * look_rng.uniform() ** 2
     frames = round(config.duration_s * config.fps)
-    stage = Stage(look_rng, frames, config.fps, config.size, tell=tell, background=config.background, drift=config.drift)
+    stage = Stage(look_rng, frames, config.fps, config.size, tell=tell, background=config.background, drift=config.drift, wide=not CATALOGUE[seen].small)
     distractor = ""
     candidates = [s for s in config.scenes if CATALOGUE[s].small and CATALOGUE[s].look_group != CATALOGUE[seen].look_group]
     if hit["distractors"] and candidates:
@@ -132,7 +132,7 @@ def render(index: int, config: FoleyConfig) -> tuple[NDArray[np.uint8], Array, d
     _film(stage, seen, events, distractor, fault_rng, config)
 
     sound_tell = 1 - config.sound_alike * sound_rng.uniform() ** 2
-    pitch = 2 ** sound_rng.uniform(-0.45, 0.45)
+    pitch = 2 ** sound_rng.uniform(-0.6, 0.6)
     studio = Studio(sound_rng, config.duration_s, config.rate, pitch=pitch, tell=sound_tell)
     second = str(fault_rng.choice(others)) if hit["sound_distractors"] else ""
     sound, room = _record(studio, heard, heard_events, second, config, silent=hit["silent"], noisy=hit["noisy"])
@@ -182,7 +182,7 @@ def _record(
         other = CATALOGUE[second]
         signal = signal + 10 ** (-12 / 20) * _unit(other.sound(studio, other.timeline(rng, config.duration_s)))
     t60, wet = rng.uniform(0.15, 1.1), rng.uniform(0.05, 0.7) * config.reverb
-    signal = _unit(studio.room(signal, t60, wet))
+    signal = _unit(studio.room(signal, t60, wet, config.reverb))
     snr_db = rng.uniform(-4, 2) if noisy else rng.uniform(12, 34)
     low, tilt = rng.choice([20.0, 60.0, 200.0, 800.0]), rng.uniform(-1.2, 0.2)
     hiss = studio.noise(low, low * rng.uniform(4, 60), tilt)

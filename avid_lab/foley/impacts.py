@@ -175,7 +175,7 @@ class PingPong(_Ball):
             c.line(0.56 + 0.08 * k, 0.3, 0.56 + 0.08 * k, 0.62, 0.006, p.dark, alpha=0.7 * stage.tell)
             c.line(0.54, 0.34 + 0.06 * k, 0.92, 0.34 + 0.06 * k, 0.006, p.dark, alpha=0.7 * stage.tell)
         c.box(0.72, 0.28, 0.21, 0.02, WHITE, alpha=stage.tell)
-        c.box(0, 0.86, 1.4, 0.03, WHITE, alpha=0.9 * stage.tell)
+        c.box(0, 0.86, 3, 0.03, WHITE, alpha=0.9 * stage.tell)
 
     def ball(self, c: Canvas, stage: Stage, x: Array, y: Array, rx: Array, ry: Array, spin: Array) -> None:
         _sphere(c, x, y, rx, ry, spin, mix(stage.palette.main, WHITE, 0.45 * stage.tell), INK, 0.0)
@@ -302,10 +302,10 @@ class _Bird(Scene):
         """Paint branch and trunk."""
         p, c = stage.palette, stage.still
         bark = mix(p.dark, p.ground2, 0.35)
-        c.box(0.95, 0, 0.22, 1.6, bark, alpha=trunk, shade=0.1)
-        for k in range(9):
-            c.line(0.8 + 0.06 * (k % 4), -1.2 + 0.3 * k, 0.82 + 0.06 * (k % 4), -1.05 + 0.3 * k, 0.014, mix(bark, INK, 0.5), alpha=0.7 * trunk)
-        c.line(-1.4, 0.62, 1.0, 0.48, 0.055, bark)
+        c.box(0.95, 0, 0.22, 3, bark, alpha=trunk, shade=0.1)
+        for k in range(14):
+            c.line(0.8 + 0.06 * (k % 4), -2 + 0.3 * k, 0.82 + 0.06 * (k % 4), -1.85 + 0.3 * k, 0.014, mix(bark, INK, 0.5), alpha=0.7 * trunk)
+        c.line(-3.4, 0.82, 1.0, 0.48, 0.055, bark)
         for x, y, a in ((-0.95, 0.5, 0.5), (-0.75, 0.72, -0.4), (0.5, 0.62, -0.6), (-1.15, 0.75, -0.2)):
             c.ellipse(x, y, 0.14, 0.06, mix(p.accent, p.ground2, 0.3), angle=a)
 

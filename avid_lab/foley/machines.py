@@ -26,8 +26,8 @@ class _Vehicle(Scene):
     def drive(self, stage: Stage, turns: Array, shake: Array, cabin: float) -> Array:
         """Paint what both vehicles share; returns the height of the body in each frame."""
         p, c = stage.palette, stage.moving
-        for k in range(5):
-            x = (k * 0.8 - 2.2 * turns * 0.45) % 4.0 - 2.0
+        for k in range(7):
+            x = (k * 0.8 - 2.2 * turns * 0.45) % 5.6 - 2.8
             c.box(x, 0.82, 0.2, 0.03, mix(WHITE, p.pale, 0.5), alpha=0.85)
         y = 0.12 + 0.025 * shake
         c.shadow(0, 0.6, 0.95, 0.07, 0.5)

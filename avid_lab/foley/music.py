@@ -124,14 +124,14 @@ class Piano(_Keys):
         c, p = stage.still, stage.palette
         for voice in range(8):
             x, y = self.key(np.array(voice))
-            c.box(x, y, 0.1, 0.3, mix(WHITE, p.pale, 0.4), r=0.02, shade=0.12)
+            c.box(x, y, 0.1, 0.3, p.pale, r=0.02, shade=0.12)
         for gap in (1, 2, 4, 5, 6):
-            c.box(-0.84 + 0.21 * gap, 0.27, 0.062, 0.17, INK, r=0.02)
-            c.box(-0.85 + 0.21 * gap, 0.25, 0.02, 0.13, mix(INK, WHITE, 0.3), r=0.01)
+            c.box(-0.84 + 0.21 * gap, 0.27, 0.062, 0.17, p.dark, r=0.02)
+            c.box(-0.85 + 0.21 * gap, 0.25, 0.02, 0.13, mix(p.dark, WHITE, 0.3), r=0.01)
 
     def panel(self, stage: Stage) -> None:
         c, p = stage.still, stage.palette
-        c.box(0, -0.45, 0.64, 0.34, mix(WHITE, p.pale, 0.6), r=0.02, alpha=0.2 + 0.8 * stage.tell)
+        c.box(0, -0.45, 0.64, 0.34, p.pale, r=0.02, alpha=0.2 + 0.8 * stage.tell)
         for top in (-0.68, -0.36):
             for k in range(4):
                 c.box(0, top + 0.06 * k, 0.58, 0.007, p.dark, alpha=stage.tell)

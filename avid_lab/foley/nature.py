@@ -78,7 +78,7 @@ class Fireworks(Scene):
         p, c, rng = stage.palette, stage.still, stage.rng
         for k in range(9):
             height = rng.uniform(0.15, 0.5)
-            c.box(-1.3 + 0.32 * k, 1.2 - height, 0.17, 0.4 + height * 0.6, mix(p.dark, p.ground2, 0.12 * (k % 3)), alpha=0.25 + 0.75 * stage.tell)
+            c.box(-1.3 + 0.32 * k, 1.6 - height, 0.17, 0.8 + height * 0.6, mix(p.dark, p.ground2, 0.12 * (k % 3)), alpha=0.25 + 0.75 * stage.tell)
             for w in range(3):
                 c.box(-1.36 + 0.32 * k + 0.1 * (w % 2), 0.92 + 0.12 * w - height * 0.6, 0.022, 0.03, p.pale, alpha=0.8 * stage.tell)
         yield

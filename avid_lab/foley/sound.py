@@ -119,8 +119,8 @@ class Studio:
         """A body struck at every event (of one voice). Frequencies follow the clip's pitch."""
         return self.place(events, self.modes([f * self.pitch for f in frequencies], decays_s, gains), voice)
 
-    def room(self, signal: Array, t60_s: float, wet: float) -> Array:
-        """The signal in a room: a few early echoes and a tail that loses its treble. The direct sound is not delayed."""
+    def room(self, signal: Array, t60_s: float, wet: float, colour: float = 1.0) -> Array:
+        """The signal in a room: early echoes and a tail that loses its treble, through a microphone. The direct sound is not delayed."""
         n = min(int(t60_s * self.rate), self.fft - self.samples)
         t = (np.arange(n) / self.rate).astype(np.float32)
         tail = self.rng.standard_normal(n, dtype=np.float32) * np.exp(np.float32(-6.9 / t60_s) * t)
@@ -128,9 +128,13 @@ class Studio:
         early = self.rng.integers(int(0.005 * self.rate), int(0.04 * self.rate), 6)
         tail[early] += self.rng.uniform(-6, 6, 6).astype(np.float32)
         tail *= wet / max(float(np.sqrt(np.sum(tail**2))), 1e-9)
-        spectrum = np.fft.rfft(signal, self.fft)
         damp = (1 / np.sqrt(1 + (self.frequencies / 3500) ** 2)).astype(np.float32)
-        return np.fft.irfft(spectrum * (1 + damp * np.fft.rfft(tail, self.fft)), self.fft)[: self.samples].astype(np.float32)
+        response = 1 + damp * np.fft.rfft(tail, self.fft)
+        # The microphone: a smooth random equaliser over the octaves.
+        knots = self.rng.normal(0, 5 * colour, 8)
+        octaves = np.log2(np.maximum(self.frequencies, 50) / 50)
+        response *= 10 ** (np.interp(octaves, np.arange(8) * octaves[-1] / 7, knots).astype(np.float32) / 20)
+        return np.fft.irfft(np.fft.rfft(signal, self.fft) * response, self.fft)[: self.samples].astype(np.float32)
 
     def master(self, signal: Array, rms_db: float) -> Array:
         """Bring to a loudness (dB below full scale), soften peaks above -1 dB, fade the ends: never clips, never clicks."""

@@ -34,7 +34,7 @@ class Palette:
     @classmethod
     def draw(cls, rng: np.random.Generator) -> Palette:
         """A harmonious palette around a random hue; things are set off from the ground by lightness or by hue."""
-        hue, night = rng.uniform(), rng.uniform()
+        hue = rng.uniform()
         value = rng.uniform(0.22, 0.95)
         saturation = rng.uniform(0.12, 0.7)
         step = rng.choice([0.06, 0.1, -0.07, 0.33, 0.5])
@@ -42,9 +42,10 @@ class Palette:
         ground2 = hsv(hue + step, saturation * rng.uniform(0.5, 1.1), np.clip(value * rng.uniform(0.62, 1.25), 0.14, 1))
         thing = hue + rng.choice([0.5, 0.42, 0.58, 0.33, 0.67, 0.15, 0.0]) + rng.normal(0, 0.03)
         luma = float(ground.mean() + ground2.mean()) / 2
-        main = hsv(thing, rng.uniform(0.45, 0.85), rng.uniform(0.75, 0.98) if luma < 0.5 or night < 0.2 else rng.uniform(0.35, 0.65))
+        light = rng.uniform() < (0.75 if luma < 0.5 else 0.35)
+        main = hsv(thing, rng.uniform(0.35, 0.9), rng.uniform(0.7, 1.0) if light else rng.uniform(0.3, 0.55))
         accent = hsv(thing + rng.choice([0.08, -0.1, 0.5, 0.33]), rng.uniform(0.5, 0.9), rng.uniform(0.6, 1))
-        return cls(ground, ground2, main, accent, mix(hsv(thing, 0.12, 0.97), WHITE, 0.4), mix(hsv(hue, 0.5, 0.16), INK, 0.4))
+        return cls(ground, ground2, main, accent, hsv(rng.uniform(), rng.uniform(0.05, 0.45), rng.uniform(0.75, 1)), hsv(rng.uniform(), rng.uniform(0.2, 0.6), rng.uniform(0.08, 0.28)))
 
 
 class Stage:
@@ -58,10 +59,20 @@ class Stage:
         tell: How plainly a scene shows what sets it off from its look-alike, in [0, 1].
         background: Salience of the background, in [0, 1].
         drift: How much the camera moves, in [0, 1].
+        wide: Whether the scene fills the picture, rather than being an object that may stand anywhere in it.
     """
 
     def __init__(
-        self, rng: np.random.Generator, frames: int, fps: float, size: int, *, tell: float = 1.0, background: float = 1.0, drift: float = 1.0
+        self,
+        rng: np.random.Generator,
+        frames: int,
+        fps: float,
+        size: int,
+        *,
+        tell: float = 1.0,
+        background: float = 1.0,
+        drift: float = 1.0,
+        wide: bool = False,
     ) -> None:
         self.rng, self.size, self.tell = rng, size, tell
         self.times = (np.arange(frames) / fps).astype(np.float32)
@@ -69,11 +80,14 @@ class Stage:
         self.camera = _camera_path(rng, self.times, drift)
         side = round(2 * size * (1 + MARGIN))
         self.backdrop, pixels = draw_backdrop(rng, self.palette, side, background)
+        # The camera's exposure and white balance, and a little haze: an affine map of each channel.
+        self.haze = (rng.uniform(0, 0.16) * hsv(rng.uniform(), 0.6, 1)).astype(np.float32)
+        self.exposure = (rng.uniform(0.74, 1.06) * rng.uniform(0.82, 1.12, 3)).astype(np.float32)
         self.set = Canvas(pixels[None], np.zeros((1, 2), np.float32), float(size), edge=2.4)
         self.place: dict[str, float | bool] = {
-            "x": rng.uniform(-0.12, 0.12),
-            "y": rng.uniform(-0.08, 0.08),
-            "scale": rng.uniform(0.85, 1.1),
+            "x": rng.uniform(-0.12, 0.12) if wide else rng.uniform(-0.32, 0.32),
+            "y": rng.uniform(-0.2, 0.2) if wide else rng.uniform(-0.18, 0.18),
+            "scale": rng.uniform(1.0, 1.25) if wide else 2 ** rng.uniform(-0.65, 0.1),
             "mirror": bool(rng.uniform() < 0.5),
         }
 
@@ -119,9 +133,9 @@ class Stage:
     def develop(self) -> NDArray[np.uint8]:
         """The finished frames (T, H, W, 3)."""
         pixels = self.film.pixels
-        np.clip(pixels, 0, 1, out=pixels)
-        pixels *= np.float32(255)
-        pixels += np.float32(0.5)
+        pixels *= self.exposure[:, None, None] * np.float32(255)
+        pixels += self.haze[:, None, None] * np.float32(255) + np.float32(0.5)
+        np.clip(pixels, 0, 255, out=pixels)
         frames = np.empty((len(pixels), self.size, self.size, 3), np.uint8)
         for channel in range(3):
             frames[..., channel] = pixels[:, channel]
