@@ -1,0 +1,76 @@
+"""How right positives are, and how wrong negatives: both against labels that training never sees."""
+
+from __future__ import annotations
+
+from jaxtyping import Int64
+from torch import Tensor
+
+from avid_lab.mining import Positives
+
+
+def positive_precision(positives: Positives | Int64[Tensor, "N K"], labels: Int64[Tensor, " N"]) -> float:
+    """Share of mined positives that are of the same class as their query.
+
+    Raises:
+        ValueError: There is not one label per query, or the positives are not mined yet.
+    """
+    index = _mined(positives, labels)
+    return (labels[index] == labels[:, None]).double().mean().item()
+
+
+def false_negative_rate(
+    labels: Int64[Tensor, " N"], positives: Positives | Int64[Tensor, "N K"] | None = None
+) -> float:
+    """Share of the instances allowed as negatives that are of the query's own class, averaged over all queries.
+
+    What a uniform draw meets on average, computed rather than sampled. Instance discrimination pushes these away
+    although they belong together; CMA draws none of its positives. Compare ``false_negative_rate(labels)`` with
+    ``false_negative_rate(labels, positives)``.
+
+    Args:
+        labels: Class of each instance.
+        positives: Instances that are excluded besides the query itself; ``None`` excludes the query alone.
+
+    Raises:
+        ValueError: There is not one label per query, positives are not mined yet, or no negative is left.
+    """
+    counts = labels.unique(return_inverse=True, return_counts=True)[1:]
+    same = counts[1][counts[0]].double() - 1  # (N,): others of the query's class
+    allowed = len(labels) - 1
+    if positives is not None:
+        index = _mined(positives, labels)
+        same -= (labels[index] == labels[:, None]).sum(1)
+        allowed -= index.shape[1]
+    if allowed < 1:
+        raise ValueError(f"labels must leave a negative for each query; got {len(labels)} instances")
+    return (same / allowed).mean().item()
+
+
+def drawn_false_negatives(
+    negatives: Int64[Tensor, "B K"], index: Int64[Tensor, " B"], labels: Int64[Tensor, " N"]
+) -> float:
+    """Share of these very negatives that are of their query's class.
+
+    Args:
+        negatives: Instances drawn for each query (`draw_negatives`).
+        index: Which instances the queries are.
+        labels: Class of each instance.
+
+    Raises:
+        ValueError: The shapes do not fit.
+    """
+    if negatives.ndim != 2 or index.shape != (len(negatives),) or labels.ndim != 1:
+        got = [tuple(x.shape) for x in (negatives, index, labels)]
+        raise ValueError(f"negatives, index and labels must be (B, K), (B,) and (N,); got {got}")
+    return (labels[negatives] == labels[index][:, None]).double().mean().item()
+
+
+def _mined(positives: Positives | Tensor, labels: Tensor) -> Tensor:
+    index = positives.index if isinstance(positives, Positives) else positives
+    if index.ndim != 2 or labels.shape != (len(index),):
+        got = f"{tuple(index.shape)} and {tuple(labels.shape)}"
+        raise ValueError(f"positives and labels must be (N, K) and (N,); got {got}")
+    if int(index.min()) < 0 or int(index.max()) >= len(labels):
+        got = f"values from {int(index.min())} to {int(index.max())}"
+        raise ValueError(f"positives must lie in [0, {len(labels)}); got {got}. -1 means not mined yet: call mine()")
+    return index
