@@ -139,8 +139,8 @@ class TestStatistics:
 
 
 class TestStyle:
-    def test_twenty_classes_differ_and_the_first_eight_also_for_dichromats(self):
-        assert len(set(style.COLOURS)) == 20
+    def test_two_dozen_classes_differ_and_the_first_eight_also_for_dichromats(self):
+        assert len(set(style.COLOURS)) == 24
         assert len({(style.class_colour(i), style.class_marker(i)) for i in range(100)}) == 100
         colours = np.array([mpl.colors.to_rgb(colour) for colour in style.COLOURS[:8]])
         for cones in (np.eye(3), PROTANOPIA, DEUTERANOPIA):

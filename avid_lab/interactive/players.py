@@ -28,8 +28,11 @@ from avid_lab.config import AudioSpec, VideoSpec
 
 StrPath = str | os.PathLike[str]
 
-# Shorter side in pixels and x264 quality, tried from best to smallest.
-SHRINKING = ((192, 28), (160, 31), (128, 34), (96, 38))
+# What one clip may weigh in a page: two galleries of ten then fit in a notebook of under 2 MB.
+CLIP_BYTES = 60_000
+
+# Shorter side in pixels, x264 quality and AAC kbit/s, tried from best to smallest.
+SHRINKING = ((192, 27, 48), (160, 29, 48), (128, 31, 40), (128, 34, 32), (96, 37, 24))
 
 # Without a menu of rarely used entries the browser finds room for the play button in small players.
 CONTROLS = (
@@ -50,7 +53,7 @@ def player(
     poster: bool = True,
     embed: bool = True,
     relative_to: StrPath = ".",
-    clip_bytes: int = 150_000,
+    clip_bytes: int = CLIP_BYTES,
 ) -> HTML:
     """One clip to play.
 
@@ -87,7 +90,7 @@ def gallery(
     poster: bool = True,
     embed: bool = True,
     relative_to: StrPath = ".",
-    clip_bytes: int = 150_000,
+    clip_bytes: int = CLIP_BYTES,
     limit_bytes: int = 3_000_000,
 ) -> HTML:
     """A query and what it retrieved, best first, all to play; or, without a query, a grid of clips.
@@ -140,7 +143,7 @@ def gallery(
     return HTML(page)
 
 
-def playable(path: StrPath, max_bytes: int = 150_000) -> bytes:
+def playable(path: StrPath, max_bytes: int = CLIP_BYTES) -> bytes:
     """A clip's bytes, small enough to embed: the file itself, or a copy of smaller picture size and quality.
 
     Args:
@@ -169,10 +172,10 @@ def _smaller(path: Path, _modified: int, max_bytes: int) -> bytes:
     clip = media.read_clip(path, 0.0, video, audio)
     data = b""
     with tempfile.TemporaryDirectory() as folder:
-        for side, crf in SHRINKING:
+        for side, crf, kbps in SHRINKING:
             frames = None if clip.video is None else _resized(clip.video, side)
             copy = media.Clip(frames, clip.audio, clip.fps, clip.rate)
-            data = media.write_clip(Path(folder) / "copy.mp4", copy, crf=crf, audio_kbps=48).read_bytes()
+            data = media.write_clip(Path(folder) / "copy.mp4", copy, crf=crf, audio_kbps=kbps).read_bytes()
             if len(data) <= max_bytes:
                 return data
     raise ValueError(

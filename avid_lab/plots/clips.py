@@ -94,10 +94,7 @@ def clip_sheet(
     rows[-1].set(xlim=(start, end), xlabel="time (s)")
     for row in rows:
         row.spines[:].set_visible(False)
-    for time in onsets or ():
-        for row in rows:
-            line = row.axvline(time, color="#12d3e6", linewidth=0.9, gid="onset", zorder=5)
-            line.set_path_effects([patheffects.withStroke(linewidth=1.9, foreground="#05222a")])
+    _onsets(rows, onsets or ())
     if title:
         rows[0].set_title(title)
     return figure
@@ -229,6 +226,16 @@ class _Strip:
                 frame, extent=(middle - half, middle + half, 0.01, 0.99), aspect="auto", interpolation="antialiased"
             )
         ax.set(ylim=(0, 1), yticks=[])
+
+
+def _onsets(rows: Sequence[Axes], times: Sequence[int | float]) -> None:
+    """Thin lines through all rows, dark behind the waveform and light on pictures."""
+    *strip, wave, spectrogram = rows
+    for time in times:
+        wave.axvline(time, color="#0a7480", linewidth=0.9, zorder=0.5, gid="onset")
+        for row in (*strip, spectrogram):
+            line = row.axvline(time, color="#35e0f0", linewidth=0.8, zorder=5, gid="onset")
+            line.set_path_effects([patheffects.withStroke(linewidth=1.5, foreground="#05222a66")])
 
 
 def _waveform(ax: Axes, wave: np.ndarray, rate: int | float, start: int | float) -> None:
