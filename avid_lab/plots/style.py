@@ -28,8 +28,8 @@ AUDIO = "#d95f0e"
 GOOD = "#00845c"
 BAD = "#c8470a"
 
-# Two dozen colours that differ in lightness as well as in hue: the first eight stay apart for colour-blind eyes on their
-# own, the others with the marker or label that goes with them.
+# Two dozen colours that differ in lightness as well as in hue: the first eight stay apart for colour-blind eyes on
+# their own, the others with the marker or label that goes with them.
 COLOURS = (
     "#0072b2", "#e06a1b", "#009e73", "#b5478c", "#56b4e9", "#d9a400", "#4b3190", "#8c2d04", "#7f8c1a", "#606a76",
     "#e377a8", "#00a6b4", "#c2272d", "#1b3a6b", "#a6c832", "#b59a7a", "#9b8ae0", "#1f5c3a", "#f29e8e", "#2b2b2b",
