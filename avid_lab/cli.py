@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import os
 import socket
 import sys
 import traceback
+from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from avid_lab.config import PRESETS, ModelConfig, Profile, profile
 from avid_lab.doctor import PASSIVE_OPENMP
+
+if TYPE_CHECKING:
+    from avid_lab.datasets import ClipDataset
 
 USER_ERROR, INTERRUPTED = 2, 130
 
@@ -63,11 +70,37 @@ def _parser() -> argparse.ArgumentParser:
     lab.add_argument("--no-browser", action="store_true", help="print the address, do not open a browser")
 
     demo = command("demo", _demo, "the course's story without a notebook: train, mine, evaluate, report")
-    demo.add_argument("--world", help="the rendered clips to use: smoke, pocket or full (default: the profile's)")
-    demo.add_argument("--data", type=Path, metavar="FOLDER", help="use the videos in this folder instead")
-    demo.add_argument("--steps", type=int, help="training steps (default: the profile's)")
-    demo.add_argument("--seed", type=int, default=0, help="seed of the run (default: %(default)s)")
+    _add_clips(demo)
+    _add_training(demo)
     demo.add_argument("--out", type=Path, default=Path("runs/demo"), help="folder of the report (default: %(default)s)")
+
+    train = command("train", _train, "train AVID and save a checkpoint")
+    _add_clips(train)
+    _add_training(train)
+    train.add_argument(
+        "--cross", type=float, default=1.0, help="weight of the cross-modal terms (default: %(default)s)"
+    )
+    train.add_argument(
+        "--within", type=float, default=0.0, help="weight of the within-modal terms (default: %(default)s)"
+    )
+    train.add_argument("--out", type=Path, default=Path("runs/train/checkpoint.pt"), help="default: %(default)s")
+
+    mine = command("mine", _mine, "find each clip's positives with a trained model, as a CSV file")
+    mine.add_argument("checkpoint", type=Path, help="what `avid-lab train` or `avid-lab demo` saved")
+    _add_clips(mine)
+    mine.add_argument("-k", type=int, default=32, help="positives of each clip (default: %(default)s)")
+    mine.add_argument(
+        "--agreement", default="consensus", help="consensus, union, video or audio (default: %(default)s)"
+    )
+    mine.add_argument("--out", type=Path, default=Path("runs/positives.csv"), help="default: %(default)s")
+
+    evaluate = command("evaluate", _evaluate, "score a trained model beside chance and its untrained twin")
+    evaluate.add_argument("checkpoint", type=Path, help="what `avid-lab train` or `avid-lab demo` saved")
+    _add_clips(evaluate)
+
+    reference = command("reference", _reference, "the course's reference runs: cross, self and joint, several seeds")
+    reference.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="default: 0 1 2")
+    reference.add_argument("--out", type=Path, default=Path("data/reference/avid.json"), help="default: %(default)s")
 
     doctor = command("doctor", _doctor, "check this machine and say what mends it")
     doctor.add_argument("--json", action="store_true", help="print the checks as JSON")
@@ -86,7 +119,7 @@ def _parser() -> argparse.ArgumentParser:
     publish.add_argument("--out", type=Path, default=Path("notebooks"), help="default: %(default)s")
     publish.add_argument("--no-execute", action="store_true", help="leave the outputs out")
     publish.add_argument("--check", action="store_true", help="fail where a notebook drifted from its source")
-    publish.add_argument("--timeout", type=float, default=1800, metavar="S", help="for one cell (default: %(default)s)")
+    publish.add_argument("--timeout", type=int, default=1800, metavar="S", help="for one cell (default: %(default)s)")
     return parser
 
 
@@ -133,10 +166,94 @@ def _require_free(port: int) -> None:
             raise ValueError(f"port {port} is taken ({error.strerror}). {fix}") from error
 
 
+def _add_clips(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--world", help="which rendered clips: smoke, pocket or full (default: the profile's)")
+    parser.add_argument(
+        "--data", type=Path, metavar="FOLDER", help="videos of your own instead, a folder for each class"
+    )
+
+
+def _add_training(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--steps", type=int, help="training steps (default: the profile's)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the run (default: %(default)s)")
+
+
+def _profile(arguments: argparse.Namespace, clips: ClipDataset) -> Profile:
+    """The machine's profile with what the command line changes, its batches no larger than the data."""
+    chosen = profile()
+    steps = chosen.train.steps if arguments.steps is None else arguments.steps
+    size = min(chosen.train.batch_size, len(clips))
+    return replace(chosen, train=replace(chosen.train, steps=steps, batch_size=size, seed=arguments.seed))
+
+
+def _clips(arguments: argparse.Namespace, model: ModelConfig) -> tuple[ClipDataset, ClipDataset]:
+    """Training and test clips, of a rendered world or of the user's own folder, as the model wants them."""
+    from avid_lab import foley
+    from avid_lab.datasets import ClipDataset, Manifest
+
+    if arguments.data is None:
+        clips = foley.load(arguments.world or profile().world, video=model.video, audio=model.audio)
+    else:
+        manifest = Manifest.from_folder(arguments.data)
+        clips = ClipDataset(manifest, video=model.video, audio=model.audio, on_error="skip")
+    return clips.select(split="train"), clips.select(split="test")
+
+
 def _demo(arguments: argparse.Namespace) -> int:
     from avid_lab import demo
 
-    print(demo.run(arguments.out, arguments.world, arguments.data, steps=arguments.steps, seed=arguments.seed))
+    train, test = _clips(arguments, PRESETS[profile().model])
+    print(demo.run(train, test, _profile(arguments, train), arguments.out))
+    return 0
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    from avid_lab import checkpoints, demo
+
+    train, _ = _clips(arguments, PRESETS[profile().model])
+    trainer = demo.fit(train, _profile(arguments, train), cross=arguments.cross, within=arguments.within)
+    print(f"loss {trainer.history[-1].loss:.3f}, saved as {checkpoints.save(arguments.out, trainer)}")
+    return 0
+
+
+def _mine(arguments: argparse.Namespace) -> int:
+    from avid_lab import checkpoints, evaluation
+    from avid_lab.mining import mine_positives
+
+    model, pipeline = checkpoints.load_model(arguments.checkpoint)
+    clips, _ = _clips(arguments, model.config)
+    space = evaluation.embed(model, clips, pipeline, progress=True)
+    positives = mine_positives(space.video, space.audio, arguments.k, arguments.agreement)
+    names = [record.id for record in clips.manifest.records]
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    temporary = arguments.out.with_suffix(".part")
+    with temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["clip", "rank", "positive", "agreement"])
+        for name, index, score in zip(names, positives.index.tolist(), positives.score.tolist(), strict=True):
+            writer.writerows(
+                [name, rank, names[i], f"{s:.4f}"] for rank, (i, s) in enumerate(zip(index, score, strict=True), 1)
+            )
+    temporary.replace(arguments.out)
+    print(f"{arguments.k} positives of {len(clips)} clips: {arguments.out}")
+    return 0
+
+
+def _evaluate(arguments: argparse.Namespace) -> int:
+    from avid_lab import checkpoints, demo
+    from avid_lab.evaluation import table
+
+    model, pipeline = checkpoints.load_model(arguments.checkpoint)
+    scores, _ = demo.evaluate(model, pipeline, *_clips(arguments, model.config))
+    print(table(scores))
+    return 0
+
+
+def _reference(arguments: argparse.Namespace) -> int:
+    from avid_lab.reference import run_all
+
+    results = run_all(arguments.out, profile(), seeds=arguments.seeds, command="avid-lab reference")
+    print(f"{len(results['runs'])} runs: {arguments.out}")
     return 0
 
 
@@ -158,14 +275,28 @@ def _doctor(arguments: argparse.Namespace) -> int:
 def _data_build(arguments: argparse.Namespace) -> int:
     from avid_lab import foley
 
-    foley.build(arguments.world, workers=arguments.workers)
-    clips = foley.load(arguments.world)  # decodes them, once
+    clips = foley.load(arguments.world, workers=arguments.workers)  # renders, then decodes
     print(f"{arguments.world}: {len(clips)} clips of {len(clips.classes)} classes in {clips.manifest.root}")
     return 0
 
 
 def _data_info(arguments: argparse.Namespace) -> int:
-    raise NotImplementedError
+    from avid_lab import doctor
+
+    folder = doctor.world_folder(arguments.world)
+    if not (folder / "manifest.csv").exists():
+        print(f"{arguments.world}: not rendered yet. Run `avid-lab data build {arguments.world}`.")
+        return 1
+    from avid_lab.datasets import Manifest
+
+    manifest = Manifest.read(folder / "manifest.csv")
+    size = sum(path.stat().st_size for path in folder.rglob("*.mp4"))
+    print(f"{arguments.world}: {len(manifest)} clips, {size / 1e6:.0f} MB in {folder}")
+    for split in ("train", "test"):
+        chosen = manifest.select(split=split)
+        counts = Counter(record.label for record in chosen.records)
+        print(f"\n{split}, {len(chosen)} clips: " + ", ".join(f"{name} {counts[name]}" for name in manifest.classes))
+    return 0
 
 
 def _publish(arguments: argparse.Namespace) -> int:

@@ -221,7 +221,7 @@ def examine() -> list[Check]:
     if error is None:  # the readers of clips stand on torch: without it these would only say the same again
         with tempfile.TemporaryDirectory() as folder:
             checks.append(check_codecs(Path(folder)))
-        checks.append(check_world(_world_present()))
+        checks.append(check_world((world_folder("pocket") / "manifest.csv").exists()))
     checks.append(check_settings(*_setting_in_force()))
     checks.append(check_kernel(_kernel_python(), Path(sys.executable)))
     checks.append(check_openmp(os.environ))
@@ -265,8 +265,17 @@ def _import_error(*modules: str) -> str | None:
     return None
 
 
-def _world_present() -> bool:
-    return any(data_dir().glob("foley/pocket*/*.csv"))
+def world_folder(world: str) -> Path:
+    """Where the clips of a world preset are rendered to.
+
+    Raises:
+        ValueError: No such preset.
+    """
+    from avid_lab.foley import PRESETS
+
+    if world not in PRESETS:
+        raise ValueError(f"world must be one of {', '.join(PRESETS)}; got {world!r}")
+    return data_dir() / "foley" / f"{world}-{PRESETS[world].digest}"
 
 
 def _setting_in_force() -> tuple[object, str]:

@@ -8,6 +8,7 @@ and its source differ.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import sys
@@ -17,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import jupytext
-import nbclient
+import nbclient.exceptions
 import nbformat
 from nbformat import NotebookNode
 
@@ -52,7 +53,7 @@ def sources(folder: Path, names: Sequence[str] = ()) -> list[Path]:
     return [path for path in found if not names or path.name.startswith(tuple(names))]
 
 
-def build(source: Path, out: Path, *, execute: bool = True, timeout_s: float = 1800) -> Path:
+def build(source: Path, out: Path, *, execute: bool = True, timeout_s: int = 1800) -> Path:
     """Build one notebook from its source.
 
     Args:
@@ -90,7 +91,7 @@ def read_source(source: Path) -> NotebookNode:
     return notebook
 
 
-def run(notebook: NotebookNode, folder: Path, *, name: str, timeout_s: float = 1800) -> None:
+def run(notebook: NotebookNode, folder: Path, *, name: str, timeout_s: int = 1800) -> None:
     """Execute the notebook's cells in ``folder``, in place, until the end or the first error.
 
     Raises:
@@ -103,14 +104,14 @@ def run(notebook: NotebookNode, folder: Path, *, name: str, timeout_s: float = 1
         kernel_name=KERNEL["name"],
         resources={"metadata": {"path": str(folder)}},
         record_timing=False,
-        coalesce_streams=True,
+        extra_arguments=["--IPKernelApp.log_level=ERROR"],  # nothing but the cells' own output
     )
     try:
         client.execute(env=os.environ | PASSIVE_OPENMP)
     except nbclient.exceptions.CellExecutionError as error:
         raise PublishError(f"{name}: {_failed_cell(notebook)}\n{error.traceback}") from None
     except nbclient.exceptions.CellTimeoutError:
-        raise PublishError(f"{name}: a cell ran longer than {timeout_s:g} s. Give it more by --timeout.") from None
+        raise PublishError(f"{name}: a cell ran longer than {timeout_s} s. Give it more by --timeout.") from None
 
 
 def clean(notebook: NotebookNode) -> None:
@@ -119,7 +120,7 @@ def clean(notebook: NotebookNode) -> None:
     for cell in notebook.cells:
         cell.metadata = NotebookNode({key: cell.metadata[key] for key in ("tags", "jupyter") if key in cell.metadata})
         if cell.cell_type == "code":
-            cell.outputs = [output for output in cell.outputs if _keep(output)]
+            cell.outputs = [output for output in _joined(cell.outputs) if _keep(output)]
 
 
 def drift(source: Path, notebook: Path) -> list[str]:
@@ -157,6 +158,18 @@ def _failed_cell(notebook: NotebookNode) -> str:
     return "the kernel died"
 
 
+def _joined(outputs: Sequence[NotebookNode]) -> list[NotebookNode]:
+    """The outputs, printed text that came in pieces made one: how it was cut up depends on the clock."""
+    joined: list[NotebookNode] = []
+    for output in outputs:
+        is_stream = output.output_type == "stream"
+        if is_stream and joined and joined[-1].output_type == "stream" and joined[-1].name == output.name:
+            joined[-1].text += output.text
+        else:
+            joined.append(output)
+    return joined
+
+
 def _keep(output: NotebookNode) -> bool:
     """Clean one output in place; False when nothing of it should stay."""
     if output.output_type == "stream":
@@ -190,7 +203,7 @@ def _plain(text: str) -> str:
 
 
 def _too_large(notebook: NotebookNode, name: str, size: int) -> str:
-    sizes = {number: len(nbformat.v4.writes(cell)) for number, cell in enumerate(notebook.cells, 1)}
+    sizes = {number: len(json.dumps(cell)) for number, cell in enumerate(notebook.cells, 1)}
     largest = ", ".join(f"cell {n} ({sizes[n] / 1e6:.2f} MB)" for n in sorted(sizes, key=sizes.__getitem__)[-3:][::-1])
     return f"{name}: {size / 1e6:.2f} MB, and notebooks must stay under {MAX_BYTES / 1e6:g} MB. Largest: {largest}."
 

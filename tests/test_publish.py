@@ -1,0 +1,151 @@
+"""Building notebooks: what is kept, what is taken out, and what stops the press."""
+
+import json
+from pathlib import Path
+
+import nbformat
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from avid_lab.course import publish
+
+LESSON = """\
+# %% [markdown]
+# # A lesson
+# with two lines
+
+# %% tags=["reveal"]
+import os, sys, tempfile, warnings
+from pathlib import Path
+from tqdm import tqdm
+from tqdm.auto import tqdm as tqdm_widget
+
+for _ in tqdm_widget(tqdm(range(3))):
+    pass
+print("almost\\rdone", os.environ["OMP_WAIT_POLICY"])
+print(Path.home() / "clips", sys.prefix, Path(tempfile.gettempdir()) / "x")
+object()
+
+# %%
+import ipywidgets
+from IPython.display import HTML, display
+
+display(ipywidgets.IntSlider())
+display({"text/plain": "panel", "text/html": "<b>its picture</b>", "application/vnd.jupyter.widget-view+json": {}}, raw=True)
+2 + 2
+
+# %%
+2 + 2
+"""
+
+
+def write_source(folder: Path, text: str, name: str = "03_lesson") -> Path:
+    source = folder / "source" / f"{name}.py"
+    source.parent.mkdir(parents=True, exist_ok=True)
+    source.write_text(text)
+    return source
+
+
+@pytest.fixture(scope="module")
+def lesson(tmp_path_factory):
+    """A source and the notebook built from it."""
+    folder = tmp_path_factory.mktemp("lesson")
+    source = write_source(folder, LESSON)
+    return source, publish.build(source, folder)
+
+
+def test_the_notebook_keeps_what_a_reader_wants_and_nothing_else(lesson):
+    _, path = lesson
+    notebook = nbformat.read(path, as_version=4)
+    assert [cell.cell_type for cell in notebook.cells] == ["markdown", "code", "code", "code"]
+    assert notebook.cells[0].source == "# A lesson\nwith two lines"
+    printed, result = notebook.cells[1].outputs  # neither of the two progress bars
+    assert printed.text == "done passive\n~/clips .venv <temporary>/x\n"
+    assert result.data["text/plain"] == "<object at 0x...>"
+    panel, four = notebook.cells[2].outputs  # the slider left no picture, so nothing of it stays
+    assert panel.data == {"text/plain": "panel", "text/html": "<b>its picture</b>"}
+    assert four.data["text/plain"] == "4"
+    assert notebook.cells[1].metadata == {"tags": ["reveal"]}
+    assert set(notebook.metadata) == {"kernelspec", "language_info"}
+    assert str(Path.home()) not in path.read_text()
+
+
+def test_building_again_gives_the_same_bytes(lesson, tmp_path):
+    source, path = lesson
+    assert publish.build(source, tmp_path).read_bytes() == path.read_bytes()
+
+
+def test_a_fresh_notebook_has_not_drifted(lesson):
+    assert publish.drift(*lesson) == []
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [("2 + 2", "2 + 3"), ("with two lines", "with other lines"), ("# %%\n2 + 2\n", "# %%\n2 + 2\n\n# %%\n5\n")],
+)
+def test_drift_is_told_by_file_and_mended_by_name(lesson, tmp_path, before, after):
+    _, path = lesson
+    assert before in LESSON
+    (trouble,) = publish.drift(write_source(tmp_path, LESSON.replace(before, after)), path)
+    assert path.name in trouble
+    assert "avid-lab publish 03_lesson" in trouble
+
+
+def test_leftovers_in_a_notebook_are_drift(lesson, tmp_path):
+    source, path = lesson
+    notebook = nbformat.read(path, as_version=4)
+    notebook.metadata["widgets"] = {}
+    notebook.cells[1].outputs.append(nbformat.v4.new_output("error", ename="ValueError", evalue="no", traceback=[]))
+    nbformat.write(notebook, tmp_path / path.name)
+    troubles = publish.drift(source, tmp_path / path.name)
+    assert len(troubles) == 2
+    assert "error" in troubles[0] and "widget" in troubles[1]
+    assert "missing" in publish.drift(source, tmp_path / "nowhere.ipynb")[0]
+
+
+def test_the_first_error_stops_the_press_and_keeps_the_old_notebook(tmp_path):
+    old = tmp_path / "04_broken.ipynb"
+    old.write_text("the old one")
+    source = write_source(tmp_path, "# %%\na = 1\n\n# %%\na / 0\n\n# %%\nopen('never', 'w')\n", "04_broken")
+    with pytest.raises(publish.PublishError, match=r"(?s)04_broken: cell 2 failed:\na / 0\n.*ZeroDivisionError"):
+        publish.build(source, tmp_path)
+    assert old.read_text() == "the old one"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["04_broken.ipynb", "source"]
+
+
+def test_a_notebook_too_large_names_its_largest_cells(tmp_path):
+    source = write_source(tmp_path, "# %%\n1\n\n# %%\nprint('x' * 2_100_000)\n", "05_large")
+    with pytest.raises(
+        publish.PublishError, match=r"05_large: 2\.10 MB, .*under 2 MB\. Largest: cell 2 \(2\.10 MB\), cell 1"
+    ):
+        publish.build(source, tmp_path)
+    assert not (tmp_path / "05_large.ipynb").exists()
+
+
+def test_without_execution_there_are_no_outputs(tmp_path):
+    path = publish.build(write_source(tmp_path, LESSON), tmp_path, execute=False)
+    assert not any(cell.get("outputs") for cell in json.loads(path.read_text())["cells"])
+
+
+def test_sources_are_chosen_by_the_start_of_their_names(tmp_path, unchecked):
+    for name in ("00_start", "01_see", "10_end"):
+        write_source(tmp_path, "1\n", name)
+    folder = tmp_path / "source"
+    assert [path.stem for path in publish.sources(folder)] == ["00_start", "01_see", "10_end"]
+    assert [path.stem for path in publish.sources(folder, ["01", "10_end"])] == ["01_see", "10_end"]
+    with pytest.raises(ValueError, match="must be one of 00_start, 01_see, 10_end; got '7'"):
+        publish.sources(folder, ["7"])
+    with pytest.raises(ValueError, match="found none"):
+        publish.sources(tmp_path)
+
+
+@given(st.lists(st.sampled_from(["a = 1", "b = 2", "c = 3"]), max_size=6), st.integers(0, 6))
+def test_ids_are_unique_and_survive_a_cell_put_in(tmp_path_factory, cells, place):
+    folder = tmp_path_factory.mktemp("ids")
+    before = publish.read_source(write_source(folder, "\n\n".join(f"# %%\n{cell}" for cell in cells)))
+    grown = [*cells[:place], "new = 0", *cells[place:]]
+    after = publish.read_source(write_source(folder, "\n\n".join(f"# %%\n{cell}" for cell in grown)))
+    ids = [cell.id for cell in after.cells]
+    assert len(set(ids)) == len(ids)
+    assert [cell.id for cell in after.cells if cell.source != "new = 0"] == [cell.id for cell in before.cells]
