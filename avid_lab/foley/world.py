@@ -59,7 +59,7 @@ def build(preset: str | FoleyConfig, root: str | os.PathLike[str] | None = None,
     records = [_record(i, config, *known[i]) for i in range(config.clips)]
     manifest = Manifest(folder, records, classes=config.scenes)
     manifest.write(folder / "manifest.csv")
-    (folder / "journal.jsonl").unlink()
+    (folder / "journal.jsonl").unlink(missing_ok=True)  # another process may build the same world
     return manifest
 
 
