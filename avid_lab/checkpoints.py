@@ -13,14 +13,13 @@ import torch
 
 from avid_lab.config import AudioSpec, ModelConfig, VideoSpec
 from avid_lab.encoders import AudioVisualModel
+from avid_lab.official import CheckpointError, load_official, load_official_memory
 from avid_lab.training import Trainer
 from avid_lab.transforms import InputPipeline
 
+__all__ = ["CheckpointError", "load_model", "load_official", "load_official_memory", "resume", "save"]
+
 FORMAT = 1
-
-
-class CheckpointError(ValueError):
-    """A checkpoint that cannot be used: the message names the file, what is wrong and what to do."""
 
 
 def save(path: str | Path, trainer: Trainer) -> Path:
@@ -104,11 +103,15 @@ def load_model(path: str | Path) -> tuple[AudioVisualModel, InputPipeline]:
 def _read(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     if not path.is_file():
-        raise CheckpointError(f"{path}: no such file. Give a checkpoint that `avid-lab train` or `checkpoints.save` wrote.")
+        raise CheckpointError(
+            f"{path}: no such file. Give a checkpoint that `avid-lab train` or `checkpoints.save` wrote."
+        )
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, pickle.UnpicklingError, ValueError) as error:
-        raise CheckpointError(f"{path}: not a readable checkpoint ({error}). Train again or use another file.") from error
+        raise CheckpointError(
+            f"{path}: not a readable checkpoint ({error}). Train again or use another file."
+        ) from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise CheckpointError(f"{path}: not a checkpoint of this version (format {FORMAT}).")
     return content

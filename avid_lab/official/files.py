@@ -1,0 +1,174 @@
+"""Reading the released files, and writing them as safetensors."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import pickle
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+from avid_lab.config import AudioSpec, ModelConfig, VideoSpec
+from avid_lab.encoders import AudioVisualModel
+from avid_lab.memory import MemoryBank
+from avid_lab.official.names import CheckpointError, config_of, criterion_tensors, from_official, some
+
+
+@dataclass(frozen=True)
+class OfficialCriterion:
+    """What a released training file remembers besides the model.
+
+    Attributes:
+        memory: Video and audio memories of every training clip.
+        partition: Their one Z; ``None`` where it was never estimated.
+        positives: (N, k) mined positives; ``None`` in AVID files.
+    """
+
+    memory: MemoryBank
+    partition: float | None
+    positives: Int64[Tensor, "N k"] | None
+
+
+def load_official(path: str | Path) -> AudioVisualModel:
+    """The model of a released ``*_checkpoint.pth.tar`` file, or of one converted by `save_safetensors`.
+
+    It is in evaluation mode. Depth and widths are read from the file, so the depth-10 ablations load as well.
+
+    Raises:
+        CheckpointError: The file is missing or unreadable, or its keys or shapes are not the paper's.
+    """
+    path = Path(path)
+    if path.suffix == ".safetensors":
+        tensors, config = _read_safetensors(path)
+        state = {name.removeprefix("model."): x for name, x in tensors.items() if name.startswith("model.")}
+        return _fill(path, state, config)
+    state = from_official(_part(path, _read(path), "model"))
+    return _fill(path, state, config_of(path, state))
+
+
+def load_official_criterion(path: str | Path) -> OfficialCriterion:
+    """Memories, partition constant and positives of a released training file, or of a converted one.
+
+    Raises:
+        CheckpointError: The file is missing or unreadable, or holds no memories.
+    """
+    path = Path(path)
+    if path.suffix == ".safetensors":
+        found = _read_safetensors(path)[0]
+    else:
+        found = criterion_tensors(_part(path, _read(path), "train_criterion"))
+    absent = [name for name in ("memory.video", "memory.audio") if name not in found]
+    if absent:
+        raise CheckpointError(f"{path}: holds no {' and no '.join(absent)}. Use a training file, which has memories.")
+    video, audio = found["memory.video"].float(), found["memory.audio"].float()
+    if video.ndim != 2 or video.shape != audio.shape:
+        raise CheckpointError(f"{path}: memories must both be (N, D); got {tuple(video.shape)}, {tuple(audio.shape)}.")
+    memory = MemoryBank(*video.shape, generator=torch.Generator())
+    memory.video.copy_(torch.nn.functional.normalize(video, dim=1))
+    memory.audio.copy_(torch.nn.functional.normalize(audio, dim=1))
+    z = float(found["partition"]) if "partition" in found else -1.0
+    positives = found["positives"].long() if "positives" in found else None
+    return OfficialCriterion(memory, z if z > 0 else None, positives)
+
+
+def load_official_memory(path: str | Path) -> MemoryBank:
+    """The memories of a released training file; `load_official_criterion` has the rest.
+
+    Raises:
+        CheckpointError: The file is missing or unreadable, or holds no memories.
+    """
+    return load_official_criterion(path).memory
+
+
+def save_safetensors(path: str | Path, destination: str | Path) -> Path:
+    """Convert a released file to safetensors with this library's names; `load_official` reads it back.
+
+    Args:
+        path: The released file.
+        destination: Where to; must end in ``.safetensors``. Whole or not at all.
+
+    Raises:
+        CheckpointError: The source cannot be used.
+        ValueError: The destination has another ending.
+    """
+    from safetensors.torch import save_file
+
+    path, destination = Path(path), Path(destination)
+    if destination.suffix != ".safetensors":
+        raise ValueError(f"destination must end in .safetensors; got {destination.name}")
+    content = _read(path)
+    model = load_official(path)
+    tensors = {f"model.{name}": x for name, x in model.state_dict().items()}
+    if "train_criterion" in content:
+        tensors |= criterion_tensors(_part(path, content, "train_criterion"))
+    tensors = {name: x.contiguous().clone() for name, x in tensors.items()}
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=destination.parent, prefix=destination.name, suffix=".part")
+    os.close(handle)
+    try:
+        save_file(tensors, temporary, {"model_config": json.dumps(dataclasses.asdict(model.config))})
+        os.replace(temporary, destination)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    return destination
+
+
+def _fill(path: Path, state: dict[str, Tensor], config: ModelConfig) -> AudioVisualModel:
+    model = AudioVisualModel(config, seed=0)
+    expected = model.state_dict()
+    problems = {
+        "missing": [name for name in expected if name not in state],
+        "unexpected": [name for name in state if name not in expected],
+        "of another shape": [n for n, x in state.items() if n in expected and x.shape != expected[n].shape],
+    }
+    if any(problems.values()):
+        told = "; ".join(f"{len(names)} {kind}: {some(names)}" for kind, names in problems.items() if names)
+        raise CheckpointError(f"{path}: not the paper's network. {told}. Use a released AVID or AVID-CMA file.")
+    model.load_state_dict(state)
+    return model.eval()
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such file. Give a released *_checkpoint.pth.tar file.")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, pickle.UnpicklingError, ValueError, KeyError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(
+            f"{path}: not a readable checkpoint ({reason}). Download it again, or choose a released file."
+        ) from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path}: must hold a dict with 'model'; got {type(content).__name__}.")
+    return content
+
+
+def _part(path: Path, content: dict[str, Any], name: str) -> dict[str, Tensor]:
+    part = content.get(name)
+    if not isinstance(part, dict):
+        raise CheckpointError(f"{path}: holds no '{name}'; it has {some(list(content))}. Use another released file.")
+    return {key: x for key, x in part.items() if isinstance(x, Tensor)}
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], ModelConfig]:
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such file. Make it with save_safetensors.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            config = json.loads((file.metadata() or {})["model_config"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no dict)
+    except (SafetensorError, KeyError, json.JSONDecodeError) as error:
+        raise CheckpointError(f"{path}: not a file that save_safetensors wrote ({error}).") from error
+    video, audio = VideoSpec(**config.pop("video")), AudioSpec(**config.pop("audio"))
+    plain: dict[str, Any] = {name: tuple(x) if isinstance(x, list) else x for name, x in config.items()}
+    return tensors, ModelConfig(video=video, audio=audio, **plain)
