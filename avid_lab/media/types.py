@@ -1,0 +1,135 @@
+"""What goes in and out of media files."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jaxtyping import Float32, UInt8
+from torch import Tensor
+
+
+class MediaError(ValueError):
+    """A file that cannot give what was asked of it.
+
+    Attributes:
+        path: The file.
+        problem: What is wrong with it.
+        fix: What to do about it.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], problem: str, fix: str) -> None:
+        super().__init__(f"{os.fspath(path)}: {problem}. {fix}")
+        self.path, self.problem, self.fix = Path(path), problem, fix
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return MediaError, (self.path, self.problem, self.fix)  # survives the way back from a worker process
+
+
+@dataclass(frozen=True)
+class VideoStream:
+    """The picture of a file, as its header tells it.
+
+    Attributes:
+        codec: Codec name, or "unknown" when no decoder is at hand.
+        width: Pixels, after rotation.
+        height: Pixels, after rotation.
+        fps: Average frames per second; None when the file does not say.
+        start_s: When the first frame is shown.
+        duration_s: How long the picture lasts from there.
+        rotation_deg: Counterclockwise turn applied for display, a multiple of 90.
+    """
+
+    codec: str
+    width: int
+    height: int
+    fps: float | None
+    start_s: float
+    duration_s: float
+    rotation_deg: int
+
+
+@dataclass(frozen=True)
+class AudioStream:
+    """The sound of a file, as its header tells it.
+
+    Attributes:
+        codec: Codec name, or "unknown" when no decoder is at hand.
+        rate: Samples a second.
+        channels: Channels.
+        start_s: When the first sample is heard.
+        duration_s: How long the sound lasts from there.
+    """
+
+    codec: str
+    rate: int
+    channels: int
+    start_s: float
+    duration_s: float
+
+
+@dataclass(frozen=True)
+class MediaInfo:
+    """What a file holds: its best picture stream and its best sound stream.
+
+    Attributes:
+        path: The file.
+        container: Name of its format, as FFmpeg calls it.
+        duration_s: When the last of the two streams ends, going by the header.
+        video: The picture, or None.
+        audio: The sound, or None.
+    """
+
+    path: Path
+    container: str
+    duration_s: float
+    video: VideoStream | None
+    audio: AudioStream | None
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A piece of a video in memory.
+
+    Attributes:
+        video: RGB frames, uint8 (3, T, H, W), or None.
+        audio: Mono waveform in [-1, 1], float32 (1, samples), or None.
+        fps: Frames per second of ``video``.
+        rate: Samples per second of ``audio``.
+        start_s: When in the file the first frame is sampled.
+        audio_start_s: When in the file the first sample is taken.
+        padded_frames: Frames repeated because the picture had not begun or was over.
+        padded_samples: Samples of silence because the sound had not begun, was over, or had a gap.
+        corrupt_packets: Damaged packets passed over while decoding; the frame before them stays on.
+    """
+
+    video: UInt8[Tensor, "3 T H W"] | None
+    audio: Float32[Tensor, "1 samples"] | None
+    fps: float | None
+    rate: int | None
+    start_s: float = 0.0
+    audio_start_s: float = 0.0
+    padded_frames: int = 0
+    padded_samples: int = 0
+    corrupt_packets: int = 0
+
+    @property
+    def duration_s(self) -> float:
+        """Length in seconds of the longer of picture and sound."""
+        video_s = self.video.shape[1] / self.fps if self.video is not None and self.fps else 0.0
+        audio_s = self.audio.shape[1] / self.rate if self.audio is not None and self.rate else 0.0
+        return max(video_s, audio_s)
+
+    def __repr__(self) -> str:
+        parts = []
+        if self.video is not None:
+            shape = "x".join(map(str, self.video.shape))
+            parts.append(f"video {shape} at {self.fps:g} fps from {self.start_s:.3f} s ({self.padded_frames} padded)")
+        if self.audio is not None:
+            where = f"at {self.rate} Hz from {self.audio_start_s:.3f} s ({self.padded_samples} padded)"
+            parts.append(f"audio {self.audio.shape[1]} samples {where}")
+        if self.corrupt_packets:
+            parts.append(f"{self.corrupt_packets} corrupt packets")
+        return f"Clip({self.duration_s:.3f} s: {', '.join(parts)})"
