@@ -102,8 +102,14 @@ def test_numpy_and_tensor_verdicts(clip):
 
 def test_colours_are_the_themes(clip):
     style = player(clip).data.split("</style>")[0]
-    assert "var(--jp-ui-font-color1, currentColor)" in style
-    assert not re.search(r"(?<!-)color: *(#000|black|#fff;.*body)", style.split(".avid-badge")[0])
+    assert "var(--jp-ui-font-color1, currentColor)" in style and "color: var(--avid-ink)" in style
+
+
+def test_without_its_style_sheet_clips_still_stand_in_rows(clip):
+    page = Page(gallery(clip, [clip] * 2, ["a", "b"], [True, False]).data)
+    assert all("display:inline-block" in figure["style"] for figure in page.all("figure"))
+    borders = [div["style"] for div in page.all("div") if div.get("class") == "avid-frame"]
+    assert len(set(borders)) == 3 and "right" in page.text and "wrong" in page.text
 
 
 def test_linked_files_are_relative_and_quoted(clip, tmp_path):

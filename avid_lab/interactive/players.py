@@ -25,6 +25,7 @@ from torch.nn.functional import interpolate
 
 from avid_lab import media
 from avid_lab.config import AudioSpec, VideoSpec
+from avid_lab.plots.style import BAD, GOOD
 
 StrPath = str | os.PathLike[str]
 
@@ -39,6 +40,9 @@ CONTROLS = (
     'controls controlslist="nodownload noplaybackrate noremoteplayback" disablepictureinpicture loop playsinline '
     'preload="metadata"'
 )
+
+# Notebooks that are not trusted lose the style sheet and keep these: a plain row of framed clips.
+BARE = "display:inline-block;vertical-align:top;width:150px;margin:0 10px 14px 0"
 
 STYLE = f"<style>{Path(__file__).with_suffix('.css').read_text(encoding='utf-8')}</style>"
 
@@ -205,24 +209,23 @@ class _Source:
         self, path: StrPath, caption: str, correct: bool | None = None, score: float | None = None, place: str = ""
     ) -> str:
         """One clip with its caption and verdict."""
-        kind, symbol, words = {
-            None: ("", "", ""),
-            True: ("avid-good", "✓", "right"),
-            False: ("avid-bad", "✗", "wrong"),
+        kind, symbol, words, colour = {
+            None: ("", "", "", "#8f99a3"),
+            True: ("avid-good", "✓", "right", GOOD),
+            False: ("avid-bad", "✗", "wrong", BAD),
         }[correct]
         number = "" if score is None else f"{score:.2f}"
         spoken = [f"{place}{caption}".replace("\n", ", "), words, f"score {number}" if number else ""]
         label = escape(", ".join(part for part in spoken if part) or "clip")
         video = f'<video {CONTROLS} aria-label="{label}"'
         if symbol:
-            symbol = (
-                f'<span class="avid-badge" aria-hidden="true">{symbol}</span><span class="avid-words">{words}</span>'
-            )
-        number = f'<span class="avid-score">{number}</span>' if number else ""
+            badge = f'<span class="avid-badge" aria-hidden="true">{symbol}</span>'
+            symbol = f'{badge} <span class="avid-words">{words}</span>'
+        number = f' <span class="avid-score">{number}</span>' if number else ""
         return (
-            f'<figure class="{kind}"><div class="avid-frame">'
-            f'{video} src="{self._address(path)}"{self._poster(path)}></video>{symbol}</div>'
-            f"<figcaption>{number}{escape(caption)}</figcaption></figure>"
+            f'<figure class="{kind}" style="{BARE}"><div class="avid-frame" style="border:3px solid {colour}">'
+            f'{video} width="100%" src="{self._address(path)}"{self._poster(path)}></video>{symbol}</div>'
+            f"<figcaption>{escape(caption)}{number}</figcaption></figure>"
         )
 
     def _address(self, path: StrPath) -> str:
