@@ -29,7 +29,7 @@ from avid_lab.report import Section, SummaryRow, write_report
 from avid_lab.training import Trainer
 from avid_lab.transforms import InputPipeline
 
-SHOWN = 6  # results of a gallery
+SHOWN = 5  # results of a gallery: one row of the page
 
 
 def run(train: ClipDataset, test: ClipDataset, profile: Profile, out: Path) -> str:
@@ -60,7 +60,7 @@ def run(train: ClipDataset, test: ClipDataset, profile: Profile, out: Path) -> s
     report = write_report(
         out / "report.html",
         title="What a network learns from watching with sound",
-        lead=f"{len(train):,} clips without labels, {len(trainer)} steps. Labels are used only to ask what was learned.",
+        lead=f"{len(train):,} clips, {len(trainer)} steps, no labels: those only ask, at the end, what was learned.",
         summary_rows=[*_summary(scores), SummaryRow("positives of the query's class", same, None, chance)],
         sections=_sections(trainer, positives, test, space),
         provenance={
@@ -110,7 +110,7 @@ def evaluate(
 
 def _summary(scores: dict[str, Scores]) -> list[SummaryRow]:
     columns = zip(*(scores[name].rows() for name in ("trained", "untrained", "chance")), strict=True)
-    return [SummaryRow(name, trained, untrained, chance) for (name, trained), (_, untrained), (_, chance) in columns]
+    return [SummaryRow(name, ours, blank, chance) for (name, ours), (_, blank), (_, chance) in columns]
 
 
 def _sections(trainer: Trainer, positives: Positives, test: ClipDataset, space: Embeddings) -> list[Section]:

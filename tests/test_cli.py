@@ -1,0 +1,183 @@
+"""The command line as a person uses it: help at once, one clear line when something is wrong."""
+
+import csv
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+
+from avid_lab import cli
+
+
+def avid_lab(*arguments, **environment):
+    """Run ``python -m avid_lab`` to its end."""
+    command = [sys.executable, "-m", "avid_lab", *map(str, arguments)]
+    environment = {**os.environ, "AVID_LAB_PROFILE": "smoke", **environment}
+    return subprocess.run(
+        command, capture_output=True, text=True, env=environment, stdin=subprocess.DEVNULL, check=False
+    )
+
+
+COMMANDS = ["lab", "demo", "doctor", "data build", "data info", "train", "mine", "evaluate", "reference", "publish"]
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_every_command_explains_itself(command, capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main([*command.split(), "--help"])
+    assert stop.value.code == 0
+    assert f"avid-lab {command}".strip() in capsys.readouterr().out
+
+
+def test_help_lists_every_command_and_imports_nothing_heavy():
+    code = "import sys, avid_lab.cli as cli\ntry: cli.main(['--help'])\nexcept SystemExit: print(sorted(sys.modules))"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    text, modules = shown.split("['", 1)
+    assert all(command.split()[0] in text for command in COMMANDS)
+    assert not {"torch", "numpy", "matplotlib", "jupyterlab"} & set(modules.replace("'", "").strip("]\n").split(", "))
+
+
+def test_idle_threads_sleep_before_torch_is_imported():
+    code = (
+        "import os, sys\nfrom avid_lab import cli\n"
+        "assert 'torch' not in sys.modules\n"
+        "cli.main(['publish', '--source', 'nowhere'])\n"
+        "print(os.environ['OMP_WAIT_POLICY'], os.environ['GOMP_SPINCOUNT'])"
+    )
+    bare = {name: value for name, value in os.environ.items() if name not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=bare, check=True)
+    assert shown.stdout == "passive 0\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["data", "build", "huge"], r"preset must be one of smoke, pocket, full"),
+        (["data", "info", "huge"], "world must be one of smoke, pocket, full; got 'huge'"),
+        (["demo", "--world", "huge"], "preset must be one of"),
+        (["demo", "--steps", "0"], "TrainConfig.steps must be >= 1; got 0"),
+        (["demo", "--data", "/no/such/folder"], "/no/such/folder"),
+        (["evaluate", "/no/such/checkpoint.pt"], "/no/such/checkpoint.pt: no such file"),
+        (["publish", "--source", "/no/such/folder"], "/no/such/folder"),
+        (["lab", "/no/such/folder"], "/no/such/folder: no such folder"),
+        (["lab", ".", "--port", "99999"], "--port must be between 1 and 65535; got 99999"),
+    ],
+)
+def test_a_mistake_is_one_clear_line(arguments, message, capsys, smoke_world, unchecked, monkeypatch):
+    monkeypatch.setenv("AVID_LAB_PROFILE", "smoke")
+    assert cli.main(arguments) == 2
+    shown = capsys.readouterr().err.splitlines()[-1]
+    assert shown.startswith("avid-lab: error: ")
+    assert message in shown
+
+
+def test_a_wrong_profile_is_named(capsys, unchecked, monkeypatch):
+    monkeypatch.setenv("AVID_LAB_PROFILE", "laptop")
+    assert cli.main(["demo"]) == 2
+    assert "AVID_LAB_PROFILE must be one of smoke, cpu, gpu; got 'laptop'" in capsys.readouterr().err
+
+
+def test_an_unknown_option_is_refused_except_by_lab_which_hands_it_on(capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["doctor", "--colour"])
+    assert stop.value.code == 2
+    assert "--colour" in capsys.readouterr().err
+
+
+def test_a_taken_port_is_named_with_what_to_do(tmp_path, capsys, unchecked):
+    with socket.socket() as taken:
+        taken.bind(("localhost", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert cli.main(["lab", str(tmp_path), "--port", str(port)]) == 2
+    error = capsys.readouterr().err
+    assert f"port {port} is taken" in error
+    assert "leave --port out" in error
+
+
+def test_bugs_keep_their_traceback(smoke_world, tmp_path):
+    def someone_elses():
+        int("twelve")
+
+    for raising, ours in ((someone_elses, False), (lambda: cli._require_free(-1), True)):
+        try:
+            raising()
+        except ValueError as error:
+            assert cli._is_ours(error) is ours
+    assert cli._is_ours(FileNotFoundError())
+
+
+def test_train_mine_and_evaluate_follow_each_other(smoke_world, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("AVID_LAB_PROFILE", "smoke")
+    checkpoint, positives = tmp_path / "run" / "checkpoint.pt", tmp_path / "positives.csv"
+    assert cli.main(["train", "--steps", "2", "--seed", "3", "--out", str(checkpoint)]) == 0
+    assert cli.main(["mine", str(checkpoint), "-k", "4", "--out", str(positives)]) == 0
+    assert cli.main(["evaluate", str(checkpoint)]) == 0
+    table = capsys.readouterr().out
+    assert all(word in table for word in ("video probe", "trained", "untrained", "chance"))
+    with positives.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    train = smoke_world.select(split="train")
+    assert len(rows) == 4 * len(train)
+    assert [row["rank"] for row in rows[:4]] == ["1", "2", "3", "4"]
+    assert {row["clip"] for row in rows} == {record.id for record in train.manifest.records}
+    assert all(row["clip"] != row["positive"] for row in rows)
+
+
+def test_the_demo_ends_with_a_table_and_a_report_that_stands_alone(smoke_world, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("AVID_LAB_PROFILE", "smoke")
+    assert cli.main(["demo", "--steps", "2", "--out", str(tmp_path)]) == 0
+    shown = capsys.readouterr()
+    assert "video probe" in shown.out and "chance" in shown.out
+    assert str(tmp_path / "report.html") in shown.out
+    assert "2/2" in shown.err and "loss=" in shown.err  # the progress line
+    page = (tmp_path / "report.html").read_text()
+    assert page.count("<video") == 4 * 6 and page.count("<img") >= 4
+    assert 'src="http' not in page
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint.pt", "report.html", "scores.json"]
+
+
+def test_the_demo_takes_a_folder_of_videos(smoke_world, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("AVID_LAB_PROFILE", "smoke")
+    manifest = smoke_world.manifest
+    for index, record in enumerate(manifest.records[:20]):
+        copy = tmp_path / "videos" / ("loud" if index % 2 else "quiet") / f"{record.id}.mp4"
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(manifest.path(index).read_bytes())
+    assert cli.main(["demo", "--data", str(tmp_path / "videos"), "--steps", "2", "--out", str(tmp_path / "out")]) == 0
+    assert "Report" in capsys.readouterr().out
+
+
+def test_data_info_tells_what_is_there(smoke_world, capsys):
+    assert cli.main(["data", "info", "smoke"]) == 0
+    shown = capsys.readouterr().out
+    assert "smoke: 64 clips" in shown
+    assert smoke_world.classes[0] in shown
+
+
+@pytest.mark.skipif(os.name != "posix", reason="interrupts by signal")
+def test_an_interrupted_build_goes_on_where_it_stopped(tmp_path):
+    environment = {**os.environ, "AVID_LAB_DATA": str(tmp_path)}
+    command = [sys.executable, "-m", "avid_lab", "data", "build", "pocket", "--workers", "1"]
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    deadline = time.monotonic() + 60
+    while len(list(tmp_path.rglob("*.mp4"))) < 3 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGINT)  # what a terminal does on Ctrl-C
+    error = process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+    assert error.rstrip().endswith("avid-lab: stopped. The same command goes on from what is finished.")
+    assert "Traceback" not in error
+    assert len(list(tmp_path.rglob("*.mp4"))) >= 3
+    assert not list(tmp_path.rglob("manifest.csv"))
+
+
+def test_python_dash_m_is_the_command():
+    shown = avid_lab("data", "build", "huge")
+    assert shown.returncode == 2
+    assert shown.stderr.startswith("avid-lab: error: preset must be one of")
+    assert "Traceback" not in shown.stderr
