@@ -1,0 +1,205 @@
+"""Mining against the sort of all agreements in float64: exact for every rule, type, chunking and setting."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from avid_lab.mining import AGREEMENTS, agreement_plane, agreement_scores, mine_positives
+
+quick = settings(deadline=None, max_examples=40)
+rules = st.sampled_from(list(AGREEMENTS))
+
+
+def memories(n, dim, seed, dtype=torch.float32, duplicates=0):
+    generator = torch.Generator().manual_seed(seed)
+    video, audio = (F.normalize(torch.randn(n, dim, generator=generator), dim=1).to(dtype) for _ in range(2))
+    for copy in range(duplicates):
+        video[n - 1 - copy], audio[n - 1 - copy] = video[copy // 2], audio[copy // 2]
+    return video, audio
+
+
+def naive(video, audio, k, agreement):
+    """Double loop in float64; Python's sort is stable, so ties go to the lower index."""
+    n, combine = (
+        len(video),
+        {"consensus": min, "union": max, "video": lambda v, a: v, "audio": lambda v, a: a}[agreement],
+    )
+    video, audio = video.double(), audio.double()
+    index, score = [], []
+    for i in range(n):
+        agree = {
+            j: combine(float((video[i] * video[j]).sum()), float((audio[i] * audio[j]).sum()))
+            for j in range(n)
+            if j != i
+        }
+        best = sorted(agree, key=lambda j: -agree[j])[:k]
+        index.append(best)
+        score.append([agree[j] for j in best])
+    return torch.tensor(index), torch.tensor(score, dtype=torch.float64)
+
+
+@quick
+@given(
+    st.integers(3, 14),
+    st.integers(1, 9),
+    st.integers(1, 13),
+    rules,
+    st.integers(0, 6),
+    st.integers(1, 15),
+    st.integers(0, 999),
+)
+def test_mining_is_the_double_loop_with_duplicates_and_any_chunk(n, dim, k, agreement, duplicates, chunk_size, seed):
+    k = min(k, n - 1)
+    video, audio = memories(n, dim, seed, duplicates=min(duplicates, n // 2))
+    index, score = naive(video, audio, k, agreement)
+    made = mine_positives(video, audio, k, agreement, chunk_size=chunk_size)
+    assert torch.equal(made.index, index)
+    torch.testing.assert_close(made.score, score.float())
+
+
+@quick
+@given(st.integers(3, 14), st.integers(1, 4), st.integers(1, 13), rules, st.integers(0, 999))
+def test_ties_go_to_the_lower_index(n, dim, k, agreement, seed):
+    k = min(k, n - 1)
+    generator = torch.Generator().manual_seed(seed)
+    # Few possible values, all exact in floating point: ties everywhere, rows of any length.
+    video, audio = (torch.randint(-2, 3, (n, dim), generator=generator).float() / 2 for _ in range(2))
+    assert torch.equal(
+        mine_positives(video, audio, k, agreement, chunk_size=4).index, naive(video, audio, k, agreement)[0]
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("agreement", AGREEMENTS)
+def test_every_float_type_is_mined_exactly(agreement, dtype):
+    video, audio = memories(60, 24, 0, dtype, duplicates=6)
+    index, _ = naive(video, audio, 9, agreement)
+    made = mine_positives(video, audio, 9, agreement)
+    assert torch.equal(made.index, index)
+    assert made.score.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
+
+
+def test_double_precision_tells_apart_what_single_cannot():
+    video = torch.zeros(4, 2, dtype=torch.float64)
+    video[0, 0], video[1, 0], video[2, 0], video[3, 0] = 1.0, 1 - 2e-12, 1 - 1e-12, 1 - 3e-12
+    assert mine_positives(video, video, 3).index[0].tolist() == [2, 1, 3]
+
+
+def test_near_ties_below_single_precision_are_still_decided_right():
+    generator = torch.Generator().manual_seed(0)
+    base = torch.randn(1, 64, generator=generator)
+    video, audio = (F.normalize(base + 2e-4 * torch.randn(300, 64, generator=generator), dim=1) for _ in range(2))
+    index, _ = naive(video[:40], audio[:40], 8, "consensus")
+    assert torch.equal(mine_positives(video[:40], audio[:40], 8).index, index)
+    every = torch.minimum(video.double() @ video.double().T, audio.double() @ audio.double().T).fill_diagonal_(-9)
+    single = torch.minimum(video @ video.T, audio @ audio.T).fill_diagonal_(-9)
+    best = every.topk(8).indices
+    assert torch.equal(mine_positives(video, audio, 8, chunk_size=77).index, best)
+    assert not torch.equal(single.topk(8).indices, best)  # products in single precision alone would get it wrong
+
+
+@pytest.mark.parametrize("precision", ["high", "medium"])
+def test_reduced_matmul_precision_changes_nothing(precision):
+    video, audio = memories(80, 16, 3)
+    expected = mine_positives(video, audio, 7)
+    before = torch.get_float32_matmul_precision()
+    try:
+        torch.set_float32_matmul_precision(precision)
+        made = mine_positives(video, audio, 7)
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert torch.equal(made.index, expected.index) and torch.equal(made.score, expected.score)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(mine_positives(video, audio, 7).index, expected.index)
+
+
+@quick
+@given(st.integers(4, 20), rules, st.integers(0, 999))
+def test_renaming_instances_renames_the_answer(n, agreement, seed):
+    video, audio = memories(n, 8, seed)
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
+    made = mine_positives(video, audio, 3, agreement)
+    renamed = mine_positives(video[order], audio[order], 3, agreement)
+    assert torch.equal(order[renamed.index], made.index[order])
+    assert torch.equal(renamed.score, made.score[order])
+
+
+def test_collapse_gives_the_first_others():
+    video = audio = F.normalize(torch.ones(50, 16), dim=1)
+    made = mine_positives(video, audio, 4)
+    for i in range(50):
+        assert made.index[i].tolist() == [j for j in range(5) if j != i][:4]
+
+
+def test_rows_of_any_length_and_zero_rows_are_mined():
+    video, audio = memories(30, 8, 0)
+    expected = mine_positives(video, audio, 5, "consensus")
+    for factor in (1e30, 1e-30):  # products of these overflow or vanish in single precision
+        made = mine_positives(video * factor, audio * factor, 5, "consensus")
+        assert (made.index == expected.index).float().mean() > 0.99  # scaling rounds
+    zero = torch.zeros(5, 3)
+    assert mine_positives(zero, zero, 2).index[0].tolist() == [1, 2]
+
+
+def test_progress_is_shown_and_changes_nothing(capsys):
+    video, audio = memories(20, 4, 0)
+    shown = mine_positives(video, audio, 3, chunk_size=5, progress=True)
+    assert "mining consensus: 100%" in capsys.readouterr().err
+    assert torch.equal(shown.index, mine_positives(video, audio, 3).index)
+
+
+@pytest.mark.parametrize("agreement", AGREEMENTS)
+def test_agreement_scores_are_the_rule_of_two_similarities(agreement):
+    video, audio = memories(7, 5, 0)
+    v, a = video[:3] @ video.T, audio[:3] @ audio.T
+    expected = {"consensus": torch.minimum(v, a), "union": torch.maximum(v, a), "video": v, "audio": a}[agreement]
+    torch.testing.assert_close(agreement_scores(video[:3], audio[:3], video, audio, agreement), expected)
+
+
+@quick
+@given(st.integers(3, 20), st.integers(1, 19), st.integers(0, 999))
+def test_the_agreement_plane_of_a_query_is_what_mining_finds(n, k, seed):
+    k, query = min(k, n - 1), seed % n
+    video, audio = memories(n, 6, seed, duplicates=n // 3)
+    plane = agreement_plane(video, audio, query, k)
+    others = torch.arange(n) != query
+    assert plane.video[query].isnan() and plane.audio[query].isnan()
+    torch.testing.assert_close(plane.video[others], (video @ video[query])[others], atol=1e-6, rtol=0)
+    for agreement in AGREEMENTS:
+        mined = mine_positives(video, audio, k, agreement)
+        assert torch.equal(plane.positives[agreement], mined.index[query])
+        assert plane.threshold[agreement] == pytest.approx(mined.score[query, -1].item(), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"k": 0}, r"k must be between 1 and N - 1 = 9.*got 0"),
+        ({"k": 10}, "got 10"),
+        ({"agreement": "concensus"}, "agreement must be one of consensus, union, video, audio; got 'concensus'"),
+        ({"audio": torch.zeros(9, 4)}, r"both be \(N, D\) on one device; got \(10, 4\) on cpu and \(9, 4\)"),
+        ({"audio": torch.zeros(10, 4, device="meta")}, "on one device"),
+        ({"video": torch.full((10, 4), torch.nan)}, "video must be finite; row 0 holds NaN"),
+        ({"chunk_size": 0}, "chunk_size must be >= 1"),
+    ],
+)
+def test_bad_input_is_refused_by_name(unchecked, change, says):
+    video, audio = memories(10, 4, 0)
+    with pytest.raises(ValueError, match=says):
+        mine_positives(**({"video": video, "audio": audio, "k": 3} | change))
+
+
+def test_bad_queries_are_refused_by_name(unchecked):
+    video, audio = memories(10, 4, 0)
+    with pytest.raises(ValueError, match="video_queries and audio_queries must both be"):
+        agreement_scores(video[:2], audio[:3], video, audio)
+    with pytest.raises(ValueError, match="queries and instances must share D"):
+        agreement_scores(video[:2, :3], audio[:2, :3], video, audio)
+    with pytest.raises(ValueError, match=r"query must be in \[0, 10\); got 10"):
+        agreement_plane(video, audio, 10, 3)
+    with pytest.raises(ValueError, match="k must be between"):
+        agreement_plane(video, audio, 1, 10)
