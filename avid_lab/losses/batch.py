@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +12,7 @@ from torch import Tensor
 from avid_lab.losses.checks import at_least_single, check_embeddings, check_temperature
 
 
+@runtime_checkable
 class BatchLoss(Protocol):
     """What `InBatch` accepts as ``loss``: `info_nce_loss`, `sigmoid_loss`, `robust_loss` or a function of your own."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +13,7 @@ from torch import Tensor
 from avid_lab.losses.checks import check_scores, check_temperature
 
 
+@runtime_checkable
 class ScoreLoss(Protocol):
     """What `AVID` and `CMA` accept as ``loss``: any function below, or one of your own with the same arguments."""
 
