@@ -21,7 +21,7 @@ from avid_lab.media.types import AudioStream, Clip, MediaError, MediaInfo, Video
 PREROLL_S = (
     0.3  # sound decoded and thrown away before a window, so that codecs with memory (AAC, MP3, Opus) are settled
 )
-JITTER_S = 0.01  # sound frames whose timestamps are off by less than this follow each other without a gap
+JITTER_S = 0.02  # sound frames follow each other unless timestamps are off by this much (Vorbis is, by 10 ms)
 PHASES = 2048  # how finely the resampled grid is laid on the wanted one
 
 

@@ -1,0 +1,478 @@
+"""Real files in, tensors out: every frame and every sample from the moment that was asked for."""
+
+from __future__ import annotations
+
+import csv
+import os
+import pickle
+import time
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from avid_lab.config import AudioSpec, VideoSpec
+from avid_lab.media import Clip, MediaError, probe, read_clip, write_clip
+
+SHARED = Path(os.environ.get("AVID_LAB_CLIPS", Path(__file__).parents[2] / "shared" / "clips"))
+BITS = 8  # frames carry their number as black and white bars
+
+
+def numbered(count: int, side: int = 64) -> np.ndarray:
+    """Frames (count, side, side, 3) that show their own number in binary, as vertical bars."""
+    bar = side // BITS
+    bits = (np.arange(count)[:, None] >> np.arange(BITS)) & 1  # (count, BITS)
+    row = np.repeat(bits, bar, axis=1) * 255
+    return np.broadcast_to(row[:, None, :, None], (count, side, side, 3)).astype(np.uint8)
+
+
+def numbers(video: torch.Tensor) -> list[int]:
+    """The numbers that frames (3, T, H, W) show."""
+    bars = video.float().mean((0, 2)).unflatten(1, (BITS, -1)).mean(2)  # (T, BITS)
+    return ((bars > 127).long() * (1 << torch.arange(BITS))).sum(1).tolist()
+
+
+def make(path: Path, frames: np.ndarray | None, times_s: list[float], codec: str = "libx264", **settings) -> Path:
+    """A file with these frames at these times, and optionally ``sound`` (samples,) from ``sound_start_s`` on."""
+    options, sound = settings.get("options", {}), settings.get("sound")
+    rate, begin_s = settings.get("rate", 48_000), settings.get("sound_start_s", 0.0)
+    with av.open(str(path), "w") as container:
+        tracks = []
+        if frames is not None:
+            fps = settings.get("fps", 20)
+            stream = container.add_stream(codec, rate=fps, options=options)
+            stream.height, stream.width, stream.pix_fmt = *frames.shape[1:3], settings.get("pix_fmt", "yuv420p")
+            if "rotation_deg" in settings:
+                stream.set_display_rotation(settings["rotation_deg"], hflip=settings.get("hflip", False))
+            base = settings.get("time_base", Fraction(1, 12_800))
+            stream.codec_context.time_base = base
+            images = []
+            for image, time_s in zip(frames, times_s, strict=True):
+                frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+                frame.pts, frame.time_base = round(time_s / base), base
+                images.append(frame)
+            tracks.append((stream, images))
+        if sound is not None:
+            stream = container.add_stream(settings.get("audio_codec", "aac"), rate=rate, layout="mono")
+            frame = av.AudioFrame.from_ndarray(sound[None].astype(np.float32), format="fltp", layout="mono")
+            frame.sample_rate, frame.time_base, frame.pts = rate, Fraction(1, rate), round(begin_s * rate)
+            tracks.append((stream, [frame]))
+        packets = [p for stream, items in tracks for item in [*items, None] for p in stream.encode(item)]
+        for packet in sorted(packets, key=lambda p: float(p.dts * p.time_base)):
+            container.mux(packet)
+    return path
+
+
+def click(duration_s: float, at_s: list[float], rate: int = 48_000) -> np.ndarray:
+    """Silence with 1 kHz bursts of 30 ms, each starting at full strength."""
+    sound = np.zeros(round(duration_s * rate), np.float32)
+    burst = 0.8 * np.cos(2 * np.pi * 1000 * np.arange(round(0.03 * rate)) / rate).astype(np.float32)
+    for second in at_s:
+        begin = round(second * rate)
+        sound[begin : begin + len(burst)] = burst
+    return sound
+
+
+def onset_s(audio: torch.Tensor, rate: int) -> float:
+    """When a waveform (1, samples) first exceeds 0.4."""
+    return int((audio[0].abs() > 0.4).nonzero()[0]) / rate
+
+
+STEADY = [i / 20 for i in range(160)]
+FORMATS = {
+    "one keyframe, B-frames": ("a.mp4", "libx264", {"options": {"g": "999", "bf": "3", "sc_threshold": "0"}}),
+    "open groups": ("a.mp4", "libx264", {"options": {"g": "25", "bf": "3", "x264-params": "open-gop=1"}}),
+    "all keyframes": ("a.mov", "libx264", {"options": {"g": "1"}}),
+    "Matroska": ("a.mkv", "libx264", {"options": {"g": "60", "bf": "2"}}),
+    "transport stream": ("a.ts", "libx264", {"options": {"g": "40", "bf": "2"}}),
+    "MPEG-4 in AVI": ("a.avi", "mpeg4", {"options": {"g": "30"}, "time_base": Fraction(1, 20)}),
+    "VP9 in WebM": ("a.webm", "libvpx-vp9", {"options": {"cpu-used": "8", "deadline": "realtime", "g": "50"}}),
+    "Flash": ("a.flv", "flv", {"options": {"g": "30"}}),
+}
+
+
+@pytest.fixture(scope="module", params=list(FORMATS))
+def numbered_file(request, tmp_path_factory):
+    name, codec, extra = FORMATS[request.param]
+    if codec not in av.codecs_available:
+        pytest.skip(f"this FFmpeg has no {codec}")
+    return make(tmp_path_factory.mktemp("numbered") / name, numbered(160), STEADY, codec, **extra)
+
+
+@settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(start_s=st.floats(0, 7.9), fps=st.sampled_from([4.0, 8.0, 16.0, 20.0, 29.97, 60.0]))
+def test_every_frame_is_the_one_on_screen(numbered_file, start_s, fps):
+    origin_s = 0.0  # the first frame of each file is second 0, whatever its timestamp
+    clip = read_clip(numbered_file, start_s, VideoSpec(8, fps, 64), None)
+    instants = start_s - origin_s + np.arange(8) / fps
+    # A timestamp may be rounded by half a millisecond: either neighbour is right there.
+    earliest = np.clip(np.floor((instants - 6e-4) * 20), 0, 159)
+    latest = np.clip(np.floor((instants + 6e-4) * 20), 0, 159)
+    got = np.array(numbers(clip.video))
+    assert ((earliest <= got) & (got <= latest)).all(), (start_s, fps, got, earliest)
+    assert clip.video.shape == (3, 8, 64, 64)
+
+
+def test_variable_frame_rate_shows_the_last_frame_until_the_next(tmp_path):
+    times_s = [0.0, 0.04, 0.3, 0.31, 1.5, 3.0, 3.05]
+    path = make(tmp_path / "vfr.mp4", numbered(7), times_s)
+    clip = read_clip(path, 0.0, VideoSpec(32, 10.0, 64), None)
+    expected = [max(i for i, t in enumerate(times_s) if t <= k / 10 + 1e-6) for k in range(32)]
+    assert numbers(clip.video) == expected
+    in_the_gap = read_clip(path, 2.0, VideoSpec(2, 10.0, 64), None)
+    assert numbers(in_the_gap.video) == [4, 4] and in_the_gap.padded_frames == 0
+
+
+def test_the_end_is_padded_and_counted(tmp_path):
+    path = make(tmp_path / "short.mp4", numbered(10), STEADY[:10], sound=click(0.5, [0.1]))
+    clip = read_clip(path, 0.25, VideoSpec(10, 20.0, 64), AudioSpec(16_000, 1.0))
+    assert numbers(clip.video) == [5, 6, 7, 8, 9, 9, 9, 9, 9, 9]
+    assert clip.padded_frames == 5
+    assert 0.7 * 16_000 < clip.padded_samples <= 0.75 * 16_000  # AAC fills its last frame
+    assert clip.audio[0, -11_000:].abs().max() == 0
+
+
+@pytest.mark.parametrize(("video_start_s", "sound_start_s"), [(0.0, 0.0), (1.0, 0.0), (0.0, 0.7), (100.0, 100.5)])
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts"])
+def test_picture_and_sound_of_the_same_instant(tmp_path, suffix, video_start_s, sound_start_s):
+    flash_s = max(video_start_s, sound_start_s) + 1.0
+    times_s = [video_start_s + i / 20 for i in range(80)]
+    frames = np.zeros((80, 64, 64, 3), np.uint8)
+    flash = next(i for i, t in enumerate(times_s) if t >= flash_s - 1e-9)
+    frames[flash:] = 255
+    sound = click(4.0, [times_s[flash] - sound_start_s])
+    path = make(tmp_path / f"late{suffix}", frames, times_s, sound=sound, sound_start_s=sound_start_s)
+    clip = read_clip(path, 0.0, VideoSpec(80, 20.0, 64), AudioSpec(24_000, 4.0))
+    seen_s = int((clip.video.float().mean((0, 2, 3)) > 127).nonzero()[0]) / 20
+    assert onset_s(clip.audio, 24_000) == pytest.approx(seen_s, abs=0.051)  # within one frame
+    expected_s = times_s[flash] - min(video_start_s, sound_start_s)
+    assert seen_s == pytest.approx(expected_s, abs=0.051)
+    # And from the middle of the file, sound and picture apart.
+    later = read_clip(path, 0.5, VideoSpec(60, 20.0, 64), AudioSpec(24_000, 3.0), audio_start_s=0.75)
+    assert int((later.video.float().mean((0, 2, 3)) > 127).nonzero()[0]) / 20 + 0.5 == pytest.approx(seen_s, abs=0.051)
+    assert onset_s(later.audio, 24_000) + 0.75 == pytest.approx(onset_s(clip.audio, 24_000), abs=1.5e-3)
+    if video_start_s > sound_start_s:
+        assert clip.padded_frames == pytest.approx((video_start_s - sound_start_s) * 20, abs=1)
+    if sound_start_s > video_start_s:
+        assert clip.padded_samples >= (sound_start_s - video_start_s) * 24_000 - 1100  # AAC's priming may sound earlier
+
+
+@pytest.mark.parametrize("rate", [16_000, 22_050, 24_000, 44_100, 48_000])
+def test_written_sound_comes_back_in_place(tmp_path, rate):
+    sound = click(3.0, [0.5, 1.7], rate)
+    path = write_clip(tmp_path / "click.mp4", Clip(None, torch.from_numpy(sound)[None], None, rate))
+    for start_s in (0.0, 0.3, 1.41):
+        for read_rate in (rate, 16_000):
+            clip = read_clip(path, start_s, None, AudioSpec(read_rate, 1.0))
+            expected_s = (0.5 if start_s < 0.5 else 1.7) - start_s
+            assert onset_s(clip.audio, read_rate) == pytest.approx(expected_s, abs=1e-3)
+
+
+@given(start=st.integers(0, 20_000), rate=st.sampled_from([8_000, 16_000, 24_000, 44_100, 44_099]))
+@settings(max_examples=15, deadline=None, derandomize=True)
+def test_a_tone_keeps_its_phase_wherever_the_window_starts(tmp_path_factory, start, rate):
+    path = tmp_path_factory.getbasetemp() / "tone.wav"
+    own_rate = 48_000
+    tone = 0.5 * np.sin(2 * np.pi * 440 * np.arange(own_rate * 2) / own_rate)
+    if not path.exists():
+        make(path, None, [], sound=tone, rate=own_rate, audio_codec="pcm_f32le")
+    start_s = start / 16_000
+    clip = read_clip(path, start_s, None, AudioSpec(rate, 0.25, frames=10))
+    wanted = 0.5 * np.sin(2 * np.pi * 440 * (start_s + np.arange(clip.audio.shape[1]) / rate))
+    inner = slice(100, -100)  # away from the file's own ends
+    if rate != own_rate:
+        assert np.abs(clip.audio[0].numpy() - wanted)[inner].max() < 0.02
+
+
+def test_stereo_is_averaged_without_clipping(tmp_path):
+    path = tmp_path / "stereo.wav"
+    tone = (0.9 * np.sin(2 * np.pi * 440 * np.arange(48_000) / 48_000)).astype(np.float32)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("pcm_f32le", rate=48_000, layout="stereo")
+        frame = av.AudioFrame.from_ndarray(np.stack([tone, tone], 1).reshape(1, -1), format="flt", layout="stereo")
+        frame.sample_rate = 48_000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    audio = read_clip(path, 0.2, None, AudioSpec(48_000, 0.5)).audio
+    assert audio.abs().max() == pytest.approx(0.9, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("turn", "hflip"), [(0, False), (90, False), (-90, False), (180, False), (0, True), (90, True)]
+)
+def test_display_matrix_is_obeyed(tmp_path, turn, hflip):
+    image = np.zeros((48, 96, 3), np.uint8)
+    image[:24, :48, 0] = image[:24, 48:, 1] = image[24:, :48, 2] = 255  # red green / blue black
+    frames = np.repeat(image[None], 4, 0)
+    path = make(tmp_path / "turned.mp4", frames, STEADY[:4], rotation_deg=turn, hflip=hflip)
+    with av.open(str(path)) as container:  # the oracle applies the matrix point by point
+        frame = next(container.decode(video=0))
+        data = frame.side_data.get("DISPLAYMATRIX")
+    a, b, _, c, d, *_ = np.frombuffer(bytes(data), "<i4") / 65536 if data is not None else (1, 0, 0, 0, 1)
+    y, x = np.mgrid[:48, :96] - np.array([23.5, 47.5])[:, None, None]
+    u, v = np.round(a * x + c * y - 0.5).astype(int), np.round(b * x + d * y - 0.5).astype(int)
+    shown = np.zeros((v.max() - v.min() + 1, u.max() - u.min() + 1, 3), np.uint8)
+    shown[v - v.min(), u - u.min()] = image
+    video = read_clip(path, 0.0, VideoSpec(1, 20.0, None), None).video
+    assert video.shape[2:] == shown.shape[:2]
+    assert (video[:, 0].permute(1, 2, 0).numpy().astype(int) - shown).mean() < 3
+    assert np.abs(video[:, 0].permute(1, 2, 0).numpy().astype(int) - shown).mean() < 12  # colour is coded coarsely
+    info = probe(path)
+    assert (info.video.height, info.video.width) == shown.shape[:2]
+    assert info.video.rotation_deg % 90 == 0
+
+
+def test_scaling_keeps_the_centre_and_the_shape_of_things(tmp_path):
+    image = np.zeros((100, 300, 3), np.uint8)
+    image[30:70, 130:170] = 255  # a square in the middle
+    path = make(tmp_path / "wide.mp4", np.repeat(image[None], 4, 0), STEADY[:4])
+    video = read_clip(path, 0.0, VideoSpec(2, 20.0, 50), None).video
+    assert video.shape == (3, 2, 50, 50)
+    bright = (video[0, 0] > 127).nonzero()
+    assert bright.amin(0).tolist() == pytest.approx([15, 15], abs=1) and bright.amax(0).tolist() == pytest.approx(
+        [34, 34], abs=1
+    )
+    assert read_clip(path, 0.0, VideoSpec(2, 20.0, None), None).video.shape == (3, 2, 100, 300)
+
+
+def test_probe_tells_what_is_there(tmp_path):
+    path = make(tmp_path / "film.mp4", numbered(40), STEADY[:40], sound=click(2.0, [1.0]))
+    info = probe(path)
+    assert info.video.codec == "h264" and (info.video.width, info.video.height) == (64, 64)
+    assert info.video.fps == pytest.approx(20, rel=0.02)
+    assert info.audio.codec == "aac" and (info.audio.rate, info.audio.channels) == (48_000, 1)
+    assert info.duration_s == pytest.approx(2.0, abs=0.1)
+    assert info.video.duration_s == pytest.approx(2.0, abs=0.06)
+
+
+# ---- what is wrong with a file
+
+
+def odd_files(folder: Path) -> dict[str, Path]:
+    """Files that are no good, by what is wrong with them."""
+    good = make(folder / "good.mp4", numbered(40), STEADY[:40], sound=click(2.0, [1.0])).read_bytes()
+    files = {
+        "no such file": folder / "missing.mp4",
+        "a folder": folder / "folder.mp4",
+        "empty": folder / "empty.mp4",
+        "text": folder / "text.mp4",
+        "truncated, no index": folder / "truncated.mp4",
+        "noise": folder / "noise.mkv",
+        "html": folder / "page.webm",
+    }
+    files["a folder"].mkdir()
+    files["empty"].touch()
+    files["text"].write_text("this is no video\n" * 50)
+    files["truncated, no index"].write_bytes(good[: len(good) // 2])
+    files["noise"].write_bytes(np.random.default_rng(0).bytes(5000))
+    files["html"].write_text("<html><body>404 not found</body></html>")
+    return files
+
+
+ODD = ["no such file", "a folder", "empty", "text", "truncated, no index", "noise", "html"]
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_bad_files_are_media_errors_that_name_file_and_fix(tmp_path, kind):
+    path = odd_files(tmp_path)[kind]
+    for action in (lambda: probe(path), lambda: read_clip(path, 0.0, VideoSpec(), AudioSpec())):
+        with pytest.raises(MediaError) as caught:
+            action()
+        assert str(path) in str(caught.value)
+        assert caught.value.path == path and caught.value.problem and caught.value.fix.endswith(".")
+
+
+def test_a_fifo_is_refused_and_does_not_block(tmp_path):
+    path = tmp_path / "pipe.mp4"
+    os.mkfifo(path)
+    with pytest.raises(MediaError, match="not a file"):
+        probe(path)
+
+
+def test_streams_that_are_not_there(tmp_path):
+    silent = make(tmp_path / "silent.mp4", numbered(20), STEADY[:20])
+    heard = make(tmp_path / "heard.m4a", None, [], sound=click(1.0, [0.2]))
+    assert read_clip(silent, 0.0, VideoSpec(), None).audio is None
+    assert read_clip(heard, 0.0, None, AudioSpec()).video is None
+    assert probe(silent).audio is None and probe(heard).video is None
+    with pytest.raises(MediaError, match="has no audio stream"):
+        read_clip(silent, 0.0, VideoSpec(), AudioSpec())
+    with pytest.raises(MediaError, match="has no video stream"):
+        read_clip(heard, 0.0, VideoSpec(), None)
+
+
+def test_cover_art_is_no_picture(tmp_path):
+    path = tmp_path / "song.m4a"
+    with av.open(str(path), "w", format="mp4") as container:
+        stream = container.add_stream("aac", rate=48_000, layout="mono")
+        cover = container.add_stream("mjpeg", rate=1)
+        cover.height, cover.width, cover.pix_fmt = 64, 64, "yuvj420p"
+        cover.disposition = av.stream.Disposition.attached_pic
+        frame = av.AudioFrame.from_ndarray(click(1.0, [0.2])[None], format="fltp", layout="mono")
+        frame.sample_rate = 48_000
+        image = av.VideoFrame.from_ndarray(numbered(1)[0].copy(), format="rgb24")
+        for track, item in ((stream, frame), (stream, None), (cover, image), (cover, None)):
+            container.mux(track.encode(item))
+    assert probe(path).video is None
+
+
+def test_starting_beyond_the_end(tmp_path):
+    path = make(tmp_path / "short.mp4", numbered(20), STEADY[:20], sound=click(1.0, [0.2]))
+    for start_s in (1.5, 3600.0, 1e15):
+        with pytest.raises(MediaError, match=r"is over at 1\.\d+ s"):
+            read_clip(path, start_s, VideoSpec(), AudioSpec())
+    for start_s in (-0.1, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="start_s must be finite and >= 0"):
+            read_clip(path, start_s, VideoSpec(), AudioSpec())
+    with pytest.raises(ValueError, match="got neither"):
+        read_clip(path, 0.0, None, None)
+
+
+def test_what_is_left_of_a_truncated_file_is_read(tmp_path):
+    sound = click(4.0, [0.5])
+    clip = Clip(torch.from_numpy(numbered(80).copy()).permute(3, 0, 1, 2), torch.from_numpy(sound)[None], 20.0, 48_000)
+    data = write_clip(tmp_path / "whole.mp4", clip).read_bytes()  # its index comes first
+    path = tmp_path / "cut.mp4"
+    path.write_bytes(data[: int(len(data) * 0.6)])
+    start = read_clip(path, 0.0, VideoSpec(8, 20.0, 64), None)
+    assert numbers(start.video) == list(range(8))
+    with pytest.raises(MediaError, match="truncated"):
+        read_clip(path, 3.9, VideoSpec(), AudioSpec())
+
+
+def test_damaged_packets_are_counted(tmp_path):
+    data = bytearray(make(tmp_path / "whole.mp4", numbered(80), STEADY[:80], options={"g": "8"}).read_bytes())
+    middle = slice(len(data) // 3, len(data) // 3 + 400)
+    data[middle] = np.random.default_rng(0).bytes(400)
+    path = tmp_path / "damaged.mp4"
+    path.write_bytes(bytes(data))
+    clip = read_clip(path, 0.0, VideoSpec(80, 20.0, 64), None)
+    assert clip.video.shape[1] == 80
+    assert "corrupt" not in repr(clip) or clip.corrupt_packets > 0
+
+
+@pytest.mark.parametrize(
+    "name", ["-dash.mp4", "two words é 猫.mp4", "a:b.mp4", "quote'\".mp4", "100%d.mp4", ".hidden.mp4"]
+)
+def test_names_of_all_kinds(tmp_path, name, monkeypatch):
+    clip = Clip(torch.from_numpy(numbered(4).copy()).permute(3, 0, 1, 2), None, 20.0, None)
+    monkeypatch.chdir(tmp_path)
+    write_clip(Path(name), clip)
+    assert numbers(read_clip(name, 0.0, VideoSpec(4, 20.0, 64), None).video) == [0, 1, 2, 3]
+
+
+def test_media_errors_travel_between_processes():
+    error = pickle.loads(pickle.dumps(MediaError("a.mp4", "is empty", "Get it again.")))
+    assert str(error) == "a.mp4: is empty. Get it again." and error.path == Path("a.mp4")
+
+
+# ---- writing
+
+
+def test_written_clips_come_back(tmp_path):
+    video = torch.from_numpy(numbered(32, 128).copy()).permute(3, 0, 1, 2)
+    clip = Clip(video, torch.from_numpy(click(2.0, [1.0], 24_000))[None], 16.0, 24_000)
+    path = write_clip(tmp_path / "deep" / "folder" / "clip.mp4", clip)
+    back = read_clip(path, 0.0, VideoSpec(32, 16.0, None), AudioSpec(24_000, 2.0))
+    assert (back.video.float() - video.float()).abs().mean() < 4
+    assert back.padded_frames == 0 and back.padded_samples == 0 and back.duration_s == 2.0
+    assert [p.name for p in path.parent.iterdir()] == ["clip.mp4"]
+    data = path.read_bytes()
+    assert data.index(b"moov") < data.index(b"mdat")  # a browser can start before the file is loaded
+    assert write_clip(tmp_path / "again.mp4", clip).read_bytes() == data
+
+
+def test_a_failed_write_leaves_nothing(tmp_path, monkeypatch):
+    clip = Clip(torch.from_numpy(numbered(8).copy()).permute(3, 0, 1, 2), None, 16.0, None)
+    path = write_clip(tmp_path / "clip.mp4", clip)
+    before = path.read_bytes()
+    with pytest.raises(Exception, match=r"Invalid|preset|external"):
+        write_clip(path, clip, preset="no such preset")
+    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("clip", "message"),
+    [
+        (Clip(torch.zeros(3, 4, 33, 32, dtype=torch.uint8), None, 8.0, None), "even height and width; got 33x32"),
+        (Clip(None, torch.zeros(1, 100), None, 10_000), "AAC has no sample rate 10000"),
+        (Clip(None, None, None, None), "needs frames"),
+        (Clip(torch.zeros(3, 0, 32, 32, dtype=torch.uint8), None, 8.0, None), "needs frames"),
+    ],
+)
+def test_clips_that_cannot_be_written(tmp_path, clip, message):
+    with pytest.raises(ValueError, match=message):
+        write_clip(tmp_path / "clip.mp4", clip)
+    assert not list(tmp_path.iterdir())
+
+
+def test_repr_tells_shapes_and_seconds():
+    text = repr(Clip(torch.zeros(3, 8, 32, 32, dtype=torch.uint8), torch.zeros(1, 8000), 16.0, 16_000, padded_frames=2))
+    assert "3x8x32x32" in text and "16 fps" in text and "2 padded" in text and "0.500 s" in text
+
+
+# ---- the collection of real and odd files, where it is at hand
+
+
+def shared_rows() -> list[dict[str, str]]:
+    if not (SHARED / "manifest.csv").is_file():
+        return []
+    with (SHARED / "manifest.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+NO_SHARED = pytest.param(None, marks=pytest.mark.skip(reason=f"no collection of real files at {SHARED}"))
+
+
+@pytest.mark.parametrize("row", shared_rows() or [NO_SHARED], ids=lambda row: row["path"] if row else "none")
+def test_every_real_file_gives_the_right_thing_or_a_media_error(row):
+    path = SHARED / row["path"]
+    begin = time.process_time()
+    picture = row["decoded_frames"] not in ("", "0")
+    sound = row["decoded_samples"] not in ("", "0")
+    try:
+        info = probe(path)
+    except MediaError as error:
+        assert row["error"] or not (picture or sound), error
+        return
+    assert (info.video is not None) == (row["n_v"] not in ("", "0"))
+    assert (info.audio is not None) == (row["n_a"] not in ("", "0"))
+    if info.video and row["n_v"] == "1" and row["w"] and picture:
+        sides = (int(row["w"]), int(row["h"]))
+        assert (info.video.width, info.video.height) == (sides[::-1] if "90" in row["rot"] else sides)
+        assert info.video.rotation_deg == int(row["rot"])
+    if info.audio and row["n_a"] == "1" and sound:
+        assert (info.audio.rate, info.audio.channels) == (int(row["rate"]), int(row["ch"]))
+    if info.video and info.audio and row["v_start"] and row["a_start"]:
+        assert min(info.video.start_s, info.audio.start_s) == pytest.approx(0, abs=2e-3)
+        gap_s = float(row["v_start"]) - float(row["a_start"])
+        assert info.video.start_s - info.audio.start_s == pytest.approx(gap_s, abs=2e-3)
+    video, audio = VideoSpec(8, 16.0, 64), AudioSpec(16_000, 2.0, frames=64, n_fft=128)
+    if picture:
+        clip = read_clip(path, 0.0, video, None)
+        assert clip.video.shape == (3, 8, 64, 64) and 0 <= clip.padded_frames <= 8
+    if sound:
+        clip = read_clip(path, 0.0, None, audio)
+        assert clip.audio.shape == (1, 32_000) and 0 <= clip.padded_samples <= 32_000
+        assert bool(clip.audio.isfinite().all()) and clip.audio.abs().max() <= 1
+        if "silent" in row["tags"]:
+            assert clip.audio.abs().max() < 0.02
+    if picture and sound:
+        middle_s = info.duration_s / 2
+        try:
+            clip = read_clip(path, middle_s, video, audio)
+            assert clip.video.shape == (3, 8, 64, 64) and clip.audio.shape == (1, 32_000)
+        except MediaError as error:  # its header promises more than there is
+            assert "truncated" in str(error)
+    if not picture:
+        with pytest.raises(MediaError):
+            read_clip(path, 0.0, video, None)
+    if not sound:
+        with pytest.raises(MediaError):
+            read_clip(path, 0.0, None, audio)
+    assert time.process_time() - begin < 5
