@@ -103,7 +103,7 @@ class MemoryQueue(MemoryBank):
     Args:
         num_instances: N, see `MemoryBank`.
         dim: D.
-        size: Q, embeddings that the queue holds; no batch may be larger.
+        size: Q, embeddings that the queue holds.
         momentum: See `MemoryBank`.
         generator: See `MemoryBank`.
 
@@ -140,10 +140,9 @@ class MemoryQueue(MemoryBank):
         self.register_buffer("oldest", torch.tensor(0))  # where the next embedding goes
 
     def _move(self, index: Tensor, video: Tensor, audio: Tensor) -> None:
-        size = len(self.recent_index)
-        if len(index) > size:
-            raise ValueError(f"a batch must fit the queue of {size}; got {len(index)} embeddings from all processes")
         super()._move(index, video, audio)
+        size = len(self.recent_index)
+        index, video, audio = (x[-size:] for x in (index, video, audio))  # the last ones, if all do not fit
         slot = (self.oldest + torch.arange(len(index), device=index.device)) % size
         self.recent_index[slot] = index
         for queue, batch in ((self.recent_video, video), (self.recent_audio, audio)):

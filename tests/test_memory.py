@@ -103,7 +103,7 @@ def test_the_same_generator_gives_the_same_start():
 
 
 @quick
-@given(st.lists(st.integers(1, 5), min_size=1, max_size=8))
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=8))
 def test_a_queue_holds_the_last_embeddings_first_in_first_out(batches):
     memory = MemoryQueue(20, 3, size=7, generator=torch.Generator().manual_seed(0))
     plain = MemoryBank(20, 3, generator=torch.Generator().manual_seed(0))
@@ -150,8 +150,5 @@ def test_bad_batches_are_refused_and_change_nothing(unchecked):
         with pytest.raises(ValueError, match=says):
             memory.update(index, video, good[: len(index)] if len(index) < 3 else units(3, 4, 0))
     assert torch.equal(memory.video, before)
-    queue = MemoryQueue(9, 4, size=1)
-    with pytest.raises(ValueError, match="a batch must fit the queue of 1; got 2"):
-        queue.update(torch.tensor([0, 1]), good, good)
     with pytest.raises(ValueError, match="size must be >= 1"):
         MemoryQueue(9, 4, size=0)
