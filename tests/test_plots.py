@@ -14,6 +14,9 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from avid_lab import plots
+from avid_lab.memory import MemoryBank
+from avid_lab.metrics import retrieval
+from avid_lab.mining import mine_positives
 from avid_lab.plots import statistics, style
 
 CLASSES = ("bell", "drum", "rain")
@@ -46,7 +49,7 @@ class Step:
 @dataclass
 class Recall:
     recall: dict[int, float]
-    chance: dict[int, float]
+    chance_recall: dict[int, float]
 
 
 @dataclass
@@ -250,6 +253,16 @@ class TestGrids:
         with pytest.raises(ValueError, match="got 0 for 0"):
             plots.contact_sheet([], [])
 
+    def test_matrices_share_one_colour_scale(self, clip):
+        images = {"low": torch.zeros(5, 4), "high": torch.ones(5, 4), "both": np.eye(5), "frame": clip[0][:, 0]}
+        sheet = plots.grid(images, title="spectrograms")
+        low, high, both, frame = (np.asarray(ax.images[0].get_array()) for ax in sheet.axes)
+        assert (both[0, 0] == high[0, 0]).all() and (both[0, 1] == low[0, 0]).all() and (low != high).any()
+        assert (frame == np.moveaxis(images["frame"], 0, -1)).all()
+        assert [ax.get_xlabel() for ax in sheet.axes] == list(images) and sheet.get_suptitle() == "spectrograms"
+        with pytest.raises(ValueError, match=r"images\['a'\] must have shape"):
+            plots.grid({"a": np.zeros(3)})
+
     def test_retrieval_verdicts_are_symbols_too(self, clip):
         frames = [clip[0][:, i] for i in range(3)]
         sheet = plots.retrieval_grid(frames[0], frames, ["bell", "drum", "bell"], [True, False, True])
@@ -303,7 +316,9 @@ class TestCurves:
 
     def test_recall_stands_beside_chance(self):
         result = Recall({1: 0.4, 10: 0.9}, {1: 0.1, 10: 0.5})
-        ax = plots.recall_bars({"trained": result, "random initialisation": Recall({1: 0.1, 10: 0.5}, result.chance)})
+        ax = plots.recall_bars(
+            {"trained": result, "random initialisation": Recall({1: 0.1, 10: 0.5}, result.chance_recall)}
+        )
         assert [bar.get_height() for bar in by_gid(ax, "recall trained")] == [0.4, 0.9]
         levels = [segment[0][1] for segment in by_gid(ax, "chance trained")[0].get_segments()]
         assert levels == [0.1, 0.5]
@@ -421,3 +436,14 @@ def test_every_axes_plot_draws_in_the_callers_axes(memory):
     for call, ax in zip(calls, figure.subplots(1, len(calls)), strict=True):
         assert call(ax) is ax
     figure.savefig(BytesIO(), format="png", dpi=40)
+
+
+def test_what_the_library_computes_can_be_drawn_as_it_is():
+    bank = MemoryBank(40, 8, generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(40) % 3
+    positives = mine_positives(bank.video, bank.audio, k=4)
+    ax = plots.agreement_plane(bank, 7, positives, labels, classes=CLASSES)
+    assert len(by_gid(ax, "positives")[0].get_offsets()) == 4
+    result = retrieval(bank.video, bank.audio, labels, labels, ks=(1, 5))
+    bars = by_gid(plots.recall_bars(result), "recall ")
+    assert [bar.get_height() for bar in bars] == [result.recall[1], result.recall[5]]

@@ -6,7 +6,7 @@ no ``%matplotlib`` line and no pyplot. Titles, labels and limits of what comes b
 
 from __future__ import annotations
 
-from avid_lab.plots.clips import clip_sheet, contact_sheet, retrieval_grid
+from avid_lab.plots.clips import clip_sheet, contact_sheet, grid, retrieval_grid
 from avid_lab.plots.curves import accuracy_bars, loss_terms, recall_bars
 from avid_lab.plots.spaces import agreement_plane, confusion, embedding_map, similarity_histograms
 
@@ -17,6 +17,7 @@ __all__ = [
     "confusion",
     "contact_sheet",
     "embedding_map",
+    "grid",
     "loss_terms",
     "recall_bars",
     "retrieval_grid",

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Num, UInt8
-from matplotlib import patheffects
+from matplotlib import colormaps, patheffects
 from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from torch import Tensor
 
@@ -134,6 +135,40 @@ def contact_sheet(
         stills.append(np.concatenate(list(clip[shown]), axis=1))
     columns = min(columns or max(1, round(6 / frames)), len(stills))
     return _grid(stills, labels, columns, title)
+
+
+@styled
+def grid(images: Mapping[str, Any], *, columns: int | None = None, title: str | None = None) -> Picture:
+    """Named images side by side, their first row on top: spectrograms, filters, frames.
+
+    Matrices ``(H, W)`` share one colour scale, so that equal colours are equal values; pictures ``(3, H, W)`` or
+    ``(H, W, 3)`` are shown as they are.
+
+    Args:
+        images: Matrix or picture by name.
+        columns: Images in a row; at most six if not given.
+        title: Title of the picture.
+
+    Raises:
+        ValueError: No images, or one of another shape.
+    """
+    if not images:
+        raise ValueError("images must have at least one name with its image; got none")
+    matrices = {
+        name: array(image, f"images[{name!r}]", None, None) for name, image in images.items() if np.ndim(image) == 2
+    }
+    scale = Normalize(
+        min((float(matrix.min()) for matrix in matrices.values()), default=0.0),
+        max((float(matrix.max()) for matrix in matrices.values()), default=1.0),
+    )
+    colours = colormaps["magma"]
+    stills = [
+        colours(scale(matrices[name]), bytes=True)[..., :3]
+        if name in matrices
+        else image_of(image, f"images[{name!r}]")
+        for name, image in images.items()
+    ]
+    return _grid(stills, list(images), min(columns or min(6, len(stills)), len(stills)), title)
 
 
 @styled

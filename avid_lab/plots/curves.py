@@ -30,7 +30,7 @@ class RecallLike(Protocol):
     """A retrieval result: recall at each k, and what chance would give."""
 
     recall: Mapping[int, float]
-    chance: Mapping[int, float]
+    chance_recall: Mapping[int, float]
 
 
 @styled
@@ -149,7 +149,7 @@ def recall_bars(
     """Recall at each k, beside what chance would give.
 
     Args:
-        results: A retrieval result with ``.recall`` and ``.chance`` by k, or several by name.
+        results: A retrieval result with ``.recall`` and ``.chance_recall`` by k, or several by name.
         title: Title.
         ax: Axes to draw in.
 
@@ -161,7 +161,7 @@ def recall_bars(
         raise ValueError("results must have at least one name with its result; got none")
     ks = sorted(next(iter(named.values())).recall)
     for name, result in named.items():
-        if sorted(result.recall) != ks or not set(ks) <= set(result.chance):
+        if sorted(result.recall) != ks or not set(ks) <= set(result.chance_recall):
             raise ValueError(
                 f"results must all have recall and chance at k = {ks}; got {sorted(result.recall)} for {name!r}"
             )
@@ -170,11 +170,11 @@ def recall_bars(
     for order, (name, result) in enumerate(named.items()):
         places = np.arange(len(ks)) + (order - (len(named) - 1) / 2) * width
         heights = [result.recall[k] for k in ks]
-        colour = "#a3adb8" if name.startswith("random") else class_colour(order)
+        colour = "#a3adb8" if name.startswith(("random", "untrained")) else class_colour(order)
         ax.bar(places, heights, 0.92 * width, color=colour, label=name or None, gid=f"recall {name}")
         for place, height in zip(places, heights, strict=True):
             note(ax, f"{100 * height:.0f}", (place, height), (0, 8), ha="center", weight="bold")
-        chance = [result.chance[k] for k in ks]
+        chance = [result.chance_recall[k] for k in ks]
         lines = ax.hlines(chance, places - 0.46 * width, places + 0.46 * width, color=INK, gid=f"chance {name}")
         lines.set(linewidth=2, label="chance" if order == len(named) - 1 else None)
     ax.set_xticks(range(len(ks)), [f"first {k}" if k > 1 else "first" for k in ks], color=INK)
