@@ -32,7 +32,8 @@ import ipywidgets
 from IPython.display import HTML, display
 
 display(ipywidgets.IntSlider())
-display({"text/plain": "panel", "text/html": "<b>its picture</b>", "application/vnd.jupyter.widget-view+json": {}}, raw=True)
+panel = {"text/plain": "panel", "text/html": "<b>its picture</b>", "application/vnd.jupyter.widget-view+json": {}}
+display(panel, raw=True)
 2 + 2
 
 # %%

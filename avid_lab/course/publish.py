@@ -30,6 +30,7 @@ KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 PICTURES = ("image/png", "image/jpeg", "image/svg+xml", "text/html")  # what a widget may have left as its snapshot
 PROGRESS = re.compile(r"\d+%\||\d+it \[")  # tqdm's bars
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 ADDRESS = re.compile(r"\b0x[0-9a-f]{6,16}\b")
 
 
@@ -109,7 +110,7 @@ def run(notebook: NotebookNode, folder: Path, *, name: str, timeout_s: int = 180
     try:
         client.execute(env=os.environ | PASSIVE_OPENMP)
     except nbclient.exceptions.CellExecutionError as error:
-        raise PublishError(f"{name}: {_failed_cell(notebook)}\n{error.traceback}") from None
+        raise PublishError(f"{name}: {_failed_cell(notebook) or error}") from None
     except nbclient.exceptions.CellTimeoutError:
         raise PublishError(f"{name}: a cell ran longer than {timeout_s} s. Give it more by --timeout.") from None
 
@@ -153,9 +154,11 @@ def _text(cell: NotebookNode) -> tuple[str, str]:
 
 def _failed_cell(notebook: NotebookNode) -> str:
     for number, cell in enumerate(notebook.cells, 1):
-        if any(output.output_type == "error" for output in cell.get("outputs", [])):
-            return f"cell {number} failed:\n{cell.source}"
-    return "the kernel died"
+        for output in cell.get("outputs", []):
+            if output.output_type == "error":
+                trace = COLOUR.sub("", "\n".join(output.traceback) or f"{output.ename}: {output.evalue}")
+                return f"cell {number} failed:\n{cell.source}\n\n{trace}"
+    return ""
 
 
 def _joined(outputs: Sequence[NotebookNode]) -> list[NotebookNode]:
