@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 import torchaudio.functional as AF
@@ -26,6 +26,7 @@ CACHED_VALUES = 600_000  # float32 values that a CPU core works on at a time: ab
 RGB_TO_YIQ = ((0.299, 0.587, 0.114), (0.595716, -0.274453, -0.321263), (0.211456, -0.522591, 0.311135))
 
 
+@runtime_checkable
 class Clips(Protocol):
     """What `InputPipeline.fit` needs of a dataset."""
 
