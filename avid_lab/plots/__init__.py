@@ -6,9 +6,11 @@ no ``%matplotlib`` line and no pyplot. Titles, labels and limits of what comes b
 
 from __future__ import annotations
 
-from avid_lab.plots.clips import clip_sheet, contact_sheet, grid, retrieval_grid
+from avid_lab.plots.agreement import agreement_plane
+from avid_lab.plots.clips import clip_sheet
 from avid_lab.plots.curves import accuracy_bars, loss_terms, recall_bars
-from avid_lab.plots.spaces import agreement_plane, confusion, embedding_map, similarity_histograms
+from avid_lab.plots.grids import contact_sheet, grid, retrieval_grid
+from avid_lab.plots.spaces import confusion, embedding_map, similarity_histograms
 
 __all__ = [
     "accuracy_bars",

@@ -1,13 +1,12 @@
-"""What the embeddings look like: similarities, the agreement plane of a query, a map, a confusion matrix."""
+"""What the embeddings look like: similarities of pairs, a map, a confusion matrix."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int, Num
-from matplotlib import patheffects
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from matplotlib.lines import Line2D
@@ -15,9 +14,9 @@ from torch import Tensor
 
 from avid_lab.plots.statistics import auc, principal_plane, pushed_apart
 from avid_lab.plots.style import (
-    AUDIO,
     FAINT,
     GRID,
+    HALO,
     INK,
     MUTED,
     PAPER,
@@ -28,17 +27,6 @@ from avid_lab.plots.style import (
     note,
     styled,
 )
-
-Agreement = Literal["consensus", "union", "video", "audio"]
-HALO = [patheffects.withStroke(linewidth=3, foreground=PAPER)]
-
-
-@runtime_checkable
-class MemoryLike(Protocol):
-    """Unit embeddings of every instance: ``video`` and ``audio``, each ``(N, D)``."""
-
-    video: Any
-    audio: Any
 
 
 @styled
@@ -90,106 +78,6 @@ def similarity_histograms(
     ax.legend(loc="lower right", bbox_to_anchor=(1.0, 0.99), ncols=2, handlelength=1.2, borderaxespad=0.2)
     if title:
         ax.set_title(title, loc="left")
-    return ax
-
-
-@styled
-def agreement_plane(
-    memory: MemoryLike | tuple[Any, Any],
-    query: int,
-    positives: Any = None,
-    labels: Int[np.ndarray | Tensor, " N"] | Sequence[int] | None = None,
-    *,
-    classes: Sequence[str] | None = None,
-    agreement: Agreement = "consensus",
-    title: str | None = None,
-    ax: Axes | None = None,
-) -> Axes:
-    """Every other instance by how much it looks like the query and how much it sounds like it.
-
-    The chosen positives are ringed. The line is where the agreement equals that of the last positive: for consensus,
-    ``min(video, audio)``, a corner, so that both must be high; the shaded side would be chosen.
-
-    Args:
-        memory: Unit embeddings ``.video`` and ``.audio``, each ``(N, D)``; or the two as a tuple.
-        query: Row of the query.
-        positives: Result of `mine_positives`, its ``(N, k)`` indices, or the ``(k,)`` indices of this query.
-        labels: Class of each instance: those of the query's class are coloured.
-        classes: Class names, for the title.
-        agreement: The rule whose boundary is drawn.
-        title: Title; names the query if not given.
-        ax: Axes to draw in.
-
-    Raises:
-        ValueError: Shapes that differ, or indices outside the memory.
-    """
-    rows = memory if isinstance(memory, tuple) else (memory.video, memory.audio)
-    video = array(rows[0], "memory.video", None, None)
-    audio = array(rows[1], "memory.audio", len(video), None)
-    count = len(video)
-    if not 0 <= query < count:
-        raise ValueError(f"query must be a row of the memory, 0 to {count - 1}; got {query}")
-    seen, heard = video @ video[query], audio @ audio[query]
-    others = np.arange(count) != query
-    same, name = np.zeros(count, dtype=bool), None
-    if labels is not None:
-        numbers = array(labels, "labels", count)
-        same = (numbers == numbers[query]) & others
-        name = classes[int(numbers[query])] if classes is not None else None
-    ringed = _positives_of(positives, query, count)
-
-    ax = axes_or_new(ax, 6.2, 6.2)
-    far = others & ~same
-    size = float(np.clip(9000 / count, 9, 34))
-    ax.scatter(
-        seen[far],
-        heard[far],
-        s=size,
-        color="#98a2ad",
-        alpha=0.5,
-        linewidths=0,
-        label="other classes" if labels is not None else "instances",
-        gid="others",
-    )
-    if labels is not None:
-        ax.scatter(
-            seen[same],
-            heard[same],
-            s=size * 1.3,
-            color=VIDEO,
-            alpha=0.85,
-            linewidths=0,
-            label=f"same class ({name})" if name else "same class",
-            gid="same",
-        )
-    low, high = _limits(np.concatenate([seen[others], heard[others]]))
-    if len(ringed):
-        right = f": {100 * same[ringed].mean():.0f} % of its class" if labels is not None else ""
-        ax.scatter(
-            seen[ringed],
-            heard[ringed],
-            s=size * 3.4,
-            facecolors="none",
-            edgecolors=INK,
-            linewidths=1.1,
-            label=f"the {len(ringed)} positives{right}",
-            gid="positives",
-        )
-        threshold = float(_agree(seen, heard, agreement)[ringed].min())
-        _boundary(ax, agreement, threshold, low, high)
-    ax.set(
-        xlim=(low, high),
-        ylim=(low, high),
-        aspect="equal",
-        xlabel="looks alike: video similarity",
-        ylabel="sounds alike: audio similarity",
-    )
-    ax.grid()
-    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.11), ncols=3, handletextpad=0.2, columnspacing=1.4)
-    if title is None:
-        title = f"Agreement with query {query}" + (f", {name}" if name else "")
-    if title:
-        ax.set_title(title, loc="left", pad=22 if len(ringed) else None)
     return ax
 
 
@@ -326,58 +214,3 @@ def _flat(values: Any, name: str) -> np.ndarray:
             f"similarities[{name!r}] must have pairs of the same class and of different classes; got none of one kind"
         )
     return flat
-
-
-def _positives_of(positives: Any, query: int, count: int) -> np.ndarray:
-    """Indices of the query's positives, from a `Positives`, all rows or the query's own."""
-    if positives is None:
-        return np.empty(0, dtype=int)
-    index = getattr(positives, "index", None)
-    if index is not None and not callable(index):  # lists and tuples have a method of that name
-        positives = index
-    indices = array(positives, "positives", *((count, None) if np.ndim(positives) == 2 else (None,)))
-    indices = (indices[query] if indices.ndim == 2 else indices).astype(int)
-    if len(indices) and not (indices.min() >= 0 and indices.max() < count):
-        raise ValueError(
-            f"positives must be rows of the memory, 0 to {count - 1}; got {indices.min()} to {indices.max()}"
-        )
-    return indices
-
-
-def _agree(seen: np.ndarray, heard: np.ndarray, agreement: Agreement) -> np.ndarray:
-    return {"consensus": np.minimum(seen, heard), "union": np.maximum(seen, heard), "video": seen, "audio": heard}[
-        agreement
-    ]
-
-
-def _boundary(ax: Axes, agreement: Agreement, at: float, low: float, high: float) -> None:
-    """The line on which the agreement is ``at``, and the side above it."""
-    line = {
-        "consensus": ([at, at, high], [high, at, at]),
-        "union": ([at, at, low], [low, at, at]),
-        "video": ([at, at], [low, high]),
-        "audio": ([low, high], [at, at]),
-    }[agreement]
-    x, y = np.meshgrid(np.linspace(low, high, 200), np.linspace(low, high, 200))
-    ax.contourf(x, y, _agree(x, y, agreement), levels=[at, 10], colors=[AUDIO], alpha=0.08)
-    ax.plot(*line, color=AUDIO, linewidth=1.6, gid="boundary")
-    rule = {"consensus": "min(video, audio)", "union": "max(video, audio)"}.get(agreement, agreement)
-    # Named where the line leaves the axes at the top, else on it at the left.
-    at_top = agreement in ("consensus", "video")
-    place, shift = ((at, high), (0, 4)) if at_top else ((low, at), (6, 3))
-    note(
-        ax,
-        f"{rule} = {at:.2f}",
-        place,
-        shift,
-        ha="center" if at_top else "left",
-        va="bottom",
-        color=AUDIO,
-        path_effects=HALO,
-    )
-
-
-def _limits(values: np.ndarray) -> tuple[float, float]:
-    low, high = (float(values.min()), float(values.max())) if len(values) else (-1.0, 1.0)
-    pad = 0.05 * max(high - low, 0.1)
-    return low - pad, min(high + pad, 1.02) if high <= 1.001 else high + pad

@@ -9,6 +9,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib import patheffects
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation
@@ -23,6 +24,8 @@ MUTED = "#66717e"
 FAINT = "#c3cad2"
 GRID = "#e8ebef"
 
+SHEET_WIDTH = 9.0  # inches, of pictures that fill a notebook's width
+
 VIDEO = "#0072b2"
 AUDIO = "#d95f0e"
 GOOD = "#00845c"
@@ -36,6 +39,8 @@ COLOURS = (
     "#6f97a8", "#7a1f5c", "#45cfa6", "#ffb86b",
 )  # fmt: skip
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")
+
+HALO = (patheffects.withStroke(linewidth=3, foreground=PAPER),)  # keeps text readable on top of marks
 
 STYLE: dict[str, Any] = {
     "font.family": "sans-serif",
