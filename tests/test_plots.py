@@ -233,6 +233,10 @@ class TestClipSheet:
         assert len(sheet.axes) == 2
         assert sheet.axes[-1].images[0].get_extent()[:2] == pytest.approx((0, 2))
 
+    def test_nothing_to_draw(self, clip):
+        with pytest.raises(ValueError, match=r"must not be empty; got \(3, 0, 8, 8\)"):
+            plots.clip_sheet(np.zeros((3, 0, 8, 8), np.uint8), clip[1], fps=16, rate=16000)
+
     def test_wrong_rates_and_shapes(self, clip, unchecked):
         with pytest.raises(ValueError, match="fps and rate must be > 0; got fps=0"):
             plots.clip_sheet(*clip, fps=0, rate=16000)

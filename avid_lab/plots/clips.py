@@ -46,12 +46,14 @@ def clip_sheet(
         audio_start_s: Time of the first sample on the common axis.
 
     Raises:
-        ValueError: A shape or range that is not the above, or rates that are not positive.
+        ValueError: A shape or range that is not the above, nothing to draw, or rates that are not positive.
     """
     if not (fps > 0 and rate > 0):
         raise ValueError(f"fps and rate must be > 0; got fps={fps} and rate={rate}")
     frames = None if video is None else frames_of(video)
     wave = array(audio, "audio", 1, None)[0] if np.ndim(audio) == 2 else array(audio, "audio", None)
+    if not wave.size or (frames is not None and not frames.size):
+        raise ValueError(f"video and audio must not be empty; got {np.shape(video)} and {wave.shape}")
     sound = (audio_start_s, audio_start_s + len(wave) / rate)
     seen = sound if frames is None else (video_start_s, video_start_s + len(frames) / fps)
     start, end = min(sound[0], seen[0]), max(sound[1], seen[1])
