@@ -147,13 +147,15 @@ class Objective(nn.Module):
         unknown = self.partition.isnan()
         if not unknown.any():
             return
-        # As a logarithm, so that only a Z that does not fit single precision can overflow.
-        estimates = torch.stack([(s.logsumexp((0, 1)) - math.log(s.numel())).float() for s in negative_scores])
+        # As logarithms, so that only a Z that does not fit single precision can overflow.
+        totals = torch.stack([s.logsumexp((0, 1)).float() for s in negative_scores])  # log sum of exp(score)
+        counts = totals.new_tensor([s.numel() for s in negative_scores]).log()
         if dist.is_available() and dist.is_initialized():
-            every = [torch.empty_like(estimates) for _ in range(dist.get_world_size())]
-            dist.all_gather(every, estimates)
-            estimates = torch.stack(every).logsumexp(0) - math.log(len(every))
-        estimates = estimates.exp()
+            both = torch.stack([totals, counts])  # (2, terms)
+            every = [torch.empty_like(both) for _ in range(dist.get_world_size())]
+            dist.all_gather(every, both)
+            totals, counts = torch.stack(every).logsumexp(0)
+        estimates = (totals - counts).exp()
         if self.partition_rule == "shared":  # as released: the first term's constant serves all
             estimates = estimates[:1].expand_as(estimates) if unknown.all() else self.partition[~unknown][:1]
         if not (estimates.isfinite() & (estimates > 0)).all():
