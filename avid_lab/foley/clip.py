@@ -18,7 +18,20 @@ from avid_lab.foley.stage import Stage
 from avid_lab.foley.timeline import Array, Timeline
 
 VERSION = 4  # raise it whenever a drawing or a sound changes: old files are then not mixed with new ones
-SHARES = ("background", "drift", "reverb", "noise", "distractors", "sound_distractors", "look_alike", "sound_alike", "off_screen", "silent", "noisy", "test_share")
+SHARES = (
+    "background",
+    "drift",
+    "reverb",
+    "noise",
+    "distractors",
+    "sound_distractors",
+    "look_alike",
+    "sound_alike",
+    "off_screen",
+    "silent",
+    "noisy",
+    "test_share",
+)
 
 
 @dataclass(frozen=True)
@@ -71,23 +84,36 @@ class FoleyConfig:
         for name in SHARES:
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"FoleyConfig.{name} must be in [0, 1]; got {getattr(self, name)!r}")
-        for name, low, high in (("clips", 1, 10**7), ("size", 32, 1024), ("fps", 1, 120), ("duration_s", 1, 60), ("rate", 8000, 96_000)):
+        for name, low, high in (
+            ("clips", 1, 10**7),
+            ("size", 32, 1024),
+            ("fps", 1, 120),
+            ("duration_s", 1, 60),
+            ("rate", 8000, 96_000),
+        ):
             if not low <= getattr(self, name) <= high:
                 raise ValueError(f"FoleyConfig.{name} must be between {low} and {high}; got {getattr(self, name)!r}")
         if self.size % 2:
             raise ValueError(f"FoleyConfig.size must be even, as H.264 asks; got {self.size}")
         unknown = [s for s in self.scenes if s not in CATALOGUE]
         if unknown or not self.scenes:
-            raise ValueError(f"FoleyConfig.scenes must name scenes out of {', '.join(SCENES)}; got {', '.join(unknown) or 'none'}")
+            raise ValueError(
+                f"FoleyConfig.scenes must name scenes out of {', '.join(SCENES)}; got {', '.join(unknown) or 'none'}"
+            )
 
     @property
     def digest(self) -> str:
         """Eight hex digits that change with any field but ``clips``, and with `VERSION`."""
         content = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "clips"}
+        content |= {name: float(content[name]) for name in (*SHARES, "fps", "duration_s")}
         return hashlib.sha256(repr((VERSION, sorted(content.items()))).encode()).hexdigest()[:8]
 
 
-PRESETS: dict[str, FoleyConfig] = {"smoke": FoleyConfig(clips=64), "pocket": FoleyConfig(clips=2048), "full": FoleyConfig(clips=20_480)}
+PRESETS: dict[str, FoleyConfig] = {
+    "smoke": FoleyConfig(clips=64),
+    "pocket": FoleyConfig(clips=2048),
+    "full": FoleyConfig(clips=20_480),
+}
 
 
 def scene_of(index: int, config: FoleyConfig) -> str:
@@ -96,7 +122,7 @@ def scene_of(index: int, config: FoleyConfig) -> str:
 
 
 def split_of(index: int, config: FoleyConfig) -> str:
-    """"test" for an even share of every class, else "train"."""
+    """ "test" for an even share of every class, else "train"."""
     turn, scene = divmod(index, len(config.scenes))
     # Golden-ratio steps: any run of clips of one scene holds its share.
     place = ((turn + 1) * 0.6180339887 + scene * 0.7548776662) % 1
@@ -114,9 +140,17 @@ def render(index: int, config: FoleyConfig) -> tuple[NDArray[np.uint8], Array, d
     events = CATALOGUE[seen].timeline(events_rng, config.duration_s)
 
     # One draw a knob, in a fixed order: a clip that one knob spoils is spoilt by any higher setting, too.
-    chance = dict(zip(("off_screen", "silent", "noisy", "distractors", "sound_distractors"), fault_rng.uniform(size=5), strict=True))
+    chance = dict(
+        zip(
+            ("off_screen", "silent", "noisy", "distractors", "sound_distractors"),
+            fault_rng.uniform(size=5),
+            strict=True,
+        )
+    )
     hit = {name: bool(value < getattr(config, name)) for name, value in chance.items()}
-    others = [s for s in config.scenes if CATALOGUE[s].sound_group != CATALOGUE[seen].sound_group] or list(config.scenes)
+    others = [s for s in config.scenes if CATALOGUE[s].sound_group != CATALOGUE[seen].sound_group] or list(
+        config.scenes
+    )
     heard, heard_events = seen, events
     if hit["off_screen"] and len(config.scenes) > 1:
         heard = str(fault_rng.choice(others))
@@ -124,9 +158,20 @@ def render(index: int, config: FoleyConfig) -> tuple[NDArray[np.uint8], Array, d
 
     tell = 1 - config.look_alike * look_rng.uniform() ** 2
     frames = round(config.duration_s * config.fps)
-    stage = Stage(look_rng, frames, config.fps, config.size, tell=tell, background=config.background, drift=config.drift, wide=not CATALOGUE[seen].small)
+    stage = Stage(
+        look_rng,
+        frames,
+        config.fps,
+        config.size,
+        tell=tell,
+        background=config.background,
+        drift=config.drift,
+        wide=not CATALOGUE[seen].small,
+    )
     distractor = ""
-    candidates = [s for s in config.scenes if CATALOGUE[s].small and CATALOGUE[s].look_group != CATALOGUE[seen].look_group]
+    candidates = [
+        s for s in config.scenes if CATALOGUE[s].small and CATALOGUE[s].look_group != CATALOGUE[seen].look_group
+    ]
     if hit["distractors"] and candidates:
         distractor = str(fault_rng.choice(candidates))
     _film(stage, seen, events, distractor, fault_rng, config)
@@ -154,13 +199,15 @@ def render(index: int, config: FoleyConfig) -> tuple[NDArray[np.uint8], Array, d
         "background": stage.backdrop,
         "background_rgb": "".join(f"{int(255 * v):02x}" for v in stage.palette.ground),
         "pitch": f"{pitch:.3f}",
-        "scale": f"{stage.place['scale']:.3f}",
+        "scale": f"{stage.place.scale:.3f}",
         **room,
     }
     return stage.develop(), sound, truth
 
 
-def _film(stage: Stage, scene: str, events: Timeline, distractor: str, rng: np.random.Generator, config: FoleyConfig) -> None:
+def _film(
+    stage: Stage, scene: str, events: Timeline, distractor: str, rng: np.random.Generator, config: FoleyConfig
+) -> None:
     pictures = [CATALOGUE[scene].picture(stage, events)]
     if distractor:
         other = CATALOGUE[distractor]

@@ -10,7 +10,7 @@ from avid_lab.foley.picture import Canvas, blend, disc, mix, rotate
 from avid_lab.foley.scene import Scene, lift
 from avid_lab.foley.sound import Studio
 from avid_lab.foley.stage import INK, WHITE, Stage
-from avid_lab.foley.timeline import Array, Timeline, beats
+from avid_lab.foley.timeline import Array, Real, Timeline, beats
 
 
 class _Mallet(Scene):
@@ -25,7 +25,13 @@ class _Mallet(Scene):
         p, c = stage.palette, stage.still
         wood = mix(p.dark, p.accent, 0.3)
         c.shadow(0, 0.88, 0.85, 0.07)
-        for x0, y0, x1, y1 in [(-0.76, -0.8, 0.76, -0.8), (-0.7, -0.8, -0.74, 0.85), (0.7, -0.8, 0.74, 0.85), (-0.9, 0.86, -0.56, 0.86), (0.56, 0.86, 0.9, 0.86)]:
+        for x0, y0, x1, y1 in [
+            (-0.76, -0.8, 0.76, -0.8),
+            (-0.7, -0.8, -0.74, 0.85),
+            (0.7, -0.8, 0.74, 0.85),
+            (-0.9, 0.86, -0.56, 0.86),
+            (0.56, 0.86, 0.9, 0.86),
+        ]:
             c.line(x0, y0, x1, y1, 0.045, wood)
             c.line(x0 - 0.01, y0 - 0.012, x1 - 0.01, y1 - 0.012, 0.012, mix(wood, WHITE, 0.35))
         yield
@@ -90,7 +96,12 @@ class Drum(_Mallet):
         base = studio.told(130, 95)
         ratios = [1, 1.59, 2.14, 2.3, 2.65, 2.92, 3.6]
         decay = studio.told(0.22, 0.12)
-        skin = studio.strike(events, [base * r for r in ratios], [decay / (1 + 0.4 * k) for k in range(7)], [1, 0.8, 0.6, 0.5, 0.4, 0.3, 0.2])
+        skin = studio.strike(
+            events,
+            [base * r for r in ratios],
+            [decay / (1 + 0.4 * k) for k in range(7)],
+            [1, 0.8, 0.6, 0.5, 0.4, 0.3, 0.2],
+        )
         return skin + studio.place(events, 0.25 * studio.burst(300, 4000, 0.02))
 
 
@@ -106,14 +117,16 @@ class _Ball(Scene):
     def picture(self, stage: Stage, events: Timeline) -> Iterator[None]:
         p, r = stage.palette, stage.rng.uniform(0.25, 0.33)
         floor = mix(p.ground2, p.accent, 0.35)
-        stage.floor(stage.place["y"] + 0.62 * stage.place["scale"], floor)
+        stage.floor(stage.place.y + 0.62 * stage.place.scale, floor)
         self.court(stage)
         yield
         c = stage.moving
         phase, gap, _ = events.phase(stage.times)
         height = np.clip(3.0 * gap**2, 0.4, 1.25) * lift(phase)
         squash = 1 - 0.28 * events.decay(stage.times, 0.045)
-        drift = stage.rng.uniform(0.05, 0.25) * np.sin(stage.rng.uniform(0.6, 1.4) * stage.times + stage.rng.uniform(0, 6))
+        drift = stage.rng.uniform(0.05, 0.25) * np.sin(
+            stage.rng.uniform(0.6, 1.4) * stage.times + stage.rng.uniform(0, 6)
+        )
         y = 0.7 - r * squash - height
         c.shadow(drift + 0.05, 0.71, r * (1.25 - 0.5 * height), 0.07, 0.55 - 0.3 * height)
         spin = stage.rng.uniform(-4, 4) * stage.times
@@ -127,7 +140,9 @@ class _Ball(Scene):
         raise NotImplementedError
 
 
-def _sphere(c: Canvas, x: Array, y: Array, rx: Array, ry: Array, spin: Array, colour: Array, seam: Array, marks: float) -> None:
+def _sphere(
+    c: Canvas, x: Array, y: Array, rx: Array, ry: Array, spin: Array, colour: Array, seam: Array, marks: Real
+) -> None:
     def shape(u: Array, v: Array, a: Array, b: Array, _: Array) -> Array:
         return disc(u / a, v / b, 1.0) * np.minimum(a, b)
 
@@ -159,7 +174,9 @@ class Basketball(_Ball):
 
     def sound(self, studio: Studio, events: Timeline) -> Array:
         base = studio.told(78, 95)
-        thump = studio.strike(events, [base, base * 1.7, 640, 1180], [studio.told(0.07, 0.12), 0.06, 0.05, 0.04], [1, 0.7, 0.12, 0.06])
+        thump = studio.strike(
+            events, [base, base * 1.7, 640, 1180], [studio.told(0.07, 0.12), 0.06, 0.05, 0.04], [1, 0.7, 0.12, 0.06]
+        )
         return thump + studio.place(events, 0.2 * studio.burst(150, 1800, 0.015))
 
 
@@ -182,7 +199,12 @@ class PingPong(_Ball):
 
     def sound(self, studio: Studio, events: Timeline) -> Array:
         base = studio.told(1150, 1700)
-        return studio.strike(events, [base, base * 2.05, base * 3.3, 420], [studio.told(0.022, 0.012), 0.014, 0.009, 0.012], [1, 0.6, 0.35, 0.4])
+        return studio.strike(
+            events,
+            [base, base * 2.05, base * 3.3, 420],
+            [studio.told(0.022, 0.012), 0.014, 0.009, 0.012],
+            [1, 0.6, 0.35, 0.4],
+        )
 
 
 class _Pendulum(Scene):
@@ -233,7 +255,13 @@ class Clock(_Pendulum):
         out = np.zeros(studio.samples, np.float32)
         for voice, factor in ((0, 1.0), (1, 0.8)):
             base = studio.told(2300, 1700) * factor
-            out += studio.strike(events, [base, base * 1.62, base * 2.4, 310 * factor], [0.01, 0.008, 0.006, 0.03], [1, 0.8, 0.5, 0.35], voice)
+            out += studio.strike(
+                events,
+                [base, base * 1.62, base * 2.4, 310 * factor],
+                [0.01, 0.008, 0.006, 0.03],
+                [1, 0.8, 0.5, 0.35],
+                voice,
+            )
         return out
 
 
@@ -266,13 +294,22 @@ class ChurchBell(_Pendulum):
         c.disc(0.98 * np.sin(angle * 1.25), -0.72 + 0.98 * np.cos(angle * 1.25), 0.1, p.dark)
         x, y = 0.3 * s, -0.72 + 0.3 * co
         c.paint(x, y, 0.75, _bell, (angle,), mix(p.main, INK, 0.12), shade=0.45)
-        c.line(x + 0.56 * s - 0.34 * co, y + 0.56 * co + 0.34 * s, x + 0.56 * s + 0.34 * co, y + 0.56 * co - 0.34 * s, 0.035, mix(p.main, WHITE, 0.25))
+        c.line(
+            x + 0.56 * s - 0.34 * co,
+            y + 0.56 * co + 0.34 * s,
+            x + 0.56 * s + 0.34 * co,
+            y + 0.56 * co - 0.34 * s,
+            0.035,
+            mix(p.main, WHITE, 0.25),
+        )
         c.disc(x + 0.3 * s - 0.1, y + 0.3 * co, 0.09, WHITE, alpha=0.35 + 0.5 * hit, soft=0.14)
 
     def sound(self, studio: Studio, events: Timeline) -> Array:
         base = studio.told(300, 230)
         ratios, gains = [0.5, 1, 1.2, 1.5, 2, 2.5, 3, 4.1, 5.4], [0.5, 0.8, 0.7, 0.4, 1, 0.4, 0.5, 0.4, 0.25]
-        return studio.strike(events, [base * r for r in ratios], [studio.told(1.6, 1.0) / (0.7 + 0.35 * r) for r in ratios], gains)
+        return studio.strike(
+            events, [base * r for r in ratios], [studio.told(1.6, 1.0) / (0.7 + 0.35 * r) for r in ratios], gains
+        )
 
 
 class _Bird(Scene):
@@ -280,7 +317,7 @@ class _Bird(Scene):
 
     look_group = "bird"
 
-    def bird(self, stage: Stage, events: Timeline, reach: Array, gape: Array, crest: float, hop: Array) -> None:
+    def bird(self, stage: Stage, events: Timeline, reach: Array, gape: Array, crest: Real, hop: Array) -> None:
         """Paint the bird; ``reach`` moves its head forward, ``gape`` opens the beak, both in [0, 1] a frame."""
         p, c = stage.palette, stage.moving
         c.polygon(-0.5, 0.1 - hop, [(-0.4, 0.26), (0.1, -0.12), (0.2, 0.12), (-0.3, 0.38)], mix(p.main, INK, 0.3))
@@ -291,20 +328,33 @@ class _Bird(Scene):
         c.disc(x, y, 0.23, p.main, shade=0.3)
         for side in (-1, 1):
             tilt = side * 0.13 * gape
-            c.polygon(x + 0.2, y + 0.03, [(-0.04, -0.075 + tilt / 3), (0.27, tilt), (-0.04, 0.075 + tilt / 3)], mix(p.accent, p.dark, 0.45))
+            c.polygon(
+                x + 0.2,
+                y + 0.03,
+                [(-0.04, -0.075 + tilt / 3), (0.27, tilt), (-0.04, 0.075 + tilt / 3)],
+                mix(p.accent, p.dark, 0.45),
+            )
         c.disc(x + 0.07, y - 0.05, 0.062, WHITE)
         c.disc(x + 0.085, y - 0.05, 0.038, INK)
         c.ellipse(-0.2, 0.04 - hop, 0.28, 0.14, mix(p.main, INK, 0.35), angle=-0.5)
         for leg in (-0.12, 0.06):
             c.line(leg, 0.28 - hop, leg + 0.02, 0.46, 0.018, p.dark)
 
-    def tree(self, stage: Stage, trunk: float) -> None:
+    def tree(self, stage: Stage, trunk: Real) -> None:
         """Paint branch and trunk."""
         p, c = stage.palette, stage.still
         bark = mix(p.dark, p.ground2, 0.35)
         c.box(0.95, 0, 0.22, 3, bark, alpha=trunk, shade=0.1)
         for k in range(14):
-            c.line(0.8 + 0.06 * (k % 4), -2 + 0.3 * k, 0.82 + 0.06 * (k % 4), -1.85 + 0.3 * k, 0.014, mix(bark, INK, 0.5), alpha=0.7 * trunk)
+            c.line(
+                0.8 + 0.06 * (k % 4),
+                -2 + 0.3 * k,
+                0.82 + 0.06 * (k % 4),
+                -1.85 + 0.3 * k,
+                0.014,
+                mix(bark, INK, 0.5),
+                alpha=0.7 * trunk,
+            )
         c.line(-3.4, 0.82, 1.0, 0.48, 0.055, bark)
         for x, y, a in ((-0.95, 0.5, 0.5), (-0.75, 0.72, -0.4), (0.5, 0.62, -0.6), (-1.15, 0.75, -0.2)):
             c.ellipse(x, y, 0.14, 0.06, mix(p.accent, p.ground2, 0.3), angle=a)
@@ -352,7 +402,9 @@ class Woodpecker(_Bird):
         onsets = np.concatenate([start + gap * np.arange(rng.integers(3, 5)) for start in rolls.onsets])
         onsets = onsets[(onsets < duration_s - 0.08)]
         onsets = np.sort(onsets)[np.diff(np.sort(onsets), prepend=-1) > 0.07].astype(np.float32)
-        return Timeline(duration_s, onsets, rng.uniform(0.7, 1, len(onsets)).astype(np.float32), np.zeros(len(onsets), int))
+        return Timeline(
+            duration_s, onsets, rng.uniform(0.7, 1, len(onsets)).astype(np.float32), np.zeros(len(onsets), int)
+        )
 
     def picture(self, stage: Stage, events: Timeline) -> Iterator[None]:
         self.tree(stage, 1.0)
@@ -362,11 +414,22 @@ class Woodpecker(_Bird):
         chips = stage.rng.uniform(-1, 1, (2, 10))
         phase, gap, _ = events.phase(stage.times)
         age = (phase * gap)[:, None]
-        stage.moving.dots(0.76 - age * (0.6 + 0.6 * chips[:1]), -0.25 + 1.2 * age * chips[1:] + 2 * age**2, 0.025, stage.palette.pale, np.clip(1 - age / 0.3, 0, 1) * (peck[:, None] > 0.02))
+        stage.moving.dots(
+            0.76 - age * (0.6 + 0.6 * chips[:1]),
+            -0.25 + 1.2 * age * chips[1:] + 2 * age**2,
+            0.025,
+            stage.palette.pale,
+            np.clip(1 - age / 0.3, 0, 1) * (peck[:, None] > 0.02),
+        )
 
     def sound(self, studio: Studio, events: Timeline) -> Array:
         base = studio.told(820, 1700)
-        return studio.strike(events, [base, base * 1.71, base * 2.66, base * 0.45], [studio.told(0.02, 0.012), 0.014, 0.008, 0.025], [1, 0.7, 0.4, 0.5])
+        return studio.strike(
+            events,
+            [base, base * 1.71, base * 2.66, base * 0.45],
+            [studio.told(0.02, 0.012), 0.014, 0.008, 0.025],
+            [1, 0.7, 0.4, 0.5],
+        )
 
 
 SCENES: tuple[Scene, ...] = (Gong(), Drum(), Basketball(), PingPong(), Clock(), ChurchBell(), Songbird(), Woodpecker())

@@ -10,7 +10,7 @@ from avid_lab.foley.picture import ellipse, mix, rotate
 from avid_lab.foley.scene import Scene
 from avid_lab.foley.sound import Studio
 from avid_lab.foley.stage import INK, WHITE, Stage
-from avid_lab.foley.timeline import Array, Timeline, beats, wander
+from avid_lab.foley.timeline import Array, Real, Timeline, beats, wander
 
 
 class _Vehicle(Scene):
@@ -20,10 +20,9 @@ class _Vehicle(Scene):
 
     def road(self, stage: Stage) -> None:
         """Paint the road."""
-        place = stage.place
-        stage.floor(place["y"] + 0.5 * place["scale"], mix(stage.palette.ground2, stage.palette.dark, 0.55))
+        stage.floor(stage.place.y + 0.5 * stage.place.scale, mix(stage.palette.ground2, stage.palette.dark, 0.55))
 
-    def drive(self, stage: Stage, turns: Array, shake: Array, cabin: float) -> Array:
+    def drive(self, stage: Stage, turns: Array, shake: Array, cabin: Real) -> Array:
         """Paint what both vehicles share; returns the height of the body in each frame."""
         p, c = stage.palette, stage.moving
         for k in range(7):
@@ -32,9 +31,28 @@ class _Vehicle(Scene):
         y = 0.12 + 0.025 * shake
         c.shadow(0, 0.6, 0.95, 0.07, 0.5)
         c.box(0, y + 0.12, 0.88, 0.2, p.main, r=0.12, shade=0.3)
-        c.polygon(-0.1, y - 0.2, [(-0.34, -0.2), (0.3, -0.2), (0.58, 0.16), (-0.56, 0.16)], mix(p.main, INK, 0.1), alpha=cabin, shade=0.2)
-        c.polygon(-0.1, y - 0.19, [(-0.28, -0.13), (-0.02, -0.13), (-0.02, 0.1), (-0.42, 0.1)], mix(p.pale, p.dark, 0.25), alpha=cabin)
-        c.polygon(-0.1, y - 0.19, [(0.04, -0.13), (0.26, -0.13), (0.44, 0.1), (0.04, 0.1)], mix(p.pale, p.dark, 0.25), alpha=cabin)
+        c.polygon(
+            -0.1,
+            y - 0.2,
+            [(-0.34, -0.2), (0.3, -0.2), (0.58, 0.16), (-0.56, 0.16)],
+            mix(p.main, INK, 0.1),
+            alpha=cabin,
+            shade=0.2,
+        )
+        c.polygon(
+            -0.1,
+            y - 0.19,
+            [(-0.28, -0.13), (-0.02, -0.13), (-0.02, 0.1), (-0.42, 0.1)],
+            mix(p.pale, p.dark, 0.25),
+            alpha=cabin,
+        )
+        c.polygon(
+            -0.1,
+            y - 0.19,
+            [(0.04, -0.13), (0.26, -0.13), (0.44, 0.1), (0.04, 0.1)],
+            mix(p.pale, p.dark, 0.25),
+            alpha=cabin,
+        )
         c.disc(0.84, y + 0.08, 0.06, WHITE)
         c.box(0, y + 0.27, 0.88, 0.03, mix(p.main, INK, 0.5), r=0.03)
         for x in (-0.5, 0.5):
@@ -42,7 +60,14 @@ class _Vehicle(Scene):
             c.disc(x, 0.42, 0.125, p.pale, shade=0.3)
             for spoke in range(3):
                 angle = 2 * np.pi * turns + spoke * np.pi / 3
-                c.line(x - 0.12 * np.cos(angle), 0.42 - 0.12 * np.sin(angle), x + 0.12 * np.cos(angle), 0.42 + 0.12 * np.sin(angle), 0.02, p.dark)
+                c.line(
+                    x - 0.12 * np.cos(angle),
+                    0.42 - 0.12 * np.sin(angle),
+                    x + 0.12 * np.cos(angle),
+                    0.42 + 0.12 * np.sin(angle),
+                    0.02,
+                    p.dark,
+                )
         return y
 
 
@@ -66,14 +91,30 @@ class Car(_Vehicle):
             age = t - onset
             for k in range(3):
                 old = age - 0.07 * k
-                c.disc(-1.0 - 0.75 * old - 0.1 * k, 0.28 - 0.45 * old + 0.04 * k, np.clip(0.06 + 0.28 * old, 0.05, 0.3), mix(p.pale, p.dark, 0.3), alpha=np.where((old >= 0) & (old < 0.7), 0.75 * strength * (1 - old / 0.7), 0), soft=0.08)
+                c.disc(
+                    -1.0 - 0.75 * old - 0.1 * k,
+                    0.28 - 0.45 * old + 0.04 * k,
+                    np.clip(0.06 + 0.28 * old, 0.05, 0.3),
+                    mix(p.pale, p.dark, 0.3),
+                    alpha=np.where((old >= 0) & (old < 0.7), 0.75 * strength * (1 - old / 0.7), 0),
+                    soft=0.08,
+                )
         self.drive(stage, events.turns(t), np.sin(2 * np.pi * 7 * t) * (0.3 + push) - 1.5 * push, 1.0)
 
     def sound(self, studio: Studio, events: Timeline) -> Array:
         turns = events.turns(studio.times) * studio.pitch * studio.told(26, 15)
-        fire = studio.pulses(turns, 3.0) * (1 + 0.35 * np.sin(np.pi * turns)) + 0.5 * studio.pulses(turns / 2 + 0.13, 5.0)
+        fire = studio.pulses(turns, 3.0) * (1 + 0.35 * np.sin(np.pi * turns)) + 0.5 * studio.pulses(
+            turns / 2 + 0.13, 5.0
+        )
         push = np.interp(studio.times, studio.times[::100], events.decay(studio.times[::100], 0.4))
-        engine = studio.shape(fire - fire.mean(), lambda f: 1 / (1 + (f / 900) ** 2) * (0.6 + np.exp(-(((f - 180) / 90) ** 2)) + 0.6 * np.exp(-(((f - 620) / 200) ** 2))))
+        engine = studio.shape(
+            fire - fire.mean(),
+            lambda f: (
+                1
+                / (1 + (f / 900) ** 2)
+                * (0.6 + np.exp(-(((f - 180) / 90) ** 2)) + 0.6 * np.exp(-(((f - 620) / 200) ** 2)))
+            ),
+        )
         return engine * (0.45 + 0.55 * push) + 0.1 * studio.pulses(turns, 2.0) * studio.noise(200, 3000) * (0.3 + push)
 
 
@@ -84,7 +125,13 @@ class Ambulance(_Vehicle):
 
     def timeline(self, rng: np.random.Generator, duration_s: float) -> Timeline:
         events = beats(rng, duration_s, (1.6, 2.8), 0.0)
-        return Timeline(duration_s, events.onsets, events.strengths, np.arange(len(events.onsets)) % 2, wander(rng, duration_s, 0.9, 1.9, 0.6))
+        return Timeline(
+            duration_s,
+            events.onsets,
+            events.strengths,
+            np.arange(len(events.onsets)) % 2,
+            wander(rng, duration_s, 0.9, 1.9, 0.6),
+        )
 
     def picture(self, stage: Stage, events: Timeline) -> Iterator[None]:
         self.road(stage)
@@ -92,7 +139,13 @@ class Ambulance(_Vehicle):
         p, c, t = stage.palette, stage.moving, stage.times
         y = self.drive(stage, events.turns(t), 0.4 * np.sin(2 * np.pi * 6 * t), 1 - stage.tell)
         c.box(-0.25, y - 0.22, 0.63, 0.3, mix(p.main, WHITE, 0.12), r=0.06, alpha=stage.tell, shade=0.2)
-        c.polygon(0.5, y - 0.14, [(-0.14, -0.16), (0.02, -0.16), (0.24, 0.14), (-0.14, 0.14)], mix(p.pale, p.dark, 0.25), alpha=stage.tell)
+        c.polygon(
+            0.5,
+            y - 0.14,
+            [(-0.14, -0.16), (0.02, -0.16), (0.24, 0.14), (-0.14, 0.14)],
+            mix(p.pale, p.dark, 0.25),
+            alpha=stage.tell,
+        )
         c.box(-0.3, y - 0.18, 0.17, 0.055, p.accent, alpha=stage.tell)
         c.box(-0.3, y - 0.18, 0.055, 0.17, p.accent, alpha=stage.tell)
         c.box(-0.05, y + 0.13, 0.86, 0.035, p.accent, alpha=stage.tell)
@@ -122,7 +175,7 @@ class _Blades(Scene):
 
     look_group = "blades"
 
-    def blades(self, stage: Stage, events: Timeline, count: int, length: float, width: float) -> None:
+    def blades(self, stage: Stage, events: Timeline, count: int, length: Real, width: Real) -> None:
         """Paint the blades, blurred by their motion; one has a marked tip."""
         p, c, t = stage.palette, stage.moving, stage.times
         step = events.level(t) / 16 * 0.5  # half a frame of motion
@@ -138,7 +191,16 @@ class _Blades(Scene):
         for k in range(count):
             angle = (2 * np.pi * (events.turns(t) + k / count)).astype(np.float32)
             colour = mix(p.main, INK, 0.25) if k else mix(p.accent, WHITE, 0.1)
-            c.paint(length / 2 * np.cos(angle), length / 2 * np.sin(angle), length / 2 + width, blade, (angle, step), colour, alpha=0.92, soft=0.03)
+            c.paint(
+                length / 2 * np.cos(angle),
+                length / 2 * np.sin(angle),
+                length / 2 + width,
+                blade,
+                (angle, step),
+                colour,
+                alpha=0.92,
+                soft=0.03,
+            )
         c.disc(0, 0, 0.12, p.dark, shade=0.4)
         c.disc(-0.03, -0.03, 0.045, p.pale)
 
@@ -164,14 +226,24 @@ class Helicopter(_Blades):
         for side in (-1, 1):
             c.line(0.33 * side, -0.3, 0.33 * side, 0.3, 0.025, p.dark, alpha=stage.tell)
         angle = 2 * np.pi * 5.3 * t
-        c.line(-0.16 * np.cos(angle), 0.92 - 0.16 * np.sin(angle), 0.16 * np.cos(angle), 0.92 + 0.16 * np.sin(angle), 0.02, p.pale, alpha=stage.tell)
+        c.line(
+            -0.16 * np.cos(angle),
+            0.92 - 0.16 * np.sin(angle),
+            0.16 * np.cos(angle),
+            0.92 + 0.16 * np.sin(angle),
+            0.02,
+            p.pale,
+            alpha=stage.tell,
+        )
         self.blades(stage, events, int(events.voices[0]), 0.98, 0.055)
 
     def sound(self, studio: Studio, events: Timeline) -> Array:
         turns = events.turns(studio.times) * int(events.voices[0])
         chop = studio.pulses(turns, studio.told(5.0, 4.0))
         thump = studio.shape(chop * studio.noise(40, 600), lambda f: 1 / (1 + (f / (350 * studio.pitch)) ** 2))
-        return thump + studio.tell * (0.05 * studio.tone(410 * studio.pitch, [1, 0.5, 0.3]) + 0.04 * studio.noise(800, 4000))
+        return thump + studio.tell * (
+            0.05 * studio.tone(410 * studio.pitch, [1, 0.5, 0.3]) + 0.04 * studio.noise(800, 4000)
+        )
 
 
 class Fan(_Blades):
@@ -193,10 +265,20 @@ class Fan(_Blades):
         c = stage.moving
         self.blades(stage, events, int(events.voices[0]), 0.78, 0.2)
         for r in (0.82, 0.55, 0.3):
-            c.ring(0, 0, r, 0.014 if r < 0.8 else 0.035, mix(metal, WHITE, 0.3), alpha=1.0 if r > 0.8 else 0.8 * stage.tell)
+            c.ring(
+                0, 0, r, 0.014 if r < 0.8 else 0.035, mix(metal, WHITE, 0.3), alpha=1.0 if r > 0.8 else 0.8 * stage.tell
+            )
         for k in range(6):
             a = k * np.pi / 6
-            c.line(-0.82 * np.cos(a), -0.82 * np.sin(a), 0.82 * np.cos(a), 0.82 * np.sin(a), 0.008, mix(metal, WHITE, 0.3), alpha=0.7 * stage.tell)
+            c.line(
+                -0.82 * np.cos(a),
+                -0.82 * np.sin(a),
+                0.82 * np.cos(a),
+                0.82 * np.sin(a),
+                0.008,
+                mix(metal, WHITE, 0.3),
+                alpha=0.7 * stage.tell,
+            )
 
     def sound(self, studio: Studio, events: Timeline) -> Array:
         turns = events.turns(studio.times) * int(events.voices[0])

@@ -10,7 +10,7 @@ from avid_lab.foley.picture import Canvas, mix
 from avid_lab.foley.scene import Scene, lift
 from avid_lab.foley.sound import Studio
 from avid_lab.foley.stage import INK, WHITE, Stage
-from avid_lab.foley.timeline import Array, Timeline, beats
+from avid_lab.foley.timeline import Array, Timeline, Values, beats
 
 SCALE = np.array([0, 2, 4, 7, 9, 12, 14, 16])  # a pentatonic scale in semitones: any two notes go together
 
@@ -22,11 +22,13 @@ class _Keys(Scene):
     columns = 8
     rows = 1
 
-    def key(self, voice: np.ndarray) -> tuple[Array, Array]:
+    def key(self, voice: np.ndarray) -> tuple[Values, Values]:
         """Centre of a key."""
         column, row = voice % self.columns, voice // self.columns
         width = 1.68 / self.columns
-        return (-0.84 + width * (column + 0.5)).astype(np.float32), (0.12 + 0.62 / self.rows * (row + 0.5)).astype(np.float32)
+        return (-0.84 + width * (column + 0.5)).astype(np.float32), (0.12 + 0.62 / self.rows * (row + 0.5)).astype(
+            np.float32
+        )
 
     def picture(self, stage: Stage, events: Timeline) -> Iterator[None]:
         p, c = stage.palette, stage.still
@@ -47,7 +49,7 @@ class _Keys(Scene):
         width = 0.84 / self.columns
         c.box(x, y, width * 0.94, 0.31 / self.rows * 0.94, p.accent, r=0.02, alpha=hit)
         for hand in (0, 1):
-            mine = np.flatnonzero((x[np.newaxis, 0] * 0 + self.key(events.voices)[0] > 0) == hand)
+            mine = np.flatnonzero((self.key(events.voices)[0] > 0) == hand)
             self.hand(c, stage, events, mine, hand)
 
     def hand(self, c: Canvas, stage: Stage, events: Timeline, mine: np.ndarray, side: int) -> None:
@@ -65,7 +67,14 @@ class _Keys(Scene):
         bend = -0.12 if side else 0.12
         c.shadow(x - bend + 0.05, y + 0.5, 0.3, 0.2, 0.3)
         for k in (-1.5, -0.5, 0.5, 1.5):
-            c.line(x + 0.11 * k, y + 0.03 * k * k + (0 if k == -0.5 else 0.05), x + 0.085 * k - bend, y + 0.5, 0.048, mix(skin, INK, 0.06 * (k + 2)))
+            c.line(
+                x + 0.11 * k,
+                y + 0.03 * k * k + (0 if k == -0.5 else 0.05),
+                x + 0.085 * k - bend,
+                y + 0.5,
+                0.048,
+                mix(skin, INK, 0.06 * (k + 2)),
+            )
         c.ellipse(x - bend, y + 0.58, 0.22, 0.24, skin, shade=0.3)
 
     def keys(self, stage: Stage) -> None:
@@ -100,7 +109,14 @@ class Typing(_Keys):
         per_line = max(3, -(-len(events.onsets) // 4))
         for line in range(4):
             length = np.clip(typed - line * per_line, 0, per_line) / per_line * 1.1
-            stage.moving.box(-0.55 + length / 2, -0.67 + 0.15 * line, length / 2, 0.035, stage.palette.pale if line % 2 else stage.palette.accent, alpha=(length > 0) * 1.0)
+            stage.moving.box(
+                -0.55 + length / 2,
+                -0.67 + 0.15 * line,
+                length / 2,
+                0.035,
+                stage.palette.pale if line % 2 else stage.palette.accent,
+                alpha=(length > 0) * 1.0,
+            )
 
     def sound(self, studio: Studio, events: Timeline) -> Array:
         out = studio.place(events, 0.5 * studio.burst(1500, 6000, 0.004))
@@ -145,11 +161,13 @@ class Piano(_Keys):
     def sound(self, studio: Studio, events: Timeline) -> Array:
         out, base = np.zeros(studio.samples, np.float32), 262 * studio.pitch
         for voice in np.unique(events.voices):
-            f = base * 2 ** (SCALE[voice] / 12)
+            f = base * 2 ** float(SCALE[voice] / 12)
             k = np.arange(1, 11)
             partials = f * k * np.sqrt(1 + 0.0006 * k**2)  # stiff strings are a little sharp
             decays = studio.told(0.9, 0.6) / (1 + 0.25 * k)
-            out += studio.place(events, studio.modes(list(partials), list(decays), list(1 / k ** studio.told(1.3, 1.0))), voice)
+            out += studio.place(
+                events, studio.modes(list(partials), list(decays), list(1 / k ** studio.told(1.3, 1.0))), voice
+            )
         return out + studio.place(events, 0.05 * studio.burst(100, 900, 0.02))
 
 
@@ -205,7 +223,10 @@ class Guitar(_Strings):
         p, c = stage.palette, stage.moving
         phase, _, before = events.phase(stage.times)
         side = np.where(before % 2 == 0, 1, -1)
-        x = 0.05 + side * (0.27 * np.sin(np.pi * np.minimum(phase * 1.6, 1) / 2) - 0.27 * (phase > 0.62) * np.sin(np.pi * (phase - 0.62) / 0.76))
+        x = 0.05 + side * (
+            0.27 * np.sin(np.pi * np.minimum(phase * 1.6, 1) / 2)
+            - 0.27 * (phase > 0.62) * np.sin(np.pi * (phase - 0.62) / 0.76)
+        )
         skin = mix(mix(p.pale, p.accent, 0.25), p.dark, 0.1)
         c.line(x + 0.1, 0.27, x + 0.75, 0.75, 0.11, skin)
         c.ellipse(x + 0.1, 0.26, 0.17, 0.14, skin, angle=0.5, shade=0.3)
@@ -216,7 +237,7 @@ class Guitar(_Strings):
         pick = studio.burst(200, 5000, 0.0025)
         for voice in np.unique(events.voices):
             pluck = studio.place(events, pick, voice)
-            out += studio.strings(pluck, base * 2 ** (SCALE[voice] / 12), studio.told(0.5, 0.35), 0.35)
+            out += studio.strings(pluck, base * 2 ** float(SCALE[voice] / 12), studio.told(0.5, 0.35), 0.35)
         return studio.shape(out, lambda f: 1 + 1.5 * np.exp(-(((f - 190) / 80) ** 2)))  # the body's air resonance
 
 
@@ -256,7 +277,9 @@ class Violin(_Strings):
         string = studio.tone(f, list(1 / k ** studio.told(1.0, 2.2)))
         phase, gap, _ = events.phase(studio.times)
         bow = np.clip(phase * gap / 0.05, 0.12, 1) * np.clip((1 - phase) * gap / 0.07, 0.12, 1)
-        body = studio.shape(string, lambda f: 0.5 + np.exp(-(((f - 480) / 150) ** 2)) + np.exp(-(((f - 2600) / 900) ** 2)))
+        body = studio.shape(
+            string, lambda f: 0.5 + np.exp(-(((f - 480) / 150) ** 2)) + np.exp(-(((f - 2600) / 900) ** 2))
+        )
         return body * (0.75 + 0.25 * lift(phase)) * bow + 0.02 * bow * studio.noise(2000, 7000)
 
 

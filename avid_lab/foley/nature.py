@@ -10,7 +10,7 @@ from avid_lab.foley.picture import blend, mix
 from avid_lab.foley.scene import Scene
 from avid_lab.foley.sound import Studio
 from avid_lab.foley.stage import INK, WHITE, Stage, smooth_noise
-from avid_lab.foley.timeline import Array, Timeline, beats, wander
+from avid_lab.foley.timeline import Array, Real, Timeline, beats, wander
 
 
 class Campfire(Scene):
@@ -20,13 +20,26 @@ class Campfire(Scene):
 
     def timeline(self, rng: np.random.Generator, duration_s: float) -> Timeline:
         events = beats(rng, duration_s, (2.5, 5.0), 0.4)
-        return Timeline(duration_s, events.onsets, rng.uniform(0.4, 1, len(events.onsets)).astype(np.float32), events.voices, wander(rng, duration_s, 0.55, 1, 2))
+        return Timeline(
+            duration_s,
+            events.onsets,
+            rng.uniform(0.4, 1, len(events.onsets)).astype(np.float32),
+            events.voices,
+            wander(rng, duration_s, 0.55, 1, 2),
+        )
 
     def picture(self, stage: Stage, events: Timeline) -> Iterator[None]:
         p, c, rng = stage.palette, stage.still, stage.rng
         c.shadow(0, 0.78, 0.85, 0.16, 0.55)
         for k in range(9):
-            c.ellipse(-0.72 + 0.18 * k, 0.8 + 0.05 * (k % 2), 0.12, 0.085, mix(p.ground2, INK, 0.35 + 0.1 * (k % 3)), shade=0.4)
+            c.ellipse(
+                -0.72 + 0.18 * k,
+                0.8 + 0.05 * (k % 2),
+                0.12,
+                0.085,
+                mix(p.ground2, INK, 0.35 + 0.1 * (k % 3)),
+                shade=0.4,
+            )
         for x0, y0, x1, y1 in ((-0.55, 0.8, 0.4, 0.55), (0.55, 0.8, -0.4, 0.55), (-0.3, 0.83, 0.35, 0.83)):
             c.line(x0, y0, x1, y1, 0.085, mix(p.dark, p.accent, 0.15), shade=0.4)
             c.disc(x0, y0, 0.06, mix(p.dark, p.pale, 0.5))
@@ -55,15 +68,28 @@ class Campfire(Scene):
         for onset, strength in zip(events.onsets, events.strengths, strict=True):
             age = (stage.times - onset)[:, None]
             way, speed = rng.uniform(-0.7, 0.7, 9), rng.uniform(1.2, 2.2, 9)
-            c.dots(way * (age * 1.2 + 0.15), 0.3 - speed * age + 0.3 * age**2, 0.03, mix(p.accent, WHITE, 0.5), np.where(age >= 0, np.clip(1 - age / 0.55, 0, 1), 0) * strength)
+            c.dots(
+                way * (age * 1.2 + 0.15),
+                0.3 - speed * age + 0.3 * age**2,
+                0.03,
+                mix(p.accent, WHITE, 0.5),
+                np.where(age >= 0, np.clip(1 - age / 0.55, 0, 1), 0) * strength,
+            )
 
     def sound(self, studio: Studio, events: Timeline) -> Array:
         roar = studio.noise(60, studio.told(420, 1500), -0.5) * (0.5 + 0.5 * events.level(studio.times))
         crackle = studio.place(events, studio.burst(900, 6000, 0.006))
         t = studio.rng.uniform(0, studio.samples / studio.rate, 60)
-        small = Timeline(events.duration_s, np.sort(t).astype(np.float32), studio.rng.uniform(0.05, 0.35, 60).astype(np.float32), np.zeros(60, int))
+        small = Timeline(
+            events.duration_s,
+            np.sort(t).astype(np.float32),
+            studio.rng.uniform(0.05, 0.35, 60).astype(np.float32),
+            np.zeros(60, int),
+        )
         crackle += studio.place(small, studio.burst(1500, 8000, 0.003))
-        return 0.16 * roar + studio.told(1.6, 0.6) * crackle + 0.06 * studio.noise(800, 5000) * events.level(studio.times)
+        return (
+            0.16 * roar + studio.told(1.6, 0.6) * crackle + 0.06 * studio.noise(800, 5000) * events.level(studio.times)
+        )
 
 
 class Fireworks(Scene):
@@ -78,9 +104,23 @@ class Fireworks(Scene):
         p, c, rng = stage.palette, stage.still, stage.rng
         for k in range(9):
             height = rng.uniform(0.15, 0.5)
-            c.box(-1.3 + 0.32 * k, 1.6 - height, 0.17, 0.8 + height * 0.6, mix(p.dark, p.ground2, 0.12 * (k % 3)), alpha=0.25 + 0.75 * stage.tell)
+            c.box(
+                -1.3 + 0.32 * k,
+                1.6 - height,
+                0.17,
+                0.8 + height * 0.6,
+                mix(p.dark, p.ground2, 0.12 * (k % 3)),
+                alpha=0.25 + 0.75 * stage.tell,
+            )
             for w in range(3):
-                c.box(-1.36 + 0.32 * k + 0.1 * (w % 2), 0.92 + 0.12 * w - height * 0.6, 0.022, 0.03, p.pale, alpha=0.8 * stage.tell)
+                c.box(
+                    -1.36 + 0.32 * k + 0.1 * (w % 2),
+                    0.92 + 0.12 * w - height * 0.6,
+                    0.022,
+                    0.03,
+                    p.pale,
+                    alpha=0.8 * stage.tell,
+                )
         yield
         c, times = stage.moving, stage.times
         colours = [mix(p.main, WHITE, 0.15), p.accent, mix(p.pale, p.main, 0.3)]
@@ -89,15 +129,33 @@ class Fireworks(Scene):
             age, colour = (times - onset)[:, None], colours[k % 3]
             before = np.clip(-age / 0.45, 0, 1)
             tail = np.arange(6)[None] * 0.03
-            c.dots(x0 + 0.15 * (before + tail) + 0 * tail, y0 + 1.1 * (before + tail), 0.028, p.pale, np.where((age < 0) & (age > -0.45), 0.9 - 0.14 * np.arange(6), 0))
-            c.glow(x0, y0, 0.9, mix(colour, WHITE, 0.4), 0.85 * np.where(times >= onset, np.exp(-(times - onset) / 0.12), 0))
+            c.dots(
+                x0 + 0.15 * (before + tail) + 0 * tail,
+                y0 + 1.1 * (before + tail),
+                0.028,
+                p.pale,
+                np.where((age < 0) & (age > -0.45), 0.9 - 0.14 * np.arange(6), 0),
+            )
+            c.glow(
+                x0,
+                y0,
+                0.9,
+                mix(colour, WHITE, 0.4),
+                0.85 * np.where(times >= onset, np.exp(-(times - onset) / 0.12), 0),
+            )
             n = 46
             way, speed = rng.uniform(0, 2 * np.pi, n), rng.uniform(0.35, 1, n) ** 0.5 * rng.uniform(0.6, 0.8)
             for trail in (0.09, 0.045, 0.0):
                 then = np.clip(age - trail, 0, None)
                 out = 1 - np.exp(-3.2 * then)
                 fade = np.where(age >= 0, np.clip(1.15 - age / 0.95, 0, 1), 0) * (1 - 6 * trail)
-                c.dots(x0 + speed * out * np.cos(way), y0 + speed * out * np.sin(way) + 0.28 * then**2, 0.034 - 0.12 * trail, mix(colour, WHITE, 0.3 if trail else 0.6), fade)
+                c.dots(
+                    x0 + speed * out * np.cos(way),
+                    y0 + speed * out * np.sin(way) + 0.28 * then**2,
+                    0.034 - 0.12 * trail,
+                    mix(colour, WHITE, 0.3 if trail else 0.6),
+                    fade,
+                )
 
     def sound(self, studio: Studio, events: Timeline) -> Array:
         boom = studio.burst(25, studio.told(260, 500), studio.told(0.22, 0.12)) * 1.0
@@ -120,7 +178,7 @@ class _Drops(Scene):
         c.ellipse(0.0, 0.67, 0.97, 0.31, water, shade=0.2)
         c.ellipse(-0.25, 0.55, 0.5, 0.08, WHITE, alpha=0.3, soft=0.12)
 
-    def ripple(self, stage: Stage, x: float, y: float, onset: float, size: float, seconds: float) -> None:
+    def ripple(self, stage: Stage, x: Real, y: Real, onset: Real, size: Real, seconds: Real) -> None:
         """A ring that spreads from (x, y)."""
         age = (stage.times - onset) / seconds
         r = size * np.sqrt(np.clip(age, 0.02, 1))
@@ -145,7 +203,16 @@ class Rain(_Drops):
         self.puddle(stage)
         x = rng.uniform(-0.25, 0.25)
         c.line(x, -0.35, x, 0.55, 0.022, p.dark, alpha=stage.tell)
-        c.paint(x, -0.1, (0.62, 0.55), lambda u, v: np.maximum(np.hypot(u, v * 1.15) - 0.58, v), (), mix(p.accent, INK, 0.1), shade=0.4, alpha=stage.tell)
+        c.paint(
+            x,
+            -0.1,
+            (0.62, 0.55),
+            lambda u, v: np.maximum(np.hypot(u, v * 1.15) - 0.58, v),
+            (),
+            mix(p.accent, INK, 0.1),
+            shade=0.4,
+            alpha=stage.tell,
+        )
         for k in (-0.3, 0.0, 0.3):
             c.line(x + 0.15 * k, -0.6, x + 1.75 * k, -0.1, 0.012, mix(p.accent, INK, 0.5), alpha=stage.tell)
         yield
@@ -158,12 +225,16 @@ class Rain(_Drops):
         y = (start + speed * stage.times[:, None]) % 3 - 1.5
         seen = 0.75 * (rank < level[:, None])
         for k in range(6):
-            stage.film.dots(column + slant * (y - 0.035 * k), y - 0.035 * k, 0.012, mix(p.pale, WHITE, 0.5), seen * (1 - 0.13 * k))
+            stage.film.dots(
+                column + slant * (y - 0.035 * k), y - 0.035 * k, 0.012, mix(p.pale, WHITE, 0.5), seen * (1 - 0.13 * k)
+            )
 
     def sound(self, studio: Studio, events: Timeline) -> Array:
         level = events.level(studio.times)
         hiss = studio.noise(studio.told(1200, 400), studio.told(9000, 4000)) * level
-        drops = (studio.rng.uniform(size=studio.samples) < 0.004 * level).astype(np.float32) * studio.rng.uniform(0.2, 1, studio.samples).astype(np.float32)
+        drops = (studio.rng.uniform(size=studio.samples) < 0.004 * level).astype(np.float32) * studio.rng.uniform(
+            0.2, 1, studio.samples
+        ).astype(np.float32)
         return 0.3 * hiss + 0.5 * studio.tell * studio.convolve(drops, studio.burst(1800, 9000, 0.004))
 
 
@@ -208,7 +279,9 @@ class Drip(_Drops):
         t = np.arange(int(0.3 * studio.rate)) / studio.rate
         f = studio.told(850, 1500) * studio.pitch * (1 + 2.2 * t / 0.12)
         bubble = np.sin(2 * np.pi * np.cumsum(f) / studio.rate) * np.exp(-t / 0.035) * np.minimum(t / 0.002, 1)
-        return studio.place(events, bubble.astype(np.float32)) + studio.place(events, 0.08 * studio.burst(2000, 8000, 0.004))
+        return studio.place(events, bubble.astype(np.float32)) + studio.place(
+            events, 0.08 * studio.burst(2000, 8000, 0.004)
+        )
 
 
 class _Sea(Scene):
@@ -216,7 +289,7 @@ class _Sea(Scene):
 
     look_group, small = "sea", False
 
-    def sea(self, stage: Stage, events: Timeline, foam: float) -> None:
+    def sea(self, stage: Stage, events: Timeline, foam: Real) -> None:
         """Paint water, swell and the foam that runs up the sand at each event."""
         p, c = stage.palette, stage.moving
         phase, _, _ = events.phase(stage.times)
@@ -243,7 +316,16 @@ class _Sea(Scene):
 
         c.paint(0, 0.55, (1.5, 0.45), surf, (stage.times, edge - 0.55, line * foam), WHITE, alpha=0.95, soft=0.03)
         # A crest that grows on its way in and breaks at the event.
-        c.paint(0, 0.1, (1.5, 0.5), surf, (stage.times + 2, (-0.2 + 0.5 * phase).astype(np.float32), foam * 0.07 * phase**2), WHITE, alpha=0.85 * foam, soft=0.03)
+        c.paint(
+            0,
+            0.1,
+            (1.5, 0.5),
+            surf,
+            (stage.times + 2, (-0.2 + 0.5 * phase).astype(np.float32), foam * 0.07 * phase**2),
+            WHITE,
+            alpha=0.85 * foam,
+            soft=0.03,
+        )
 
     def shore(self, stage: Stage) -> None:
         """Paint horizon and sand."""
@@ -267,7 +349,9 @@ class Surf(_Sea):
     def sound(self, studio: Studio, events: Timeline) -> Array:
         coarse = studio.times[::50]
         phase, _, _ = events.phase(coarse)
-        swell = np.interp(studio.times, coarse, np.where(phase < 0.06, phase / 0.06, np.exp(-3.2 * (phase - 0.06))) + 0.3 * phase**3)
+        swell = np.interp(
+            studio.times, coarse, np.where(phase < 0.06, phase / 0.06, np.exp(-3.2 * (phase - 0.06))) + 0.3 * phase**3
+        )
         wash = studio.noise(150, studio.told(2200, 4000), -0.3) * swell
         return (wash + 0.15 * studio.noise(30, 200) * swell).astype(np.float32)
 
@@ -287,16 +371,36 @@ class MotorBoat(_Sea):
         self.shore(stage)
         yield
         p, c, t = stage.palette, stage.moving, stage.times
-        slow = Timeline(events.duration_s, np.arange(0.3, events.duration_s, 1.4, dtype=np.float32), np.ones(3, np.float32), np.zeros(3, int))
+        slow = Timeline(
+            events.duration_s,
+            np.arange(0.3, events.duration_s, 1.4, dtype=np.float32),
+            np.ones(3, np.float32),
+            np.zeros(3, int),
+        )
         self.sea(stage, slow, 0.35)
         push = events.decay(t, 0.35)
-        x, bob = -0.05 + 0.12 * np.sin(0.8 * t), 0.04 * np.sin(2 * np.pi * 0.9 * t) + 0.02 * np.sin(2 * np.pi * events.turns(t) / 4)
+        x, bob = (
+            -0.05 + 0.12 * np.sin(0.8 * t),
+            0.04 * np.sin(2 * np.pi * 0.9 * t) + 0.02 * np.sin(2 * np.pi * events.turns(t) / 4),
+        )
         y, tilt = 0.05 + bob - 0.05 * push, -0.16 * push
         rng = stage.rng
         age = (rng.uniform(0, 1, 40) + 1.6 * t[:, None]) % 1
-        c.dots(x[:, None] - 0.52 - age * (0.35 + 0.6 * push[:, None]), y[:, None] + 0.22 - (0.3 + 0.9 * push[:, None]) * (age - age**2) * rng.uniform(0.3, 1, 40), 0.045, WHITE, 0.9 * (1 - age))
+        c.dots(
+            x[:, None] - 0.52 - age * (0.35 + 0.6 * push[:, None]),
+            y[:, None] + 0.22 - (0.3 + 0.9 * push[:, None]) * (age - age**2) * rng.uniform(0.3, 1, 40),
+            0.045,
+            WHITE,
+            0.9 * (1 - age),
+        )
         c.ellipse(x - 0.1, y + 0.27, 0.75, 0.07, WHITE, alpha=0.8, soft=0.08)
-        c.polygon(x, y, [(-0.55, -0.02 - tilt), (0.78, -0.16 + tilt), (0.42, 0.26), (-0.5, 0.26)], mix(p.accent, WHITE, 0.1), shade=0.4)
+        c.polygon(
+            x,
+            y,
+            [(-0.55, -0.02 - tilt), (0.78, -0.16 + tilt), (0.42, 0.26), (-0.5, 0.26)],
+            mix(p.accent, WHITE, 0.1),
+            shade=0.4,
+        )
         c.polygon(x, y, [(-0.55, -0.02 - tilt), (0.78, -0.16 + tilt), (0.7, -0.06 + tilt), (-0.55, 0.06 - tilt)], WHITE)
         c.polygon(x + 0.08, y - 0.16, [(-0.2, -0.14), (0.05, -0.14), (0.22, 0.12), (-0.2, 0.12)], p.pale, alpha=0.9)
         c.box(x - 0.6, y + 0.04, 0.085, 0.16, p.dark, r=0.04)
@@ -305,9 +409,13 @@ class MotorBoat(_Sea):
 
     def sound(self, studio: Studio, events: Timeline) -> Array:
         turns = events.turns(studio.times) * studio.pitch * studio.told(2.2, 1.7)
-        pulse = studio.pulses(turns, 4.0) * (0.6 + 0.4 * events.level(studio.times) / max(float(events.curve.max()), 1e-6))
+        pulse = studio.pulses(turns, 4.0) * (
+            0.6 + 0.4 * events.level(studio.times) / max(float(events.curve.max()), 1e-6)
+        )
         putter = studio.shape(pulse * studio.noise(60, 900), lambda f: 1 / (1 + (f / studio.told(700, 400)) ** 2))
-        return 1.0 * putter + studio.tell * 0.1 * studio.noise(400, 3000) * (0.4 + events.decay(studio.times[::100], 0.35).repeat(100)[: studio.samples])
+        return 1.0 * putter + studio.tell * 0.1 * studio.noise(400, 3000) * (
+            0.4 + events.decay(studio.times[::100], 0.35).repeat(100)[: studio.samples]
+        )
 
 
 SCENES: tuple[Scene, ...] = (Campfire(), Fireworks(), Rain(), Drip(), Surf(), MotorBoat())

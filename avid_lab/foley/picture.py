@@ -9,36 +9,41 @@ painted on `Stage.film`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-Array = NDArray[np.floating]
+from avid_lab.foley.timeline import Array, Real, Values
+
 Indices = NDArray[np.int64]
+Colour = Array | tuple[Real, Real, Real]  # red, green, blue in [0, 1]
 Shape = Callable[..., Array]  # (x, y, *numbers) -> signed distance, negative inside
 
 
-def hsv(hue: float, saturation: float, value: float) -> Array:
+def hsv(hue: Real, saturation: Real, value: Real) -> Array:
     """Red, green, blue in [0, 1]; the hue wraps around at 1."""
     k = (np.array([5.0, 3.0, 1.0]) + hue * 6) % 6
     return (value * (1 - saturation * np.clip(np.minimum(k, 4 - k), 0, 1))).astype(np.float32)
 
 
-def mix(a: ArrayLike, b: ArrayLike, share: float) -> Array:
+def mix(a: Colour, b: Colour, share: Real) -> Array:
     """``a`` and ``b`` blended: 0 gives ``a``, 1 gives ``b``."""
     return (np.asarray(a) * (1 - share) + np.asarray(b) * share).astype(np.float32)
 
 
-def blend(a: ArrayLike, b: ArrayLike, field: Array) -> Array:
+def blend(a: Colour, b: Colour, field: Array) -> Array:
     """Colours that go from ``a`` to ``b`` as ``field`` (F, h, w) goes from 0 to 1: (F, 3, h, w).
 
     ``a`` and ``b`` are colours (3,) or fields of colours (F, 3, h, w).
     """
-    low, high = (c.reshape(3, 1, 1) if c.ndim == 1 else c for c in (np.asarray(a, np.float32), np.asarray(b, np.float32)))
+    low, high = (
+        c.reshape(3, 1, 1) if c.ndim == 1 else c for c in (np.asarray(a, np.float32), np.asarray(b, np.float32))
+    )
     return low + field[:, None] * (high - low)
 
 
-def rotate(x: Array, y: Array, angle: ArrayLike) -> tuple[Array, Array]:
+def rotate(x: Array, y: Array, angle: Values) -> tuple[Array, Array]:
     """Coordinates seen from a frame turned by ``angle`` radians (clockwise on the screen)."""
     c, s = np.cos(angle), np.sin(angle)
     return c * x + s * y, c * y - s * x
@@ -47,38 +52,38 @@ def rotate(x: Array, y: Array, angle: ArrayLike) -> tuple[Array, Array]:
 # Signed distances -----------------------------------------------------------------------------------------------------
 
 
-def disc(x: Array, y: Array, r: ArrayLike) -> Array:
+def disc(x: Array, y: Array, r: Values) -> Array:
     """A disc of radius ``r``."""
     return np.sqrt(x * x + y * y) - r
 
 
-def ring(x: Array, y: Array, r: ArrayLike, w: ArrayLike) -> Array:
+def ring(x: Array, y: Array, r: Values, w: Values) -> Array:
     """A circle line of radius ``r`` and half width ``w``."""
     return np.abs(np.sqrt(x * x + y * y) - r) - w
 
 
-def ellipse(x: Array, y: Array, rx: ArrayLike, ry: ArrayLike, angle: ArrayLike = 0.0) -> Array:
+def ellipse(x: Array, y: Array, rx: Values, ry: Values, angle: Values = 0.0) -> Array:
     """An ellipse (first-order distance)."""
     x, y = rotate(x, y, angle)
     k = np.sqrt((x / rx) ** 2 + (y / ry) ** 2)
     return (k - 1) * np.minimum(rx, ry)
 
 
-def box(x: Array, y: Array, hx: ArrayLike, hy: ArrayLike, r: ArrayLike = 0.0, angle: ArrayLike = 0.0) -> Array:
+def box(x: Array, y: Array, hx: Values, hy: Values, r: Values = 0.0, angle: Values = 0.0) -> Array:
     """A box of half sizes ``hx``, ``hy`` with corners rounded by ``r``."""
     x, y = rotate(x, y, angle)
     qx, qy = np.abs(x) - hx + r, np.abs(y) - hy + r
     return np.sqrt(np.maximum(qx, 0) ** 2 + np.maximum(qy, 0) ** 2) + np.minimum(np.maximum(qx, qy), 0) - r
 
 
-def segment(x: Array, y: Array, dx: ArrayLike, dy: ArrayLike, r: ArrayLike) -> Array:
+def segment(x: Array, y: Array, dx: Values, dy: Values, r: Values) -> Array:
     """A thick line from (-dx, -dy) to (dx, dy) with half width ``r``."""
     length = np.maximum(np.asarray(dx) ** 2 + np.asarray(dy) ** 2, 1e-9)
     t = np.clip((x * dx + y * dy) / length, -1, 1)
     return np.sqrt((x - t * dx) ** 2 + (y - t * dy) ** 2) - r
 
 
-def polygon(x: Array, y: Array, *points: ArrayLike) -> Array:
+def polygon(x: Array, y: Array, *points: Values) -> Array:
     """A convex polygon; ``points`` are x0, y0, x1, y1, ... clockwise on the screen."""
     distance = None
     for i in range(0, len(points), 2):
@@ -101,11 +106,11 @@ class Canvas:
         edge: Width of an antialiased edge in pixels.
     """
 
-    def __init__(self, pixels: Array, camera: Array, pixels_per_unit: float, edge: float = 1.2) -> None:
+    def __init__(self, pixels: Array, camera: Array, pixels_per_unit: Real, edge: Real = 1.2) -> None:
         self.pixels, self.camera, self.pixels_per_unit, self.edge = pixels, camera, pixels_per_unit, edge
         self.x, self.y, self.scale, self.mirror = 0.0, 0.0, 1.0, 1.0
 
-    def at(self, x: float, y: float, scale: float = 1.0, mirror: bool = False) -> Canvas:
+    def at(self, x: Real, y: Real, scale: Real = 1.0, mirror: bool = False) -> Canvas:
         """The same canvas in a frame whose origin is (x, y) of this one, ``scale`` times as large, mirrored if asked."""
         view = Canvas(self.pixels, self.camera, self.pixels_per_unit, self.edge)
         view.x, view.y = self.x + self.scale * self.mirror * x, self.y + self.scale * y
@@ -114,16 +119,16 @@ class Canvas:
 
     def paint(
         self,
-        x: ArrayLike,
-        y: ArrayLike,
-        reach: float | tuple[float, float],
+        x: Values,
+        y: Values,
+        reach: Real | tuple[Real, Real],
         shape: Shape,
-        numbers: Sequence[ArrayLike],
-        colour: ArrayLike | Callable[..., Array],
+        numbers: Sequence[Values],
+        colour: Colour | Callable[..., Array],
         *,
-        alpha: ArrayLike = 1.0,
-        soft: float = 0.0,
-        shade: float = 0.0,
+        alpha: Values = 1.0,
+        soft: Real = 0.0,
+        shade: Real = 0.0,
         glow: bool = False,
     ) -> None:
         """Paint ``shape(u, v, *numbers)`` around (x, y).
@@ -143,7 +148,9 @@ class Canvas:
         frames, _, height, width = self.pixels.shape
         k = self.pixels_per_unit * self.scale
         # Per-frame centre in pixels.
-        px = (self.x + self.scale * self.mirror * _each(x, frames) - self.camera[:, 0]) * self.pixels_per_unit + (width - 1) / 2
+        px = (self.x + self.scale * self.mirror * _each(x, frames) - self.camera[:, 0]) * self.pixels_per_unit + (
+            width - 1
+        ) / 2
         py = (self.y + self.scale * _each(y, frames) - self.camera[:, 1]) * self.pixels_per_unit + (height - 1) / 2
         pad = soft * k / 2 + self.edge
         reach_x, reach_y = reach if isinstance(reach, tuple) else (reach, reach)
@@ -161,7 +168,9 @@ class Canvas:
         left, top = left + w0, top + h0
         u = (self.mirror / k * (left[:, None] + np.arange(w1 - w0) - px[live, None])).astype(np.float32)[:, None, :]
         v = (1 / k * (top[:, None] + np.arange(h1 - h0) - py[live, None])).astype(np.float32)[:, :, None]
-        values = [_each(n, frames)[live, None, None] if np.ndim(n) else np.full((1, 1, 1), n, np.float32) for n in numbers]
+        values = [
+            _each(n, frames)[live, None, None] if np.ndim(n) else np.full((1, 1, 1), n, np.float32) for n in numbers
+        ]
         cover = shape(u, v, *values) * np.float32(-k / max(self.edge, soft * k))
         cover += np.float32(0.5)
         np.clip(cover, 0, 1, out=cover)
@@ -194,50 +203,71 @@ class Canvas:
 
     # Short names for common shapes -------------------------------------------------------------------------------------
 
-    def disc(self, x: ArrayLike, y: ArrayLike, r: ArrayLike, colour: ArrayLike, **how: object) -> None:
+    def disc(self, x: Values, y: Values, r: Values, colour: Colour, **how: Any) -> None:
         """A disc."""
-        self.paint(x, y, float(np.max(r)), disc, (r,), colour, **how)  # type: ignore[arg-type]
+        self.paint(x, y, float(np.max(r)), disc, (r,), colour, **how)
 
-    def ring(self, x: ArrayLike, y: ArrayLike, r: ArrayLike, w: ArrayLike, colour: ArrayLike, **how: object) -> None:
+    def ring(self, x: Values, y: Values, r: Values, w: Values, colour: Colour, **how: Any) -> None:
         """A circle line of half width ``w``."""
-        self.paint(x, y, float(np.max(r) + np.max(w)), ring, (r, w), colour, **how)  # type: ignore[arg-type]
+        self.paint(x, y, float(np.max(r) + np.max(w)), ring, (r, w), colour, **how)
 
-    def ellipse(self, x: ArrayLike, y: ArrayLike, rx: ArrayLike, ry: ArrayLike, colour: ArrayLike, angle: ArrayLike = 0.0, **how: object) -> None:
+    def ellipse(
+        self,
+        x: Values,
+        y: Values,
+        rx: Values,
+        ry: Values,
+        colour: Colour,
+        angle: Values = 0.0,
+        **how: Any,
+    ) -> None:
         """An ellipse turned by ``angle``."""
         r = (float(np.max(rx)), float(np.max(ry)))
         reach = r if not np.any(angle) else max(r)
-        self.paint(x, y, reach, ellipse, (rx, ry, angle), colour, **how)  # type: ignore[arg-type]
+        self.paint(x, y, reach, ellipse, (rx, ry, angle), colour, **how)
 
     def box(
-        self, x: ArrayLike, y: ArrayLike, hx: ArrayLike, hy: ArrayLike, colour: ArrayLike, r: float = 0.0, angle: ArrayLike = 0.0, **how: object
+        self,
+        x: Values,
+        y: Values,
+        hx: Values,
+        hy: Values,
+        colour: Colour,
+        r: Real = 0.0,
+        angle: Values = 0.0,
+        **how: Any,
     ) -> None:
         """A box of half sizes ``hx``, ``hy`` with corners of radius ``r``, turned by ``angle``."""
         h = (float(np.max(hx)), float(np.max(hy)))
         reach = h if not np.any(angle) else float(np.hypot(*h))
-        self.paint(x, y, reach, box, (hx, hy, r, angle), colour, **how)  # type: ignore[arg-type]
+        self.paint(x, y, reach, box, (hx, hy, r, angle), colour, **how)
 
-    def line(self, x0: ArrayLike, y0: ArrayLike, x1: ArrayLike, y1: ArrayLike, w: ArrayLike, colour: ArrayLike, **how: object) -> None:
+    def line(
+        self, x0: Values, y0: Values, x1: Values, y1: Values, w: Values, colour: Colour, **how: Any
+    ) -> None:
         """A line with round ends and half width ``w``."""
         x0, y0, x1, y1 = (np.asarray(p, np.float32) for p in (x0, y0, x1, y1))
         dx, dy = (x1 - x0) / 2, (y1 - y0) / 2
         reach = (float(np.max(np.abs(dx)) + np.max(w)), float(np.max(np.abs(dy)) + np.max(w)))
-        self.paint((x0 + x1) / 2, (y0 + y1) / 2, reach, segment, (dx, dy, w), colour, **how)  # type: ignore[arg-type]
+        self.paint((x0 + x1) / 2, (y0 + y1) / 2, reach, segment, (dx, dy, w), colour, **how)
 
-    def polygon(self, x: ArrayLike, y: ArrayLike, points: Sequence[tuple[ArrayLike, ArrayLike]], colour: ArrayLike, **how: object) -> None:
+    def polygon(
+        self, x: Values, y: Values, points: Sequence[tuple[Values, Values]], colour: Colour, **how: Any
+    ) -> None:
         """A convex polygon; ``points`` around (x, y), clockwise on the screen."""
         flat = [n for point in points for n in point]
         reach = (max(float(np.max(np.abs(n))) for n in flat[::2]), max(float(np.max(np.abs(n))) for n in flat[1::2]))
-        self.paint(x, y, reach, polygon, flat, colour, **how)  # type: ignore[arg-type]
+        self.paint(x, y, reach, polygon, flat, colour, **how)
 
-    def shadow(self, x: ArrayLike, y: ArrayLike, rx: ArrayLike, ry: ArrayLike, alpha: ArrayLike = 0.35) -> None:
+    def shadow(self, x: Values, y: Values, rx: Values, ry: Values, alpha: Values = 0.35) -> None:
         """A soft dark ellipse."""
         self.ellipse(x, y, rx, ry, (0.03, 0.02, 0.05), alpha=alpha, soft=float(1.2 * np.min(ry)))
 
-    def glow(self, x: ArrayLike, y: ArrayLike, r: float, colour: ArrayLike, alpha: ArrayLike = 1.0) -> None:
+    def glow(self, x: Values, y: Values, r: Real, colour: Colour, alpha: Values = 1.0) -> None:
         """Light that fades out from (x, y) over ``r``."""
         self.paint(x, y, r, disc, (r / 2,), colour, alpha=alpha, soft=r, glow=True)
 
-    def dots(self, x: Array, y: Array, r: float, colour: ArrayLike, alpha: ArrayLike = 1.0) -> None:
+    def dots(self, x: Array, y: Array, r: Real, colour: Colour, alpha: Values = 1.0) -> None:
         """Many small soft dots: ``x``, ``y`` (F, n), ``alpha`` broadcast to them."""
         frames, _, height, width = self.pixels.shape
         px = (self.x + self.scale * self.mirror * x - self.camera[:, :1]) * self.pixels_per_unit + (width - 1) / 2
@@ -261,5 +291,5 @@ class Canvas:
             plane[frame, pixel] += total * (value - plane[frame, pixel])
 
 
-def _each(value: ArrayLike, frames: int) -> Array:
+def _each(value: Values, frames: int) -> Array:
     return np.broadcast_to(np.asarray(value, np.float32), (frames,))

@@ -10,9 +10,8 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import ArrayLike
 
-from avid_lab.foley.timeline import Array, Timeline
+from avid_lab.foley.timeline import Array, Real, Timeline, Values
 
 
 class Studio:
@@ -26,7 +25,9 @@ class Studio:
         tell: How plainly a scene sounds unlike its sound-alikes, in [0, 1].
     """
 
-    def __init__(self, rng: np.random.Generator, duration_s: float, rate: int, *, pitch: float = 1.0, tell: float = 1.0) -> None:
+    def __init__(
+        self, rng: np.random.Generator, duration_s: Real, rate: int, *, pitch: Real = 1.0, tell: Real = 1.0
+    ) -> None:
         self.rng, self.rate, self.pitch, self.tell = rng, rate, pitch, tell
         self.samples = round(duration_s * rate)
         self.fft = 1 << (self.samples + rate // 2).bit_length()  # room for tails to fade before they wrap around
@@ -41,13 +42,13 @@ class Studio:
         """(fft / 2 + 1,) Hz."""
         return np.fft.rfftfreq(self.fft, 1 / self.rate).astype(np.float32)
 
-    def told(self, own: float, common: float) -> float:
+    def told(self, own: Real, common: Real) -> Real:
         """A number of this scene, moved towards the one its sound-alikes share when the clip is to be ambiguous."""
         return own * self.tell + common * (1 - self.tell)
 
     # Sources ----------------------------------------------------------------------------------------------------------
 
-    def place(self, events: Timeline, answer: Array, voice: int | None = None, delay_s: float = 0.0) -> Array:
+    def place(self, events: Timeline, answer: Array, voice: int | np.integer | None = None, delay_s: Real = 0.0) -> Array:
         """``answer`` at each onset (of one voice), as loud as the event is strong."""
         signal = np.zeros(self.samples, np.float32)
         for onset, strength, v in zip(events.onsets, events.strengths, events.voices, strict=True):
@@ -57,13 +58,13 @@ class Studio:
                 signal[at:end] += strength * answer[: end - at]
         return signal
 
-    def noise(self, low_hz: float = 0.0, high_hz: float = 1e9, tilt: float = 0.0) -> Array:
+    def noise(self, low_hz: Real = 0.0, high_hz: Real = 1e9, tilt: Real = 0.0) -> Array:
         """Noise of unit power between two frequencies; ``tilt`` -0.5 is pink, -1 brown."""
         white = self.rng.standard_normal(self.samples, dtype=np.float32)
         coloured = self.shape(white, lambda f: band(f, low_hz, high_hz) * np.maximum(f, 40.0) ** tilt)
         return coloured / max(float(np.sqrt(np.mean(coloured**2))), 1e-9)
 
-    def modes(self, frequencies: Sequence[float], decays_s: Sequence[float], gains: Sequence[float]) -> Array:
+    def modes(self, frequencies: Sequence[Real], decays_s: Sequence[Real], gains: Sequence[Real]) -> Array:
         """What a struck body answers: decaying sines. The attack is a half millisecond, so that it does not click."""
         seconds = min(6 * max(decays_s), self.samples / self.rate)
         t = (np.arange(int(seconds * self.rate)) / self.rate).astype(np.float32)
@@ -71,16 +72,24 @@ class Studio:
         for frequency, decay, gain in zip(frequencies, decays_s, gains, strict=True):
             if frequency < 0.45 * self.rate:
                 n = min(len(t), int(7 * decay * self.rate))
-                body[:n] += np.float32(gain) * np.exp(t[:n] / np.float32(-decay)) * np.sin(np.float32(2 * np.pi * frequency) * t[:n])
+                body[:n] += (
+                    np.float32(gain)
+                    * np.exp(t[:n] / np.float32(-decay))
+                    * np.sin(np.float32(2 * np.pi * frequency) * t[:n])
+                )
         return body * np.minimum(t / 5e-4, 1).astype(np.float32)
 
-    def burst(self, low_hz: float, high_hz: float, decay_s: float) -> Array:
+    def burst(self, low_hz: Real, high_hz: Real, decay_s: Real) -> Array:
         """A decaying puff of noise."""
         n = min(int(7 * decay_s * self.rate), self.samples)
         t = (np.arange(n) / self.rate).astype(np.float32)
-        return self.noise(low_hz, high_hz)[:n] * np.exp(t / np.float32(-decay_s)) * np.minimum(t / 5e-4, 1).astype(np.float32)
+        return (
+            self.noise(low_hz, high_hz)[:n]
+            * np.exp(t / np.float32(-decay_s))
+            * np.minimum(t / 5e-4, 1).astype(np.float32)
+        )
 
-    def strings(self, plucks: Array, frequency: float, decay_s: float, brightness: float = 0.5) -> Array:
+    def strings(self, plucks: Array, frequency: Real, decay_s: Real, brightness: Real = 0.5) -> Array:
         """Karplus-Strong: a comb whose loop loses its treble, computed on the spectrum, so the period need not be whole samples."""
         f = self.frequencies
         # Gain of one round trip: exp(-period / decay) at low frequencies, less at high ones.
@@ -90,7 +99,7 @@ class Studio:
         spectrum = np.fft.rfft(plucks, self.fft).astype(np.complex64)
         return np.fft.irfft(spectrum / (1 - turn), self.fft)[: self.samples].astype(np.float32)
 
-    def tone(self, frequency: ArrayLike, gains: Sequence[float]) -> Array:
+    def tone(self, frequency: Values, gains: Sequence[Real]) -> Array:
         """A sum of harmonics of a gliding ``frequency`` (one value, or one a sample)."""
         frequency = np.broadcast_to(np.asarray(frequency, np.float64), (self.samples,))
         turns = (np.cumsum(frequency) / self.rate) % 1
@@ -100,7 +109,7 @@ class Studio:
                 signal += np.float32(gain) * np.sin((2 * np.pi * k * turns).astype(np.float32))
         return signal
 
-    def pulses(self, turns: Array, sharpness: float) -> Array:
+    def pulses(self, turns: Array, sharpness: Real) -> Array:
         """A pulse each whole turn: 1 at once, then falling by ``exp(-sharpness)`` until the next."""
         return np.exp(-np.float32(sharpness) * (turns % 1))
 
@@ -108,18 +117,27 @@ class Studio:
 
     def shape(self, signal: Array, gain: Callable[[Array], Array]) -> Array:
         """``signal`` filtered by ``gain(frequencies in Hz)``, real (zero phase) or complex."""
-        return np.fft.irfft(np.fft.rfft(signal, self.fft) * gain(self.frequencies), self.fft)[: self.samples].astype(np.float32)
+        return np.fft.irfft(np.fft.rfft(signal, self.fft) * gain(self.frequencies), self.fft)[: self.samples].astype(
+            np.float32
+        )
 
     def convolve(self, signal: Array, answer: Array) -> Array:
         """``signal`` with each sample replaced by ``answer``."""
         spectrum = np.fft.rfft(signal, self.fft) * np.fft.rfft(answer, self.fft)
         return np.fft.irfft(spectrum, self.fft)[: self.samples].astype(np.float32)
 
-    def strike(self, events: Timeline, frequencies: Sequence[float], decays_s: Sequence[float], gains: Sequence[float], voice: int | None = None) -> Array:
+    def strike(
+        self,
+        events: Timeline,
+        frequencies: Sequence[Real],
+        decays_s: Sequence[Real],
+        gains: Sequence[Real],
+        voice: int | np.integer | None = None,
+    ) -> Array:
         """A body struck at every event (of one voice). Frequencies follow the clip's pitch."""
         return self.place(events, self.modes([f * self.pitch for f in frequencies], decays_s, gains), voice)
 
-    def room(self, signal: Array, t60_s: float, wet: float, colour: float = 1.0) -> Array:
+    def room(self, signal: Array, t60_s: Real, wet: Real, colour: Real = 1.0) -> Array:
         """The signal in a room: early echoes and a tail that loses its treble, through a microphone. The direct sound is not delayed."""
         n = min(int(t60_s * self.rate), self.fft - self.samples)
         t = (np.arange(n) / self.rate).astype(np.float32)
@@ -136,7 +154,7 @@ class Studio:
         response *= 10 ** (np.interp(octaves, np.arange(8) * octaves[-1] / 7, knots).astype(np.float32) / 20)
         return np.fft.irfft(np.fft.rfft(signal, self.fft) * response, self.fft)[: self.samples].astype(np.float32)
 
-    def master(self, signal: Array, rms_db: float) -> Array:
+    def master(self, signal: Array, rms_db: Real) -> Array:
         """Bring to a loudness (dB below full scale), soften peaks above -1 dB, fade the ends: never clips, never clicks."""
         signal = signal - signal.mean()
         for _ in range(3):  # Limiting lowers the power a little: correct it.
@@ -146,7 +164,7 @@ class Studio:
         return (signal * fade).astype(np.float32)
 
 
-def band(f: Array, low_hz: float, high_hz: float) -> Array:
+def band(f: Array, low_hz: Real, high_hz: Real) -> Array:
     """A smooth band pass, 12 dB an octave on either side."""
     gain = 1 / (1 + (f / high_hz) ** 2)
     return gain if low_hz <= 0 else gain / (1 + (low_hz / np.maximum(f, 1e-3)) ** 2)

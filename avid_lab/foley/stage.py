@@ -7,13 +7,14 @@ what a network that only compares pictures with pictures learns to recognise.
 from __future__ import annotations
 
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from avid_lab.foley.picture import Array, Canvas, blend, hsv, mix
+from avid_lab.foley.picture import Canvas, blend, hsv, mix
+from avid_lab.foley.timeline import Array, Real
 
 MARGIN = 0.16  # how far the camera may leave the middle, in units of half a picture
 INK = np.array([0.07, 0.06, 0.09], np.float32)
@@ -45,7 +46,24 @@ class Palette:
         light = rng.uniform() < (0.75 if luma < 0.5 else 0.35)
         main = hsv(thing, rng.uniform(0.35, 0.9), rng.uniform(0.7, 1.0) if light else rng.uniform(0.3, 0.55))
         accent = hsv(thing + rng.choice([0.08, -0.1, 0.5, 0.33]), rng.uniform(0.5, 0.9), rng.uniform(0.6, 1))
-        return cls(ground, ground2, main, accent, hsv(rng.uniform(), rng.uniform(0.05, 0.45), rng.uniform(0.75, 1)), hsv(rng.uniform(), rng.uniform(0.2, 0.6), rng.uniform(0.08, 0.28)))
+        return cls(
+            ground,
+            ground2,
+            main,
+            accent,
+            hsv(rng.uniform(), rng.uniform(0.05, 0.45), rng.uniform(0.75, 1)),
+            hsv(rng.uniform(), rng.uniform(0.2, 0.6), rng.uniform(0.08, 0.28)),
+        )
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the scene's object stands in the picture, its size, and whether it is mirrored."""
+
+    x: Real
+    y: Real
+    scale: Real
+    mirror: bool
 
 
 class Stage:
@@ -66,12 +84,12 @@ class Stage:
         self,
         rng: np.random.Generator,
         frames: int,
-        fps: float,
+        fps: Real,
         size: int,
         *,
-        tell: float = 1.0,
-        background: float = 1.0,
-        drift: float = 1.0,
+        tell: Real = 1.0,
+        background: Real = 1.0,
+        drift: Real = 1.0,
         wide: bool = False,
     ) -> None:
         self.rng, self.size, self.tell = rng, size, tell
@@ -84,22 +102,22 @@ class Stage:
         self.haze = (rng.uniform(0, 0.16) * hsv(rng.uniform(), 0.6, 1)).astype(np.float32)
         self.exposure = (rng.uniform(0.74, 1.06) * rng.uniform(0.82, 1.12, 3)).astype(np.float32)
         self.set = Canvas(pixels[None], np.zeros((1, 2), np.float32), float(size), edge=2.4)
-        self.place: dict[str, float | bool] = {
-            "x": rng.uniform(-0.12, 0.12) if wide else rng.uniform(-0.32, 0.32),
-            "y": rng.uniform(-0.2, 0.2) if wide else rng.uniform(-0.18, 0.18),
-            "scale": rng.uniform(1.0, 1.25) if wide else 2 ** rng.uniform(-0.65, 0.1),
-            "mirror": bool(rng.uniform() < 0.5),
-        }
+        self.place = Place(
+            x=rng.uniform(-0.12, 0.12) if wide else rng.uniform(-0.32, 0.32),
+            y=rng.uniform(-0.2, 0.2) if wide else rng.uniform(-0.18, 0.18),
+            scale=rng.uniform(1.0, 1.25) if wide else 2 ** rng.uniform(-0.65, 0.1),
+            mirror=bool(rng.uniform() < 0.5),
+        )
 
     @property
     def still(self) -> Canvas:
         """The set in the frame of the scene's object."""
-        return self.set.at(**self.place)  # type: ignore[arg-type]
+        return self.set.at(*astuple(self.place))
 
     @property
     def moving(self) -> Canvas:
         """The film in the frame of the scene's object."""
-        return self.film.at(**self.place)  # type: ignore[arg-type]
+        return self.film.at(*astuple(self.place))
 
     def corner(self, rng: np.random.Generator) -> Stage:
         """The same picture with room for a small second object in an upper corner, in other colours."""
@@ -107,8 +125,8 @@ class Stage:
         other.rng = rng
         palette = Palette.draw(rng)
         other.palette = replace(self.palette, main=palette.main, accent=palette.accent)
-        side = -1 if self.place["x"] > 0 else 1  # type: ignore[operator]
-        other.place = {"x": side * rng.uniform(0.55, 0.7), "y": rng.uniform(-0.68, -0.5), "scale": 0.3, "mirror": bool(rng.uniform() < 0.5)}
+        x = rng.uniform(0.55, 0.7) * (-1 if self.place.x > 0 else 1)
+        other.place = Place(x, rng.uniform(-0.68, -0.5), 0.3, bool(rng.uniform() < 0.5))
         return other
 
     @cached_property
@@ -125,7 +143,7 @@ class Stage:
             frame[:] = phases[top % 2, left % 2][:, top // 2 : top // 2 + self.size, left // 2 : left // 2 + self.size]
         return Canvas(pixels, self.camera, self.size / 2)
 
-    def floor(self, y: float, colour: Array, *, tilt: float = 0.0) -> None:
+    def floor(self, y: Real, colour: Array, *, tilt: Real = 0.0) -> None:
         """A floor or table top from ``y`` down, darker towards the viewer."""
         self.set.box(0, y + 1, 1.4, 1.0, colour, angle=tilt, shade=0.25)
         self.set.box(0, y + 0.012, 1.4, 0.012, mix(colour, WHITE, 0.4), angle=tilt)
@@ -157,10 +175,12 @@ def _spline(length: int, cells: int) -> Array:
     return np.where(distance < 1, near, np.where(distance < 2, (2 - distance) ** 3 / 6, 0)).astype(np.float32)
 
 
-def _camera_path(rng: np.random.Generator, times: Array, drift: float) -> Array:
+def _camera_path(rng: np.random.Generator, times: Array, drift: Real) -> Array:
     """A slow hand-held drift, (T, 2), inside the margin."""
     start, velocity = rng.uniform(-0.05, 0.05, 2), rng.uniform(-0.02, 0.02, 2)
-    sway = sum(rng.uniform(0, 0.018) * np.sin(2 * np.pi * f * times[:, None] + rng.uniform(0, 6.3, 2)) for f in (0.21, 0.47))
+    sway = sum(
+        rng.uniform(0, 0.018) * np.sin(2 * np.pi * f * times[:, None] + rng.uniform(0, 6.3, 2)) for f in (0.21, 0.47)
+    )
     path = drift * (start + velocity * (times[:, None] - times[-1] / 2) + sway)
     return np.clip(path, -MARGIN + 0.01, MARGIN - 0.01).astype(np.float32)
 
@@ -201,7 +221,9 @@ def _bricks(rng: np.random.Generator, x: Array, y: Array) -> Array:
     row = np.floor(y * width * 2)
     u, v = (x * width + 0.5 * (row % 2)) % 1, (y * width * 2) % 1
     tone = np.sin(np.floor(x * width + 0.5 * (row % 2)) * 12.9 + row * 78.2) * 0.18
-    return np.clip(0.75 + tone, 0, 1) * _step((np.minimum(np.minimum(u, 1 - u) * 2, np.minimum(v, 1 - v)) - 0.08) / width)
+    return np.clip(0.75 + tone, 0, 1) * _step(
+        (np.minimum(np.minimum(u, 1 - u) * 2, np.minimum(v, 1 - v)) - 0.08) / width
+    )
 
 
 def _planks(rng: np.random.Generator, x: Array, y: Array) -> Array:
@@ -233,17 +255,20 @@ def _rings(rng: np.random.Generator, x: Array, y: Array) -> Array:
 
 
 BACKDROPS = {
-    f.__name__.lstrip("_"): f for f in (_plain, _clouds, _stripes, _tiles, _dots, _bricks, _planks, _hills, _rays, _rings)
+    f.__name__.lstrip("_"): f
+    for f in (_plain, _clouds, _stripes, _tiles, _dots, _bricks, _planks, _hills, _rays, _rings)
 }
 
 
-def draw_backdrop(rng: np.random.Generator, palette: Palette, side: int, salience: float) -> tuple[str, Array]:
+def draw_backdrop(rng: np.random.Generator, palette: Palette, side: int, salience: Real) -> tuple[str, Array]:
     """A background of ``side`` pixels: its kind and its pixels (3, side, side)."""
     kind = str(rng.choice(list(BACKDROPS)))
     axis = np.linspace(-1 - MARGIN, 1 + MARGIN, side, dtype=np.float32)
     x, y = axis[None], axis[:, None]
     field = np.clip(BACKDROPS[kind](rng, x, y), 0, 1) * np.float32(salience)
-    texture = smooth_noise(rng, side, side, 9) * rng.uniform(0.02, 0.07) + smooth_noise(rng, side, side, 55) * rng.uniform(0.01, 0.04)
+    texture = smooth_noise(rng, side, side, 9) * rng.uniform(0.02, 0.07) + smooth_noise(
+        rng, side, side, 55
+    ) * rng.uniform(0.01, 0.04)
     light = 1 + np.float32(salience) * texture.astype(np.float32)
     if rng.uniform() < 0.7:
         light *= 1.06 - 0.22 * (x * x + y * y)  # a soft vignette
@@ -254,5 +279,5 @@ def draw_backdrop(rng: np.random.Generator, palette: Palette, side: int, salienc
     return kind, np.clip(pixels, 0.02, 0.98).astype(np.float32)
 
 
-def _step(distance: Array, width: float = 0.02) -> Array:
+def _step(distance: Array, width: Real = 0.02) -> Array:
     return np.clip(0.5 + distance / width, 0, 1)

@@ -7,11 +7,14 @@ happen is heard to happen.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-Array = NDArray[np.floating]
+Array = NDArray[Any]  # of floats
+Real = int | float | np.floating
+Values = Array | Real  # one value, or one a frame or sample
 CONTROL_HZ = 200  # the rate of `Timeline.curve`
 
 
@@ -37,19 +40,19 @@ class Timeline:
     voices: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     curve: Array = field(default_factory=_ones)
 
-    def level(self, times: ArrayLike) -> Array:
+    def level(self, times: Values) -> Array:
         """The curve at ``times`` seconds."""
         grid = np.linspace(0, self.duration_s, len(self.curve))
         return np.interp(np.asarray(times), grid, self.curve).astype(np.float32)
 
-    def turns(self, times: ArrayLike) -> Array:
+    def turns(self, times: Values) -> Array:
         """The integral of the curve from 0 to ``times``: how often a wheel has turned."""
         grid = np.linspace(0, self.duration_s, max(len(self.curve), round(CONTROL_HZ * self.duration_s)))
         rate = np.interp(grid, np.linspace(0, self.duration_s, len(self.curve)), self.curve)
         total = np.concatenate([[0.0], np.cumsum((rate[1:] + rate[:-1]) / 2 * np.diff(grid))])
         return np.interp(np.asarray(times), grid, total).astype(np.float32)
 
-    def phase(self, times: ArrayLike) -> tuple[Array, Array, NDArray[np.int64]]:
+    def phase(self, times: Values) -> tuple[Array, Array, NDArray[np.int64]]:
         """Where each time lies between two events.
 
         Returns:
@@ -65,7 +68,7 @@ class Timeline:
         gaps = knots[at + 1] - knots[at]
         return ((times - knots[at]) / gaps).astype(np.float32), gaps.astype(np.float32), at - len(before)
 
-    def decay(self, times: ArrayLike, seconds: float, voice: int | None = None) -> Array:
+    def decay(self, times: Values, seconds: Real, voice: int | np.integer | None = None) -> Array:
         """An envelope that jumps to the strength of each event and falls by 1/e in ``seconds``."""
         keep = np.ones(len(self.onsets), bool) if voice is None else self.voices == voice
         since = np.asarray(times)[:, None] - self.onsets[None, keep]  # (t, n)
@@ -73,7 +76,9 @@ class Timeline:
         return fall.max(axis=1, initial=0).astype(np.float32)
 
 
-def beats(rng: np.random.Generator, duration_s: float, rate_hz: tuple[float, float], jitter: float = 0.05, voices: int = 1) -> Timeline:
+def beats(
+    rng: np.random.Generator, duration_s: float, rate_hz: tuple[Real, Real], jitter: Real = 0.05, voices: int = 1
+) -> Timeline:
     """Events at a rate drawn from ``rate_hz``, each gap off by a share of about ``jitter``."""
     gap = 1 / rng.uniform(*rate_hz)
     steps = gap * np.clip(1 + jitter * rng.standard_normal(int(duration_s / gap * 2) + 4), 0.4, 2)
@@ -83,7 +88,7 @@ def beats(rng: np.random.Generator, duration_s: float, rate_hz: tuple[float, flo
     return Timeline(duration_s, onsets, strengths, rng.integers(0, voices, len(onsets)))
 
 
-def wander(rng: np.random.Generator, duration_s: float, low: float, high: float, knots_per_s: float = 1.2) -> Array:
+def wander(rng: np.random.Generator, duration_s: float, low: Real, high: Real, knots_per_s: Real = 1.2) -> Array:
     """A smooth random curve between ``low`` and ``high``, sampled at `CONTROL_HZ`."""
     count = max(3, round(duration_s * knots_per_s) + 2)
     knots = rng.uniform(low, high, count)

@@ -23,7 +23,13 @@ BYTES_PER_CLIP = 56_000  # of 128x128 pixels and 4 s, measured generously
 SPARE_BYTES = 64 * 2**20  # disk left free beside the clips
 
 
-def build(preset: str | FoleyConfig, root: str | os.PathLike[str] | None = None, *, workers: int | None = None, progress: bool = True) -> Manifest:
+def build(
+    preset: str | FoleyConfig,
+    root: str | os.PathLike[str] | None = None,
+    *,
+    workers: int | None = None,
+    progress: bool = True,
+) -> Manifest:
     """Renders a world, or what is missing of it, and returns its manifest.
 
     Interrupt it at any time: clips that are complete are kept, and the next call goes on from there. On reuse every file is
@@ -51,9 +57,10 @@ def build(preset: str | FoleyConfig, root: str | os.PathLike[str] | None = None,
     (folder / "config.json").write_text(json.dumps(describe(config), indent=1) + "\n")
     with (folder / "journal.jsonl").open("a", encoding="utf-8") as journal:
         tasks = [(i, config, str(folder)) for i in missing]
-        for result in parallel(_make, tasks, workers=workers, progress=progress, description=f"rendering {name}", initial=len(known)):
-            index, *entry = result
-            known[index] = tuple(entry)
+        for result in parallel(
+            _make, tasks, workers=workers, progress=progress, description=f"rendering {name}", initial=len(known)
+        ):
+            known[result[0]] = result[1:]
             journal.write(json.dumps(result) + "\n")
             journal.flush()
     records = [_record(i, config, *known[i]) for i in range(config.clips)]
@@ -90,7 +97,9 @@ def load(
     """
     manifest = build(preset, root, workers=workers, progress=progress)
     pocket = MODELS["pocket"]
-    clips = ClipDataset(manifest, video=video or pocket.video, audio=audio or pocket.audio, workers=workers, progress=progress)
+    clips = ClipDataset(
+        manifest, video=video or pocket.video, audio=audio or pocket.audio, workers=workers, progress=progress
+    )
     return clips if split is None else clips.select(split=split)
 
 
@@ -117,14 +126,23 @@ def _make(task: tuple[int, FoleyConfig, str]) -> tuple[int, int, int, dict[str, 
     """Renders one file: its index, size, checksum and ground truth."""
     index, config, folder = task
     picture, sound, truth = render(index, config)
-    path = write_clip(Path(folder) / _path(index), to_clip(picture, sound, config), crf=27, preset="superfast", audio_kbps=48)
+    path = write_clip(
+        Path(folder) / _path(index), to_clip(picture, sound, config), crf=27, preset="superfast", audio_kbps=48
+    )
     content = path.read_bytes()
     return index, len(content), zlib.crc32(content), truth
 
 
 def _record(index: int, config: FoleyConfig, size: int, checksum: int, truth: dict[str, str]) -> Record:
     extras = {**truth, "bytes": str(size), "crc32": f"{checksum:08x}"}
-    return Record(f"foley-{config.seed}-{index:06d}", _path(index), scene_of(index, config), config.duration_s, split_of(index, config), extras)
+    return Record(
+        f"foley-{config.seed}-{index:06d}",
+        _path(index),
+        scene_of(index, config),
+        config.duration_s,
+        split_of(index, config),
+        extras,
+    )
 
 
 def _known(folder: Path, clips: int) -> dict[int, tuple[int, int, dict[str, str]]]:
@@ -134,8 +152,8 @@ def _known(folder: Path, clips: int) -> dict[int, tuple[int, int, dict[str, str]
         for i, record in enumerate(Manifest.read(folder / "manifest.csv").records):
             truth = dict(record.extras)
             found[i] = int(truth.pop("bytes")), int(truth.pop("crc32"), 16), truth
-    for index, *entry in _journal(folder / "journal.jsonl"):
-        found[index] = tuple(entry)
+    for entry in _journal(folder / "journal.jsonl"):
+        found[entry[0]] = entry[1:]
     return {i: entry for i, entry in found.items() if i < clips}
 
 
@@ -143,7 +161,7 @@ def _journal(path: Path) -> Iterator[tuple[int, int, int, dict[str, str]]]:
     if path.exists():
         for line in path.read_text(encoding="utf-8").splitlines():
             if line.endswith("}]"):  # the last line may be torn
-                yield json.loads(line)
+                yield tuple(json.loads(line))
 
 
 def _intact(path: Path, size: int, checksum: int) -> bool:
