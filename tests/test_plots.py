@@ -360,7 +360,8 @@ class TestSpaces:
         positives = scores.topk(8).indices
         ax = plots.agreement_plane(rows, 7, positives, labels, classes=CLASSES, agreement=agreement)
         threshold = scores[positives].min().item()
-        assert any(f"= {threshold:.2f}" in text for text in texts(ax))
+        named = next(text for text in texts(ax) if " = " in text)
+        assert float(named.split(" = ")[1]) == pytest.approx(threshold, abs=0.005)
         line = by_gid(ax, "boundary")[0]
         assert threshold in [pytest.approx(v) for v in (*line.get_xdata(), *line.get_ydata())]
         assert len(by_gid(ax, "positives")[0].get_offsets()) == 8
@@ -368,6 +369,11 @@ class TestSpaces:
         assert len(others.get_offsets()) + len(same.get_offsets()) == 89  # all but the query
         assert len(same.get_offsets()) == (labels == labels[7]).sum() - 1
         assert CLASSES[int(labels[7])] in ax.get_title("left")
+
+    def test_collapsed_embeddings_are_named_with_enough_digits(self, rng):
+        rows = torch.nn.functional.normalize(1 + 1e-2 * torch.from_numpy(rng.normal(size=(20, 8))), dim=1)
+        ax = plots.agreement_plane((rows, rows), 0, [1, 2])
+        assert any("= 0.999" in text for text in texts(ax))
 
     def test_positives_may_be_rows_or_a_result(self, memory):
         rows, _ = memory

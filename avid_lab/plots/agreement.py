@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -157,12 +158,13 @@ def _boundary(ax: Axes, agreement: Agreement, at: float, low: float, high: float
     ax.contourf(x, y, _agree(x, y, agreement), levels=[at, 10], colors=[AUDIO], alpha=0.08)
     ax.plot(*line, color=AUDIO, linewidth=1.6, gid="boundary")
     rule = {"consensus": "min(video, audio)", "union": "max(video, audio)"}.get(agreement, agreement)
+    digits = max(2, 1 - math.floor(math.log10(high - low)))  # collapsed embeddings differ far behind the point
     # Named where the line leaves the axes at the top, else on it at the left.
     at_top = agreement in ("consensus", "video")
     place, shift = ((at, high), (0, 4)) if at_top else ((low, at), (6, 3))
     note(
         ax,
-        f"{rule} = {at:.2f}",
+        f"{rule} = {at:.{digits}f}",
         place,
         shift,
         ha="center" if at_top else "left",
