@@ -67,17 +67,22 @@ class DecodedCache:
             self._maps = _open_maps(self.folder, self.layout, "r")
         return self._maps
 
-    def frames(self, clip: int, begin: int, out: np.ndarray) -> None:
-        """Fills ``out`` (T, S, S, 3) with frames of a clip from its frame ``begin`` on."""
-        first, last = self.layout.frame_begin[clip : clip + 2]
-        begin = min(first + begin, last - len(out))  # a window never runs into the next clip
-        out[:] = self.maps[0][begin : begin + len(out)]
+    def frames(self, clips: np.ndarray, begins: np.ndarray, count: int) -> np.ndarray:
+        """``count`` frames of each of these clips, from its frame ``begins`` on: uint8 (B, count, S, S, 3)."""
+        out = np.empty((len(clips), count, *self.maps[0].shape[1:]), np.uint8)
+        # A window never runs into the next clip, whatever the rounding.
+        begins = np.minimum(self.layout.frame_begin[clips] + begins, self.layout.frame_begin[clips + 1] - count)
+        for row, begin in zip(out, begins, strict=True):
+            row[:] = self.maps[0][begin : begin + count]
+        return out
 
-    def samples(self, clip: int, begin: int, out: np.ndarray) -> None:
-        """Fills ``out`` (samples,) float32 in [-1, 1] with samples of a clip from its sample ``begin`` on."""
-        first, last = self.layout.sample_begin[clip : clip + 2]
-        begin = min(first + begin, last - len(out))
-        np.multiply(self.maps[1][begin : begin + len(out)], np.float32(1 / 32767), out=out)
+    def samples(self, clips: np.ndarray, begins: np.ndarray, count: int) -> np.ndarray:
+        """``count`` samples of each of these clips, from its sample ``begins`` on: float32 (B, count) in [-1, 1]."""
+        out = np.empty((len(clips), count), np.float32)
+        begins = np.minimum(self.layout.sample_begin[clips] + begins, self.layout.sample_begin[clips + 1] - count)
+        for row, begin in zip(out, begins, strict=True):
+            np.multiply(self.maps[1][begin : begin + count], np.float32(1 / 32767), out=row)
+        return out
 
 
 def open_cache(
@@ -242,9 +247,9 @@ def _decode(task: Task) -> tuple[int, float, str | None]:
     frames, sound = _open_maps(task.part, place, "r+")
     frames[place.frame_begin[0] :] = clip.video.permute(1, 2, 3, 0).numpy()
     sound[place.sample_begin[0] :] = np.rint(clip.audio[0].numpy() * 32767).astype(np.int16)
-    # A truncated file is shorter than its header says: windows are drawn from what there is of the longer stream.
+    # Windows are drawn where there is both: a file may be truncated, or its sound shorter than its picture.
     picture_s = (frame_count - clip.padded_frames) / place.fps
-    return task.clip, max(picture_s, (sample_count - clip.padded_samples) / place.rate), None
+    return task.clip, min(picture_s, (sample_count - clip.padded_samples) / place.rate), None
 
 
 def side_for(size: int) -> int:

@@ -27,7 +27,8 @@ class ClipDataset(Dataset[dict[str, Any]]):
 
     Frames are squares of ``ceil(1.15 * video.size)`` pixels, the room that random crops need; `InputPipeline` cuts them
     to ``video.size``. With the cache, every file is decoded once (its first ``max_duration_s`` seconds) into
-    memory-mapped files below ``data_dir()``, shared by all selections; without it, every access decodes.
+    memory-mapped files below ``data_dir()``, shared by all selections; without it, every access decodes. Windows lie
+    where a file has both picture and sound; what is shorter than a window is padded.
 
     Args:
         manifest: The clips.
@@ -87,7 +88,7 @@ class ClipDataset(Dataset[dict[str, Any]]):
             return
         first, problem = next(iter(sorted(failed.items())))
         if on_error == "raise" or len(failed) == len(self.manifest):
-            others = f" ({len(failed) - 1} more files are unusable)" if len(failed) > 1 else ""
+            others = f" ({len(failed)} files of {len(self.manifest)} are unusable.)" if len(failed) > 1 else ""
             fix = f'Take it out of the manifest, or pass on_error="skip".{others}'
             raise MediaError(self.manifest.path(first), problem.rstrip("."), fix)
         self.skipped = tuple((self.manifest.records[i].path, problem) for i, problem in sorted(failed.items()))
@@ -137,7 +138,7 @@ class ClipDataset(Dataset[dict[str, Any]]):
         self.manifest.select(split=split)  # raises for an unknown split
         return self.subset([i for i, record in enumerate(self.manifest.records) if record.split == split])
 
-    def subset(self, indices: Iterable[int]) -> ClipDataset:
+    def subset(self, indices: Iterable[int] | Tensor) -> ClipDataset:
         """The clips at these places, numbered from 0 on in this order; the cache is shared.
 
         Raises:
@@ -217,21 +218,16 @@ class ClipDataset(Dataset[dict[str, Any]]):
 
     def _gather(self, index: Tensor, video_start_s: np.ndarray, audio_start_s: np.ndarray) -> dict[str, Tensor]:
         # On the cache's grid of frames and samples, with or without the cache.
-        first_frame = np.floor(video_start_s * self.video.fps + 1e-6).astype(int)
-        first_sample = np.floor(audio_start_s * self.audio.rate + 1e-6).astype(int)
-        read = self._from_files if self._cache is None else self._from_cache
-        video, audio = read(index.tolist(), first_frame, first_sample)
+        first_frame = np.floor(video_start_s * self.video.fps + 1e-6).astype(np.int64)
+        first_sample = np.floor(audio_start_s * self.audio.rate + 1e-6).astype(np.int64)
+        if self._cache is None:
+            video, audio = self._from_files(index.tolist(), first_frame, first_sample)
+        else:
+            rows = self._rows[index.numpy()]
+            frames = torch.from_numpy(self._cache.frames(rows, first_frame, self.video.frames))
+            video = frames.permute(0, 4, 1, 2, 3)  # (B, 3, T, H, W), channels last in memory
+            audio = torch.from_numpy(self._cache.samples(rows, first_sample, self.audio.samples)).unsqueeze(1)
         return {"video": video, "audio": audio, "index": index, "label": self.labels[index]}
-
-    def _from_cache(self, index: list[int], first_frame: np.ndarray, first_sample: np.ndarray) -> tuple[Tensor, Tensor]:
-        assert self._cache is not None
-        side = self._cache.layout.side
-        frames = np.empty((len(index), self.video.frames, side, side, 3), np.uint8)
-        sound = np.empty((len(index), 1, self.audio.samples), np.float32)
-        for b, i in enumerate(index):
-            self._cache.frames(self._rows[i], first_frame[b], out=frames[b])
-            self._cache.samples(self._rows[i], first_sample[b], out=sound[b, 0])
-        return torch.from_numpy(frames).permute(0, 4, 1, 2, 3), torch.from_numpy(sound)  # channels last in memory
 
     def _from_files(self, index: list[int], first_frame: np.ndarray, first_sample: np.ndarray) -> tuple[Tensor, Tensor]:
         clips = [

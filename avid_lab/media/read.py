@@ -64,7 +64,8 @@ def read_clip(
         MediaError: The file is unusable, has no stream of a kind that is wanted, or is over before ``start_s``.
         ValueError: Neither picture nor sound is wanted, or a start is negative or not finite.
     """
-    audio_start_s = start_s if audio_start_s is None else audio_start_s
+    start_s = float(start_s)
+    audio_start_s = start_s if audio_start_s is None else float(audio_start_s)
     if video is None and audio is None:
         raise ValueError("read_clip needs a VideoSpec, an AudioSpec or both; got neither")
     for name, value in (("start_s", start_s), ("audio_start_s", audio_start_s)):
@@ -90,8 +91,8 @@ def read_clip(
             audio=sound,
             fps=None if video is None else float(video.fps),
             rate=None if audio is None else audio.rate,
-            start_s=float(start_s),
-            audio_start_s=float(audio_start_s),
+            start_s=start_s,
+            audio_start_s=audio_start_s,
             padded_frames=padded_frames,
             padded_samples=padded_samples,
             corrupt_packets=source.corrupt_packets,
