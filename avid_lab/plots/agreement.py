@@ -158,7 +158,7 @@ def _boundary(ax: Axes, agreement: Agreement, at: float, low: float, high: float
     ax.contourf(x, y, _agree(x, y, agreement), levels=[at, 10], colors=[AUDIO], alpha=0.08)
     ax.plot(*line, color=AUDIO, linewidth=1.6, gid="boundary")
     rule = {"consensus": "min(video, audio)", "union": "max(video, audio)"}.get(agreement, agreement)
-    digits = max(2, 1 - math.floor(math.log10(high - low)))  # collapsed embeddings differ far behind the point
+    digits = max(2, 2 - math.floor(math.log10(high - low)))  # collapsed embeddings differ far behind the point
     # Named where the line leaves the axes at the top, else on it at the left.
     at_top = agreement in ("consensus", "video")
     place, shift = ((at, high), (0, 4)) if at_top else ((low, at), (6, 3))
@@ -176,5 +176,5 @@ def _boundary(ax: Axes, agreement: Agreement, at: float, low: float, high: float
 
 def _limits(values: np.ndarray) -> tuple[float, float]:
     low, high = (float(values.min()), float(values.max())) if len(values) else (-1.0, 1.0)
-    pad = 0.05 * max(high - low, 0.1)
+    pad = 0.05 * max(high - low, 1e-4)
     return low - pad, min(high + pad, 1.02) if high <= 1.001 else high + pad

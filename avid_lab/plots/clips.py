@@ -53,7 +53,8 @@ def clip_sheet(
     frames = None if video is None else frames_of(video)
     wave = array(audio, "audio", 1, None)[0] if np.ndim(audio) == 2 else array(audio, "audio", None)
     if not wave.size or (frames is not None and not frames.size):
-        raise ValueError(f"video and audio must not be empty; got {np.shape(video)} and {wave.shape}")
+        shape = "no" if frames is None else frames.shape
+        raise ValueError(f"video and audio must not be empty; got {shape} frames and {len(wave)} samples")
     sound = (audio_start_s, audio_start_s + len(wave) / rate)
     seen = sound if frames is None else (video_start_s, video_start_s + len(frames) / fps)
     start, end = min(sound[0], seen[0]), max(sound[1], seen[1])
