@@ -108,7 +108,7 @@ def _read(path: str | Path) -> dict[str, Any]:
         )
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError, ValueError) as error:
+    except (RuntimeError, OSError, EOFError, pickle.UnpicklingError, ValueError) as error:
         raise CheckpointError(
             f"{path}: not a readable checkpoint ({error}). Train again or use another file."
         ) from error
