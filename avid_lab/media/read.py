@@ -211,20 +211,18 @@ def _read_audio(source: Source, start_s: float, spec: AudioSpec) -> tuple[Tensor
 def _runs(source: Source, from_s: float, stop_s: float) -> Iterator[tuple[float, list[av.AudioFrame]]]:
     """Stretches of frames of one format that follow each other without a gap, with the second each stretch begins."""
     run: list[av.AudioFrame] = []
-    begins_s: list[float] = []  # where the stretch begins, going by each frame; timestamps may be rounded to 1 ms
-    length_s = 0.0
+    begin_s = length_s = 0.0
     for time_s, frame in source.frames("audio", from_s):
-        same = run and _format(frame) == _format(run[0])
-        if run and not (same and abs(time_s - length_s - float(np.mean(begins_s))) < JITTER_S):
-            yield float(np.mean(begins_s)), run
-            run, begins_s, length_s = [], [], 0.0
+        if run and not (_format(frame) == _format(run[0]) and abs(time_s - length_s - begin_s) < JITTER_S):
+            yield begin_s, run
+            run, begin_s, length_s = [], 0.0, 0.0
         run.append(frame)
-        begins_s.append(time_s - length_s)
+        begin_s += (time_s - length_s - begin_s) / len(run)  # the mean of what each frame says: they may be rounded
         length_s += frame.samples / frame.sample_rate
         if time_s >= stop_s:
             break
     if run:
-        yield float(np.mean(begins_s)), run
+        yield begin_s, run
 
 
 def _mono(frames: list[av.AudioFrame], rate: int, at_s: float) -> np.ndarray:

@@ -62,7 +62,7 @@ class Source:
         self.last_error = ""
         self._open()
         starts = [s.start_time * s.time_base for s in (self.video, self.audio) if s and s.start_time is not None]
-        self.origin_s = min(starts, default=Fraction(0))
+        self.origin_s = float(min(starts, default=0))
 
     def _open(self) -> None:
         # An absolute path is never taken for a protocol or an option, whatever the file is called.
@@ -101,7 +101,7 @@ class Source:
     def begin_s(self, kind: Kind) -> float:
         """When a stream starts."""
         stream = getattr(self, kind)
-        return float(stream.start_time * stream.time_base - self.origin_s) if stream.start_time is not None else 0.0
+        return float(stream.start_time * stream.time_base) - self.origin_s if stream.start_time is not None else 0.0
 
     def duration_s(self, kind: Kind) -> float:
         """How long a stream lasts; a scan of its packets where the header does not tell."""
@@ -114,7 +114,7 @@ class Source:
         self._rewind()
         for packet in self.container.demux(getattr(self, kind)):
             if packet.pts is not None:
-                end_s = max(end_s, float((packet.pts + (packet.duration or 0)) * packet.time_base - self.origin_s))
+                end_s = max(end_s, float((packet.pts + (packet.duration or 0)) * packet.time_base) - self.origin_s)
         return end_s - begin_s
 
     def frames(self, kind: Kind, start_s: float) -> Iterator[tuple[float, Any]]:
@@ -147,7 +147,7 @@ class Source:
         if start_s > self.begin_s(kind):
             stream = getattr(self, kind)
             try:
-                tick = math.floor((Fraction(start_s) + self.origin_s) / stream.time_base)
+                tick = math.floor(Fraction(start_s + self.origin_s) / stream.time_base)
                 self.container.seek(min(tick, 2**62), stream=stream)
                 self._untouched = False
                 return
@@ -181,12 +181,12 @@ class Source:
                 self.last_error = error.strerror
                 continue
             for frame in frames:
-                time_s = expected_s if frame.pts is None else float(frame.pts * frame.time_base - self.origin_s)
+                time_s = expected_s if frame.pts is None else frame.time - self.origin_s
                 expected_s = time_s + self.frame_s(kind, frame)
                 yield time_s, frame
 
     def _ends_early(self, packet: Any, wanted_s: float) -> bool:
         if packet.pts is None or not packet.duration:
             return False
-        begin_s = float(packet.pts * packet.time_base - self.origin_s)
-        return begin_s + max(SKIP_MARGIN_S, float(packet.duration * packet.time_base)) <= wanted_s
+        tick_s = float(packet.time_base)
+        return packet.pts * tick_s - self.origin_s + max(SKIP_MARGIN_S, packet.duration * tick_s) <= wanted_s
