@@ -20,7 +20,7 @@ from torch import Tensor
 from avid_lab.config import TrainConfig
 from avid_lab.datasets import ClipDataset
 from avid_lab.encoders import AudioVisualModel
-from avid_lab.objectives import AVID, CMA
+from avid_lab.objectives import InBatch, Objective
 from avid_lab.transforms import InputPipeline
 
 
@@ -57,7 +57,7 @@ class Trainer:
 
     Args:
         model: Two encoders; moved to the device and trained in place.
-        objective: `AVID`, `CMA` or anything called alike that has a ``memory``; moved to the device.
+        objective: `AVID`, `CMA`, `QueueAVID` or `InBatch`; moved to the device.
         clips: The instances; their number must be the objective's.
         config: Steps, batch size, learning rate, seed, device.
         pipeline: Makes tensors of clips; ``None`` fits a new one to these clips.
@@ -72,7 +72,7 @@ class Trainer:
     def __init__(
         self,
         model: AudioVisualModel,
-        objective: AVID | CMA,
+        objective: Objective | InBatch,
         clips: ClipDataset,
         config: TrainConfig | None = None,
         *,
