@@ -88,6 +88,7 @@ class ModelConfig:
         video_stem_pool: Whether a max pool halves the picture once more after the stem.
         audio_widths: Channels of the audio stem and of its four blocks.
         head: Hidden widths of the projection heads.
+        head_norm: Whether the heads batch-normalise after every layer (the paper's do not).
         dim: Size D of the embedding.
     """
 
@@ -100,6 +101,7 @@ class ModelConfig:
     video_stem_pool: bool = True
     audio_widths: tuple[int, int, int, int, int] = (64, 64, 128, 256, 512)
     head: tuple[int, ...] = (512, 512)
+    head_norm: bool = False
     dim: int = 128
 
     def __post_init__(self) -> None:
@@ -118,7 +120,11 @@ PRESETS: dict[str, ModelConfig] = {
         video_widths=(16, 16, 32, 64, 128),
         video_blocks=(1, 1, 1, 1),
         audio_widths=(16, 16, 32, 64, 128),
+        # Two departures from the paper that let it learn in minutes: a stem that is flat in time, which is cheap, and
+        # normalised heads, which start with the embeddings spread out instead of nearly equal.
+        video_stem=(1, 5, 5),
         head=(128, 128),
+        head_norm=True,
     ),
     # The paper's ablations: depth 10, 8 frames in half a second, 112 pixels.
     "paper-small": ModelConfig(video_blocks=(1, 1, 1, 1)),

@@ -82,13 +82,24 @@ class AudioBlock(nn.Module):
 
 
 class ProjectionHead(nn.Sequential):
-    """An MLP with ReLU between its layers and no normalisation: features (B, F) -> (B, D)."""
+    """An MLP with ReLU between its layers: features (B, F) -> (B, D).
 
-    def __init__(self, features: int, hidden: Iterable[int], dim: int) -> None:
+    Args:
+        features: F.
+        hidden: Widths of the hidden layers.
+        dim: D.
+        norm: Whether batch normalisation follows every layer. The paper's heads have none. At the start all embeddings then point
+            almost the same way, and it takes many passes over the data to spread them; with it they start apart.
+    """
+
+    def __init__(self, features: int, hidden: Iterable[int], dim: int, *, norm: bool = False) -> None:
         sizes = [features, *hidden, dim]
         layers: list[nn.Module] = []
         for size_in, size_out in pairwise(sizes):
-            layers += [nn.Linear(size_in, size_out), nn.ReLU()]
+            layers.append(nn.Linear(size_in, size_out, bias=not norm))  # the normalisation takes a bias away again
+            if norm:
+                layers.append(nn.BatchNorm1d(size_out))
+            layers.append(nn.ReLU())
         super().__init__(*layers[:-1])
 
 

@@ -36,8 +36,8 @@ class AudioVisualModel(nn.Module):
                 torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed a GPU as well
             self.video_encoder = _video_encoder(config)
             self.audio_encoder = AudioEncoder(config.audio_widths)
-            self.video_head = ProjectionHead(self.video_encoder.features, config.head, config.dim)
-            self.audio_head = ProjectionHead(self.audio_encoder.features, config.head, config.dim)
+            self.video_head = ProjectionHead(self.video_encoder.features, config.head, config.dim, norm=config.head_norm)
+            self.audio_head = ProjectionHead(self.audio_encoder.features, config.head, config.dim, norm=config.head_norm)
 
     @classmethod
     def preset(cls, name: str, *, seed: int | None = None) -> AudioVisualModel:
