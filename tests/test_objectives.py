@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import math
 
@@ -12,9 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
+from avid_lab.config import PRESETS, TrainConfig
+from avid_lab.encoders import AudioVisualModel
 from avid_lab.losses import hard_negative_loss, info_nce_loss, nce_softmax_loss, sigmoid_loss
 from avid_lab.mining import AGREEMENTS, mine_positives
 from avid_lab.objectives import AVID, CMA, InBatch, QueueAVID, draw_negatives, score_instances
+from avid_lab.training import Trainer
 
 quick = settings(deadline=None, max_examples=40)
 N, D, B = 40, 8, 6
@@ -413,3 +417,35 @@ def test_bad_batches_are_refused_by_name(unchecked):
         avid(partition="each")
     with pytest.raises(ValueError, match="weighting must be"):
         avid(weighting="mean")
+
+
+def my_score_loss(positive_scores, negative_scores, partition):
+    return F.softplus(1 - positive_scores).mean() + F.softplus(negative_scores - 1).mean()
+
+
+def my_batch_loss(video, audio, temperature):
+    return ((video @ audio.T / temperature).softmax(1).diagonal() - 1).square().mean()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda n: AVID(n, 16, num_negatives=32, loss=my_score_loss),
+        lambda n: QueueAVID(n, 16, queue_size=32),
+        lambda n: InBatch(n, 16, info_nce_loss),
+        lambda n: InBatch(n, 16, my_batch_loss),
+    ],
+)
+def test_the_trainer_runs_every_objective_and_a_loss_of_your_own(make, smoke_world):
+    small = dataclasses.replace(
+        PRESETS["pocket"], video_widths=(4, 4, 4, 4, 8), audio_widths=(4, 4, 4, 4, 8), head=(8,), dim=16
+    )
+    objective = make(len(smoke_world))
+    before = objective.memory.video.clone()
+    trainer = Trainer(
+        AudioVisualModel(small, seed=0), objective, smoke_world, TrainConfig(steps=3, batch_size=16, device="cpu")
+    )
+    steps = list(trainer)
+    assert [set(step.terms) for step in steps] == [set(objective.term_names())] * 3
+    assert all(math.isfinite(step.loss) for step in steps)
+    assert not torch.equal(objective.memory.video, before)
