@@ -1,7 +1,7 @@
 """One clip of the world from its index: `render(index, config)`, and the ground truth that goes with it.
 
-Everything about clip ``i`` follows from ``np.random.default_rng([seed, i])``, which spawns independent streams for the events, the
-look, the sound and the faults: turning a knob of one leaves the others as they were.
+Everything about clip ``i`` follows from ``np.random.default_rng([seed, i])``, which spawns independent streams for the
+events, the look, the sound and the faults: turning a knob of one leaves the others as they were.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from avid_lab.foley.sound import Studio
 from avid_lab.foley.stage import Stage
 from avid_lab.foley.timeline import Array, Timeline
 
-VERSION = 4  # raise it whenever a drawing or a sound changes: old files are then not mixed with new ones
+VERSION = 5  # raise it whenever a drawing or a sound changes: old files are then not mixed with new ones
 SHARES = (
     "background",
     "drift",
@@ -122,7 +122,7 @@ def scene_of(index: int, config: FoleyConfig) -> str:
 
 
 def split_of(index: int, config: FoleyConfig) -> str:
-    """ "test" for an even share of every class, else "train"."""
+    """The split: "test" for an even share of every class, "train" for the rest."""
     turn, scene = divmod(index, len(config.scenes))
     # Golden-ratio steps: any run of clips of one scene holds its share.
     place = ((turn + 1) * 0.6180339887 + scene * 0.7548776662) % 1
@@ -133,7 +133,8 @@ def render(index: int, config: FoleyConfig) -> tuple[NDArray[np.uint8], Array, d
     """Draw and synthesise clip ``index``.
 
     Returns:
-        The picture (T, H, W, 3) uint8, the sound (samples,) float32 in [-1, 1], and the ground truth as the manifest holds it.
+        The picture (T, H, W, 3) uint8, the sound (samples,) float32 in [-1, 1], and the ground truth as the manifest
+        holds it.
     """
     events_rng, look_rng, sound_rng, fault_rng = np.random.default_rng([config.seed, index]).spawn(4)
     seen = scene_of(index, config)

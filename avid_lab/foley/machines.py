@@ -1,5 +1,7 @@
 """Machines: car and ambulance, helicopter and fan."""
 
+# ruff: noqa: D102 (what the methods do is told in `Scene`)
+
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -175,7 +177,7 @@ class _Blades(Scene):
 
     look_group = "blades"
 
-    def blades(self, stage: Stage, events: Timeline, count: int, length: Real, width: Real) -> None:
+    def blades(self, stage: Stage, events: Timeline, count: int, length: Real, width: Real, hub: Real) -> None:
         """Paint the blades, blurred by their motion; one has a marked tip."""
         p, c, t = stage.palette, stage.moving, stage.times
         step = events.level(t) / 16 * 0.5  # half a frame of motion
@@ -184,7 +186,7 @@ class _Blades(Scene):
             # The patch lies around the middle of the blade, so that it is small.
             s, w = rotate(u + length / 2 * np.cos(angle), v + length / 2 * np.sin(angle), angle)
             reach = np.hypot(s, w)
-            spread = width * (0.55 + 0.45 * reach / length) + blur * reach * 2.2
+            spread = width * (0.55 + 0.45 * reach / length) + blur * reach * (1.2 + 5 * width)
             return np.maximum(ellipse(s - length * 0.52, w, length * 0.52, spread), -s)
 
         c.disc(0, 0, length, p.pale, alpha=0.14)
@@ -201,8 +203,8 @@ class _Blades(Scene):
                 alpha=0.92,
                 soft=0.03,
             )
-        c.disc(0, 0, 0.12, p.dark, shade=0.4)
-        c.disc(-0.03, -0.03, 0.045, p.pale)
+        c.disc(0, 0, hub, p.dark, shade=0.4)
+        c.disc(-0.25 * hub, -0.25 * hub, 0.4 * hub, p.pale)
 
 
 class Helicopter(_Blades):
@@ -217,25 +219,23 @@ class Helicopter(_Blades):
         p, c = stage.palette, stage.still
         yield
         c, t = stage.moving, stage.times
-        c.shadow(0.25, 0.32, 0.32, 0.4, 0.4)
-        for colour, grow in ((mix(p.main, INK, 0.5), 0.02), (mix(p.main, p.pale, 0.25), 0.0)):
-            c.line(0, 0.2, 0, 0.92, 0.055 + grow, colour)
-            c.ellipse(0, 0.03, 0.24 + grow, 0.42 + grow, colour, shade=0.3)
-        c.box(0, 0.92, 0.2, 0.04, p.accent, r=0.03, alpha=stage.tell)
-        c.ellipse(0, -0.2, 0.16, 0.13, mix(p.pale, p.dark, 0.5), alpha=0.3 + 0.7 * stage.tell)
+        c.shadow(0.22, 0.3, 0.36, 0.5, 0.4)
+        c.shadow(0.22, 0.95, 0.12, 0.4, 0.3)
         for side in (-1, 1):
-            c.line(0.33 * side, -0.3, 0.33 * side, 0.3, 0.025, p.dark, alpha=stage.tell)
+            c.line(0.4 * side, -0.42, 0.4 * side, 0.38, 0.03, p.dark)
+            c.line(0, -0.2, 0.4 * side, -0.2, 0.022, p.dark)
+            c.line(0, 0.2, 0.4 * side, 0.2, 0.022, p.dark)
+        for colour, grow in ((mix(p.main, INK, 0.5), 0.025), (mix(p.main, p.pale, 0.25), 0.0)):
+            c.line(0, 0.3, 0, 1.12, 0.06 + grow, colour)
+            c.box(0, 1.1, 0.24 + grow, 0.05 + grow, colour, r=0.04)
+            c.ellipse(0, 0.0, 0.3 + grow, 0.52 + grow, colour, shade=0.3)
+        c.ellipse(0, -0.24, 0.22, 0.2, mix(p.dark, p.pale, 0.35), alpha=0.25 + 0.75 * stage.tell, shade=0.5)
+        c.line(0, -0.42, 0, -0.05, 0.014, mix(p.main, p.pale, 0.25), alpha=stage.tell)
+        c.box(0, 0.3, 0.3, 0.05, p.accent, alpha=0.8 * stage.tell)
         angle = 2 * np.pi * 5.3 * t
-        c.line(
-            -0.16 * np.cos(angle),
-            0.92 - 0.16 * np.sin(angle),
-            0.16 * np.cos(angle),
-            0.92 + 0.16 * np.sin(angle),
-            0.02,
-            p.pale,
-            alpha=stage.tell,
-        )
-        self.blades(stage, events, int(events.voices[0]), 0.98, 0.055)
+        x, y = 0.2 * np.cos(angle), 0.2 * np.sin(angle)
+        c.line(0.1 - x, 1.12 - y, 0.1 + x, 1.12 + y, 0.022, p.pale, alpha=stage.tell)
+        self.blades(stage, events, int(events.voices[0]), 1.0, 0.035, 0.07)
 
     def sound(self, studio: Studio, events: Timeline) -> Array:
         turns = events.turns(studio.times) * int(events.voices[0])
@@ -263,7 +263,7 @@ class Fan(_Blades):
         c.disc(0, 0, 0.84, mix(p.ground, INK, 0.25), alpha=0.45)
         yield
         c = stage.moving
-        self.blades(stage, events, int(events.voices[0]), 0.78, 0.2)
+        self.blades(stage, events, int(events.voices[0]), 0.78, 0.2, 0.12)
         for r in (0.82, 0.55, 0.3):
             c.ring(
                 0, 0, r, 0.014 if r < 0.8 else 0.035, mix(metal, WHITE, 0.3), alpha=1.0 if r > 0.8 else 0.8 * stage.tell

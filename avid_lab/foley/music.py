@@ -1,5 +1,7 @@
 """Keys and strings: typing and piano, guitar and violin."""
 
+# ruff: noqa: D102 (what the methods do is told in `Scene`)
+
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -42,7 +44,7 @@ class _Keys(Scene):
         yield
         c = stage.moving
         self.progress(stage, events)
-        phase, gap, before = events.phase(stage.times)
+        before = events.phase(stage.times)[2]
         index = np.clip(before, 0, len(events.onsets) - 1)
         x, y = self.key(events.voices[index])
         hit = events.decay(stage.times, 0.1) * (before >= 0)

@@ -1,9 +1,9 @@
 """Drawing for all frames at once: a canvas of signed distances with soft edges, in pure numpy.
 
-The picture spans [-1, 1] in x (right) and y (down). `Canvas.at` gives a local frame, so that a scene draws its object around
-(0, 0) and never knows where it stands. Every number of a shape may be an array with one value a frame: then it moves.
-What stands still is painted once on `Stage.set`, a canvas of twice the resolution; the camera drifts over it, and what moves is
-painted on `Stage.film`.
+The picture spans [-1, 1] in x (right) and y (down). `Canvas.at` gives a local frame, so that a scene draws its object
+around (0, 0) and never knows where it stands. Any number of a shape may be an array, one value a frame: then it
+moves. What stands still is painted once on `Stage.set`, a canvas of twice the resolution; the camera drifts over it,
+and what moves is painted on `Stage.film`.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ class Canvas:
         self.x, self.y, self.scale, self.mirror = 0.0, 0.0, 1.0, 1.0
 
     def at(self, x: Real, y: Real, scale: Real = 1.0, mirror: bool = False) -> Canvas:
-        """The same canvas in a frame whose origin is (x, y) of this one, ``scale`` times as large, mirrored if asked."""
+        """The same canvas in a frame with its origin at (x, y), ``scale`` times as large, mirrored if asked."""
         view = Canvas(self.pixels, self.camera, self.pixels_per_unit, self.edge)
         view.x, view.y = self.x + self.scale * self.mirror * x, self.y + self.scale * y
         view.scale, view.mirror = self.scale * scale, self.mirror * (-1 if mirror else 1)
@@ -201,7 +201,7 @@ class Canvas:
             change *= cover[i, :, a:b, c:d]
             below += change
 
-    # Short names for common shapes -------------------------------------------------------------------------------------
+    # Short names for common shapes
 
     def disc(self, x: Values, y: Values, r: Values, colour: Colour, **how: Any) -> None:
         """A disc."""
@@ -242,9 +242,7 @@ class Canvas:
         reach = h if not np.any(angle) else float(np.hypot(*h))
         self.paint(x, y, reach, box, (hx, hy, r, angle), colour, **how)
 
-    def line(
-        self, x0: Values, y0: Values, x1: Values, y1: Values, w: Values, colour: Colour, **how: Any
-    ) -> None:
+    def line(self, x0: Values, y0: Values, x1: Values, y1: Values, w: Values, colour: Colour, **how: Any) -> None:
         """A line with round ends and half width ``w``."""
         x0, y0, x1, y1 = (np.asarray(p, np.float32) for p in (x0, y0, x1, y1))
         dx, dy = (x1 - x0) / 2, (y1 - y0) / 2

@@ -4,21 +4,21 @@
         name, look_group, sound_group = "triangle", "mallet", "ring"
 
         def timeline(self, rng, duration_s):
-            return beats(rng, duration_s, (1.0, 2.0))                  # when it is struck
+            return beats(rng, duration_s, (1.0, 2.0))        # when it is struck
 
         def picture(self, stage, events):
-            stage.still.line(0, -1, 0, -0.5, 0.01, stage.palette.dark)  # what stands still: painted once
-            yield                                                       # the set is complete; now the film
-            rod = 1.0 - events.phase(stage.times)[0]                    # 1 at a stroke, 0 before the next
+            stage.still.line(0, -1, 0, -0.5, 0.01, stage.palette.dark)  # stands still: painted once
+            yield                                             # the set is complete; now the film
+            rod = 1.0 - events.phase(stage.times)[0]          # 1 at a stroke, 0 before the next
             stage.moving.line(-0.4, 0.3, 0.4, 0.3, 0.04, stage.palette.pale)
             stage.moving.disc(0.3 * rod, 0.1, 0.1, stage.palette.main)
 
         def sound(self, studio, events):
             return studio.strike(events, [1700, 4100], [0.9, 0.4], [1, 0.5])
 
-`stage.tell` and `studio.tell` in [0, 1] say how plainly this clip should show what sets the scene off from the others of its
-look group and of its sound group: fade tell-tale details with them. Take colours from `stage.palette`, never fixed ones, or
-colour gives the class away.
+`stage.tell` and `studio.tell` in [0, 1] say how plainly this clip should show what sets the scene off from the others of
+its look group and of its sound group: fade tell-tale details with them. Take colours from `stage.palette`, never fixed
+ones, or colour gives the class away.
 """
 
 from __future__ import annotations

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from avid_lab.foley import impacts, machines, music, nature
+from avid_lab.foley import birds, fire, impacts, machines, music, water
 from avid_lab.foley.scene import Scene
 
-CATALOGUE: dict[str, Scene] = {s.name: s for s in (*impacts.SCENES, *music.SCENES, *nature.SCENES, *machines.SCENES)}
+FAMILIES = (impacts, birds, music, fire, water, machines)
+CATALOGUE: dict[str, Scene] = {scene.name: scene for family in FAMILIES for scene in family.SCENES}
 SCENES: tuple[str, ...] = tuple(CATALOGUE)

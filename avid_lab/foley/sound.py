@@ -1,6 +1,6 @@
 """Synthesis by simple physical models, in pure numpy: struck modes, plucked strings, pulses, filtered noise, rooms.
 
-Everything works on whole signals. Filters and echoes are products of spectra (`shape`), so there is no loop over samples.
+Everything works on whole signals. Filters and echoes are products of spectra, so there is no loop over samples.
 Signals are (samples,) float32; levels are set at the end by `Studio.master`.
 """
 
@@ -48,7 +48,9 @@ class Studio:
 
     # Sources ----------------------------------------------------------------------------------------------------------
 
-    def place(self, events: Timeline, answer: Array, voice: int | np.integer | None = None, delay_s: Real = 0.0) -> Array:
+    def place(
+        self, events: Timeline, answer: Array, voice: int | np.integer | None = None, delay_s: Real = 0.0
+    ) -> Array:
         """``answer`` at each onset (of one voice), as loud as the event is strong."""
         signal = np.zeros(self.samples, np.float32)
         for onset, strength, v in zip(events.onsets, events.strengths, events.voices, strict=True):
@@ -90,7 +92,7 @@ class Studio:
         )
 
     def strings(self, plucks: Array, frequency: Real, decay_s: Real, brightness: Real = 0.5) -> Array:
-        """Karplus-Strong: a comb whose loop loses its treble, computed on the spectrum, so the period need not be whole samples."""
+        """Karplus-Strong: a comb whose loop loses its treble, computed on the spectrum: any period is exact."""
         f = self.frequencies
         # Gain of one round trip: exp(-period / decay) at low frequencies, less at high ones.
         period = 1 / frequency
@@ -138,7 +140,10 @@ class Studio:
         return self.place(events, self.modes([f * self.pitch for f in frequencies], decays_s, gains), voice)
 
     def room(self, signal: Array, t60_s: Real, wet: Real, colour: Real = 1.0) -> Array:
-        """The signal in a room: early echoes and a tail that loses its treble, through a microphone. The direct sound is not delayed."""
+        """The signal in a room, through a microphone: early echoes, and a tail that loses its treble.
+
+        The direct sound is not delayed. ``colour`` scales the unevenness of the microphone.
+        """
         n = min(int(t60_s * self.rate), self.fft - self.samples)
         t = (np.arange(n) / self.rate).astype(np.float32)
         tail = self.rng.standard_normal(n, dtype=np.float32) * np.exp(np.float32(-6.9 / t60_s) * t)
@@ -155,7 +160,7 @@ class Studio:
         return np.fft.irfft(np.fft.rfft(signal, self.fft) * response, self.fft)[: self.samples].astype(np.float32)
 
     def master(self, signal: Array, rms_db: Real) -> Array:
-        """Bring to a loudness (dB below full scale), soften peaks above -1 dB, fade the ends: never clips, never clicks."""
+        """Brings to a loudness (dB of full scale), softens peaks, fades the ends: no clipping, no clicks."""
         signal = signal - signal.mean()
         for _ in range(3):  # Limiting lowers the power a little: correct it.
             signal = signal * (10 ** (rms_db / 20) / max(float(np.sqrt(np.mean(signal**2))), 1e-9))

@@ -1,7 +1,7 @@
 """Where a scene is filmed: palette, textured background, camera. These are nuisances: they say nothing about the class.
 
-The background is large and salient on purpose. It is the same in every frame of a clip and different in every clip, so it is
-what a network that only compares pictures with pictures learns to recognise.
+The background is large and salient on purpose. It is the same in every frame of a clip and different in every clip, so
+it is what a network that only compares pictures with pictures learns to recognise.
 """
 
 from __future__ import annotations
@@ -99,13 +99,13 @@ class Stage:
         side = round(2 * size * (1 + MARGIN))
         self.backdrop, pixels = draw_backdrop(rng, self.palette, side, background)
         # The camera's exposure and white balance, and a little haze: an affine map of each channel.
-        self.haze = (rng.uniform(0, 0.16) * hsv(rng.uniform(), 0.6, 1)).astype(np.float32)
-        self.exposure = (rng.uniform(0.74, 1.06) * rng.uniform(0.82, 1.12, 3)).astype(np.float32)
+        self.haze = (rng.uniform(0, 0.12) * hsv(rng.uniform(), 0.7, 1)).astype(np.float32)
+        self.exposure = (rng.uniform(0.84, 1.12) * rng.uniform(0.84, 1.1, 3)).astype(np.float32)
         self.set = Canvas(pixels[None], np.zeros((1, 2), np.float32), float(size), edge=2.4)
         self.place = Place(
-            x=rng.uniform(-0.12, 0.12) if wide else rng.uniform(-0.32, 0.32),
-            y=rng.uniform(-0.2, 0.2) if wide else rng.uniform(-0.18, 0.18),
-            scale=rng.uniform(1.0, 1.25) if wide else 2 ** rng.uniform(-0.65, 0.1),
+            x=rng.uniform(-0.12, 0.12) if wide else rng.uniform(-0.26, 0.26),
+            y=rng.uniform(-0.2, 0.2) if wide else rng.uniform(-0.15, 0.15),
+            scale=rng.uniform(1.0, 1.25) if wide else 2 ** rng.uniform(-0.45, 0.12),
             mirror=bool(rng.uniform() < 0.5),
         )
 
@@ -185,7 +185,7 @@ def _camera_path(rng: np.random.Generator, times: Array, drift: Real) -> Array:
     return np.clip(path, -MARGIN + 0.01, MARGIN - 0.01).astype(np.float32)
 
 
-# Backgrounds: (rng, x, y) -> a field in [0, 1] that blends the two ground colours ------------------------------------------
+# Backgrounds: (rng, x, y) -> a field in [0, 1] that blends the two ground colours
 
 
 def _plain(rng: np.random.Generator, x: Array, y: Array) -> Array:

@@ -31,7 +31,7 @@ class Timeline:
         onsets: (n,) times of the events in seconds, rising.
         strengths: (n,) how hard each event is, in (0, 1].
         voices: (n,) which key, string or side each event belongs to.
-        curve: (m,) a slow quantity evenly sampled over the clip: turns a second of a wheel, or the strength of the rain.
+        curve: (m,) a slow quantity, evenly sampled over the clip: turns a second of a wheel, or how hard it rains.
     """
 
     duration_s: float
@@ -56,7 +56,7 @@ class Timeline:
         """Where each time lies between two events.
 
         Returns:
-            The phase in [0, 1) (0 at an event), the gap in seconds, and the index of the event before (-1: before the first).
+            The phase in [0, 1) (0 at an event), the gap in seconds, and the index of the event before (-1: none yet).
         """
         times = np.asarray(times, np.float64)
         gap = float(np.mean(np.diff(self.onsets))) if len(self.onsets) > 1 else self.duration_s

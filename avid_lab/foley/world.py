@@ -32,8 +32,8 @@ def build(
 ) -> Manifest:
     """Renders a world, or what is missing of it, and returns its manifest.
 
-    Interrupt it at any time: clips that are complete are kept, and the next call goes on from there. On reuse every file is
-    compared with its checksum, and rendered again if it is missing or damaged.
+    Interrupt it at any time: clips that are complete are kept, and the next call goes on from there. On reuse each file
+    is compared with its checksum, and rendered again if it is missing or damaged.
 
     Args:
         preset: A name out of `PRESETS`, or a configuration of your own.

@@ -1,4 +1,6 @@
-"""Fire and water: campfire and fireworks, rain and a dripping tap, surf and a motor boat on the same sea."""
+"""Water: rain and a dripping tap, surf and a motor boat on the same sea."""
+
+# ruff: noqa: D102 (what the methods do is told in `Scene`)
 
 from __future__ import annotations
 
@@ -9,160 +11,8 @@ import numpy as np
 from avid_lab.foley.picture import blend, mix
 from avid_lab.foley.scene import Scene
 from avid_lab.foley.sound import Studio
-from avid_lab.foley.stage import INK, WHITE, Stage, smooth_noise
+from avid_lab.foley.stage import INK, WHITE, Stage
 from avid_lab.foley.timeline import Array, Real, Timeline, beats, wander
-
-
-class Campfire(Scene):
-    """Flames over logs; every crackle throws sparks."""
-
-    name, look_group, sound_group = "campfire", "glow", "wash"
-
-    def timeline(self, rng: np.random.Generator, duration_s: float) -> Timeline:
-        events = beats(rng, duration_s, (2.5, 5.0), 0.4)
-        return Timeline(
-            duration_s,
-            events.onsets,
-            rng.uniform(0.4, 1, len(events.onsets)).astype(np.float32),
-            events.voices,
-            wander(rng, duration_s, 0.55, 1, 2),
-        )
-
-    def picture(self, stage: Stage, events: Timeline) -> Iterator[None]:
-        p, c, rng = stage.palette, stage.still, stage.rng
-        c.shadow(0, 0.78, 0.85, 0.16, 0.55)
-        for k in range(9):
-            c.ellipse(
-                -0.72 + 0.18 * k,
-                0.8 + 0.05 * (k % 2),
-                0.12,
-                0.085,
-                mix(p.ground2, INK, 0.35 + 0.1 * (k % 3)),
-                shade=0.4,
-            )
-        for x0, y0, x1, y1 in ((-0.55, 0.8, 0.4, 0.55), (0.55, 0.8, -0.4, 0.55), (-0.3, 0.83, 0.35, 0.83)):
-            c.line(x0, y0, x1, y1, 0.085, mix(p.dark, p.accent, 0.15), shade=0.4)
-            c.disc(x0, y0, 0.06, mix(p.dark, p.pale, 0.5))
-        yield
-        c, level = stage.moving, events.level(stage.times)
-        flare = events.decay(stage.times, 0.12)
-        c.glow(0, 0.2, 1.3, p.main, 0.35 + 0.2 * flare + 0.1 * level)
-        noise = smooth_noise(rng, 256, 64, 12)
-        rise = rng.uniform(60, 90)
-
-        def flame(u: Array, v: Array, t: Array, size: Array) -> Array:
-            height = np.clip((0.62 - v) / (1.25 * size), 0, 1.3)  # 0 at the logs, 1 at the tips
-            row, column = ((v * 40 + t * rise) % 256).astype(int), np.clip((u + 1) * 32, 0, 63).astype(int)
-            n = noise[row, column]
-            lean = u + 0.12 * n * height
-            half = 0.52 * size * np.clip(height * 6, 0, 1) ** 0.5 * (1 - height) * (1 + 0.5 * n)
-            return (np.abs(lean) - half) * 0.7
-
-        def heat(u: Array, v: Array, t: Array, size: Array) -> Array:
-            core = np.clip(-flame(u, v, t, size) * 10, 0, 2)
-            return blend(blend(p.main, p.accent, np.minimum(core, 1)), WHITE, 0.75 * np.maximum(core - 1, 0))
-
-        size = (0.62 + 0.3 * level + 0.22 * flare).astype(np.float32)
-        c.paint(0, 0, (0.62, 1.0), flame, (stage.times, size), heat, soft=0.06)
-        c.glow(0, 0.5, 0.5, p.accent, 0.5 + 0.3 * flare)
-        for onset, strength in zip(events.onsets, events.strengths, strict=True):
-            age = (stage.times - onset)[:, None]
-            way, speed = rng.uniform(-0.7, 0.7, 9), rng.uniform(1.2, 2.2, 9)
-            c.dots(
-                way * (age * 1.2 + 0.15),
-                0.3 - speed * age + 0.3 * age**2,
-                0.03,
-                mix(p.accent, WHITE, 0.5),
-                np.where(age >= 0, np.clip(1 - age / 0.55, 0, 1), 0) * strength,
-            )
-
-    def sound(self, studio: Studio, events: Timeline) -> Array:
-        roar = studio.noise(60, studio.told(420, 1500), -0.5) * (0.5 + 0.5 * events.level(studio.times))
-        crackle = studio.place(events, studio.burst(900, 6000, 0.006))
-        t = studio.rng.uniform(0, studio.samples / studio.rate, 60)
-        small = Timeline(
-            events.duration_s,
-            np.sort(t).astype(np.float32),
-            studio.rng.uniform(0.05, 0.35, 60).astype(np.float32),
-            np.zeros(60, int),
-        )
-        crackle += studio.place(small, studio.burst(1500, 8000, 0.003))
-        return (
-            0.16 * roar + studio.told(1.6, 0.6) * crackle + 0.06 * studio.noise(800, 5000) * events.level(studio.times)
-        )
-
-
-class Fireworks(Scene):
-    """Rockets that burst over the roofs."""
-
-    name, look_group, sound_group, small = "fireworks", "glow", "thud", False
-
-    def timeline(self, rng: np.random.Generator, duration_s: float) -> Timeline:
-        return beats(rng, duration_s, (1.2, 2.0), 0.2)
-
-    def picture(self, stage: Stage, events: Timeline) -> Iterator[None]:
-        p, c, rng = stage.palette, stage.still, stage.rng
-        for k in range(9):
-            height = rng.uniform(0.15, 0.5)
-            c.box(
-                -1.3 + 0.32 * k,
-                1.6 - height,
-                0.17,
-                0.8 + height * 0.6,
-                mix(p.dark, p.ground2, 0.12 * (k % 3)),
-                alpha=0.25 + 0.75 * stage.tell,
-            )
-            for w in range(3):
-                c.box(
-                    -1.36 + 0.32 * k + 0.1 * (w % 2),
-                    0.92 + 0.12 * w - height * 0.6,
-                    0.022,
-                    0.03,
-                    p.pale,
-                    alpha=0.8 * stage.tell,
-                )
-        yield
-        c, times = stage.moving, stage.times
-        colours = [mix(p.main, WHITE, 0.15), p.accent, mix(p.pale, p.main, 0.3)]
-        for k, onset in enumerate(events.onsets):
-            x0, y0 = rng.uniform(-0.55, 0.55), rng.uniform(-0.5, 0.05)
-            age, colour = (times - onset)[:, None], colours[k % 3]
-            before = np.clip(-age / 0.45, 0, 1)
-            tail = np.arange(6)[None] * 0.03
-            c.dots(
-                x0 + 0.15 * (before + tail) + 0 * tail,
-                y0 + 1.1 * (before + tail),
-                0.028,
-                p.pale,
-                np.where((age < 0) & (age > -0.45), 0.9 - 0.14 * np.arange(6), 0),
-            )
-            c.glow(
-                x0,
-                y0,
-                0.9,
-                mix(colour, WHITE, 0.4),
-                0.85 * np.where(times >= onset, np.exp(-(times - onset) / 0.12), 0),
-            )
-            n = 46
-            way, speed = rng.uniform(0, 2 * np.pi, n), rng.uniform(0.35, 1, n) ** 0.5 * rng.uniform(0.6, 0.8)
-            for trail in (0.09, 0.045, 0.0):
-                then = np.clip(age - trail, 0, None)
-                out = 1 - np.exp(-3.2 * then)
-                fade = np.where(age >= 0, np.clip(1.15 - age / 0.95, 0, 1), 0) * (1 - 6 * trail)
-                c.dots(
-                    x0 + speed * out * np.cos(way),
-                    y0 + speed * out * np.sin(way) + 0.28 * then**2,
-                    0.034 - 0.12 * trail,
-                    mix(colour, WHITE, 0.3 if trail else 0.6),
-                    fade,
-                )
-
-    def sound(self, studio: Studio, events: Timeline) -> Array:
-        boom = studio.burst(25, studio.told(260, 500), studio.told(0.22, 0.12)) * 1.0
-        out = studio.place(events, boom) + 0.6 * studio.strike(events, [52, 88], [0.16, 0.1], [1, 0.6])
-        fizz = studio.noise(2500, 8000) * (studio.rng.uniform(size=studio.samples) < 0.004)
-        after = np.interp(studio.times, studio.times[::50], events.decay(studio.times[::50] - 0.15, 0.35))
-        return out + 1.2 * studio.tell * (fizz * after).astype(np.float32)
 
 
 class _Drops(Scene):
@@ -217,17 +67,16 @@ class Rain(_Drops):
             c.line(x + 0.15 * k, -0.6, x + 1.75 * k, -0.1, 0.012, mix(p.accent, INK, 0.5), alpha=stage.tell)
         yield
         level, slant = events.level(stage.times), rng.uniform(-0.18, 0.18)
-        for _ in range(16):
+        for _ in range(26):
             onset = rng.uniform(-0.3, stage.times[-1])
-            self.ripple(stage, rng.uniform(-0.75, 0.75), rng.uniform(0.55, 0.8), onset, rng.uniform(0.12, 0.26), 0.45)
-        n, speed = 110, rng.uniform(3.2, 4.2)
+            self.ripple(stage, rng.uniform(-0.75, 0.75), rng.uniform(0.55, 0.8), onset, rng.uniform(0.16, 0.34), 0.45)
+        n, speed = 90, rng.uniform(3.2, 4.2)
         start, column, rank = rng.uniform(0, 3, n), rng.uniform(-1.4, 1.4, n), rng.uniform(0, 1, n)
         y = (start + speed * stage.times[:, None]) % 3 - 1.5
-        seen = 0.75 * (rank < level[:, None])
-        for k in range(6):
-            stage.film.dots(
-                column + slant * (y - 0.035 * k), y - 0.035 * k, 0.012, mix(p.pale, WHITE, 0.5), seen * (1 - 0.13 * k)
-            )
+        seen = 0.8 * (rank < level[:, None])
+        for k in range(12):  # a streak is a row of dots that touch
+            at = y - 0.022 * k
+            stage.film.dots(column + slant * at, at, 0.017, mix(p.pale, WHITE, 0.6), seen * (1 - 0.07 * k))
 
     def sound(self, studio: Studio, events: Timeline) -> Array:
         level = events.level(studio.times)
@@ -321,7 +170,7 @@ class _Sea(Scene):
             0.1,
             (1.5, 0.5),
             surf,
-            (stage.times + 2, (-0.2 + 0.5 * phase).astype(np.float32), foam * 0.07 * phase**2),
+            (stage.times + 2, (-0.2 + 0.5 * phase).astype(np.float32), foam * 0.11 * phase**2),
             WHITE,
             alpha=0.85 * foam,
             soft=0.03,
@@ -418,4 +267,4 @@ class MotorBoat(_Sea):
         )
 
 
-SCENES: tuple[Scene, ...] = (Campfire(), Fireworks(), Rain(), Drip(), Surf(), MotorBoat())
+SCENES: tuple[Scene, ...] = (Rain(), Drip(), Surf(), MotorBoat())
