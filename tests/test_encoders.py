@@ -241,6 +241,8 @@ def test_bad_input_is_refused_by_name(unchecked):
         model(video.transpose(1, 2), audio)
     with pytest.raises(ValueError, match=r"audio must have shape \(B, 1, frames, bins\); got \(3, 40, 33\)"):
         model(video, audio[:, 0])
+    with pytest.raises(ValueError, match="audio must be on the model's device, cpu; got meta"):
+        model(video, audio.to("meta"))
     with pytest.raises(ValueError, match="one of pocket, paper-small, paper; got 'huge'"):
         AudioVisualModel.preset("huge")
     with pytest.raises(ValueError, match="video_backbone must be one of"):

@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 
 from avid_lab import checkpoints
 from avid_lab.encoders import AudioVisualModel
+from avid_lab.objectives import AVID
 from avid_lab.official import (
     CheckpointError,
     from_official,
@@ -206,6 +207,17 @@ def test_memories_partition_and_positives_are_read(tmp_path, positives, prefix):
     else:
         assert found.positives is None
     assert load_official(path).config.dim == 16
+
+
+def test_training_goes_on_from_a_released_file(tmp_path):
+    path = write(tmp_path / "a.pth.tar", released_state(), criterion_state())
+    found, model = load_official_criterion(path), load_official(path)
+    objective = AVID(len(found.memory), 16, partition="shared", num_negatives=4)
+    objective.memory.load_state_dict(found.memory.state_dict())
+    objective.partition.fill_(found.partition)
+    objective(*model(*clips()), torch.tensor([0, 1])).loss.backward()
+    assert objective.partition.tolist() == pytest.approx([2.2, 2.2])
+    assert all(p.grad is not None for p in model.parameters())
 
 
 def test_a_partition_never_estimated_is_none(tmp_path):

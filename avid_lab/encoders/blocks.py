@@ -88,8 +88,9 @@ class ProjectionHead(nn.Sequential):
         features: F.
         hidden: Widths of the hidden layers.
         dim: D.
-        norm: Whether batch normalisation follows every layer. The paper's heads have none. At the start all embeddings then point
-            almost the same way, and it takes many passes over the data to spread them; with it they start apart.
+        norm: Whether batch normalisation follows every layer. The paper's heads have none. At the start all embeddings
+            then point almost the same way, and it takes many passes over the data to spread them; with it they start
+            apart.
     """
 
     def __init__(self, features: int, hidden: Iterable[int], dim: int, *, norm: bool = False) -> None:

@@ -36,8 +36,12 @@ class AudioVisualModel(nn.Module):
                 torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed a GPU as well
             self.video_encoder = _video_encoder(config)
             self.audio_encoder = AudioEncoder(config.audio_widths)
-            self.video_head = ProjectionHead(self.video_encoder.features, config.head, config.dim, norm=config.head_norm)
-            self.audio_head = ProjectionHead(self.audio_encoder.features, config.head, config.dim, norm=config.head_norm)
+            self.video_head = ProjectionHead(
+                self.video_encoder.features, config.head, config.dim, norm=config.head_norm
+            )
+            self.audio_head = ProjectionHead(
+                self.audio_encoder.features, config.head, config.dim, norm=config.head_norm
+            )
 
     @classmethod
     def preset(cls, name: str, *, seed: int | None = None) -> AudioVisualModel:
@@ -71,10 +75,11 @@ class AudioVisualModel(nn.Module):
             Video and audio embeddings, rows of unit length, in float32 also under autocast.
 
         Raises:
-            ValueError: A tensor has the wrong number of axes or channels.
+            ValueError: A tensor has the wrong number of axes or channels, or is on another device than the model.
         """
-        _check_input("video", video, 5, 3, "(B, 3, T, H, W)")
-        _check_input("audio", audio, 4, 1, "(B, 1, frames, bins)")
+        device = next(self.parameters()).device
+        _check_input("video", video, 5, 3, "(B, 3, T, H, W)", device)
+        _check_input("audio", audio, 4, 1, "(B, 1, frames, bins)", device)
         return self.embed_video(video), self.embed_audio(audio)
 
     def shapes(self) -> str:
@@ -110,9 +115,13 @@ def _unit(x: Tensor) -> Tensor:
     return F.normalize(wide, dim=-1)
 
 
-def _check_input(name: str, x: Tensor, axes: int, channels: int, rule: str) -> None:
+def _check_input(name: str, x: Tensor, axes: int, channels: int, rule: str, device: torch.device) -> None:
     if x.ndim != axes or x.shape[1] != channels:
         raise ValueError(f"{name} must have shape {rule}; got {tuple(x.shape)}")
+    if x.device != device:
+        raise ValueError(
+            f"{name} must be on the model's device, {device}; got {x.device}. Move it with .to({str(device)!r})."
+        )
 
 
 def _count(module: nn.Module) -> int:

@@ -56,6 +56,13 @@ def load_official(path: str | Path) -> AudioVisualModel:
 def load_official_criterion(path: str | Path) -> OfficialCriterion:
     """Memories, partition constant and positives of a released training file, or of a converted one.
 
+    To go on where the authors stopped::
+
+        found = load_official_criterion(path)
+        objective = AVID(len(found.memory), 128, partition="shared")
+        objective.memory.load_state_dict(found.memory.state_dict())
+        objective.partition.fill_(found.partition)
+
     Raises:
         CheckpointError: The file is missing or unreadable, or holds no memories.
     """

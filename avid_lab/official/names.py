@@ -87,10 +87,10 @@ def config_of(path: Path, state: dict[str, Tensor]) -> ModelConfig:
         CheckpointError: They belong to none.
     """
 
-    def size(name: str, axis: int = 0) -> int:
+    def size(name: str) -> int:
         if name not in state:
             raise CheckpointError(f"{path}: not a released AVID model: {name} is missing. {_summary(state)}")
-        return state[name].shape[axis]
+        return len(state[name])
 
     stages = range(1, 5)
     blocks = tuple(
