@@ -124,8 +124,6 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _lab(arguments: argparse.Namespace) -> int:
-    from jupyterlab.labapp import LabApp
-
     folder = (arguments.folder or _notebooks()).resolve()
     if not folder.is_dir():
         raise ValueError(f"{folder}: no such folder. Name the folder that holds the notebooks.")
@@ -140,6 +138,8 @@ def _lab(arguments: argparse.Namespace) -> int:
         options.append("--no-browser")
     if hasattr(os, "geteuid") and os.geteuid() == 0:  # in a container; the server listens to this machine only
         options.append("--allow-root")
+    from jupyterlab.labapp import LabApp
+
     LabApp.launch_instance([*options, *arguments.rest])
     return 0
 

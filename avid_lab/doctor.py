@@ -20,7 +20,7 @@ from typing import Literal
 from packaging.requirements import Requirement
 from packaging.version import Version
 
-from avid_lab.config import data_dir
+from avid_lab.config import data_dir, profile
 
 # Idle OpenMP threads must sleep, not spin. OpenMP reads these once, when torch is imported.
 PASSIVE_OPENMP = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0"}
@@ -189,11 +189,11 @@ def check_writable(folder: Path) -> Check:
     return Check("Cache folder", "ok", f"{folder} can be written")
 
 
-def check_world(present: bool) -> Check:
+def check_world(world: str, present: bool) -> Check:
     """The clips that the notebooks load are rendered."""
     if present:
-        return Check("Clips", "ok", "the pocket world is rendered")
-    return Check("Clips", "warn", "the pocket world is not rendered yet", "avid-lab data build pocket")
+        return Check("Clips", "ok", f"the {world} world is rendered")
+    return Check("Clips", "warn", f"the {world} world is not rendered yet", f"avid-lab data build {world}")
 
 
 def check_machine(cores: int, memory_bytes: int | None, gpu: str | None) -> Check:
@@ -221,7 +221,8 @@ def examine() -> list[Check]:
     if error is None:  # the readers of clips stand on torch: without it these would only say the same again
         with tempfile.TemporaryDirectory() as folder:
             checks.append(check_codecs(Path(folder)))
-        checks.append(check_world((world_folder("pocket") / "manifest.csv").exists()))
+        world = profile().world
+        checks.append(check_world(world, (world_folder(world) / "manifest.csv").exists()))
     checks.append(check_settings(*_setting_in_force()))
     checks.append(check_kernel(_kernel_python(), Path(sys.executable)))
     checks.append(check_openmp(os.environ))
@@ -237,9 +238,9 @@ def table(checks: Iterable[Check]) -> str:
     marks = {"ok": "ok  ", "warn": "WARN", "fail": "FAIL"}
     lines = []
     for check in checks:
-        lines.append(f"{marks[check.status]}  {check.name:<20}{check.detail}")
+        lines.append(f"{marks[check.status]}  {check.name:<21}{check.detail}")
         if check.mend:
-            lines.append(f"{'':26}mend: {check.mend}")
+            lines.append(f"{'':27}mend: {check.mend}")
     return "\n".join(lines)
 
 

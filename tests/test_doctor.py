@@ -147,8 +147,8 @@ def test_writable(tmp_path):
 
 
 def test_world_and_machine():
-    assert doctor.check_world(True).status == "ok"
-    assert doctor.check_world(False).mend == "avid-lab data build pocket"
+    assert doctor.check_world("pocket", True).status == "ok"
+    assert doctor.check_world("pocket", False).mend == "avid-lab data build pocket"
     assert doctor.check_machine(2, 2**34, None).status == "ok"
     assert "H200" in doctor.check_machine(16, None, "NVIDIA H200").detail
     assert doctor.check_machine(1, 2**31, None).status == "warn"
@@ -157,9 +157,9 @@ def test_world_and_machine():
 def test_a_table_says_the_mend_under_the_trouble():
     checks = [doctor.Check("Disk", "ok", "plenty"), doctor.Check("Kernel", "fail", "none", "install one")]
     assert doctor.table(checks).splitlines() == [
-        "ok    Disk                plenty",
-        "FAIL  Kernel              none",
-        "                          mend: install one",
+        "ok    Disk                 plenty",
+        "FAIL  Kernel               none",
+        "                           mend: install one",
     ]
 
 
