@@ -177,6 +177,7 @@ class ClipDataset(Dataset[dict[str, Any]]):
             IndexError: An index outside the dataset.
             MediaError: Without the cache, a file is unusable.
         """
+        index = index.cpu()
         video_s, audio_s = self.video.duration_s, self.audio.duration_s
         usable_s = self._usable(index)
         video_room_s, audio_room_s = np.maximum(usable_s - video_s, 0), np.maximum(usable_s - audio_s, 0)
@@ -201,7 +202,7 @@ class ClipDataset(Dataset[dict[str, Any]]):
         if count < 1:
             raise ValueError(f"count must be >= 1 window per clip; got {count}")
         place = np.tile(np.linspace(0, 1, count) if count > 1 else np.array([0.5]), len(index))
-        index = index.repeat_interleave(count)
+        index = index.cpu().repeat_interleave(count)
         usable_s = self._usable(index)
         video_room_s = np.maximum(usable_s - self.video.duration_s, 0)
         return self._gather(index, place * video_room_s, place * np.maximum(usable_s - self.audio.duration_s, 0))

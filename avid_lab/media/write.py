@@ -22,7 +22,7 @@ def write_clip(
     clip: Clip,
     *,
     crf: int = 23,
-    preset: str = "veryfast",
+    preset: str = "superfast",
     audio_kbps: int = 64,
     keyframe_s: float = 2.0,
 ) -> Path:
