@@ -26,7 +26,7 @@ AGREEMENTS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "video": lambda video, audio: video,
     "audio": lambda video, audio: audio,
 }
-_TILE_BYTES = 64 * 2**20  # of each (queries, N) tile; about six are alive at a time
+_TILE_BYTES = 24 * 2**20  # of each (queries, N) tile; five are alive at a time, 20 if all instances are alike
 _BLOCK_BYTES = 4 * 2**20  # of the pairs whose exact products are computed at a time: what a cache holds
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import textwrap
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -203,3 +207,30 @@ def test_bad_queries_are_refused_by_name(unchecked):
         agreement_plane(video, audio, 10, 3)
     with pytest.raises(ValueError, match="k must be between"):
         agreement_plane(video, audio, 1, 10)
+
+
+MEASURE = """
+    import resource, sys, torch
+    from avid_lab import mining
+
+    peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # MiB
+    n = 50_000
+    video = torch.nn.functional.normalize(torch.randn(n, 8), dim=1)
+    if sys.argv[1] == "collapsed":
+        video[:] = video[0]
+    tqdm, mining.tqdm = mining.tqdm, lambda chunks, **_: list(chunks)[:2]  # two chunks show what all need
+    mining.mine_positives(video[:100], video[:100], 4)
+    before = peak()
+    mining.mine_positives(video, video, 32)
+    print(peak() - before)
+"""
+
+
+@pytest.mark.parametrize("kind", ["random", "collapsed"])
+def test_working_memory_stays_within_the_stated_budget(tmp_path, kind):
+    (tmp_path / "measure.py").write_text(textwrap.dedent(MEASURE))
+    done = subprocess.run(
+        [sys.executable, "measure.py", kind], cwd=tmp_path, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) < 512  # the whole matrix would take 10 GB
