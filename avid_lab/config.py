@@ -61,7 +61,9 @@ class AudioSpec:
         _require(self.rate >= 1000, "AudioSpec.rate", ">= 1000 samples a second", self.rate)
         _require(self.duration_s > 0, "AudioSpec.duration_s", "> 0", self.duration_s)
         _require(self.n_fft >= 2 and self.n_fft % 2 == 0, "AudioSpec.n_fft", "even and >= 2", self.n_fft)
-        _require(1 <= self.frames <= self.samples, "AudioSpec.frames", f"between 1 and {self.samples} samples", self.frames)
+        _require(
+            1 <= self.frames <= self.samples, "AudioSpec.frames", f"between 1 and {self.samples} samples", self.frames
+        )
 
     @property
     def samples(self) -> int:
@@ -150,7 +152,7 @@ class TrainConfig:
         device: A torch device name, or "auto": CUDA where there is one, else the CPU.
     """
 
-    steps: int = 600
+    steps: int = 900
     batch_size: int = 64
     learning_rate: float = 2e-3
     weight_decay: float = 1e-5
@@ -160,7 +162,9 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         _require(self.steps >= 1, "TrainConfig.steps", ">= 1", self.steps)
-        _require(self.batch_size >= 2, "TrainConfig.batch_size", ">= 2 (batch normalisation needs two)", self.batch_size)
+        _require(
+            self.batch_size >= 2, "TrainConfig.batch_size", ">= 2 (batch normalisation needs two)", self.batch_size
+        )
         _require(self.learning_rate > 0, "TrainConfig.learning_rate", "> 0", self.learning_rate)
         _require(0 <= self.warmup < 1, "TrainConfig.warmup", "in [0, 1)", self.warmup)
 
@@ -172,17 +176,14 @@ class Profile:
     name: str
     world: str  # the foley preset that notebooks load
     model: str  # the model preset that notebooks build
-    train: TrainConfig  # a full run
-    tour: TrainConfig  # the short run of the first notebook
+    train: TrainConfig
     num_negatives: int
 
 
 PROFILES: dict[str, Profile] = {
-    "smoke": Profile(
-        "smoke", "smoke", "pocket", TrainConfig(steps=6, batch_size=16), TrainConfig(steps=3, batch_size=16), 32
-    ),
-    "cpu": Profile("cpu", "pocket", "pocket", TrainConfig(steps=800), TrainConfig(steps=300), 512),
-    "gpu": Profile("gpu", "pocket", "pocket", TrainConfig(steps=2000), TrainConfig(steps=500), 512),
+    "smoke": Profile("smoke", "smoke", "pocket", TrainConfig(steps=6, batch_size=16), num_negatives=32),
+    "cpu": Profile("cpu", "pocket", "pocket", TrainConfig(steps=900), num_negatives=512),
+    "gpu": Profile("gpu", "pocket", "pocket", TrainConfig(steps=2000), num_negatives=512),
 }
 
 
@@ -198,7 +199,9 @@ def profile() -> Profile:
 
         name = "gpu" if torch.cuda.is_available() else "cpu"
     if name not in PROFILES:
-        raise ValueError(f"AVID_LAB_PROFILE must be one of {', '.join(PROFILES)}; got {name!r}. Unset it to choose by the device found.")
+        raise ValueError(
+            f"AVID_LAB_PROFILE must be one of {', '.join(PROFILES)}; got {name!r}. Unset it to choose by the device found."
+        )
     return PROFILES[name]
 
 

@@ -24,9 +24,8 @@ from avid_lab.evaluation import Embeddings, Scores, chance_scores, embed, random
 from avid_lab.interactive import gallery
 from avid_lab.metrics import false_negative_rate, positive_precision
 from avid_lab.mining import Positives, mine_positives
-from avid_lab.objectives import AVID
 from avid_lab.report import Section, SummaryRow, write_report
-from avid_lab.training import Trainer
+from avid_lab.training import Trainer, avid_trainer
 from avid_lab.transforms import InputPipeline
 
 SHOWN = 5  # results of a gallery: one row of the page
@@ -82,18 +81,7 @@ def run(train: ClipDataset, test: ClipDataset, profile: Profile, out: Path) -> s
 
 def fit(train: ClipDataset, profile: Profile, *, within: float = 0.0, cross: float = 1.0) -> Trainer:
     """Train AVID to its end, with a live progress line."""
-    seed = profile.train.seed
-    model = AudioVisualModel.preset(profile.model, seed=seed)
-    generator = torch.Generator().manual_seed(seed)
-    objective = AVID(
-        len(train),
-        model.config.dim,
-        cross=cross,
-        within=within,
-        num_negatives=profile.num_negatives,
-        generator=generator,
-    )
-    trainer = Trainer(model, objective, train, profile.train)
+    trainer = avid_trainer(train, profile, cross=cross, within=within)
     for step in (bar := tqdm(trainer, desc="training", unit="step")):
         bar.set_postfix(loss=f"{step.loss:.2f}", clips_per_s=f"{step.clips_per_s:.0f}")
     return trainer

@@ -154,7 +154,10 @@ class Scores:
 
     def rows(self) -> list[tuple[str, float]]:
         """Readable names and values, in order."""
-        return [(f.name.replace("_", " ").replace("v2a", "v→a").replace("a2v", "a→v"), getattr(self, f.name)) for f in fields(self)]
+        return [
+            (f.name.replace("_", " ").replace("v2a", "v→a").replace("a2v", "a→v"), getattr(self, f.name))
+            for f in fields(self)
+        ]
 
 
 def score(train: Embeddings, test: Embeddings, *, k: int = 20) -> Scores:
@@ -162,7 +165,10 @@ def score(train: Embeddings, test: Embeddings, *, k: int = 20) -> Scores:
     k = min(k, len(train.labels))
     at = min(10, len(test.labels))
     pairs = {"video": (train.video, test.video), "audio": (train.audio, test.audio)}
-    features = {"video": (train.video_features, test.video_features), "audio": (train.audio_features, test.audio_features)}
+    features = {
+        "video": (train.video_features, test.video_features),
+        "audio": (train.audio_features, test.audio_features),
+    }
     probe = {m: linear_probe(a, train.labels, b, test.labels) for m, (a, b) in features.items()}
     knn = {m: knn_accuracy(a, train.labels, b, test.labels, k) for m, (a, b) in pairs.items()}
     by_class = {
@@ -190,7 +196,9 @@ def chance_scores(train: Embeddings, test: Embeddings) -> Scores:
     return Scores(guess, guess, guess, guess, by_class, by_class, by_instance)
 
 
-def random_twin(model: AudioVisualModel, clips: ClipDataset, pipeline: InputPipeline, *, seed: int = 0) -> AudioVisualModel:
+def random_twin(
+    model: AudioVisualModel, clips: ClipDataset, pipeline: InputPipeline, *, seed: int = 0
+) -> AudioVisualModel:
     """The same architecture, untrained: the baseline that every trained model has to beat.
 
     Its batch-norm statistics are measured on a few batches of real clips, because an untrained network with statistics that

@@ -11,16 +11,16 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from avid_lab.config import TrainConfig
+from avid_lab.config import Profile, TrainConfig
 from avid_lab.datasets import ClipDataset
 from avid_lab.encoders import AudioVisualModel
-from avid_lab.objectives import InBatch, Objective
+from avid_lab.objectives import AVID, InBatch, Objective
 from avid_lab.transforms import InputPipeline
 
 
@@ -188,6 +188,31 @@ class Trainer:
             self._order = torch.randperm(len(self.clips), generator=self.generator)
         index, self._order = self._order[:size], self._order[size:]
         return index
+
+
+def avid_trainer(
+    clips: ClipDataset, profile: Profile, *, cross: float = 1.0, within: float = 0.0, seed: int | None = None
+) -> Trainer:
+    """A new model and a new AVID objective, ready to train as a profile says.
+
+    Args:
+        clips: The instances.
+        profile: Model preset, training settings, number of negatives.
+        cross: Weight of the cross-modal terms.
+        within: Weight of the within-modal terms.
+        seed: Of weights, memory, negatives and batches; ``None`` takes the profile's.
+    """
+    seed = profile.train.seed if seed is None else seed
+    model = AudioVisualModel.preset(profile.model, seed=seed)
+    objective = AVID(
+        len(clips),
+        model.config.dim,
+        cross=cross,
+        within=within,
+        num_negatives=profile.num_negatives,
+        generator=torch.Generator().manual_seed(seed),
+    )
+    return Trainer(model, objective, clips, replace(profile.train, seed=seed))
 
 
 def one_cycle(done: int, total: int, warmup: float) -> float:

@@ -97,8 +97,10 @@ def knn_accuracy(
 
 
 def chance_accuracy(train_labels: Int64[Tensor, " N"], test_labels: Int64[Tensor, " M"]) -> float:
-    """Accuracy of always answering the most frequent training class."""
-    return (test_labels == train_labels.mode().values).double().mean().item()
+    """Expected accuracy of answering with the class of a training item drawn at random: one over the classes if balanced."""
+    classes = int(max(train_labels.max(), test_labels.max())) + 1
+    train, test = (labels.bincount(minlength=classes) / len(labels) for labels in (train_labels, test_labels))
+    return (train * test).sum().item()
 
 
 def mean_and_spread(values: Sequence[float]) -> tuple[float, float]:

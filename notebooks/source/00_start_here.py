@@ -1,0 +1,154 @@
+# %% [markdown]
+# # 00 · Start here
+#
+# A ball hits the floor, and you *hear* it. Nobody labelled that moment, yet picture and sound agree on it. This course is about
+# turning that agreement into a teacher: a network that watches and a network that listens learn to recognise things, with no
+# label anywhere.
+#
+# The method is **Audio-Visual Instance Discrimination with Cross-Modal Agreement** (AVID and CMA), by Pedro Morgado, Nuno
+# Vasconcelos and Ishan Misra (CVPR 2021, [arXiv 2004.12943](https://arxiv.org/abs/2004.12943)).
+#
+# **In this notebook** you will
+#
+# * check that your machine is ready,
+# * watch and hear the clips that the course is taught with,
+# * train a small model, live, and ask it which sounds belong to a picture.
+#
+# **Needs:** a little Python; PyTorch helps. **Time:** 15 minutes to read, of which about 4 are computing on a laptop's CPU.
+
+# %% [markdown]
+# ## Is everything ready?
+#
+# The next cell checks this machine: versions, codecs, disk, JupyterLab. Everything that is not *ok* comes with the command that
+# mends it.
+
+# %%
+import torch
+
+import avid_lab as al
+from avid_lab import doctor, plots
+from avid_lab.interactive import LiveLoss, gallery
+
+checks = doctor.examine()
+print(doctor.table(checks))
+
+# %% [markdown]
+# Notebooks choose their size by a **profile**: `cpu` for a laptop, `gpu` where there is one, `smoke` for automatic tests (it
+# trains so little that its results mean nothing). Set the environment variable `AVID_LAB_PROFILE` to choose yourself.
+
+# %%
+profile = al.profile()
+profile
+
+# %% [markdown]
+# ## Meet the clips
+#
+# Real video sets cannot be shipped with a course, and they lack something a course needs: the truth about every clip. So this
+# package *renders* its own small world. Each clip is four seconds of one event, drawn and synthesised from a single timeline,
+# then written as an ordinary mp4 file. The first time takes a minute or two; after that the files are simply read.
+
+# %%
+clips = al.foley.load(profile.world, split="train")
+test_clips = al.foley.load(profile.world, split="test")
+names = [clips.classes[c] for c in clips.labels]
+print(f"{len(clips)} clips to train on, {len(test_clips)} held out, {len(clips.classes)} kinds of scene:")
+print(", ".join(clips.classes))
+
+# %%
+plots.contact_sheet(
+    [clips[(clips.labels == c).nonzero()[0].item()]["video"] for c in range(len(clips.classes))],
+    clips.classes,
+    title="One frame of every kind of scene",
+)
+
+# %% [markdown]
+# Play a few. **Turn your sound on**, and notice how much your ears tell you that your eyes do not.
+
+# %%
+gallery(None, [clips.path(i) for i in range(5)], names[:5], title="Five clips of the training set")
+
+# %% [markdown]
+# ## A game with no labels
+#
+# Here is the whole idea as a game. I show you a clip *without sound* and a few hundred sounds *without pictures*. Which sound was
+# recorded with the picture?
+#
+# To win, you must know that bells ring and rain hisses. So a network that learns to win must find that out too. The game needs no
+# label: the right answer comes with every video for free. Each clip is its own class, an *instance*, hence **instance
+# discrimination**; the answer lies in the *other* modality, hence **audio-visual**.
+#
+# Two networks play together. One turns eight frames into a point on a sphere, the other turns a spectrogram into a point on the
+# same sphere. Training pulls the two points of one clip together and pushes other clips' points away.
+
+# %%
+model = al.AudioVisualModel.preset(profile.model, seed=0)
+print(model.shapes())
+
+# %% [markdown]
+# > **Predict.** The model below has never been trained. Ask it for the sounds that best fit a picture: of the ten it ranks highest,
+# > how many will be of the right kind? Write your number down before you run the next cell.
+
+# %%
+pipeline = al.InputPipeline(clips.video, clips.audio).fit(clips)
+before = al.evaluation.embed(model, test_clips, pipeline)
+blank = al.retrieval(before.video, before.audio, test_clips.labels, test_clips.labels, ks=[10])
+print(f"untrained: {10 * blank.precision[10]:.1f} of 10 are right; guessing gives {10 * blank.chance_precision[10]:.1f}")
+
+# %% [markdown]
+# ## Train it, now
+#
+# `AVID` holds a *memory* of every clip's picture and sound, draws negatives from it, and computes the loss; `Trainer` is an
+# iterator of steps, so the loop is yours. What each of these parts does is the subject of notebook 03; for now, watch it learn.
+
+# %%
+objective = al.AVID(
+    len(clips), model.config.dim, num_negatives=profile.num_negatives, generator=torch.Generator().manual_seed(0)
+)
+trainer = al.Trainer(model, objective, clips, profile.train, pipeline=pipeline)
+live = LiveLoss("Training Cross-AVID")
+for step in trainer:
+    live.show(step)
+
+# %%
+after = al.evaluation.embed(model, test_clips, pipeline)
+found = al.retrieval(after.video, after.audio, test_clips.labels, test_clips.labels, ks=[10])
+print(f"trained:   {10 * found.precision[10]:.1f} of 10 are right; guessing gives {10 * found.chance_precision[10]:.1f}")
+
+# %% [markdown]
+# Those are clips the model has *never seen*. Look at one query. The picture on top is the question; below are the clips whose
+# **sounds** the model finds closest to it. Play them: even the mistakes usually make sense.
+
+# %%
+query = 3
+test_names = [test_clips.classes[c] for c in test_clips.labels]
+scores, best = (after.audio @ after.video[query]).sort(descending=True)
+best = best[:5].tolist()
+gallery(
+    test_clips.path(query),
+    [test_clips.path(i) for i in best],
+    [test_names[i] for i in best],
+    correct=[test_names[i] == test_names[query] for i in best],
+    scores=scores[:5].tolist(),
+    query_caption=f"the question: {test_names[query]}",
+    title="Which sounds fit this picture?",
+)
+
+# %% [markdown]
+# **Try it.** Change `query` and run the cell again. Which scenes does a short training already separate, and which does it mix up?
+# Do the mixed-up ones *sound* alike?
+#
+# ## Where the course goes
+#
+# | notebook | question |
+# |---|---|
+# | 00 Start here | does it run, and what is the game? |
+# | 01 See and hear the data | what does a network see and hear of a clip, and what could it cheat with? |
+# | 03 AVID | why compare across modalities, and not within one? |
+#
+# Each notebook opens with what you will be able to do, asks for a *prediction* before it shows a result, and can be read on its own.
+#
+# **If something went wrong.** A red line in the check at the top says how to mend it. `avid-lab doctor` in a terminal runs the same
+# check. A cell that was interrupted can simply be run again: finished clips are kept.
+#
+# **Further reading.** P. Morgado, N. Vasconcelos, I. Misra, *Audio-Visual Instance Discrimination with Cross-Modal Agreement*, CVPR 2021.
+# R. Arandjelović, A. Zisserman, *Look, Listen and Learn*, ICCV 2017, where the game was first played with video and sound.

@@ -1,0 +1,201 @@
+# %% [markdown]
+# # 01 · See and hear the data
+#
+# Before a network learns from video, look at what it is given. After this notebook you can
+#
+# * read a clip from any video file, and say what each axis of its tensors means,
+# * make a log spectrogram step by step and read one with your eyes,
+# * show what augmentation changes and what it must not change,
+# * name the *nuisances* of a clip, and test whether a label could be guessed from them alone.
+#
+# **Needs:** notebook 00. **Time:** 30 minutes, of which about one is computing.
+
+# %%
+import torch
+
+import avid_lab as al
+from avid_lab import media, plots
+from avid_lab.interactive import gallery, player
+
+profile = al.profile()
+clips = al.foley.load(profile.world, split="train")
+test_clips = al.foley.load(profile.world, split="test")
+records = clips.manifest.records
+names = [clips.classes[c] for c in clips.labels]
+
+# %% [markdown]
+# ## A file
+#
+# A clip begins as an ordinary mp4 file. `probe` reads its header, without decoding anything.
+
+# %%
+path = clips.path(0)
+media.probe(path)
+
+# %%
+player(path, caption=names[0])
+
+# %% [markdown]
+# ## A clip
+#
+# `read_clip` decodes exactly what is asked for: so many frames at so many frames a second, and the sound of the same moments. Here is
+# the whole file at its own size.
+
+# %%
+whole = media.read_clip(
+    path, 0.0, al.VideoSpec(frames=64, fps=16.0, size=None), al.AudioSpec(rate=24_000, duration_s=4.0, frames=200)
+)
+whole
+
+# %% [markdown]
+# Picture and sound share one time axis. The thin lines are the true events, known because the clip was rendered: each line should
+# meet a visible *and* an audible change.
+
+# %%
+onsets = [float(t) for t in clips.manifest.column("onsets")[0].split(";") if t]
+plots.clip_sheet(
+    whole.video, whole.audio, fps=16, rate=24_000, onsets=onsets, title=f"{names[0]}: one event, two traces"
+)
+
+# %% [markdown]
+# ## What the model is given
+#
+# A model does not see four seconds at full size. The pocket model of this course gets a **window**: eight frames in one second, small,
+# and two seconds of sound around them. Training draws a new random window every time.
+
+# %%
+print("picture:", clips.video)
+print("sound:  ", clips.audio)
+batch = clips.batch(torch.arange(4), generator=torch.Generator().manual_seed(0))
+{name: (tuple(value.shape), value.dtype) for name, value in batch.items()}
+
+# %% [markdown]
+# Read the shapes aloud: *batch, colours, time, height, width* for the picture, *batch, channel, samples* for the sound. Frames are a little
+# larger than the model's input, so that a random crop has room.
+#
+# ## From waveform to spectrogram
+#
+# Thousands of samples a second are hard to compare. A **spectrogram** asks, for each short moment, how strong each frequency is:
+#
+# $$ X_{t,f} = \Big|\sum_n w_n\, x_{n + tH}\, e^{-2\pi i f n / L}\Big|^2, \qquad S_{t,f} = 10 \log_{10} X_{t,f} $$
+#
+# with a window $w$ of length $L$, moved by a hop $H$. The logarithm makes quiet sounds count, as your ear does. Last, each frequency bin is
+# shifted and scaled over the whole data set (a *z-score*), so that no bin dominates because it is always loud.
+
+# %%
+spectrogram = al.transforms.LogSpectrogram(clips.audio)  # no statistics yet: decibels
+decibels = spectrogram(batch["audio"])  # (B, 1, time, frequency)
+spectrogram.fit(clips.batch(torch.arange(min(256, len(clips))))["audio"])
+standard = spectrogram(batch["audio"])
+print(tuple(standard.shape), f"mean {standard.mean():+.2f}, standard deviation {standard.std():.2f}")
+
+# %%
+plots.grid(
+    {names[i]: standard[i, 0].T.flip(0) for i in range(4)},
+    title="What four clips sound like to the network (time to the right, pitch upwards)",
+)
+
+# %% [markdown]
+# > **Predict.** Look at the four spectrograms. Which is a series of sharp hits, which a steady hiss, which a tone that glides? Decide first,
+# > then play the clips.
+
+# %%
+gallery(None, [clips.path(i) for i in range(4)], names[:4])
+
+# %% [markdown]
+# ## Augmentation: what may change, what must stay
+#
+# If a model saw the same crop in the same light each time, it could recognise a clip by a corner of its wallpaper. So every time a clip is
+# drawn, it is cropped, mirrored and recoloured at random. One draw serves all frames of a clip: *motion is kept*, position and colour are not.
+
+# %%
+pipeline = al.InputPipeline(clips.video, clips.audio).fit(clips)
+same = clips.batch(torch.zeros(9, dtype=torch.int64))  # the same clip, nine times
+augmented, _ = pipeline.train()(same, generator=torch.Generator().manual_seed(1))
+plots.contact_sheet(
+    [same["video"][0], *pipeline.pixels(augmented)],
+    ["as it is", *(f"view {i + 1}" for i in range(9))],
+    columns=5,
+    title="One clip, nine ways to see it",
+)
+
+# %% [markdown]
+# **Try it.** Which augmentations could *hurt*? Think of a class that is told by its colour, or by left and right.
+#
+# ## The truth about every clip
+#
+# Because the world is rendered, each clip comes with its full description. No training ever sees it; we use it to *understand* what was learned.
+
+# %%
+first = records[0]
+print(f"{first.id}: label {first.label}, {first.duration_s:g} s")
+for name, value in first.extras.items():
+    print(f"  {name:<14} {value}")
+
+# %% [markdown]
+# Some scenes are made to be confused. **Look-alikes** share their picture and differ in sound; **sound-alikes** share their sound and differ
+# in picture. And a few clips break the rules: their sound comes from *off screen*, or there is none. Real video is full of both.
+
+# %%
+groups = {}
+for clip in records:
+    if clip.extras["off_screen"] == "1":
+        continue  # it sounds like another scene
+    groups.setdefault(("look alike", clip.extras["look_group"]), set()).add(clip.label)
+    groups.setdefault(("sound alike", clip.extras["sound_group"]), set()).add(clip.label)
+for (kind, name), members in sorted(groups.items()):
+    if len(members) > 1:
+        print(f"{kind:<12} {name:<14} {', '.join(sorted(members))}")
+for fault in ("off_screen", "silent", "noisy"):
+    share = sum(clip.extras[fault] == "1" for clip in records) / len(records)
+    print(f"{fault:<12} {100 * share:.1f} % of the clips")
+
+# %% [markdown]
+# ## Could a model cheat?
+#
+# A label that can be guessed from the average colour or the loudness teaches nothing about objects or sounds. Let us test exactly that, with a
+# nearest-neighbour classifier that sees *only* the nuisance.
+#
+# > **Predict.** There are so many classes that guessing is right in about one case of that number. How far above guessing is mean colour? Loudness?
+
+# %%
+def mean_colour(clips):
+    """(N, 3): the average red, green and blue of each clip's centre window."""
+    parts = [clips.batch(index)["video"].float().mean((2, 3, 4)) for index in torch.arange(len(clips)).split(128)]
+    return torch.cat(parts)
+
+
+def loudness(clips):
+    """(N, 1): the level of each clip's centre window in decibels, twice so that it has a direction."""
+    parts = [clips.batch(index)["audio"].square().mean((1, 2)) for index in torch.arange(len(clips)).split(128)]
+    level = 10 * torch.cat(parts).clamp(min=1e-10).log10()
+    return torch.stack([level, torch.full_like(level, level.std().item())], 1)
+
+
+bars = {}
+for name, describe in {"mean colour": mean_colour, "loudness": loudness}.items():
+    train, test = describe(clips), describe(test_clips)
+    mean, spread = train.mean(0), train.std(0).clamp(min=1e-6)
+    distance = torch.cdist((test - mean) / spread, (train - mean) / spread)
+    nearest = clips.labels[distance.topk(15, largest=False).indices]  # (M, 15) labels of the nearest
+    bars[name] = (nearest.mode(1).values == test_clips.labels).double().mean().item()
+chance = al.metrics.chance_accuracy(clips.labels, test_clips.labels)
+plots.accuracy_bars(bars, chance=chance, title="What the nuisances alone say about the class")
+
+# %% [markdown]
+# The nuisances say little about the *class*. But they say a great deal about the *instance*: the wallpaper of a clip is in every one of its
+# frames. Keep that in mind. A model that only has to tell one clip's picture from other clips' pictures can do so by wallpaper, and notebook 03
+# will catch it at it.
+#
+# ## Recap
+#
+# * A clip is a window of frames (B, 3, T, H, W) and a spectrogram (B, 1, time, frequency) of the same moments.
+# * Augmentation says what does *not* matter: position, mirror, colour, loudness.
+# * Picture and sound share the event and nothing else: not the wallpaper, not the room's echo. What they share is what can be learned across
+#   them.
+#
+# **Try it with your own video.** Set `path` above to any video file on your disk and run the first cells again. If something is wrong with the
+# file, the error says what.
+#
+# **Further reading.** A. Owens, A. Efros, *Audio-Visual Scene Analysis with Self-Supervised Multisensory Features*, ECCV 2018.
+# The word *foley* is the film maker's: sounds made in a studio to fit a picture.

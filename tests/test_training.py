@@ -1,0 +1,159 @@
+"""The loop, its memory, its checkpoints: paused, resumed or never interrupted, a run is the same run."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+
+import pytest
+import torch
+
+from avid_lab import checkpoints
+from avid_lab.checkpoints import CheckpointError
+from avid_lab.config import PRESETS, TrainConfig
+from avid_lab.encoders import AudioVisualModel
+from avid_lab.objectives import AVID, CMA
+from avid_lab.training import Trainer, one_cycle
+
+TINY = dataclasses.replace(
+    PRESETS["pocket"], video_widths=(4, 4, 4, 8, 8), audio_widths=(4, 4, 4, 8, 8), head=(8,), dim=16
+)
+CONFIG = TrainConfig(steps=6, batch_size=8, seed=3)
+
+
+def make(clips, config=CONFIG, seed=0, **settings):
+    objective = AVID(len(clips), TINY.dim, num_negatives=16, generator=torch.Generator().manual_seed(seed), **settings)
+    return Trainer(AudioVisualModel(TINY, seed=seed), objective, clips, config)
+
+
+def losses(steps):
+    return [step.loss for step in steps]
+
+
+def test_a_run_repeats_itself(smoke_world):
+    assert losses(make(smoke_world)) == losses(make(smoke_world))
+
+
+def test_the_seed_matters(smoke_world):
+    other = dataclasses.replace(CONFIG, seed=4)
+    assert losses(make(smoke_world)) != losses(make(smoke_world, other))
+
+
+def test_leaving_the_loop_pauses_it(smoke_world):
+    whole, paused = make(smoke_world), make(smoke_world)
+    expected = losses(whole)
+    first = losses(itertools.islice(paused, 2))
+    assert first + losses(paused) == expected
+    assert [step.index for step in paused.history] == [1, 2, 3, 4, 5, 6]
+    assert paused.history[-1].total == len(paused) == 6
+
+
+def test_every_instance_is_seen_once_before_any_is_seen_twice(smoke_world):
+    trainer = make(smoke_world)
+    seen = torch.cat([trainer._next_index() for _ in range(len(smoke_world) // CONFIG.batch_size)])
+    assert len(seen.unique()) == len(seen)
+
+
+def test_training_lowers_the_loss_and_moves_memories(smoke_world):
+    config = dataclasses.replace(CONFIG, steps=40, batch_size=16)
+    trainer = make(smoke_world, config)
+    before = trainer.objective.memory.video.clone()
+    steps = list(trainer)
+    assert sum(losses(steps[-8:])) < sum(losses(steps[:8]))
+    assert not torch.allclose(before, trainer.objective.memory.video)
+    assert trainer.objective.memory.video.norm(dim=1).sub(1).abs().max() < 1e-5
+
+
+def test_resumed_is_as_never_interrupted(smoke_world, tmp_path):
+    whole = make(smoke_world)
+    expected = losses(whole)
+    first = make(smoke_world)
+    list(itertools.islice(first, 3))
+    checkpoints.save(tmp_path / "run.pt", first)
+
+    second = make(smoke_world)
+    checkpoints.resume(tmp_path / "run.pt", second)
+    assert losses(second.history) == expected[:3]
+    assert losses(second) == expected[3:]
+    for name, value in whole.model.state_dict().items():
+        assert torch.equal(value, second.model.state_dict()[name]), name
+    assert torch.equal(whole.objective.memory.audio, second.objective.memory.audio)
+
+
+def test_a_saved_model_embeds_as_before(smoke_world, tmp_path):
+    trainer = make(smoke_world)
+    list(trainer)
+    checkpoints.save(tmp_path / "run.pt", trainer)
+    model, pipeline = checkpoints.load_model(tmp_path / "run.pt")
+    batch = smoke_world.batch(torch.arange(4))
+    with torch.no_grad():
+        expected = trainer.model.eval()(*trainer.pipeline.eval()(batch))
+        got = model(*pipeline(batch))
+    torch.testing.assert_close(got, expected)
+
+
+@pytest.mark.parametrize("broken", ["missing", "truncated", "text"])
+def test_unusable_checkpoints_are_named(smoke_world, tmp_path, broken):
+    path = tmp_path / "run.pt"
+    if broken == "text":
+        path.write_text("not a checkpoint")
+    elif broken == "truncated":
+        checkpoints.save(path, make(smoke_world))
+        path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(CheckpointError, match=r"run\.pt"):
+        checkpoints.load_model(path)
+
+
+def test_a_checkpoint_of_another_run_is_refused_with_what_differs(smoke_world, tmp_path):
+    checkpoints.save(tmp_path / "run.pt", make(smoke_world))
+    other = make(smoke_world, dataclasses.replace(CONFIG, steps=7))
+    with pytest.raises(CheckpointError, match=r"train_config.*'steps': 6.*'steps': 7"):
+        checkpoints.resume(tmp_path / "run.pt", other)
+
+
+def test_a_failed_save_leaves_the_old_file(smoke_world, tmp_path, monkeypatch):
+    trainer = make(smoke_world)
+    path = checkpoints.save(tmp_path / "run.pt", trainer)
+    before = path.read_bytes()
+
+    def full_disk(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        checkpoints.save(path, trainer)
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["run.pt"]
+
+
+def test_a_loss_that_is_not_finite_stops_before_anything_moves(smoke_world):
+    trainer = make(smoke_world, loss=lambda positive, negative, partition: positive.sum() * math.inf)
+    before = {name: value.clone() for name, value in trainer.model.named_parameters()}
+    with pytest.raises(FloatingPointError, match=r"step 1 .*v2a, a2v"):
+        trainer.step()
+    assert all(torch.equal(value, before[name]) for name, value in trainer.model.named_parameters())
+    assert trainer.steps_done == 0
+
+
+def test_cma_trains_on_from_avid(smoke_world):
+    trainer = make(smoke_world)
+    list(trainer)
+    cma = CMA.from_avid(trainer.objective, k=4, num_within_negatives=8)
+    assert torch.equal(cma.memory.video, trainer.objective.memory.video)
+    steps = list(Trainer(trainer.model, cma, smoke_world, CONFIG, pipeline=trainer.pipeline))
+    assert set(steps[-1].terms) == {"instance_v2a", "instance_a2v", "positive_v2v", "positive_a2a"}
+
+
+def test_bad_settings_are_named(smoke_world):
+    with pytest.raises(ValueError, match=f"num_instances={len(smoke_world)}"):
+        Trainer(AudioVisualModel(TINY), AVID(7, TINY.dim), smoke_world, CONFIG)
+    with pytest.raises(ValueError, match="batch_size"):
+        make(smoke_world, TrainConfig(batch_size=1000))
+
+
+def test_one_cycle_rises_then_falls_to_zero():
+    factors = [one_cycle(step, 100, 0.1) for step in range(101)]
+    top = factors.index(max(factors))
+    assert factors[0] > 0 and 9 <= top <= 10 and factors[top] == pytest.approx(1, abs=0.1) and factors[100] == 0
+    assert factors[: top + 1] == sorted(factors[: top + 1]) and factors[top:] == sorted(factors[top:], reverse=True)
