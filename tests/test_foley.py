@@ -14,6 +14,7 @@ from avid_lab.config import AudioSpec, VideoSpec
 from avid_lab.foley import CATALOGUE, PRESETS, SCENES, FoleyConfig
 from avid_lab.foley.clip import scene_of, split_of
 from avid_lab.foley.picture import Canvas
+from avid_lab.foley.preview import write_png
 from avid_lab.foley.sound import Studio
 from avid_lab.foley.stage import Stage
 from avid_lab.foley.timeline import Timeline, beats
@@ -328,6 +329,14 @@ def test_too_little_disk_says_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 10**6}))
     with pytest.raises(OSError, match=r"need about .* MB of disk, 1 MB are free.*AVID_LAB_DATA"):
         foley.build(SMALL, tmp_path, workers=0, progress=False)
+
+
+def test_the_sheet_is_a_png(tmp_path):
+    import matplotlib.image
+
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
+    read = matplotlib.image.imread(write_png(tmp_path / "a.png", pixels))
+    assert (np.round(read[..., :3] * 255) == pixels).all()
 
 
 def test_bad_settings_are_named(unchecked):

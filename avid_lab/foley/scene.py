@@ -16,7 +16,7 @@
         def sound(self, studio, events):
             return studio.strike(events, [1700, 4100], [0.9, 0.4], [1, 0.5])
 
-`stage.tell` and `studio.tell` in [0, 1] say how plainly this clip should show what sets the scene off from the others of
+`stage.tell` and `studio.tell` in [0, 1] say how plainly this clip should show what sets the scene off from others of
 its look group and of its sound group: fade tell-tale details with them. Take colours from `stage.palette`, never fixed
 ones, or colour gives the class away.
 """

@@ -109,6 +109,11 @@ def to_clip(picture: np.ndarray, sound: np.ndarray, config: FoleyConfig) -> Clip
     return Clip(video=video, audio=torch.from_numpy(sound)[None], fps=config.fps, rate=config.rate)
 
 
+def write_small(path: Path, clip: Clip) -> Path:
+    """Writes a clip with the settings of this world: about 55 kB for 4 s of 128x128 pixels."""
+    return write_clip(path, clip, crf=27, preset="superfast", audio_kbps=48)
+
+
 def _resolve(preset: str | FoleyConfig) -> tuple[str, FoleyConfig]:
     if isinstance(preset, FoleyConfig):
         named = next((name for name, config in PRESETS.items() if config == preset), None)
@@ -126,9 +131,7 @@ def _make(task: tuple[int, FoleyConfig, str]) -> tuple[int, int, int, dict[str, 
     """Renders one file: its index, size, checksum and ground truth."""
     index, config, folder = task
     picture, sound, truth = render(index, config)
-    path = write_clip(
-        Path(folder) / _path(index), to_clip(picture, sound, config), crf=27, preset="superfast", audio_kbps=48
-    )
+    path = write_small(Path(folder) / _path(index), to_clip(picture, sound, config))
     content = path.read_bytes()
     return index, len(content), zlib.crc32(content), truth
 
