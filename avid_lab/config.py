@@ -23,7 +23,7 @@ class VideoSpec:
     Args:
         frames: Number of frames T.
         fps: Frames per second after resampling.
-        size: Side in pixels; the shorter side is scaled to it and the centre is kept. ``None`` keeps the file's own size.
+        size: Side in pixels; the shorter side is scaled to it and the centre is kept. ``None`` keeps the file's size.
     """
 
     frames: int = 8
@@ -199,9 +199,8 @@ def profile() -> Profile:
 
         name = "gpu" if torch.cuda.is_available() else "cpu"
     if name not in PROFILES:
-        raise ValueError(
-            f"AVID_LAB_PROFILE must be one of {', '.join(PROFILES)}; got {name!r}. Unset it to choose by the device found."
-        )
+        rule = f"AVID_LAB_PROFILE must be one of {', '.join(PROFILES)}"
+        raise ValueError(f"{rule}; got {name!r}. Unset it to choose by the device found.")
     return PROFILES[name]
 
 
