@@ -153,6 +153,8 @@ def test_a_loaded_model_embeds_like_the_released_network(tmp_path, prefix, depth
     assert not model.training
     with torch.no_grad():
         made = model(*clips())
+        features = model.video_encoder(clips()[0]), model.audio_encoder(clips()[1])
+    assert all((x > 0).any(1).all() and not torch.equal(x[0], x[1]) for x in features)  # alive, and they see the clip
     torch.testing.assert_close(made, released_forward(state, *clips()), atol=1e-5, rtol=1e-4)
 
 
