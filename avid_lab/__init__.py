@@ -19,11 +19,11 @@ _NAMES = {
     "memory": ("MemoryBank",),
     "metrics": ("calibration", "knn_accuracy", "positive_precision", "retrieval"),
     "mining": ("agreement_scores", "mine_positives"),
-    "objectives": ("AVID", "CMA"),
+    "objectives": ("AVID", "CMA", "InBatch"),
     "training": ("Trainer",),
     "transforms": ("InputPipeline",),
 }
-_MODULES = ("checkpoints", "course", "evaluation", "foley", "interactive", "media", "plots", *_NAMES)
+_MODULES = ("checkpoints", "course", "doctor", "evaluation", "foley", "interactive", "media", "plots", *_NAMES)
 _HOME = {name: module for module, names in _NAMES.items() for name in names}
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         config,
         course,
         datasets,
+        doctor,
         encoders,
         evaluation,
         foley,
@@ -53,7 +54,7 @@ if TYPE_CHECKING:
     from avid_lab.memory import MemoryBank
     from avid_lab.metrics import calibration, knn_accuracy, positive_precision, retrieval
     from avid_lab.mining import agreement_scores, mine_positives
-    from avid_lab.objectives import AVID, CMA
+    from avid_lab.objectives import AVID, CMA, InBatch
     from avid_lab.training import Trainer
     from avid_lab.transforms import InputPipeline
 

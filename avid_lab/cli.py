@@ -208,11 +208,12 @@ def _demo(arguments: argparse.Namespace) -> int:
 
 
 def _train(arguments: argparse.Namespace) -> int:
-    from avid_lab import checkpoints, demo
+    from avid_lab import demo
 
     train, _ = _clips(arguments, PRESETS[profile().model])
-    trainer = demo.fit(train, _profile(arguments, train), cross=arguments.cross, within=arguments.within)
-    print(f"loss {trainer.history[-1].loss:.3f}, saved as {checkpoints.save(arguments.out, trainer)}")
+    settings = _profile(arguments, train)
+    trainer = demo.fit(train, settings, arguments.out, cross=arguments.cross, within=arguments.within)
+    print(f"loss {trainer.history[-1].loss:.3f}, saved as {arguments.out}")
     return 0
 
 

@@ -16,7 +16,7 @@ from IPython.display import HTML
 from tqdm.auto import tqdm
 
 from avid_lab import plots
-from avid_lab.checkpoints import save
+from avid_lab.checkpoints import CheckpointError, resume, save
 from avid_lab.config import Profile
 from avid_lab.datasets import ClipDataset
 from avid_lab.encoders import AudioVisualModel
@@ -29,6 +29,7 @@ from avid_lab.training import Trainer, avid_trainer
 from avid_lab.transforms import InputPipeline
 
 SHOWN = 5  # results of a gallery: one row of the page
+SAVE_EVERY = 50  # steps: what an interrupted run loses at most
 
 
 def run(train: ClipDataset, test: ClipDataset, profile: Profile, out: Path) -> str:
@@ -46,8 +47,8 @@ def run(train: ClipDataset, test: ClipDataset, profile: Profile, out: Path) -> s
         What to print at the end: the scores, beside chance and the untrained network, and where the report lies.
     """
     begun = time.perf_counter()
-    trainer = fit(train, profile)
-    checkpoint = save(out / "checkpoint.pt", trainer)
+    checkpoint = out / "checkpoint.pt"
+    trainer = fit(train, profile, checkpoint)
     memory = trainer.objective.memory
     positives = mine_positives(memory.video.cpu(), memory.audio.cpu(), k=min(32, len(train) - 1))
     scores, space = evaluate(trainer.model, trainer.pipeline, train, test)
@@ -79,11 +80,30 @@ def run(train: ClipDataset, test: ClipDataset, profile: Profile, out: Path) -> s
     )
 
 
-def fit(train: ClipDataset, profile: Profile, *, within: float = 0.0, cross: float = 1.0) -> Trainer:
-    """Train AVID to its end, with a live progress line."""
+def fit(train: ClipDataset, profile: Profile, checkpoint: Path, *, within: float = 0.0, cross: float = 1.0) -> Trainer:
+    """Train AVID to its end, with a live progress line; a run that was stopped goes on where it was.
+
+    Args:
+        train: Clips to learn from.
+        profile: The model preset and the training settings.
+        checkpoint: Where the finished run is saved. Until then it lies beside it, named ``*.unfinished``.
+        within: Weight of the within-modal terms.
+        cross: Weight of the cross-modal terms.
+    """
     trainer = avid_trainer(train, profile, cross=cross, within=within)
-    for step in (bar := tqdm(trainer, desc="training", unit="step")):
-        bar.set_postfix(loss=f"{step.loss:.2f}", clips_per_s=f"{step.clips_per_s:.0f}")
+    unfinished = checkpoint.with_suffix(".unfinished")
+    if unfinished.exists():
+        try:
+            resume(unfinished, trainer)
+        except CheckpointError as error:
+            print(f"An unfinished run is there, but not of these settings, so this one starts anew: {error}")
+    with tqdm(trainer, desc="training", unit="step", total=len(trainer), initial=trainer.steps_done) as bar:
+        for step in bar:
+            bar.set_postfix(loss=f"{step.loss:.2f}", clips_per_s=f"{step.clips_per_s:.0f}")
+            if step.index % SAVE_EVERY == 0:
+                save(unfinished, trainer)
+    save(checkpoint, trainer)
+    unfinished.unlink(missing_ok=True)
     return trainer
 
 

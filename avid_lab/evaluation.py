@@ -1,7 +1,7 @@
 """What a trained model knows: embeddings, retrieval, nearest neighbours and linear probes of frozen features.
 
-Every number is reported with two companions: chance, and the same network at random initialisation. Frozen means frozen:
-nothing here changes a weight or a batch-norm statistic of the model that is evaluated.
+Every number has two companions: chance, and the same network at random initialisation. Frozen means frozen: nothing
+here changes a weight or a batch-norm statistic of the model that is evaluated.
 """
 
 from __future__ import annotations
@@ -96,8 +96,8 @@ def linear_probe(
 ) -> float:
     """Test accuracy of a linear classifier on frozen features.
 
-    As in the paper the features are batch-normalised (here: by the training set's mean and deviation) and classified by one
-    linear layer. Full-batch L-BFGS finds the optimum, so there is no learning rate to tune and no seed to average.
+    As in the paper, features are batch-normalised (here: by the training set's mean and deviation) and classified by
+    one linear layer. Full-batch L-BFGS finds the optimum, so there is no learning rate to tune and no seed to average.
 
     Args:
         train: Features to fit on.
@@ -161,7 +161,7 @@ class Scores:
 
 
 def score(train: Embeddings, test: Embeddings, *, k: int = 20) -> Scores:
-    """All scores of one model: probes and kNN fit on ``train`` and are tested on ``test``; retrieval is within ``test``."""
+    """All scores of one model: probes and kNN fit on ``train``, tested on ``test``; retrieval is within ``test``."""
     k = min(k, len(train.labels))
     at = min(10, len(test.labels))
     pairs = {"video": (train.video, test.video), "audio": (train.audio, test.audio)}
@@ -201,8 +201,8 @@ def random_twin(
 ) -> AudioVisualModel:
     """The same architecture, untrained: the baseline that every trained model has to beat.
 
-    Its batch-norm statistics are measured on a few batches of real clips, because an untrained network with statistics that
-    do not fit its own activations would be a straw man.
+    Its batch-norm statistics are measured on a few batches of real clips, because an untrained network with statistics
+    that do not fit its own activations would be a straw man.
 
     Args:
         model: Whose architecture and device to copy.

@@ -136,7 +136,7 @@ def run_all(
 
 
 def _machine() -> dict[str, Any]:
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{torch.get_num_threads()} CPU threads"
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{torch.get_num_threads()} CPU thread(s)"
     return {
         "hardware": f"{platform.machine()}, {device}",
         "python": platform.python_version(),

@@ -176,6 +176,31 @@ def test_an_interrupted_build_goes_on_where_it_stopped(tmp_path):
     assert not list(tmp_path.rglob("manifest.csv"))
 
 
+@pytest.mark.skipif(os.name != "posix", reason="interrupts by signal")
+def test_interrupted_training_goes_on_and_ends_as_if_never_stopped(smoke_world, tmp_path):
+    environment = os.environ | {"AVID_LAB_PROFILE": "smoke"}
+
+    def start(name):
+        command = [sys.executable, "-m", "avid_lab", "train", "--steps", "160", "--out", str(tmp_path / name)]
+        return subprocess.Popen(
+            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        )
+
+    stopped = start("stopped.pt")
+    deadline = time.monotonic() + 200
+    while not (tmp_path / "stopped.unfinished").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.killpg(stopped.pid, signal.SIGINT)
+    stopped.communicate(timeout=120)
+    assert stopped.returncode == 130
+    assert not (tmp_path / "stopped.pt").exists()
+
+    resumed, whole = start("stopped.pt"), start("whole.pt")
+    losses = [process.communicate(timeout=300)[0].split(",")[0] for process in (resumed, whole)]
+    assert losses[0].startswith("loss ") and losses[0] == losses[1]
+    assert not (tmp_path / "stopped.unfinished").exists()
+
+
 def test_python_dash_m_is_the_command():
     shown = avid_lab("data", "build", "huge")
     assert shown.returncode == 2

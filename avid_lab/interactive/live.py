@@ -1,8 +1,8 @@
 """Watch a training loop from inside its own cell: a progress line and the loss, drawn anew a few times a second.
 
-    live = LiveLoss()
-    for step in trainer:
-        live.show(step)
+live = LiveLoss()
+for step in trainer:
+    live.show(step)
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 class LiveLoss:
     """A picture of the loss and its terms that follows a training loop.
 
-    Drawing costs about 0.1 s, so it happens at most every ``every_s`` seconds and at the last step: training is slowed by a
-    few per cent at most.
+    Drawing costs about 0.1 s, so it happens at most every ``every_s`` seconds and at the last step: training is slowed
+    by a few per cent at most.
 
     Args:
         title: Title of the picture.

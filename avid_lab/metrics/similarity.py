@@ -97,7 +97,7 @@ def knn_accuracy(
 
 
 def chance_accuracy(train_labels: Int64[Tensor, " N"], test_labels: Int64[Tensor, " M"]) -> float:
-    """Expected accuracy of answering with the class of a training item drawn at random: one over the classes if balanced."""
+    """Expected accuracy of answering with the class of a random training item: 1 / C for C balanced classes."""
     classes = int(max(train_labels.max(), test_labels.max())) + 1
     train, test = (labels.bincount(minlength=classes) / len(labels) for labels in (train_labels, test_labels))
     return (train * test).sum().item()

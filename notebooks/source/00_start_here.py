@@ -92,7 +92,9 @@ print(model.shapes())
 pipeline = al.InputPipeline(clips.video, clips.audio).fit(clips)
 before = al.evaluation.embed(model, test_clips, pipeline)
 blank = al.retrieval(before.video, before.audio, test_clips.labels, test_clips.labels, ks=[10])
-print(f"untrained: {10 * blank.precision[10]:.1f} of 10 are right; guessing gives {10 * blank.chance_precision[10]:.1f}")
+print(
+    f"untrained: {10 * blank.precision[10]:.1f} of 10 are right; guessing gives {10 * blank.chance_precision[10]:.1f}"
+)
 
 # %% [markdown]
 # ## Train it, now
@@ -112,7 +114,9 @@ for step in trainer:
 # %%
 after = al.evaluation.embed(model, test_clips, pipeline)
 found = al.retrieval(after.video, after.audio, test_clips.labels, test_clips.labels, ks=[10])
-print(f"trained:   {10 * found.precision[10]:.1f} of 10 are right; guessing gives {10 * found.chance_precision[10]:.1f}")
+print(
+    f"trained:   {10 * found.precision[10]:.1f} of 10 are right; guessing gives {10 * found.chance_precision[10]:.1f}"
+)
 
 # %% [markdown]
 # Those are clips the model has *never seen*. Look at one query. The picture on top is the question; below are the clips whose

@@ -158,6 +158,7 @@ for fault in ("off_screen", "silent", "noisy"):
 #
 # > **Predict.** There are so many classes that guessing is right in about one case of that number. How far above guessing is mean colour? Loudness?
 
+
 # %%
 def mean_colour(clips):
     """(N, 3): the average red, green and blue of each clip's centre window."""

@@ -15,7 +15,6 @@ import json
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 
 import avid_lab as al
 from avid_lab import plots
@@ -73,6 +72,7 @@ print(f"similarity of a clip to its note: {before.mean():+.2f} at the start, {af
 # **Write it yourself.** Here it is as the equation says. Can you say what would happen to `scores.exp()` in half precision, whose largest number is
 # 65,504? (A score can be as large as 1/0.07.)
 
+
 # %%
 def nce_by_hand(positive, negative, Z):
     """positive (B, 1), negative (B, K): scores, already divided by the temperature."""
@@ -87,7 +87,9 @@ negatives = al.objectives.draw_negatives(index[:, None], len(clips), profile.num
 positive = (v * memory.audio[index]).sum(1, keepdim=True) / 0.07
 negative = torch.einsum("bd,bkd->bk", v, memory.audio[negatives]) / 0.07
 Z = negative.exp().mean()
-print(f"by hand {nce_by_hand(positive, negative, Z):.6f}   library {al.nce_loss(positive, negative, Z):.6f}   Z = {Z:.3f}")
+print(
+    f"by hand {nce_by_hand(positive, negative, Z):.6f}   library {al.nce_loss(positive, negative, Z):.6f}   Z = {Z:.3f}"
+)
 
 # %% [markdown]
 # ## Across or within?
@@ -104,6 +106,7 @@ print(f"by hand {nce_by_hand(positive, negative, Z):.6f}   library {al.nce_loss(
 # > best pictures? Put them in order. *Why?*
 #
 # First train Cross-AVID here, in front of you.
+
 
 # %%
 def train(seed=0, **weights):
@@ -140,9 +143,14 @@ self_avid = train(cross=0.0, within=1.0)
 # anything.
 
 # %%
-runs = {"untrained": al.evaluation.random_twin(cross.model, clips, pipeline), "self": self_avid.model, "cross": cross.model}
+runs = {
+    "untrained": al.evaluation.random_twin(cross.model, clips, pipeline),
+    "self": self_avid.model,
+    "cross": cross.model,
+}
 embedded = {
-    name: [al.evaluation.embed(network, part, pipeline) for part in (clips, test_clips)] for name, network in runs.items()
+    name: [al.evaluation.embed(network, part, pipeline) for part in (clips, test_clips)]
+    for name, network in runs.items()
 }
 scores = {name: al.evaluation.score(*pair) for name, pair in embedded.items()}
 scores["chance"] = al.evaluation.chance_scores(*embedded["cross"])
@@ -232,7 +240,11 @@ plots.embedding_map(space.video, space.audio, test_clips.labels, test_clips.clas
 
 # %%
 same_and_different = {}
-for name, (x, y) in {"v-v": (space.video, space.video), "a-a": (space.audio, space.audio), "v-a": (space.video, space.audio)}.items():
+for name, (x, y) in {
+    "v-v": (space.video, space.video),
+    "a-a": (space.audio, space.audio),
+    "v-a": (space.video, space.audio),
+}.items():
     pairs = al.calibration(x, y, test_clips.labels)
     same_and_different[name] = (pairs.same, pairs.different)
 plots.similarity_histograms(same_and_different)
@@ -249,7 +261,9 @@ plots.similarity_histograms(same_and_different)
 # %%
 query = 7
 positives = al.mine_positives(cross.objective.memory.video, cross.objective.memory.audio, k=min(32, len(clips) - 2))
-plots.agreement_plane(cross.objective.memory, query=query, positives=positives, labels=clips.labels, classes=clips.classes)
+plots.agreement_plane(
+    cross.objective.memory, query=query, positives=positives, labels=clips.labels, classes=clips.classes
+)
 
 # %%
 chosen = positives.index[query, :5].tolist()
