@@ -66,7 +66,7 @@ plots.clip_sheet(
 # %%
 print("picture:", clips.video)
 print("sound:  ", clips.audio)
-batch = clips.batch(torch.arange(4), generator=torch.Generator().manual_seed(0))
+batch = clips.batch(torch.arange(4), generator=torch.Generator().manual_seed(0))  # four clips, random windows
 {name: (tuple(value.shape), value.dtype) for name, value in batch.items()}
 
 # %% [markdown]
@@ -82,25 +82,33 @@ batch = clips.batch(torch.arange(4), generator=torch.Generator().manual_seed(0))
 # with a window $w$ of length $L$, moved by a hop $H$. The logarithm makes quiet sounds count, as your ear does. Last, each frequency bin is
 # shifted and scaled over the whole data set (a *z-score*), so that no bin dominates because it is always loud.
 
+
 # %%
-spectrogram = al.transforms.LogSpectrogram(clips.audio)  # no statistics yet: decibels
-decibels = spectrogram(batch["audio"])  # (B, 1, time, frequency)
-spectrogram.fit(clips.batch(torch.arange(min(256, len(clips))))["audio"])
-standard = spectrogram(batch["audio"])
+def first(scene):
+    """The first clip of a scene whose sound is its own and can be heard."""
+    spoilt = ("off_screen", "silent", "noisy")
+    return next(i for i, c in enumerate(records) if c.label == scene and all(c.extras[s] == "0" for s in spoilt))
+
+
+four = [first(scene) for scene in ("songbird", "rain", "church_bell", "ping_pong")]
+sounds = clips.batch(torch.tensor(four))["audio"]  # (4, 1, samples)
+spectrogram = al.transforms.LogSpectrogram(clips.audio)
+spectrogram.fit(clips.batch(torch.arange(min(256, len(clips))))["audio"])  # mean and deviation of every bin
+standard = spectrogram(sounds)  # (4, 1, time, frequency)
 print(tuple(standard.shape), f"mean {standard.mean():+.2f}, standard deviation {standard.std():.2f}")
 
 # %%
 plots.grid(
-    {names[i]: standard[i, 0].T.flip(0) for i in range(4)},
+    {letter: standard[i, 0].T.flip(0) for i, letter in enumerate("ABCD")},
     title="What four clips sound like to the network (time to the right, pitch upwards)",
 )
 
 # %% [markdown]
-# > **Predict.** Look at the four spectrograms. Which is a series of sharp hits, which a steady hiss, which a tone that glides? Decide first,
-# > then play the clips.
+# > **Predict.** Which of the four is a series of sharp hits, which a steady hiss, which a tone that rings on, which a song? Decide first, then
+# > play the clips.
 
 # %%
-gallery(None, [clips.path(i) for i in range(4)], names[:4])
+gallery(None, [clips.path(i) for i in four], [f"{letter}: {names[i]}" for letter, i in zip("ABCD", four, strict=True)])
 
 # %% [markdown]
 # ## Augmentation: what may change, what must stay
