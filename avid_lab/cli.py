@@ -251,10 +251,11 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
 
 def _reference(arguments: argparse.Namespace) -> int:
-    from avid_lab.reference import run_all
+    from avid_lab.reference import report, run_all
 
-    results = run_all(arguments.out, profile(), seeds=arguments.seeds, command="avid-lab reference")
-    print(f"{len(results['runs'])} runs: {arguments.out}")
+    page = report(run_all(arguments.out, profile(), seeds=arguments.seeds, command="avid-lab reference"))
+    (arguments.out.parent / "README.md").write_text(page, encoding="utf-8")
+    print(page)
     return 0
 
 

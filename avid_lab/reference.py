@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import platform
 import time
@@ -21,7 +22,8 @@ from tqdm.auto import tqdm
 from avid_lab import foley
 from avid_lab.config import Profile
 from avid_lab.datasets import ClipDataset
-from avid_lab.evaluation import chance_scores, embed, random_twin, score
+from avid_lab.evaluation import Scores, chance_scores, embed, random_twin, score
+from avid_lab.metrics import mean_and_spread
 from avid_lab.training import avid_trainer
 
 
@@ -133,6 +135,49 @@ def run_all(
                 temporary.write_text(json.dumps(results, indent=1))
                 os.replace(temporary, path)
     return results
+
+
+def report(results: dict[str, Any]) -> str:
+    """The runs as a Markdown page: how they were made, then mean and spread over the seeds beside the two baselines.
+
+    Args:
+        results: What `run_all` returns.
+    """
+    made, runs = results["made_with"], results["runs"]
+    train = made["profile"]["train"]
+    variants = [name for name in VARIANTS if any(run["variant"] == name for run in runs)]
+    seeds = sorted({run["seed"] for run in runs})
+    columns = {f"{name.capitalize()}-AVID": [r["trained"] for r in runs if r["variant"] == name] for name in variants}
+    columns |= {
+        "untrained": [run["random"] for run in runs if run["variant"] == variants[0]],
+        "chance": [runs[0]["chance"]],
+    }
+    rows = []
+    for name, readable in zip(runs[0]["trained"], Scores(**runs[0]["trained"]).rows(), strict=True):
+        cells = [readable[0]]
+        for scores in columns.values():
+            mean, spread = mean_and_spread([100 * score[name] for score in scores])
+            cells.append(f"{mean:.1f}" + ("" if math.isnan(spread) else f" ± {spread:.1f}"))
+        rows.append(f"| {' | '.join(cells)} |")
+    rates = ", ".join(f"{name} {VARIANTS[name].learning_rate:g}" for name in variants)
+    seconds = [run["seconds"] for run in runs]
+    return "\n".join(
+        [
+            "# Reference runs",
+            "",
+            f"Made by `{made['command']}` on {made['hardware']}, Python {made['python']}, torch {made['torch']}.",
+            f"World `{made['profile']['world']}`, model `{made['profile']['model']}`, {train['steps']} steps of "
+            f"{train['batch_size']} clips, {made['profile']['num_negatives']} negatives, seeds {seeds}; "
+            f"peak learning rate {rates}. Training took {min(seconds):.0f} to {max(seconds):.0f} s a run.",
+            "",
+            "Per cent on held-out clips, mean ± standard deviation over the seeds:",
+            "",
+            f"| | {' | '.join(columns)} |",
+            f"|---|{'---|' * len(columns)}",
+            *rows,
+            "",
+        ]
+    )
 
 
 def _machine() -> dict[str, Any]:

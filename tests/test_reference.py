@@ -36,6 +36,22 @@ def test_runs_of_other_settings_are_not_mixed(smoke_world, tmp_path):
         reference.run_all(path, other, variants=["cross"], seeds=[1], progress=False)
 
 
+def test_the_report_gives_mean_and_spread_over_seeds(smoke_world, tmp_path):
+    results = reference.run_all(tmp_path / "runs.json", SMOKE, variants=["cross"], seeds=[0, 1], progress=False)
+    for run, value in zip(results["runs"], (0.4, 0.6), strict=True):
+        run["trained"]["video_probe"] = value
+    page = reference.report(results)
+    assert "| video probe | 50.0 ± 14.1 |" in page
+    assert "Cross-AVID | untrained | chance" in page
+    assert "seeds [0, 1]" in page and "avid-lab reference" in page
+
+
+def test_the_committed_page_is_that_of_the_committed_runs():
+    assert (COMMITTED.parent / "README.md").read_text(encoding="utf-8") == reference.report(
+        json.loads(COMMITTED.read_text())
+    )
+
+
 def test_an_unknown_variant_is_named(smoke_world):
     with pytest.raises(ValueError, match="variant must be one of cross, self, joint; got 'both'"):
         reference.run("both", 0, smoke_world, smoke_world, SMOKE)
