@@ -105,13 +105,31 @@ def _parser() -> argparse.ArgumentParser:
     doctor = command("doctor", _doctor, "check this machine and say what mends it")
     doctor.add_argument("--json", action="store_true", help="print the checks as JSON")
 
-    data = commands.add_parser("data", help="the rendered clips: build them, look at them")
+    data = commands.add_parser("data", help="the clips: build rendered ones, index and prepare videos of your own")
     actions = data.add_subparsers(title="commands", required=True, metavar="COMMAND")
     build = command("build", _data_build, "render a world's clips and decode them; goes on where it stopped", actions)
     build.add_argument("world", nargs="?", default="pocket", help="smoke, pocket or full (default: %(default)s)")
     build.add_argument("--workers", type=int, help="processes (default: one a core)")
     info = command("info", _data_info, "say what is there", actions)
     info.add_argument("world", nargs="?", default="pocket", help="smoke, pocket or full (default: %(default)s)")
+
+    text = "list a folder's usable videos in a manifest, and say why others are not"
+    index = command("index", _data_index, text, actions)
+    index.add_argument("folder", type=Path)
+    layouts = "folder, kinetics400, kinetics-sounds, audioset, vggsound, ucf101, hmdb51 or esc50"
+    index.add_argument("--layout", default="folder", help=f"{layouts} (default: %(default)s)")
+    index.add_argument("--fold", type=int, default=1, help="split of ucf101, hmdb51, esc50 (default: %(default)s)")
+    index.add_argument("--min-seconds", type=float, default=0.5, help="shortest usable clip (default: %(default)s)")
+    index.add_argument("--out", type=Path, help="default: manifest.csv in the folder")
+    index.add_argument("--workers", type=int, help="processes (default: one a core)")
+    prepare = command("prepare", _data_prepare, "make small training copies; goes on where it stopped", actions)
+    prepare.add_argument("manifest", type=Path, help="what `avid-lab data index` wrote")
+    prepare.add_argument("out", type=Path, help="folder of the copies")
+    prepare.add_argument("--size", type=int, default=258, help="side in pixels (default: %(default)s, for any preset)")
+    prepare.add_argument("--fps", type=float, default=16.0, help="frames a second (default: %(default)s)")
+    prepare.add_argument("--rate", type=int, default=24_000, help="samples a second (default: %(default)s)")
+    prepare.add_argument("--max-seconds", type=float, default=10.0, help="kept of each clip (default: %(default)s)")
+    prepare.add_argument("--workers", type=int, help="processes (default: one a core)")
 
     publish = command("publish", _publish, "build the notebooks from their sources")
     publish.add_argument("names", nargs="*", metavar="NAME", help='which ones, such as "03" (default: all)')
@@ -298,6 +316,40 @@ def _data_info(arguments: argparse.Namespace) -> int:
         chosen = manifest.select(split=split)
         counts = Counter(record.label for record in chosen.records)
         print(f"\n{split}, {len(chosen)} clips: " + ", ".join(f"{name} {counts[name]}" for name in manifest.classes))
+    return 0
+
+
+def _data_index(arguments: argparse.Namespace) -> int:
+    from avid_lab.datasets.folder import index_folder
+
+    out = arguments.out or arguments.folder / "manifest.csv"
+    manifest = index_folder(
+        arguments.folder,
+        layout=arguments.layout,
+        fold=arguments.fold,
+        min_duration_s=arguments.min_seconds,
+        workers=arguments.workers,
+        out=out,
+    )
+    print(f"{len(manifest)} clips of {len(manifest.classes)} classes: {out}")
+    return 0
+
+
+def _data_prepare(arguments: argparse.Namespace) -> int:
+    from avid_lab.datasets import Manifest
+    from avid_lab.datasets.prepare import prepare
+
+    copies = prepare(
+        Manifest.read(arguments.manifest),
+        arguments.out,
+        size=arguments.size,
+        fps=arguments.fps,
+        rate=arguments.rate,
+        max_duration_s=arguments.max_seconds,
+        workers=arguments.workers,
+    )
+    size = sum(copies.path(i).stat().st_size for i in range(len(copies)))
+    print(f"{len(copies)} copies, {size / 1e6:.0f} MB: {arguments.out / 'manifest.csv'}")
     return 0
 
 

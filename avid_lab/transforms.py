@@ -1,8 +1,8 @@
 """Clips to network inputs, a batch at a time, on the device the module is on.
 
 `InputPipeline` is what training uses: `VideoAugmentation` (or a centre crop) and ImageNet normalisation for the
-picture, a random gain and `LogSpectrogram` for the sound. Every random number comes from an explicit generator; with
-one on the CPU, CPU and GPU draw the same.
+picture, a random gain and `LogSpectrogram` for the sound, with `TimeShift` and `SpectrogramMasking` on request. Every
+random number comes from an explicit generator; with one on the CPU, CPU and GPU draw the same.
 """
 
 from __future__ import annotations
@@ -227,6 +227,28 @@ class LogSpectrogram(nn.Module):
         return self
 
 
+class TimeShift(nn.Module):
+    """Moves each waveform earlier or later by a random number of samples; silence comes in where it leaves.
+
+    Args:
+        samples: Longest move, in samples.
+    """
+
+    def __init__(self, samples: int) -> None:
+        super().__init__()
+        if samples < 0:
+            raise ValueError(f"samples must be >= 0; got {samples}")
+        self.samples = samples
+
+    def forward(self, audio: Float[Tensor, "B 1 S"], generator: torch.Generator) -> Float[Tensor, "B 1 S"]:
+        """A moved copy."""
+        draw = torch.rand(len(audio), 1, generator=generator, device=generator.device).to(audio.device)
+        move = ((2 * draw - 1) * self.samples).round().long()
+        source = torch.arange(audio.shape[2], device=audio.device) - move  # (B, S)
+        moved = audio[:, 0].gather(1, source.clamp(0, audio.shape[2] - 1))
+        return torch.where((source >= 0) & (source < audio.shape[2]), moved, 0.0)[:, None]
+
+
 class SpectrogramMasking(nn.Module):
     """Sets one random stretch of time and one of frequency of each spectrogram to its mean, 0 (SpecAugment).
 
@@ -268,6 +290,7 @@ class InputPipeline(nn.Module):
         audio: Waveforms and spectrogram wanted.
         augmentation: Replaces the default `VideoAugmentation` of training.
         gain: In training the waveform is multiplied by a number drawn from [1 - gain, 1 + gain].
+        shift: In training, an optional `TimeShift` of the waveform against the picture.
         masking: In training, an optional `SpectrogramMasking`.
 
     Raises:
@@ -284,6 +307,7 @@ class InputPipeline(nn.Module):
         *,
         augmentation: VideoAugmentation | None = None,
         gain: float = 0.1,
+        shift: TimeShift | None = None,
         masking: SpectrogramMasking | None = None,
     ) -> None:
         super().__init__()
@@ -294,7 +318,7 @@ class InputPipeline(nn.Module):
         self.size, self.gain = video.size, gain
         self.augmentation = augmentation or VideoAugmentation(video.size)
         self.spectrogram = LogSpectrogram(audio)
-        self.masking = masking
+        self.shift, self.masking = shift, masking
         self.register_buffer("pixel_mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(IMAGENET_STD).view(3, 1, 1, 1), persistent=False)
 
@@ -320,7 +344,10 @@ class InputPipeline(nn.Module):
             )
         video = self._normalise(self.augmentation(video, generator))
         draw = torch.rand(len(audio), 1, 1, generator=generator, device=generator.device).to(device)
-        spectrogram = self.spectrogram(audio * (1 + self.gain * (2 * draw - 1)))
+        audio = audio * (1 + self.gain * (2 * draw - 1))
+        if self.shift is not None:
+            audio = self.shift(audio, generator)
+        spectrogram = self.spectrogram(audio)
         if self.masking is not None:
             spectrogram = self.masking(spectrogram, generator)
         return video, spectrogram

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from avid_lab.config import AudioSpec, VideoSpec, data_dir
-from avid_lab.datasets.manifest import Manifest
+from avid_lab.datasets.manifest import Manifest, Streams
 from avid_lab.datasets.parallel import parallel
 from avid_lab.media import MediaError, read_clip
 
@@ -90,6 +90,7 @@ def open_cache(
     video: VideoSpec,
     audio: AudioSpec,
     *,
+    streams: Streams = "both",
     side: int,
     max_duration_s: float,
     workers: int | None,
@@ -101,7 +102,7 @@ def open_cache(
         OSError: Too little disk.
         RuntimeError: A worker process died.
     """
-    layout = _layout(manifest, video, audio, side, max_duration_s)
+    layout = _layout(manifest, video, audio, streams, side, max_duration_s)
     folder = data_dir() / "decoded" / _key(manifest, layout)
     cache = _load(folder, layout)
     if cache is None:
@@ -117,11 +118,15 @@ def open_cache(
     return cache
 
 
-def _layout(manifest: Manifest, video: VideoSpec, audio: AudioSpec, side: int, max_duration_s: float) -> Layout:
+def _layout(
+    manifest: Manifest, video: VideoSpec, audio: AudioSpec, streams: Streams, side: int, max_duration_s: float
+) -> Layout:
     seconds = np.array([min(record.duration_s, max_duration_s) for record in manifest.records])
     # A clip shorter than the window is padded to it once, here.
     frames = np.maximum(np.floor(seconds * video.fps + 1e-6), video.frames).astype(np.int64)
     samples = np.maximum(np.floor(seconds * audio.rate + 1e-6), audio.samples).astype(np.int64)
+    # What is not wanted takes no room.
+    frames, samples = frames * (streams != "audio"), samples * (streams != "video")
     begins = [np.concatenate([[0], np.cumsum(counts)]).astype(np.int64) for counts in (frames, samples)]
     return Layout(side, float(video.fps), audio.rate, *begins)
 
@@ -139,8 +144,12 @@ def _key(manifest: Manifest, layout: Layout) -> str:
 
 def _open_maps(folder: Path, layout: Layout, mode: Any) -> tuple[np.ndarray, np.ndarray]:
     shape = (int(layout.frame_begin[-1]), layout.side, layout.side, 3)
-    frames = np.memmap(folder / "frames.u8", np.uint8, mode, shape=shape)
-    return frames, np.memmap(folder / "sound.i16", np.int16, mode, shape=(int(layout.sample_begin[-1]),))
+    frames = _map(folder / "frames.u8", np.uint8, mode, shape)
+    return frames, _map(folder / "sound.i16", np.int16, mode, (int(layout.sample_begin[-1]),))
+
+
+def _map(path: Path, dtype: type, mode: Any, shape: tuple[int, ...]) -> np.ndarray:
+    return np.memmap(path, dtype, mode, shape=shape) if math.prod(shape) else np.empty(shape, dtype)
 
 
 def _load(folder: Path, layout: Layout) -> DecodedCache | None:
@@ -237,19 +246,21 @@ def _decode(task: Task) -> tuple[int, float, str | None]:
     """Runs in a worker; returns the clip's number, its usable seconds and what is wrong with it, if anything."""
     place = task.place
     frame_count, sample_count = int(np.diff(place.frame_begin)[0]), int(np.diff(place.sample_begin)[0])
-    video = VideoSpec(frame_count, place.fps, place.side)
-    audio = AudioSpec(place.rate, sample_count / place.rate, frames=1, n_fft=2)
+    video = VideoSpec(frame_count, place.fps, place.side) if frame_count else None
+    audio = AudioSpec(place.rate, sample_count / place.rate, frames=1, n_fft=2) if sample_count else None
     try:
         clip = read_clip(task.path, 0.0, video, audio)
     except MediaError as error:
         return task.clip, 0.0, f"{error.problem}. {error.fix}"
-    assert clip.video is not None and clip.audio is not None
     frames, sound = _open_maps(task.part, place, "r+")
-    frames[place.frame_begin[0] :] = clip.video.permute(1, 2, 3, 0).numpy()
-    sound[place.sample_begin[0] :] = np.rint(clip.audio[0].numpy() * 32767).astype(np.int16)
-    # Windows are drawn where there is both: a file may be truncated, or its sound shorter than its picture.
-    picture_s = (frame_count - clip.padded_frames) / place.fps
-    return task.clip, min(picture_s, (sample_count - clip.padded_samples) / place.rate), None
+    usable_s = math.inf  # windows are drawn where there is both: a file may be truncated, or its sound shorter
+    if clip.video is not None:
+        frames[place.frame_begin[0] :] = clip.video.permute(1, 2, 3, 0).numpy()
+        usable_s = (frame_count - clip.padded_frames) / place.fps
+    if clip.audio is not None:
+        sound[place.sample_begin[0] :] = np.rint(clip.audio[0].numpy() * 32767).astype(np.int16)
+        usable_s = min(usable_s, (sample_count - clip.padded_samples) / place.rate)
+    return task.clip, usable_s, None
 
 
 def side_for(size: int) -> int:

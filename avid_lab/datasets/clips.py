@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 
 from avid_lab.config import AudioSpec, VideoSpec
 from avid_lab.datasets.cache import DecodedCache, open_cache, side_for
-from avid_lab.datasets.manifest import Manifest
+from avid_lab.datasets.manifest import Manifest, Streams
 from avid_lab.media import MediaError, read_clip
 
 _VIDEO, _AUDIO = VideoSpec(), AudioSpec()
@@ -34,6 +34,8 @@ class ClipDataset(Dataset[dict[str, Any]]):
         manifest: The clips.
         video: Frames of a window; its ``size`` may be None only without the cache.
         audio: Sound of a window.
+        streams: "audio" or "video" reads only that of each file, for sets that lack the other: batches then hold no
+            "video" or no "audio" at all, rather than black pictures or silence that could pass for data.
         cache: Decode everything once, or on the fly.
         progress: Shows a progress bar while decoding.
         workers: Processes that decode; None chooses, 0 decodes in this one.
@@ -52,6 +54,7 @@ class ClipDataset(Dataset[dict[str, Any]]):
         *,
         video: VideoSpec = _VIDEO,
         audio: AudioSpec = _AUDIO,
+        streams: Streams = "both",
         cache: bool = True,
         progress: bool = True,
         workers: int | None = None,
@@ -62,13 +65,15 @@ class ClipDataset(Dataset[dict[str, Any]]):
             raise ValueError(f"the manifest of {manifest.root} lists no clips")
         if on_error not in ("raise", "skip"):
             raise ValueError(f"on_error must be 'raise' or 'skip'; got {on_error!r}")
+        if streams not in ("both", "video", "audio"):
+            raise ValueError(f"streams must be 'both', 'video' or 'audio'; got {streams!r}")
         if cache and video.size is None:
             raise ValueError("the cache needs frames of one size: give VideoSpec a size, or pass cache=False")
         if on_error == "skip" and not cache:
             raise ValueError("on_error='skip' needs cache=True: only then are all files tried before the first is used")
         if not max_duration_s > 0:
             raise ValueError(f"max_duration_s must be > 0 seconds; got {max_duration_s!r}")
-        self.manifest, self.video, self.audio = manifest, video, audio
+        self.manifest, self.video, self.audio, self.streams = manifest, video, audio, streams
         self.skipped: tuple[tuple[str, str], ...] = ()
         self._read_as = video if video.size is None else replace(video, size=side_for(video.size))
         self._cache: DecodedCache | None = None
@@ -78,7 +83,14 @@ class ClipDataset(Dataset[dict[str, Any]]):
             side = self._read_as.size
             assert side is not None
             self._cache = open_cache(
-                manifest, video, audio, side=side, max_duration_s=max_duration_s, workers=workers, progress=progress
+                manifest,
+                video,
+                audio,
+                streams=streams,
+                side=side,
+                max_duration_s=max_duration_s,
+                workers=workers,
+                progress=progress,
             )
             self._usable_s = self._cache.usable_s
             self._handle(self._cache.failed, on_error)
@@ -160,8 +172,9 @@ class ClipDataset(Dataset[dict[str, Any]]):
         """Several clips at once, as `torch.utils.data.DataLoader` asks for them."""
         batch = self.batch(torch.as_tensor(indices, dtype=torch.int64))
         label, index = batch["label"].tolist(), batch["index"].tolist()
+        tensors = [name for name in ("video", "audio") if name in batch]
         return [
-            {"video": batch["video"][i], "audio": batch["audio"][i], "index": index[i], "label": label[i]}
+            {**{name: batch[name][i] for name in tensors}, "index": index[i], "label": label[i]}
             for i in range(len(indices))
         ]
 
@@ -188,6 +201,8 @@ class ClipDataset(Dataset[dict[str, Any]]):
         )
         audio_start_s = draw[:, 0] * audio_room_s
         video_start_s = audio_start_s - video_s / 2 + draw[:, 1] * audio_s
+        if self.streams == "video":
+            video_start_s = draw[:, 1] * video_room_s
         return self._gather(index, np.clip(video_start_s, 0, video_room_s), audio_start_s)
 
     def windows(self, index: Int64[Tensor, "B"], count: int) -> dict[str, Tensor]:
@@ -222,26 +237,31 @@ class ClipDataset(Dataset[dict[str, Any]]):
         first_frame = np.floor(video_start_s * self.video.fps + 1e-6).astype(np.int64)
         first_sample = np.floor(audio_start_s * self.audio.rate + 1e-6).astype(np.int64)
         if self._cache is None:
-            video, audio = self._from_files(index.tolist(), first_frame, first_sample)
+            batch = self._from_files(index.tolist(), first_frame, first_sample)
         else:
-            rows = self._rows[index.numpy()]
-            frames = torch.from_numpy(self._cache.frames(rows, first_frame, self.video.frames))
-            video = frames.permute(0, 4, 1, 2, 3)  # (B, 3, T, H, W), channels last in memory
-            audio = torch.from_numpy(self._cache.samples(rows, first_sample, self.audio.samples)).unsqueeze(1)
-        return {"video": video, "audio": audio, "index": index, "label": self.labels[index]}
+            batch, rows = {}, self._rows[index.numpy()]
+            if self.streams != "audio":
+                frames = torch.from_numpy(self._cache.frames(rows, first_frame, self.video.frames))
+                batch["video"] = frames.permute(0, 4, 1, 2, 3)  # (B, 3, T, H, W), channels last in memory
+            if self.streams != "video":
+                samples = self._cache.samples(rows, first_sample, self.audio.samples)
+                batch["audio"] = torch.from_numpy(samples).unsqueeze(1)
+        return {**batch, "index": index, "label": self.labels[index]}
 
-    def _from_files(self, index: list[int], first_frame: np.ndarray, first_sample: np.ndarray) -> tuple[Tensor, Tensor]:
+    def _from_files(self, index: list[int], first_frame: np.ndarray, first_sample: np.ndarray) -> dict[str, Tensor]:
         clips = [
             read_clip(
                 self.path(i),
                 first_frame[b] / self.video.fps,
-                self._read_as,
-                self.audio,
+                None if self.streams == "audio" else self._read_as,
+                None if self.streams == "video" else self.audio,
                 audio_start_s=first_sample[b] / self.audio.rate,
             )
             for b, i in enumerate(index)
         ]
-        videos, sounds = [clip.video for clip in clips], [clip.audio for clip in clips]
-        if len({video.shape for video in videos if video is not None}) > 1:
+        videos = [clip.video for clip in clips if clip.video is not None]
+        sounds = [clip.audio for clip in clips if clip.audio is not None]
+        if len({video.shape for video in videos}) > 1:
             raise ValueError("these clips differ in size: give VideoSpec a size, or take them one by one")
-        return torch.stack([v for v in videos if v is not None]), torch.stack([a for a in sounds if a is not None])
+        found = {"video": videos, "audio": sounds}
+        return {name: torch.stack(tensors) for name, tensors in found.items() if tensors}

@@ -11,11 +11,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Int64
 from torch import Tensor
+
+Streams = Literal["both", "video", "audio"]  # what of a clip is wanted
 
 COLUMNS = ("id", "path", "label", "duration_s", "split")
 
@@ -172,11 +174,7 @@ class Manifest:
             ValueError: The destination's folder does not contain the clips.
         """
         path = Path(path)
-        above = Path(os.path.relpath(self.root.absolute(), path.parent.absolute()))
-        if ".." in above.parts:
-            raise ValueError(
-                f"paths in a manifest stay inside its folder: write it to {self.root} or a folder above; got {path}"
-            )
+        above = place_below(path, self.root)
         extras = self._extra_columns()
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{uuid.uuid4().hex}.part")
@@ -185,7 +183,7 @@ class Manifest:
                 writer = csv.writer(file)
                 writer.writerow([*COLUMNS, *extras])
                 for record in self.records:
-                    place = (PurePosixPath(above.as_posix()) / record.path).as_posix()
+                    place = (above / record.path).as_posix()
                     fixed = [record.id, place, record.label, repr(float(record.duration_s)), record.split]
                     writer.writerow([*fixed, *(record.extras.get(name, "") for name in extras)])
             os.replace(temporary, path)
@@ -198,6 +196,8 @@ class Manifest:
         cls,
         root: str | os.PathLike[str],
         *,
+        layout: str = "folder",
+        fold: int = 1,
         min_duration_s: float = 0.5,
         workers: int | None = None,
         progress: bool = True,
@@ -205,28 +205,53 @@ class Manifest:
         """Looks through a folder of real videos, one sub-folder per class, and lists the usable ones.
 
         Folders ``train``, ``val``, ``test`` above the class folders give the split; without them one clip in five of
-        each class, chosen by name, is "test". Every file is opened and tried. What cannot be used is never dropped in
+        each class, chosen by name, is "test". Another layout takes ids, classes and splits from the set's own lists,
+        which lie anywhere in the folder. Every file is opened and tried. What cannot be used is never dropped in
         silence: ``manifest.unusable`` and ``manifest.report()`` tell which and why ("unreadable", "no picture", "no
-        sound", "silent", "too short", "hidden", "no video file").
+        sound", "silent", "too short", "hidden", "no video file"; with lists also "missing", "not listed", ...).
 
         Args:
             root: The folder.
+            layout: "folder", "kinetics400", "kinetics-sounds", "audioset" or "vggsound"; "ucf101" and "hmdb51", whose
+                clips need no sound; or "esc50", whose clips need no picture (see ``ClipDataset(streams=...)``).
+            fold: Which official division into training and test clips, where a set has several.
             min_duration_s: Shortest usable video, in seconds.
             workers: Processes; None chooses, 0 works in this one.
             progress: Shows a progress bar, and the report if anything was left out.
 
         Raises:
-            ValueError: No such folder, or no usable video in it.
+            ValueError: No such folder, no usable video in it, or lists that are not as the layout's are.
         """
         from avid_lab.datasets.folder import index_folder  # decoding is only needed here
 
-        return index_folder(Path(root), min_duration_s=min_duration_s, workers=workers, progress=progress)
+        return index_folder(
+            Path(root),
+            layout=layout,
+            fold=fold,
+            min_duration_s=min_duration_s,
+            workers=workers,
+            progress=progress,
+        )
 
     def _splits(self) -> Counter[str]:
         return Counter(record.split for record in self.records)
 
     def _extra_columns(self) -> list[str]:
         return list(dict.fromkeys(name for record in self.records for name in record.extras))
+
+
+def place_below(path: Path, root: Path) -> PurePosixPath:
+    """Where a manifest at ``path`` finds ``root``, relative to its own folder.
+
+    Raises:
+        ValueError: Not in its folder or below it.
+    """
+    place = Path(os.path.relpath(root.absolute(), path.parent.absolute()))
+    if ".." in place.parts:
+        raise ValueError(
+            f"paths in a manifest stay inside its folder: write it to {root} or a folder above; got {path}"
+        )
+    return PurePosixPath(place.as_posix())
 
 
 def _problem(record: Record, seen: set[str]) -> str:

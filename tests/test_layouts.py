@@ -1,0 +1,402 @@
+"""Miniatures of the public sets, with their own lists and generated media, become the manifests they should."""
+
+from __future__ import annotations
+
+import csv
+import os
+import shutil
+import wave
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torchvision.models.video import R3D_18_Weights
+
+from avid_lab import cli
+from avid_lab.config import AudioSpec, VideoSpec
+from avid_lab.datasets import ClipDataset, Manifest, folder
+from avid_lab.datasets.layouts import KINETICS_SOUNDS, LAYOUTS
+from avid_lab.media import Clip, write_clip
+
+PICTURE = torch.randint(0, 256, (3, 8, 32, 32), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+SOUND = torch.sin(torch.arange(8000) / 3)[None] / 2
+
+
+@pytest.fixture(scope="session")
+def media(tmp_path_factory) -> dict[str, Path]:
+    """One second each of a video, a mute one, a silent one, a sound; and one that is too short."""
+    made = tmp_path_factory.mktemp("media")
+    write_clip(made / "video.mp4", Clip(PICTURE, SOUND, 8.0, 8000))
+    write_clip(made / "mute.mp4", Clip(PICTURE, None, 8.0, None))
+    write_clip(made / "silent.mp4", Clip(PICTURE, torch.zeros(1, 8000), 8.0, 8000))
+    write_clip(made / "short.mp4", Clip(PICTURE[:, :2], SOUND[:, :2000], 8.0, 8000))
+    with wave.open(str(made / "sound.wav"), "wb") as file:
+        file.setparams((1, 2, 8000, 0, "NONE", ""))
+        file.writeframes((SOUND[0].numpy() * 32767).astype(np.int16).tobytes())
+    return {path.stem: path for path in made.iterdir()}
+
+
+@pytest.fixture
+def put(tmp_path, media):
+    """Puts a copy of one of the media at a place in the folder."""
+
+    def copy(place: str, what: str = "video") -> None:
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(media[what], tmp_path / place)
+
+    return copy
+
+
+def index(root: Path, layout: str, **settings) -> Manifest:
+    return Manifest.from_folder(root, layout=layout, workers=0, progress=False, **settings)
+
+
+def rows(manifest: Manifest) -> list[tuple[str, ...]]:
+    return [(record.id, record.path, record.label, record.split) for record in manifest.records]
+
+
+def left_out(manifest: Manifest) -> dict[str, str]:
+    return {item.path: item.reason for item in manifest.unusable}
+
+
+def write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+
+
+KINETICS_HEADER = "label,youtube_id,time_start,time_end,split\n"
+
+
+def test_kinetics_in_class_folders_and_flat(tmp_path, put):
+    train = KINETICS_HEADER + (
+        '"playing guitar",-abCDeFgHiJ,19,29,train\n'
+        "abseiling,0123456789a,0,10,train\n"
+        "abseiling,gone_______,7,17,train\n"
+        "abseiling,mute_______,7,17,train\n"
+        "bowling,-abCDeFgHiJ,19,29,train\n"
+    )
+    write(tmp_path / "annotations" / "train.csv", train)
+    write(tmp_path / "annotations" / "validate.csv", KINETICS_HEADER + "bowling,b_c-d_e-f_g,100,110,validate\n")
+    write(tmp_path / "annotations" / "test.csv", "youtube_id,time_start,time_end,split\nt__________,1,11,test\n")
+    put("train/playing guitar/-abCDeFgHiJ_000019_000029.mp4")
+    put("train/abseiling/0123456789a_000000_000010.mp4")
+    put("train/abseiling/mute________000007_000017.mp4", "mute")
+    put("replacement/0123456789a_000000_000010.mp4")
+    put("val/b_c-d_e-f_g_000100_000110.mp4")
+    put("test/t___________000001_000011.mp4")
+    put("val/unknown_000001_000011.mp4")
+    write(tmp_path / "README.md", "")
+    manifest = index(tmp_path, "kinetics400")
+    assert rows(manifest) == [
+        ("-abCDeFgHiJ_000019_000029", "train/playing guitar/-abCDeFgHiJ_000019_000029.mp4", "playing guitar", "train"),
+        ("0123456789a_000000_000010", "replacement/0123456789a_000000_000010.mp4", "abseiling", "train"),
+        ("b_c-d_e-f_g_000100_000110", "val/b_c-d_e-f_g_000100_000110.mp4", "bowling", "val"),
+        ("t___________000001_000011", "test/t___________000001_000011.mp4", "", "test"),
+    ]
+    assert left_out(manifest) == {
+        "-abCDeFgHiJ_000019_000029": "listed twice",
+        "README.md": "no video file",
+        "gone________000007_000017": "missing",
+        "train/abseiling/0123456789a_000000_000010.mp4": "duplicate",
+        "train/abseiling/mute________000007_000017.mp4": "no sound",
+        "val/unknown_000001_000011.mp4": "not listed",
+    }
+
+
+def test_ids_and_order_do_not_depend_on_where_the_files_lie(tmp_path, put):
+    write(tmp_path / "train.csv", KINETICS_HEADER + "b,aaaaaaaaaaa,1,11,train\na,bbbbbbbbbbb,1,11,train\n")
+    for place in ("{0}_000001_000011.mp4", "deep/er/{0}_000001_000011.mp4"):
+        shutil.rmtree(tmp_path / "deep", ignore_errors=True)
+        for path in tmp_path.glob("*.mp4"):
+            path.unlink()
+        for name in ("aaaaaaaaaaa", "bbbbbbbbbbb"):
+            put(place.format(name))
+        manifest = index(tmp_path, "kinetics400")
+        assert manifest.column("id") == ["aaaaaaaaaaa_000001_000011", "bbbbbbbbbbb_000001_000011"]
+        assert manifest.labels.tolist() == [1, 0]
+
+
+def test_kinetics_sounds_is_a_part_of_kinetics(tmp_path, put):
+    assert set(R3D_18_Weights.DEFAULT.meta["categories"]) >= KINETICS_SOUNDS and len(KINETICS_SOUNDS) == 30
+    write(tmp_path / "val.csv", KINETICS_HEADER + "bowling,a,1,11,val\narchery,b,1,11,val\narchery,c,1,11,val\n")
+    put("a_000001_000011.mp4")
+    put("b_000001_000011.mp4")
+    manifest = index(tmp_path, "kinetics-sounds")
+    assert rows(manifest) == [("a_000001_000011", "a_000001_000011.mp4", "bowling", "val")]
+    assert left_out(manifest) == {"b_000001_000011.mp4": "another class"}
+
+
+AUDIOSET_HEADER = (
+    "# Segments csv created Sun Mar  5 10:54:25 2017\n"
+    "# num_ytids=2, num_segs=2, num_unique_labels=3, num_positive_labels=3\n"
+    "# YTID, start_seconds, end_seconds, positive_labels\n"
+)
+
+
+def test_audioset(tmp_path, put):
+    balanced = AUDIOSET_HEADER + (
+        '-0RWZT-miFs, 420.000, 430.000, "/m/03v3yw,/m/0k4j"\n'
+        'bbbbbbbbbbb, 0.000, 10.000, "/m/09x0r"\n'
+        'ccccccccccc, 30.000, 40.000, "/m/unknown"\n'
+    )
+    write(tmp_path / "csv" / "balanced_train_segments.csv", balanced)
+    write(tmp_path / "csv" / "eval_segments.csv", AUDIOSET_HEADER + 'ddddddddddd, 2.500, 12.500, "/m/09x0r"\n')
+    names = 'index,mid,display_name\n0,/m/09x0r,"Speech"\n1,/m/03v3yw,"Keys jangling"\n2,/m/0k4j,"Car, bus"\n'
+    write(tmp_path / "csv" / "class_labels_indices.csv", names)
+    put("-0RWZT-miFs.mp4")
+    put("train/bbbbbbbbbbb_000000_000010.mp4")
+    put("train/ccccccccccc_30000.mp4")
+    put("eval/ddddddddddd_2500.mp4")
+    manifest = index(tmp_path, "audioset")
+    assert rows(manifest) == [
+        ("-0RWZT-miFs_420000", "-0RWZT-miFs.mp4", "Keys jangling", "train"),
+        ("bbbbbbbbbbb_0", "train/bbbbbbbbbbb_000000_000010.mp4", "Speech", "train"),
+        ("ccccccccccc_30000", "train/ccccccccccc_30000.mp4", "/m/unknown", "train"),
+        ("ddddddddddd_2500", "eval/ddddddddddd_2500.mp4", "Speech", "test"),
+    ]
+    assert manifest.column("labels")[0] == "/m/03v3yw,/m/0k4j"
+    assert manifest.column("part") == ["balanced_train"] * 3 + ["eval"] and not manifest.unusable
+
+
+def test_vggsound(tmp_path, put):
+    text = '---g-f_I2yQ,1,people marching,test\n-0jeONf82dE,21,"bird chirping, tweeting",train\nx,3,rain,train\n'
+    write(tmp_path / "vggsound.csv", text)
+    put("video/---g-f_I2yQ_000001.mp4")
+    put("video/-0jeONf82dE_000021_000031.mp4")
+    put("video/x_000003.mp4", "silent")
+    manifest = index(tmp_path, "vggsound")
+    assert rows(manifest) == [
+        ("---g-f_I2yQ_000001", "video/---g-f_I2yQ_000001.mp4", "people marching", "test"),
+        ("-0jeONf82dE_000021", "video/-0jeONf82dE_000021_000031.mp4", "bird chirping, tweeting", "train"),
+    ]
+    assert left_out(manifest) == {"video/x_000003.mp4": "silent"}
+
+
+def test_ucf101_and_its_folds(tmp_path, put):
+    first, second = "ApplyEyeMakeup/v_ApplyEyeMakeup_g01_c01.avi", "YoYo/v_YoYo_g08_c01.avi"
+    lists = tmp_path / "ucfTrainTestlist"
+    write(lists / "classInd.txt", "1 ApplyEyeMakeup\n101 YoYo\n")
+    write(lists / "trainlist01.txt", f"{second} 101\r\n")
+    write(lists / "testlist01.txt", f"{first}\r\netc/passwd.avi\r\n")
+    write(lists / "trainlist02.txt", f"{first} 1\n")
+    write(lists / "testlist02.txt", f"{second}\n")
+    put(f"UCF-101/{first}", "mute")  # an mp4 in fact: what a file is called does not matter
+    put(f"UCF-101/{second}")
+    manifest = index(tmp_path, "ucf101")
+    assert rows(manifest) == [
+        (first, f"UCF-101/{first}", "ApplyEyeMakeup", "test"),
+        (second, f"UCF-101/{second}", "YoYo", "train"),
+    ]
+    assert manifest.column("split2") == ["train", "test"]
+    assert left_out(manifest) == {"etc/passwd.avi": "missing"}
+    assert index(tmp_path, "ucf101", fold=2).column("split") == ["train", "test"]
+    with pytest.raises(ValueError, match="holds no list of fold 3 of ucf101"):
+        index(tmp_path, "ucf101", fold=3)
+    with pytest.raises(ValueError, match="fold must be from 1 to 3 for ucf101; got 4"):
+        index(tmp_path, "ucf101", fold=4)
+
+
+def test_hmdb51(tmp_path, put):
+    names = [f"#20060723sfjffbartsinger_wave_f_cm_np1_ba_med_{i}.avi" for i in range(3)]
+    lists = tmp_path / "testTrainMulti_7030_splits"
+    write(lists / "wave_test_split1.txt", "".join(f"{name} {use} \n" for name, use in zip(names, "012", strict=True)))
+    write(lists / "wave_test_split2.txt", "".join(f"{name} {use} \n" for name, use in zip(names, "201", strict=True)))
+    write(lists / "hit_test_split1.txt", f"{names[0]} 1 \n")  # the same name in another class is another file
+    for name in names:
+        put(f"wave/{name}", "mute")
+    put(f"hit/{names[0]}", "mute")
+    manifest = index(tmp_path, "hmdb51")
+    assert [(r.label, r.split) for r in manifest.records] == [
+        ("hit", "train"),
+        ("wave", ""),
+        ("wave", "train"),
+        ("wave", "test"),
+    ]
+    assert manifest.records[1].id == f"wave/{names[0]}" and not manifest.unusable
+    assert index(tmp_path, "hmdb51", fold=2).column("split") == ["", "test", "", "train"]
+
+
+def test_esc50_has_sound_only(tmp_path, put, monkeypatch):
+    text = (
+        "filename,fold,target,category,esc10,src_file,take\n"
+        "1-100032-A-0.wav,1,0,dog,True,100032,A\n"
+        "2-100038-A-14.wav,2,14,chirping_birds,False,100038,A\n"
+    )
+    write(tmp_path / "ESC" / "meta" / "esc50.csv", text)
+    put("ESC/audio/1-100032-A-0.wav", "sound")
+    put("ESC/audio/2-100038-A-14.wav", "sound")
+    manifest = index(tmp_path, "esc50", fold=2)
+    assert rows(manifest) == [
+        ("1-100032-A-0.wav", "ESC/audio/1-100032-A-0.wav", "dog", "train"),
+        ("2-100038-A-14.wav", "ESC/audio/2-100038-A-14.wav", "chirping_birds", "test"),
+    ]
+    assert manifest.column("fold") == ["1", "2"]
+    monkeypatch.setenv("AVID_LAB_DATA", str(tmp_path / "data"))
+    settings = {"video": VideoSpec(4, 8.0, 32), "audio": AudioSpec(8000, 0.5, 10, 64), "streams": "audio"}
+    for cache in (True, False):
+        clips = ClipDataset(manifest, **settings, cache=cache, progress=False)
+        batch = clips.batch(torch.tensor([1, 0]), torch.Generator().manual_seed(0))
+        assert sorted(batch) == ["audio", "index", "label"] and batch["audio"].shape == (2, 1, 4000)
+        assert batch["audio"].abs().max() > 0.4 and batch["label"].tolist() == [0, 1]
+        assert sorted(clips[0]) == ["audio", "index", "label"]
+        assert clips.windows(torch.tensor([0]), 3)["audio"].shape == (3, 1, 4000)
+
+
+def test_videos_without_sound_are_read_for_what_is_seen(tmp_path, put, monkeypatch, unchecked):
+    monkeypatch.setenv("AVID_LAB_DATA", str(tmp_path / "data"))
+    put("a/mute.mp4", "mute")
+    put("a/video.mp4")
+    (tmp_path / "wave_test_split1.txt").write_text("mute.avi 1\nvideo.avi 2\n")
+    (tmp_path / "a").rename(tmp_path / "wave")
+    manifest = index(tmp_path, "hmdb51")
+    settings = {"video": VideoSpec(4, 8.0, 16), "audio": AudioSpec(8000, 0.5, 10, 64), "progress": False}
+    clips = ClipDataset(manifest, **settings, streams="video")
+    generator = torch.Generator().manual_seed(0)
+    assert sorted(clips.batch(torch.tensor([0, 1]), generator)) == ["index", "label", "video"]
+    direct = ClipDataset(manifest, **settings, streams="video", cache=False)
+    cached, read = (dataset.windows(torch.tensor([0, 1]), 2)["video"] for dataset in (clips, direct))
+    assert torch.equal(cached, read)
+    with pytest.raises(ValueError, match="mute.mp4: has no audio stream"):
+        ClipDataset(manifest, **settings)
+    with pytest.raises(ValueError, match="streams must be 'both', 'video' or 'audio'; got 'sound'"):
+        ClipDataset(manifest, **settings, streams="sound")
+
+
+BAD_LISTS = [
+    ("kinetics400", "train.csv", KINETICS_HEADER + "a,b,1,11\n", "line 2: a line must have 5 fields"),
+    ("kinetics400", "train.csv", KINETICS_HEADER + "a,b,soon,11,train\n", "must tell times as seconds; got 'soon'"),
+    ("audioset", "eval_segments.csv", "a, 1, 2\n", "line 1: a line must be YTID, start_seconds"),
+    ("vggsound", "vggsound.csv", "a,1,rain,dev\n", "must be id,start,label,train or test; got 'a,1,rain,dev'"),
+    ("ucf101", "trainlist01.txt", "v_YoYo.avi 1\n", 'line 1: a line must be "Class/video.avi"'),
+    ("hmdb51", "wave_test_split1.txt", "a.avi 3\n", "and 0, 1 or 2; got 'a.avi 3'"),
+    ("esc50", "esc50.csv", "name,fold\n", "line 1: a line must name filename, fold and category"),
+]
+
+
+@pytest.mark.parametrize(("layout", "name", "text", "message"), BAD_LISTS)
+def test_a_list_that_is_not_the_sets_own_is_told_by_line(tmp_path, layout, name, text, message):
+    write(tmp_path / name, text)
+    with pytest.raises(ValueError, match=message) as caught:
+        index(tmp_path, layout)
+    assert str(tmp_path / name) in str(caught.value)
+
+
+@pytest.mark.parametrize("layout", sorted(set(LAYOUTS) - {"folder"}))
+def test_a_layout_without_its_lists_says_which(tmp_path, layout, put):
+    put("a/b.mp4")
+    with pytest.raises(ValueError, match=rf"{layout} needs the set's own lists .* or use --layout folder"):
+        index(tmp_path, layout)
+
+
+def test_binary_lists_and_unknown_layouts(tmp_path):
+    (tmp_path / "vggsound.csv").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ValueError, match=r"vggsound.csv: no CSV file in UTF-8"):
+        index(tmp_path, "vggsound")
+    with pytest.raises(ValueError, match="layout must be one of folder, kinetics400, .*; got 'imagenet'"):
+        index(tmp_path, "imagenet")
+
+
+# ---- names, resuming, the command
+
+ODD = [
+    "a b",
+    "-rf",
+    "--help",
+    "quo\"te's",
+    "comma, semi;",
+    "naïve 猫 🎻",
+    "100%",
+    "#1?",
+    "new\nline",
+    "file:x",
+    "http:.",
+]
+ODD = [f"{name}.mp4" for name in [*ODD, "back\\slash", "=1+1", "%03d", "*"]] + ["UPPER.MP4"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="names that only POSIX allows")
+def test_names_of_every_kind_survive(tmp_path, put):
+    for name in ODD:
+        put(f'-class "of" l\'été/{name}')
+    put("C:.mp4")
+    os.link(tmp_path / "C:.mp4", os.fsencode(tmp_path) + b"/caf\xe9.mp4")
+    manifest = index(tmp_path, "folder")
+    assert sorted(Path(path).name for path in manifest.column("path")) == sorted(ODD)
+    assert manifest.classes == ('-class "of" l\'été',)
+    assert left_out(manifest) == {"C:.mp4": "unportable name", r"caf\xe9.mp4": "unportable name"}
+    back = Manifest.read(manifest.write(tmp_path / "manifest.csv"))
+    assert back.records == manifest.records
+    clips = ClipDataset(back, video=VideoSpec(2, 8.0, 16), audio=AudioSpec(8000, 0.5, 10, 64), cache=False)
+    assert clips.batch(torch.arange(len(ODD)))["video"].shape[0] == len(ODD)
+
+
+def test_the_command_writes_the_manifest_and_what_was_left_out(tmp_path, put, capsys):
+    for i in range(3):
+        put(f"-dogs/{i}.mp4")
+    put("-dogs/short.mp4", "short")
+    put("-dogs/silent.mp4", "silent")
+    command = ["data", "index", str(tmp_path), "--workers", "0"]
+    assert cli.main(command) == 0
+    shown = capsys.readouterr()
+    assert "3 clips of 1 classes" in shown.out and str(tmp_path / "manifest.csv") in shown.out
+    assert "2 files left out" in shown.out and "too short: -dogs/short.mp4" in shown.out
+    assert "looking at videos" in shown.err
+    assert len(Manifest.read(tmp_path / "manifest.csv")) == 3
+    with (tmp_path / "manifest.unusable.csv").open(newline="") as file:
+        told = list(csv.DictReader(file))
+    assert [(row["path"], row["reason"]) for row in told] == [
+        ("-dogs/short.mp4", "too short"),
+        ("-dogs/silent.mp4", "silent"),
+    ]
+    before = (tmp_path / "manifest.csv").read_bytes()
+    (tmp_path / "-dogs" / "short.mp4").unlink()
+    (tmp_path / "-dogs" / "silent.mp4").unlink()
+    assert cli.main(command) == 0
+    assert (tmp_path / "manifest.csv").read_bytes() == before  # what we wrote is no part of the folder
+    assert not (tmp_path / "manifest.unusable.csv").exists()
+
+
+def test_a_manifest_that_could_not_be_written_is_refused_at_once(tmp_path, put, capsys):
+    put("videos/dogs/1.mp4")
+    assert cli.main(["data", "index", str(tmp_path / "videos"), "--out", str(tmp_path / "lists" / "m.csv")]) == 2
+    error = capsys.readouterr().err
+    assert "paths in a manifest stay inside its folder" in error and "looking" not in error
+    assert not (tmp_path / "lists").exists()
+    assert cli.main(["data", "index", str(tmp_path / "videos"), "--out", str(tmp_path / "m.csv")]) == 0
+    assert Manifest.read(tmp_path / "m.csv").column("path") == ["videos/dogs/1.mp4"]
+
+
+def test_an_interrupted_index_goes_on_and_a_later_one_looks_at_what_changed(tmp_path, put, monkeypatch):
+    for i in range(6):
+        put(f"dogs/{i}.mp4")
+    look, looked = folder._look, []
+
+    def stopped(task):
+        if len(looked) == 3:
+            raise KeyboardInterrupt
+        looked.append(task.path.name)
+        return look(task)
+
+    settings = {"out": tmp_path / "manifest.csv", "workers": 0, "progress": False}
+    monkeypatch.setattr(folder, "_look", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        folder.index_folder(tmp_path, **settings)
+    assert not settings["out"].exists()
+    seen = tmp_path / ".manifest.csv.seen"
+    seen.write_text(seen.read_text()[:-20])  # as if the last line had been cut short
+    monkeypatch.setattr(folder, "_look", lambda task: looked.append(task.path.name) or look(task))
+    manifest = folder.index_folder(tmp_path, **settings)
+    assert looked == ["0.mp4", "1.mp4", "2.mp4", "2.mp4", "3.mp4", "4.mp4", "5.mp4"] and len(manifest) == 6
+    looked.clear()
+    put("dogs/2.mp4", "silent")
+    put("dogs/6.mp4")
+    manifest = folder.index_folder(tmp_path, **settings)
+    assert looked == ["2.mp4", "6.mp4"] and len(manifest) == 6 and left_out(manifest) == {"dogs/2.mp4": "silent"}
+
+
+def test_several_processes_find_the_same(tmp_path, put):
+    for i in range(5):
+        put(f"dogs/{i}.mp4", "silent" if i == 3 else "video")
+    alone, together = (Manifest.from_folder(tmp_path, workers=n, progress=False) for n in (0, 2))
+    assert together.records == alone.records and together.unusable == alone.unusable
