@@ -187,7 +187,7 @@ def _require_free(port: int) -> None:
 def _add_clips(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--world", help="which rendered clips: smoke, pocket or full (default: the profile's)")
     parser.add_argument(
-        "--data", type=Path, metavar="FOLDER", help="videos of your own instead, a folder for each class"
+        "--data", type=Path, help="videos of your own instead: a folder with one for each class, or a manifest's file"
     )
 
 
@@ -212,9 +212,10 @@ def _clips(arguments: argparse.Namespace, model: ModelConfig) -> tuple[ClipDatas
     if arguments.data is None:
         clips = foley.load(arguments.world or profile().world, video=model.video, audio=model.audio)
     else:
-        manifest = Manifest.from_folder(arguments.data)
+        manifest = Manifest.read(arguments.data) if arguments.data.is_file() else Manifest.from_folder(arguments.data)
         clips = ClipDataset(manifest, video=model.video, audio=model.audio, on_error="skip")
-    return clips.select(split="train"), clips.select(split="test")
+    held_out = "test" if "test" in clips.manifest.column("split") else "val"  # Kinetics is evaluated on "val"
+    return clips.select(split="train"), clips.select(split=held_out)
 
 
 def _demo(arguments: argparse.Namespace) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -176,3 +177,31 @@ def test_the_command(manifest, tmp_path, capsys):
     assert len(Manifest.read(tmp_path / "out" / "manifest.csv")) == 3
     assert cli.main([*command, "--max-seconds", "-1"]) == 2
     assert "avid-lab: error: max_duration_s and fps must be > 0; got -1.0" in capsys.readouterr().err
+
+
+def test_an_indexed_set_is_prepared_and_trained_on(smoke_world, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("AVID_LAB_PROFILE", "smoke")
+    world, root = smoke_world.manifest, tmp_path / "kinetics"
+    lines = ["label,youtube_id,time_start,time_end,split"]
+    for i, record in enumerate(world.records[:20]):
+        split = "val" if i % 4 == 3 else "train"
+        lines.append(f"{record.label},-id{i},0,4,{split}")
+        (root / split).mkdir(parents=True, exist_ok=True)
+        shutil.copy(world.path(i), root / split / f"-id{i}_000000_000004.mp4")
+    (root / "all.csv").write_text("\n".join(lines))
+    index = ["data", "index", str(root), "--layout", "kinetics400", "--workers", "0"]
+    assert cli.main(index) == 0
+    prepared = tmp_path / "small" / "manifest.csv"
+    copy = ["data", "prepare", str(root / "manifest.csv"), str(prepared.parent), "--size", "64", "--workers", "0"]
+    assert cli.main(copy) == 0
+    train = ["train", "--data", str(prepared), "--steps", "2", "--out", str(tmp_path / "checkpoint.pt")]
+    assert cli.main(train) == 0
+    assert cli.main(["evaluate", str(tmp_path / "checkpoint.pt"), "--data", str(prepared)]) == 0
+    assert "chance" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["index", "prepare"])
+def test_the_commands_explain_themselves(command, capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["data", command, "--help"])
+    assert stop.value.code == 0 and f"avid-lab data {command}" in capsys.readouterr().out

@@ -248,9 +248,8 @@ def place_below(path: Path, root: Path) -> PurePosixPath:
     """
     place = Path(os.path.relpath(root.absolute(), path.parent.absolute()))
     if ".." in place.parts:
-        raise ValueError(
-            f"paths in a manifest stay inside its folder: write it to {root} or a folder above; got {path}"
-        )
+        rule = "paths in a manifest stay inside its folder"
+        raise ValueError(f"{rule}: write it to {root} or a folder above; got {path}")
     return PurePosixPath(place.as_posix())
 
 
