@@ -102,9 +102,11 @@ def video_forward(network: VideoEncoder, x: torch.Tensor) -> torch.Tensor:
 
 
 def test_the_video_network_is_an_independently_written_forward():
+    torch.manual_seed(0)
     network = VideoEncoder((4, 4, 6, 8, 10)).double()
     x = clips()[0].double()
-    network(x)  # statistics of real activations, so that no unit is dead
+    for _ in range(40):
+        network(x)  # the running statistics become those of real activations, so that not all units are dead
     made = network.eval()(x)
     assert (made > 0).any(1).all()
     torch.testing.assert_close(made, video_forward(network, x))
@@ -192,9 +194,10 @@ COMPILE = """
 
     small = {"video_widths": (4, 4, 6, 8, 10), "audio_widths": (4, 4, 6, 8, 10), "head": (12,), "dim": 16}
     model = AudioVisualModel(dataclasses.replace(PRESETS["pocket"], **small), seed=0)
-    clips = torch.randn(3, 3, 8, 32, 32), torch.randn(3, 1, 40, 33)
+    torch.manual_seed(0)
+    clips = torch.randn(8, 3, 8, 32, 32), torch.randn(8, 1, 40, 33)
     made = torch.compile(copy.deepcopy(model), backend="aot_eager", fullgraph=True)(*clips)
-    torch.testing.assert_close(made, model(*clips), atol=1e-5, rtol=0)
+    torch.testing.assert_close(made, model(*clips), atol=1e-4, rtol=0)
     (made[0] @ made[1].T).sum().backward()
 """
 
