@@ -199,17 +199,20 @@ class LogSpectrogram(nn.Module):
     ) -> Float[Tensor, "B 1 {self.spec.frames} {self.spec.bins}"]:
         """The spectrogram in dB, before the z-score: what a plot shows."""
         spec = self.spec
+        # In single precision, rounding shows in what is 100 dB below the loudest, and differs between CPU and GPU.
+        precise = torch.float32 if audio.device.type == "mps" else torch.float64
         power = AF.spectrogram(
-            audio,
+            audio.to(precise),
             pad=0,
-            window=self.window,
+            window=self.window.to(precise),
             n_fft=2 * spec.n_fft,
             hop_length=spec.samples // spec.frames,
             win_length=2 * spec.n_fft,
             power=2.0,
             normalized=False,
             pad_mode="constant",
-        ).transpose(2, 3)[:, :, : spec.frames]  # (B, 1, frames, n_fft + 1)
+        )
+        power = power.float().transpose(2, 3)[:, :, : spec.frames]  # (B, 1, frames, n_fft + 1)
         paired = power[..., 1:].unflatten(3, (-1, 2)).mean(4)
         power = torch.cat([power[..., :1], paired], dim=3)
         return AF.amplitude_to_DB(power, multiplier=10.0, amin=1e-10, db_multiplier=0.0, top_db=100.0)
