@@ -136,6 +136,7 @@ def _parser() -> argparse.ArgumentParser:
     publish.add_argument("--source", type=Path, default=Path("notebooks/source"), help="default: %(default)s")
     publish.add_argument("--out", type=Path, default=Path("notebooks"), help="default: %(default)s")
     publish.add_argument("--no-execute", action="store_true", help="leave the outputs out")
+    publish.add_argument("--keep-outputs", action="store_true", help="only prose changed: run nothing")
     publish.add_argument("--check", action="store_true", help="fail where a notebook drifted from its source")
     publish.add_argument("--timeout", type=int, default=1800, metavar="S", help="for one cell (default: %(default)s)")
     return parser
@@ -364,6 +365,12 @@ def _publish(arguments: argparse.Namespace) -> int:
         print("\n".join(troubles) or f"{len(chosen)} notebooks fit their sources")
         return 1 if troubles else 0
     for source in chosen:
-        path = publish.build(source, arguments.out, execute=not arguments.no_execute, timeout_s=arguments.timeout)
+        path = publish.build(
+            source,
+            arguments.out,
+            execute=not arguments.no_execute,
+            keep_outputs=arguments.keep_outputs,
+            timeout_s=arguments.timeout,
+        )
         print(f"{path}  {path.stat().st_size / 1e6:.2f} MB")
     return 0

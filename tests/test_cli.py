@@ -22,7 +22,20 @@ def avid_lab(*arguments, **environment):
     )
 
 
-COMMANDS = ["lab", "demo", "doctor", "data build", "data info", "train", "mine", "evaluate", "reference", "publish"]
+COMMANDS = [
+    "lab",
+    "demo",
+    "doctor",
+    "data build",
+    "data info",
+    "data index",
+    "data prepare",
+    "train",
+    "mine",
+    "evaluate",
+    "reference",
+    "publish",
+]
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])

@@ -77,6 +77,25 @@ def test_building_again_gives_the_same_bytes(lesson, tmp_path):
     assert publish.build(source, tmp_path).read_bytes() == path.read_bytes()
 
 
+def test_new_prose_keeps_the_outputs_of_the_same_code(lesson, tmp_path):
+    source, path = lesson
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / path.name).write_bytes(path.read_bytes())
+    reworded = write_source(tmp_path, LESSON.replace("with two lines", "told better"))
+    made = nbformat.read(publish.build(reworded, out, keep_outputs=True), as_version=4)
+    before = nbformat.read(path, as_version=4)
+    assert made.cells[0].source == "# A lesson\ntold better"
+    assert [cell.outputs for cell in made.cells[1:]] == [cell.outputs for cell in before.cells[1:]]
+    assert publish.drift(reworded, out / path.name) == []
+
+    recoded = write_source(tmp_path, LESSON.replace("2 + 2", "2 + 3"))
+    with pytest.raises(publish.PublishError, match="its code is not the source's"):
+        publish.build(recoded, out, keep_outputs=True)
+    with pytest.raises(publish.PublishError, match="not there"):
+        publish.build(reworded, tmp_path / "empty", keep_outputs=True)
+
+
 def test_a_fresh_notebook_has_not_drifted(lesson):
     assert publish.drift(*lesson) == []
 

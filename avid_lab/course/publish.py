@@ -54,23 +54,26 @@ def sources(folder: Path, names: Sequence[str] = ()) -> list[Path]:
     return [path for path in found if not names or path.name.startswith(tuple(names))]
 
 
-def build(source: Path, out: Path, *, execute: bool = True, timeout_s: int = 1800) -> Path:
+def build(source: Path, out: Path, *, execute: bool = True, keep_outputs: bool = False, timeout_s: int = 1800) -> Path:
     """Build one notebook from its source.
 
     Args:
         source: A Python file with cells marked ``# %%`` and ``# %% [markdown]``.
         out: The folder of notebooks; cells run there.
         execute: Run the cells; else the notebook has no outputs.
+        keep_outputs: Do not run the cells, take their outputs from the notebook that is there: for changes of prose.
         timeout_s: The longest that one cell may take, in seconds.
 
     Returns:
         The notebook's path; it is replaced only when all went well.
 
     Raises:
-        PublishError: A cell failed, or the notebook is larger than ``MAX_BYTES``.
+        PublishError: A cell failed, the notebook is larger than ``MAX_BYTES``, or outputs should be kept of other code.
     """
     notebook = read_source(source)
-    if execute:
+    if keep_outputs:
+        _take_outputs(notebook, out / f"{source.stem}.ipynb")
+    elif execute:
         run(notebook, out, name=source.stem, timeout_s=timeout_s)
     clean(notebook)
     nbformat.validate(notebook)
@@ -113,6 +116,19 @@ def run(notebook: NotebookNode, folder: Path, *, name: str, timeout_s: int = 180
         raise PublishError(f"{name}: {_failed_cell(notebook) or error}") from None
     except nbclient.exceptions.CellTimeoutError:
         raise PublishError(f"{name}: a cell ran longer than {timeout_s} s. Give it more by --timeout.") from None
+
+
+def _take_outputs(notebook: NotebookNode, published: Path) -> None:
+    """Give each code cell the outputs that the published notebook has for the same code in the same place."""
+    again = f"Run `avid-lab publish {published.stem}`."
+    if not published.exists():
+        raise PublishError(f"{published}: not there, so it has no outputs to keep. {again}")
+    theirs = [cell for cell in nbformat.read(published, as_version=4).cells if cell.cell_type == "code"]
+    ours = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    if [_text(cell) for cell in ours] != [_text(cell) for cell in theirs]:
+        raise PublishError(f"{published}: its code is not the source's, so its outputs cannot be kept. {again}")
+    for cell, source in zip(ours, theirs, strict=True):
+        cell.outputs, cell.execution_count = source.outputs, source.execution_count
 
 
 def clean(notebook: NotebookNode) -> None:

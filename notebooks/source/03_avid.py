@@ -201,7 +201,9 @@ plots.accuracy_bars(
 # %% [markdown]
 # The sound of a clip knows nothing of its wallpaper. So a picture that is compared with *sounds* gains nothing by remembering wallpaper, and must look at what
 # makes the noise. That is the whole argument for Cross-AVID, and it says why Joint-AVID need be no compromise: its within-modal half lets the cheat back in.
-# (The wallpaper does not vanish altogether: nothing tells the network to forget it, and some of its colour falls on the objects.)
+#
+# Be precise about what the figure shows. Cross-AVID does not *forget* the wallpaper: nothing tells it to, and a trained network describes everything more sharply
+# than an untrained one. It spends its features otherwise: far more on the scene, less on the wallpaper. Self-AVID serves both masters alike.
 #
 # ## Is that luck?
 #
@@ -257,7 +259,8 @@ ask(0)
 # ## Two spaces, or one?
 #
 # The whole held-out set, pictures as discs and sounds as triangles, pressed flat by a principal component analysis. Cross-AVID never compared a picture with a
-# picture. Do pictures of one class lie together all the same?
+# picture. Do pictures of one class lie together all the same? And do pictures and sounds fill the *same* region of the sphere? (Look which way the discs are
+# spread, and which way the triangles.)
 
 # %%
 plots.embedding_map(space.video, space.audio, test_clips.labels, test_clips.classes)
@@ -274,8 +277,9 @@ for name, (x, y) in {
 plots.similarity_histograms(same_and_different)
 
 # %% [markdown]
-# Notice *where* the histograms lie. Across modalities, unrelated clips sit around zero. Within a modality they do not have to, since nobody ever compared
-# them: the similarity of two pictures is **not calibrated**. Repairing that is what cross-modal agreement (CMA) is for.
+# Notice *where* the histograms lie, on one common axis. Across modalities, where the loss looked, unrelated clips sit in a narrow hill around zero. Within a
+# modality, where nobody ever compared anything, the same word "0.8" means little: many pictures of *different* scenes are that similar. The similarity of two
+# pictures is **not calibrated**. Repairing that is what cross-modal agreement (CMA) is for.
 #
 # ## Whom would you call positive?
 #
