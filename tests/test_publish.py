@@ -78,7 +78,7 @@ def test_building_again_gives_the_same_bytes(lesson, tmp_path):
 
 
 def test_new_prose_keeps_the_outputs_of_the_same_code(lesson, tmp_path):
-    source, path = lesson
+    _, path = lesson
     out = tmp_path / "out"
     out.mkdir()
     (out / path.name).write_bytes(path.read_bytes())
