@@ -239,7 +239,7 @@ test_names = [test_clips.classes[c] for c in test_clips.labels]
 space = embedded["cross"][1]
 
 
-def ask(query, count=5):
+def ask(query, count=4):
     score, best = (space.audio @ space.video[query]).sort(descending=True)
     best = best[:count].tolist()
     return gallery(
@@ -265,14 +265,19 @@ ask(0)
 # %%
 plots.embedding_map(space.video, space.audio, test_clips.labels, test_clips.classes)
 
+# %% [markdown]
+# Now numbers instead of a map: the similarity of all pairs of training clips, those of one scene against those of two. (The training clips, because it is among
+# them that positives will soon be sought.)
+
 # %%
+train_space = embedded["cross"][0]
 same_and_different = {}
 for name, (x, y) in {
-    "v-v": (space.video, space.video),
-    "a-a": (space.audio, space.audio),
-    "v-a": (space.video, space.audio),
+    "v-v": (train_space.video, train_space.video),
+    "a-a": (train_space.audio, train_space.audio),
+    "v-a": (train_space.video, train_space.audio),
 }.items():
-    pairs = al.calibration(x, y, test_clips.labels)
+    pairs = al.calibration(x, y, clips.labels)
     same_and_different[name] = (pairs.same, pairs.different)
 plots.similarity_histograms(same_and_different)
 
@@ -294,13 +299,13 @@ plots.agreement_plane(
 )
 
 # %%
-chosen = positives.index[query, :5].tolist()
+chosen = positives.index[query, :4].tolist()
 gallery(
     clips.path(query),
     [clips.path(i) for i in chosen],
     [names[i] for i in chosen],
     correct=[names[i] == names[query] for i in chosen],
-    scores=positives.score[query, :5].tolist(),
+    scores=positives.score[query, :4].tolist(),
     query_caption=f"the query: {names[query]}",
     title="Its first positives by cross-modal agreement",
 )
