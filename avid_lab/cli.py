@@ -38,6 +38,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\navid-lab: stopped. The same command goes on from what is finished.", file=sys.stderr)
         return INTERRUPTED
+    except BrokenPipeError:  # the reader, `head` say, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except (ValueError, OSError) as error:
         if not _is_ours(error):
             raise
@@ -303,9 +306,9 @@ def _data_build(arguments: argparse.Namespace) -> int:
 
 
 def _data_info(arguments: argparse.Namespace) -> int:
-    from avid_lab import doctor
+    from avid_lab import foley
 
-    folder = doctor.world_folder(arguments.world)
+    folder = foley.folder_of(arguments.world)
     if not (folder / "manifest.csv").exists():
         print(f"{arguments.world}: not rendered yet. Run `avid-lab data build {arguments.world}`.")
         return 1

@@ -221,8 +221,10 @@ def examine() -> list[Check]:
     if error is None:  # the readers of clips stand on torch: without it these would only say the same again
         with tempfile.TemporaryDirectory() as folder:
             checks.append(check_codecs(Path(folder)))
+        from avid_lab.foley import folder_of
+
         world = profile().world
-        checks.append(check_world(world, (world_folder(world) / "manifest.csv").exists()))
+        checks.append(check_world(world, (folder_of(world) / "manifest.csv").exists()))
     checks.append(check_settings(*_setting_in_force()))
     checks.append(check_kernel(_kernel_python(), Path(sys.executable)))
     checks.append(check_openmp(os.environ))
@@ -264,19 +266,6 @@ def _import_error(*modules: str) -> str | None:
         except (ImportError, OSError, RuntimeError) as error:  # what a package built for another torch or CUDA raises
             return f"import {module}: {' '.join(str(error).split())}"
     return None
-
-
-def world_folder(world: str) -> Path:
-    """Where the clips of a world preset are rendered to.
-
-    Raises:
-        ValueError: No such preset.
-    """
-    from avid_lab.foley import PRESETS
-
-    if world not in PRESETS:
-        raise ValueError(f"world must be one of {', '.join(PRESETS)}; got {world!r}")
-    return data_dir() / "foley" / f"{world}-{PRESETS[world].digest}"
 
 
 def _setting_in_force() -> tuple[object, str]:

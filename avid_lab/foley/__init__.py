@@ -13,12 +13,12 @@ from avid_lab.foley.clip import PRESETS, FoleyConfig, render
 from avid_lab.foley.scenes import CATALOGUE, SCENES
 
 if TYPE_CHECKING:
-    from avid_lab.foley.world import build, load, to_clip
+    from avid_lab.foley.world import build, folder_of, load, to_clip
 
-__all__ = ["CATALOGUE", "PRESETS", "SCENES", "FoleyConfig", "build", "load", "render", "to_clip"]
+__all__ = ["CATALOGUE", "PRESETS", "SCENES", "FoleyConfig", "build", "folder_of", "load", "render", "to_clip"]
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("build", "load", "to_clip"):  # these need torch and the media library
+    if name in ("build", "folder_of", "load", "to_clip"):  # these need torch and the media library
         return getattr(importlib.import_module("avid_lab.foley.world"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -47,7 +47,7 @@ def build(
         OSError: Too little disk.
     """
     name, config = _resolve(preset)
-    folder = (data_dir() / "foley" if root is None else Path(root)) / f"{name}-{config.digest}"
+    folder = folder_of(preset, root)
     folder.mkdir(parents=True, exist_ok=True)
     known = {i: entry for i, entry in _known(folder, config.clips).items() if _intact(folder / _path(i), *entry[:2])}
     missing = [i for i in range(config.clips) if i not in known]
@@ -101,6 +101,16 @@ def load(
         manifest, video=video or pocket.video, audio=audio or pocket.audio, workers=workers, progress=progress
     )
     return clips if split is None else clips.select(split=split)
+
+
+def folder_of(preset: str | FoleyConfig, root: str | os.PathLike[str] | None = None) -> Path:
+    """Where the clips of a world lie, or would lie: its name, and a digest of the drawings' version and the settings.
+
+    Raises:
+        ValueError: No such preset.
+    """
+    name, config = _resolve(preset)
+    return (data_dir() / "foley" if root is None else Path(root)) / f"{name}-{config.digest}"
 
 
 def to_clip(picture: np.ndarray, sound: np.ndarray, config: FoleyConfig) -> Clip:
