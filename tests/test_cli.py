@@ -70,7 +70,7 @@ def test_idle_threads_sleep_before_torch_is_imported():
     ("arguments", "message"),
     [
         (["data", "build", "huge"], r"preset must be one of smoke, pocket, full"),
-        (["data", "info", "huge"], "preset must be one of smoke, pocket, full; got 'huge'"),
+        (["data", "info", "huge"], "preset must be one of smoke, pocket, full, or a FoleyConfig; got 'huge'"),
         (["demo", "--world", "huge"], "preset must be one of"),
         (["demo", "--steps", "0"], "TrainConfig.steps must be >= 1; got 0"),
         (["demo", "--data", "/no/such/folder"], "/no/such/folder"),
