@@ -6,7 +6,6 @@ import dataclasses
 import json
 import os
 import pickle
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -117,13 +116,12 @@ def save_safetensors(path: str | Path, destination: str | Path) -> Path:
         tensors |= criterion_tensors(_part(path, content, "train_criterion"))
     tensors = {name: x.contiguous().clone() for name, x in tensors.items()}
     destination.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=destination.parent, prefix=destination.name, suffix=".part")
-    os.close(handle)
+    temporary = destination.with_name(f"{destination.name}.{os.getpid()}.part")
     try:
         save_file(tensors, temporary, {"model_config": json.dumps(dataclasses.asdict(model.config))})
         os.replace(temporary, destination)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
     return destination
 
