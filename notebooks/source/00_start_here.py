@@ -24,6 +24,7 @@
 
 # %%
 import torch
+from IPython.display import display
 
 import avid_lab as al
 from avid_lab import doctor, plots
@@ -119,26 +120,32 @@ print(
 )
 
 # %% [markdown]
-# Those are clips the model has *never seen*. Look at one query. The picture on top is the question; below are the clips whose
-# **sounds** the model finds closest to it. Play them: even the mistakes usually make sense.
+# Those are clips the model has *never seen*. Ask it three questions, the first three held-out clips, not the best three. The picture on the left is the
+# question; beside it are the clips whose **sounds** the model finds closest. Play them: even the mistakes have their reasons.
 
 # %%
-query = 3
 test_names = [test_clips.classes[c] for c in test_clips.labels]
-scores, best = (after.audio @ after.video[query]).sort(descending=True)
-best = best[:5].tolist()
-gallery(
-    test_clips.path(query),
-    [test_clips.path(i) for i in best],
-    [test_names[i] for i in best],
-    correct=[test_names[i] == test_names[query] for i in best],
-    scores=scores[:5].tolist(),
-    query_caption=f"the question: {test_names[query]}",
-    title="Which sounds fit this picture?",
-)
+
+
+def ask(query, count=3):
+    """The clips whose sounds are closest to the picture of a query."""
+    scores, best = (after.audio @ after.video[query]).sort(descending=True)
+    best = best[:count].tolist()
+    return gallery(
+        test_clips.path(query),
+        [test_clips.path(i) for i in best],
+        [test_names[i] for i in best],
+        correct=[test_names[i] == test_names[query] for i in best],
+        scores=scores[:count].tolist(),
+        query_caption=f"the question: {test_names[query]}",
+    )
+
+
+for query in range(3):
+    display(ask(query))
 
 # %% [markdown]
-# **Try it.** Change `query` and run the cell again. Which scenes does a short training already separate, and which does it mix up?
+# **Try it.** Ask about other clips: `ask(10)`. Which scenes does a short training already separate, and which does it mix up?
 # Do the mixed-up ones *sound* alike?
 #
 # ## Where the course goes
