@@ -38,6 +38,7 @@ def save(path: str | Path, trainer: Trainer) -> Path:
         "model_config": dataclasses.asdict(trainer.model.config),
         "train_config": dataclasses.asdict(trainer.config),
         "objective": type(trainer.objective).__name__,
+        "weights": getattr(trainer.objective, "weights", {}),
         "clips": len(trainer.clips),
         "ids": [record.id for record in trainer.clips.manifest.records],
         "history": [dataclasses.asdict(step) for step in trainer.history],
@@ -68,11 +69,12 @@ def resume(path: str | Path, trainer: Trainer) -> None:
     here = {
         "model_config": dataclasses.asdict(trainer.model.config),
         "objective": type(trainer.objective).__name__,
+        "weights": getattr(trainer.objective, "weights", {}),
         "train_config": dataclasses.asdict(trainer.config),
         "clips": len(trainer.clips),
         "ids": [record.id for record in trainer.clips.manifest.records],
     }
-    different = [name for name, value in here.items() if content[name] != value]
+    different = [name for name, value in here.items() if content.get(name) != value]
     if different:
         shown = [name for name in different if name != "ids"] or ["the clips' ids"]
         detail = "; ".join(f"{n}: saved {content.get(n)}, here {here.get(n)}" for n in shown if n in here)

@@ -112,6 +112,12 @@ def test_a_checkpoint_of_another_run_is_refused_with_what_differs(smoke_world, t
         checkpoints.resume(tmp_path / "run.pt", other)
 
 
+def test_a_checkpoint_of_other_term_weights_is_refused(smoke_world, tmp_path):
+    checkpoints.save(tmp_path / "run.pt", make(smoke_world))
+    with pytest.raises(CheckpointError, match=r"weights.*'within': 0\.0.*'within': 1\.0"):
+        checkpoints.resume(tmp_path / "run.pt", make(smoke_world, within=1.0))
+
+
 def test_a_failed_save_leaves_the_old_file(smoke_world, tmp_path, monkeypatch):
     trainer = make(smoke_world)
     path = checkpoints.save(tmp_path / "run.pt", trainer)
