@@ -264,11 +264,11 @@ def _mine(arguments: argparse.Namespace) -> int:
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
-    from avid_lab import checkpoints, demo
-    from avid_lab.evaluation import table
+    from avid_lab import checkpoints
+    from avid_lab.evaluation import compare, table
 
     model, pipeline = checkpoints.load_model(arguments.checkpoint)
-    scores, _ = demo.evaluate(model, pipeline, *_clips(arguments, model.config))
+    scores, _ = compare(model, *_clips(arguments, model.config), pipeline, progress=True)
     print(table(scores))
     return 0
 

@@ -19,14 +19,12 @@ from avid_lab import plots
 from avid_lab.checkpoints import CheckpointError, resume, save
 from avid_lab.config import Profile
 from avid_lab.datasets import ClipDataset
-from avid_lab.encoders import AudioVisualModel
-from avid_lab.evaluation import Embeddings, Scores, chance_scores, embed, random_twin, score, table
+from avid_lab.evaluation import Embeddings, Scores, compare, table
 from avid_lab.interactive import gallery
 from avid_lab.metrics import false_negative_rate, positive_precision
 from avid_lab.mining import Positives, mine_positives
 from avid_lab.report import Section, SummaryRow, write_report
 from avid_lab.training import Trainer, avid_trainer
-from avid_lab.transforms import InputPipeline
 
 SHOWN = 5  # results of a gallery: one row of the page
 SAVE_EVERY = 50  # steps: what an interrupted run loses at most
@@ -51,7 +49,7 @@ def run(train: ClipDataset, test: ClipDataset, profile: Profile, out: Path) -> s
     trainer = fit(train, profile, checkpoint)
     memory = trainer.objective.memory
     positives = mine_positives(memory.video.cpu(), memory.audio.cpu(), k=min(32, len(train) - 1))
-    scores, space = evaluate(trainer.model, trainer.pipeline, train, test)
+    scores, space = compare(trainer.model, train, test, trainer.pipeline, progress=True)
     (out / "scores.json").write_text(
         json.dumps({name: dataclasses.asdict(row) for name, row in scores.items()}, indent=1)
     )
@@ -105,15 +103,6 @@ def fit(train: ClipDataset, profile: Profile, checkpoint: Path, *, within: float
     save(checkpoint, trainer)
     unfinished.unlink(missing_ok=True)
     return trainer
-
-
-def evaluate(
-    model: AudioVisualModel, pipeline: InputPipeline, train: ClipDataset, test: ClipDataset
-) -> tuple[dict[str, Scores], Embeddings]:
-    """Score a model beside its untrained twin and chance; also its embeddings of the test clips."""
-    untrained = random_twin(model, train, pipeline)
-    ours, blank = ([embed(net, part, pipeline, progress=True) for part in (train, test)] for net in (model, untrained))
-    return {"trained": score(*ours), "untrained": score(*blank), "chance": chance_scores(*ours)}, ours[1]
 
 
 def _summary(scores: dict[str, Scores]) -> list[SummaryRow]:

@@ -226,6 +226,36 @@ def random_twin(
     return twin.eval()
 
 
+def compare(
+    model: AudioVisualModel,
+    train: ClipDataset,
+    test: ClipDataset,
+    pipeline: InputPipeline,
+    *,
+    seed: int = 0,
+    progress: bool = False,
+) -> tuple[dict[str, Scores], Embeddings]:
+    """Score a model beside its untrained twin and chance: "trained", "untrained", "chance".
+
+    Args:
+        model: The trained model.
+        train: Clips that probes and neighbours are fitted on.
+        test: Clips that are scored.
+        pipeline: The model's input pipeline.
+        seed: Of the untrained twin.
+        progress: Whether to show progress bars.
+
+    Returns:
+        The scores by name, and the trained model's embeddings of the test clips.
+    """
+    untrained = random_twin(model, train, pipeline, seed=seed)
+    ours, blank = (
+        [embed(network, clips, pipeline, progress=progress) for clips in (train, test)]
+        for network in (model, untrained)
+    )
+    return {"trained": score(*ours), "untrained": score(*blank), "chance": chance_scores(*ours)}, ours[1]
+
+
 def table(columns: dict[str, Scores], *, title: str = "") -> str:
     """A plain-text table of scores in per cent, one column per model."""
     names = [name for name, _ in next(iter(columns.values())).rows()]

@@ -22,7 +22,7 @@ from tqdm.auto import tqdm
 from avid_lab import foley
 from avid_lab.config import Profile
 from avid_lab.datasets import ClipDataset
-from avid_lab.evaluation import Scores, chance_scores, embed, random_twin, score
+from avid_lab.evaluation import Scores, compare
 from avid_lab.metrics import mean_and_spread
 from avid_lab.training import avid_trainer
 
@@ -79,19 +79,16 @@ def run(
     for step in (bar := tqdm(trainer, desc=f"{variant} seed {seed}", unit="step", disable=not progress)):
         bar.set_postfix(loss=f"{step.loss:.2f}")
     seconds = time.perf_counter() - begun
-    untrained = random_twin(trainer.model, train, trainer.pipeline, seed=seed)
-    mine, blank = (
-        [embed(network, clips, trainer.pipeline) for clips in (train, test)] for network in (trainer.model, untrained)
-    )
+    scores, _ = compare(trainer.model, train, test, trainer.pipeline, seed=seed)
     return {
         "variant": variant,
         "seed": seed,
         "learning_rate": how.learning_rate,
         "seconds": round(seconds, 1),
         "loss": [round(step.loss, 4) for step in trainer.history],
-        "trained": dataclasses.asdict(score(*mine)),
-        "random": dataclasses.asdict(score(*blank)),
-        "chance": dataclasses.asdict(chance_scores(*mine)),
+        "trained": dataclasses.asdict(scores["trained"]),
+        "random": dataclasses.asdict(scores["untrained"]),
+        "chance": dataclasses.asdict(scores["chance"]),
     }
 
 
