@@ -3,6 +3,7 @@
 Set ``AVID_LAB_SCREENSHOTS`` to a folder to keep what the browser showed.
 """
 
+import json
 import os
 import shutil
 import socket
@@ -33,6 +34,7 @@ FINISHED = """count => {
     const done = prompts.length === count && prompts.every(text => /\\[\\d+\\]/.test(text))
     return done || document.querySelector('.jp-Notebook').textContent.includes('Traceback (most recent call last)')
 }"""
+STARTED = """() => /\\[(\\d+|\\*)\\]/.test(document.querySelector('.jp-CodeCell .jp-InputPrompt').textContent)"""
 PLAY = """async video => {
     video.muted = true
     await video.play()
@@ -105,7 +107,30 @@ def page(browser):
 def open_notebook(page, server, name):
     page.goto(f"{server}/lab/tree/{name}.ipynb?token={TOKEN}&reset", timeout=90_000)
     page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=90_000)
+    # The page calls a notebook idle before it has a kernel at all, so the server is asked.
+    deadline = time.monotonic() + 90
+    while not _kernel_is_ready(server, name):
+        assert time.monotonic() < deadline, f"no kernel for {name}"
+        page.wait_for_timeout(200)
     page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status='idle']", timeout=90_000)
+
+
+def _kernel_is_ready(server, name):
+    with urllib.request.urlopen(f"{server}/api/sessions?token={TOKEN}", timeout=30) as answer:
+        sessions = [session for session in json.load(answer) if session["path"] == f"{name}.ipynb"]
+    kernels = [session["kernel"] for session in sessions]
+    return any(kernel["execution_state"] == "idle" and kernel["connections"] > 0 for kernel in kernels)
+
+
+def run_all(page):
+    """Press Run All Cells, and see that it took: the first cell waits, runs or has run."""
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_text("Run All Cells", exact=True).click()
+    page.wait_for_function(STARTED, timeout=30_000)
+
+
+def prompts(page):
+    return page.locator(".jp-CodeCell .jp-InputPrompt").all_text_contents()
 
 
 def keep_screenshots(page, name):
@@ -126,16 +151,18 @@ def keep_screenshots(page, name):
 def test_every_cell_runs_and_what_it_shows_can_be_seen_and_heard(page, server, source):
     open_notebook(page, server, source.stem)
     cells = sum(cell.cell_type == "code" for cell in publish.read_source(source).cells)
-    page.get_by_role("menuitem", name="Run", exact=True).click()
-    page.get_by_text("Run All Cells", exact=True).click()
+    run_all(page)
     try:
         page.wait_for_function(FINISHED, arg=cells, timeout=240_000)
         page.wait_for_timeout(500)
+    except Exception as error:
+        error.add_note(f"prompts: {prompts(page)} of {cells} cells")
+        raise
     finally:
         keep_screenshots(page, source.stem)
 
     outputs = page.locator(".jp-OutputArea-output")
-    said = page.locator("[data-mime-type='application/vnd.jupyter.stderr']").all_inner_texts()  # tracebacks, too
+    said = page.locator("[data-mime-type='application/vnd.jupyter.stderr']").all_text_contents()  # tracebacks, too
     assert not [text for text in said if "Warning" in text or "Error" in text]
     assert outputs.locator("img").count() + outputs.locator("svg").count() > 0
     assert outputs.locator("img").evaluate_all(IMAGES) == 0, "broken images"
@@ -156,6 +183,5 @@ def test_the_kernel_and_the_page_are_set_up_for_the_course(page, server):
         "async url => (await fetch(url)).json()", f"{server}/lab/api/settings/{plugin}?token={TOKEN}"
     )
     assert setting["schema"]["properties"]["commsOverSubshells"]["default"] == "disabled"
-    page.get_by_role("menuitem", name="Run", exact=True).click()
-    page.get_by_text("Run All Cells", exact=True).click()
+    run_all(page)
     page.get_by_text("idle threads sleep").wait_for(timeout=90_000)
