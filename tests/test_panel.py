@@ -1,0 +1,222 @@
+"""Panels: the newest state is drawn, never piled up, never from a thread; states and snapshots can be kept."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+import re
+import threading
+import time
+
+import ipywidgets as widgets
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from matplotlib.figure import Figure
+from PIL import Image
+
+from avid_lab.interactive import panel as module
+from avid_lab.interactive.panel import WIDGET, Coalescer, Panel, PictureBox, encode_png, pack, unpack
+
+
+class Lines(Panel):
+    """A line whose slope is the state."""
+
+    def __init__(self, state=""):
+        super().__init__("Lines & more")
+        self.drawings = []
+        self.picture = PictureBox("a line")
+        self.add_control("slope", widgets.IntSlider(1, 0, 10, description="slope"))
+        self.add_control("kind", widgets.Dropdown(options=["consensus", "union"], description="kind"))
+        self.body.children = [*self.controls.values(), self.picture.widget]
+        self.restore(state)
+        self.draw(False)
+
+    def figure(self):
+        figure = Figure(figsize=(2, 1))
+        figure.subplots().plot([0, 1], [0, self.controls["slope"].value])
+        return figure
+
+    def draw(self, quick):
+        self.drawings.append((self.controls["slope"].value, quick))
+        self.picture.show(self.figure(), quick=quick)
+
+
+def size(png):
+    return Image.open(io.BytesIO(png)).size
+
+
+# Drawing
+
+
+def test_without_a_loop_each_change_is_drawn_at_once_and_fully():
+    panel = Lines()
+    panel.controls["slope"].value = 5
+    assert panel.drawings == [(1, False), (5, False)]
+    assert size(panel.picture.widget.value) == (288, 144) and panel.picture.widget.width == "192"
+    assert len(panel.latencies_ms) == 1
+
+
+def test_a_burst_is_one_rough_and_one_full_picture_of_the_newest_state():
+    async def drag():
+        panel = Lines()
+        for slope in range(2, 11):
+            panel.controls["slope"].value = slope
+        assert panel.drawings == [(1, False)], "nothing is drawn while messages are handled"
+        await asyncio.sleep(0.6)
+        return panel
+
+    panel = asyncio.run(drag())
+    assert panel.drawings == [(1, False), (10, True), (10, False)]
+    assert len(panel.latencies_ms) == 9 and max(panel.latencies_ms) < 600
+
+
+def test_slow_drawings_do_not_pile_up_and_the_last_state_is_drawn_fully():
+    drawn, state = [], {"value": 0}
+
+    def draw(quick):
+        time.sleep(0.03)
+        drawn.append((state["value"], quick))
+
+    async def drag():
+        redraw = Coalescer(draw, rest_s=0.1)
+        for state["value"] in range(1, 101):
+            redraw()
+            await asyncio.sleep(0.002)
+        await asyncio.sleep(0.4)
+        return redraw
+
+    redraw = asyncio.run(drag())
+    assert drawn[-1] == (100, False) and drawn[-2] == (100, True)
+    assert len(drawn) < 40 and [value for value, _ in drawn] == sorted(value for value, _ in drawn)
+    assert len(redraw.latencies_ms) == 100
+
+
+def test_a_thread_that_asks_does_not_draw():
+    threads = []
+
+    async def drag():
+        redraw = Coalescer(lambda quick: threads.append(threading.get_ident()), rest_s=0.05)
+        worker = threading.Thread(target=redraw)
+        worker.start()
+        worker.join()
+        await asyncio.sleep(0.2)
+        return redraw
+
+    redraw = asyncio.run(drag())
+    assert set(threads) == {threading.get_ident()} and redraw.strangers == 1
+
+
+def test_what_fails_while_drawing_is_shown_and_goes_when_it_works_again():
+    class Broken(Lines):
+        def draw(self, quick):
+            if self.controls["slope"].value == 7:
+                raise RuntimeError("seven <is> out")
+            super().draw(quick)
+
+    panel = Broken()
+    panel.controls["slope"].value = 7
+    assert "RuntimeError: seven &lt;is&gt; out" in panel._notice.value and "Traceback" in panel._notice.value
+    panel.controls["slope"].value = 8
+    assert panel._notice.value == "" and panel.drawings[-1] == (8, False)
+
+
+# State
+
+
+@given(
+    st.dictionaries(
+        st.from_regex(r"[a-z_]{1,8}", fullmatch=True),
+        st.one_of(st.integers(), st.booleans(), st.text(), st.none(), st.lists(st.integers(), max_size=3)),
+    )
+)
+def test_a_state_string_gives_the_settings_back(settings):
+    assert unpack(pack(settings)) == settings
+
+
+def test_a_state_string_is_short_and_readable():
+    assert pack({"k": 32, "agreement": "consensus", "t": 0.07}) == "k=32&agreement=consensus&t=0.07"
+
+
+def test_a_panel_is_rebuilt_from_its_state():
+    panel = Lines()
+    panel.controls["slope"].value, panel.controls["kind"].value = 7, "union"
+    again = Lines(panel.state)
+    assert again.state == panel.state == "slope=7&kind=union"
+    assert again.drawings == [(7, False), (7, False)] or again.drawings[-1] == (7, False)
+
+
+@pytest.mark.parametrize("state, message", [("slopes=3", "slope, kind; got 'slopes'"), ("nonsense", "must look like")])
+def test_a_wrong_state_is_refused(state, message):
+    with pytest.raises(ValueError, match=message):
+        Lines(state)
+
+
+# Showing
+
+
+def test_a_notebook_gets_the_live_view_and_a_snapshot_that_needs_no_kernel():
+    panel = Lines()
+    bundle = panel._repr_mimebundle_()
+    assert bundle[WIDGET]["model_id"] == panel.widget.model_id
+    html = bundle["text/html"]
+    (data,) = re.findall(r'src="data:image/png;base64,([^"]+)"', html)
+    assert size(base64.b64decode(data)) == (288, 144)
+    assert (
+        "Lines &amp; more" in html and "<th>slope</th><td>1</td>" in html and 'alt="slope: 1; kind: consensus"' in html
+    )
+
+
+def test_a_closed_panel_frees_its_widgets_and_keeps_its_snapshot():
+    before = len(widgets.widget._instances if hasattr(widgets.widget, "_instances") else {})
+    panels = [Lines() for _ in range(3)]
+    for panel in panels:
+        panel.close()
+        assert WIDGET not in panel._repr_mimebundle_() and panel.snapshot().png
+        panel.controls["slope"].value = 9  # no one draws for nobody
+        assert panel.drawings == [(1, False)]
+    assert len(widgets.widget._instances if hasattr(widgets.widget, "_instances") else {}) == before
+
+
+class Kernel:
+    """What IPython's shell tells of the message it works on."""
+
+    kernel = None
+
+    def __init__(self, cell, run):
+        self.message = {
+            "header": {"msg_type": "execute_request", "msg_id": run},
+            "metadata": {"cellId": cell},
+            "content": {"code": "Lines()"},
+        }
+
+    def get_parent(self):
+        return self.message
+
+
+def test_a_cell_that_runs_again_closes_its_panels_and_no_others(monkeypatch):
+    def run(cell, number, count=1):
+        monkeypatch.setattr(module, "get_ipython", lambda: Kernel(cell, f"{cell}-{number}"))
+        return [Lines() for _ in range(count)]
+
+    monkeypatch.setattr(module, "_made", {})
+    other, first = run("other", 1), run("mine", 1, count=2)
+    assert not any(panel.closed for panel in (*other, *first))
+    second = run("mine", 2)
+    assert [panel.closed for panel in (*other, *first, *second)] == [False, True, True, False]
+
+
+def test_pictures_are_opaque_quick_ones_smaller():
+    figure = Figure(figsize=(4, 2))
+    figure.subplots().plot(np.arange(5))
+    full, quick = encode_png(figure), encode_png(figure, quick=True)
+    assert size(full) == (576, 288) and size(quick) == (384, 192) and figure.dpi == 100
+    assert Image.open(io.BytesIO(full)).mode == "RGB"
+
+
+def test_hosts_that_do_less_say_so(monkeypatch):
+    assert module.host_notice() == ""
+    monkeypatch.setenv("VSCODE_PID", "1")
+    assert "VS Code" in Lines()._notice.value
