@@ -6,7 +6,7 @@ Nothing here computes. Every field is read by exactly the module that its commen
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -144,19 +144,40 @@ class TrainConfig:
 
     Args:
         steps: Optimiser steps of the whole run.
-        batch_size: Instances in a step.
-        learning_rate: Peak of the one-cycle schedule.
-        weight_decay: AdamW's decoupled weight decay.
+        batch_size: Instances in a step, over all processes and parts of a batch.
+        optimizer: "adamw" (decoupled weight decay) or "adam" (weight decay as a gradient: the release's).
+        learning_rate: Peak of the schedule.
+        weight_decay: The optimiser's.
+        schedule: After the warm-up: "one_cycle" (half a cosine to zero), "constant", or "step" (see milestones).
         warmup: Share of the steps in which the learning rate rises, in [0, 1).
+        milestones: Shares of the run, in (0, 1) and rising, at which "step" lowers the learning rate.
+        milestone_factor: What "step" multiplies the learning rate by at each milestone, in (0, 1].
+        clip_norm: Longest gradient; a longer one is scaled down to it. None: as it is.
+        accumulate: Parts that a process takes its share of a batch in, one after the other: less memory, same step.
+            Negatives and memories are as without; in-batch losses and batch norm see one part at a time.
+        ema: Decay of a moving average of the weights, in (0, 1), such as 0.999. None: no average is kept.
+        precision: "float32", or "bfloat16" for the encoders (autocast); losses and memories stay in float32.
+        compile: Whether torch.compile compiles the model: slow to start, faster after.
+        remine_every: Passes over the clips after which CMA mines its positives anew. None: never.
         seed: Seeds batches, augmentation and windows; the same seed on the same machine repeats the run.
         device: A torch device name, or "auto": CUDA where there is one, else the CPU.
     """
 
     steps: int = 900
     batch_size: int = 64
+    optimizer: Literal["adamw", "adam"] = "adamw"
     learning_rate: float = 2e-3
     weight_decay: float = 1e-5
+    schedule: Literal["one_cycle", "constant", "step"] = "one_cycle"
     warmup: float = 0.15
+    milestones: tuple[float, ...] = ()
+    milestone_factor: float = 0.1
+    clip_norm: float | None = None
+    accumulate: int = 1
+    ema: float | None = None
+    precision: Literal["float32", "bfloat16"] = "float32"
+    compile: bool = False
+    remine_every: float | None = None
     seed: int = 0
     device: str = "auto"
 
@@ -165,8 +186,97 @@ class TrainConfig:
         _require(
             self.batch_size >= 2, "TrainConfig.batch_size", ">= 2 (batch normalisation needs two)", self.batch_size
         )
+        _require(self.optimizer in ("adamw", "adam"), "TrainConfig.optimizer", "'adamw' or 'adam'", self.optimizer)
         _require(self.learning_rate > 0, "TrainConfig.learning_rate", "> 0", self.learning_rate)
+        known = ("one_cycle", "constant", "step")
+        _require(self.schedule in known, "TrainConfig.schedule", f"one of {', '.join(known)}", self.schedule)
         _require(0 <= self.warmup < 1, "TrainConfig.warmup", "in [0, 1)", self.warmup)
+        rising = list(self.milestones) == sorted(set(self.milestones)) and all(0 < m < 1 for m in self.milestones)
+        _require(rising, "TrainConfig.milestones", "in (0, 1) and rising", self.milestones)
+        stepped = self.schedule == "step"
+        rule = "given for the schedule 'step', and only for that"
+        _require(bool(self.milestones) == stepped, "TrainConfig.milestones", rule, self.milestones)
+        _require(0 < self.milestone_factor <= 1, "TrainConfig.milestone_factor", "in (0, 1]", self.milestone_factor)
+        _require(self.clip_norm is None or self.clip_norm > 0, "TrainConfig.clip_norm", "> 0, or None", self.clip_norm)
+        fits = self.accumulate >= 1 and self.batch_size % self.accumulate == 0 and self.batch_size > self.accumulate
+        rule = f">= 1, a divisor of the batch of {self.batch_size}, with two clips or more a part"
+        _require(fits, "TrainConfig.accumulate", rule, self.accumulate)
+        _require(self.ema is None or 0 < self.ema < 1, "TrainConfig.ema", "in (0, 1), or None", self.ema)
+        known = ("float32", "bfloat16")
+        _require(self.precision in known, "TrainConfig.precision", f"one of {', '.join(known)}", self.precision)
+        mining = self.remine_every is None or self.remine_every > 0
+        _require(mining, "TrainConfig.remine_every", "> 0 passes, or None", self.remine_every)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A whole training: AVID, then CMA from where that ended. Its length is told in passes, since it follows the data.
+
+    Args:
+        model: Model preset.
+        train: Settings of AVID. Its steps count only where ``passes`` is None.
+        num_negatives: Negatives of every query.
+        passes: Passes of AVID over the videos; None takes ``train.steps``, whatever the data.
+        clips_per_video: Windows that one such pass takes of every video.
+        cma_passes: Passes of CMA; None takes ``train.steps``.
+        cma_learning_rate: Peak learning rate of CMA.
+        remine_passes: Passes after which CMA mines anew.
+    """
+
+    model: str
+    train: TrainConfig
+    num_negatives: int
+    passes: int | None
+    clips_per_video: int
+    cma_passes: int | None
+    cma_learning_rate: float
+    remine_passes: int
+
+    def config(self, num_clips: int, objective: Literal["avid", "cma"] = "avid") -> TrainConfig:
+        """The settings for ``num_clips`` training clips; a batch is no larger than those."""
+        passes = self.passes if objective == "avid" else self.cma_passes
+        size = min(self.train.batch_size, num_clips)
+        steps = self.train.steps
+        if passes is not None:
+            steps = max(1, round(passes * self.clips_per_video * num_clips / size))
+        settings = replace(self.train, steps=steps, batch_size=size)
+        if objective == "avid":
+            return settings
+        remine_every = float(self.remine_passes * self.clips_per_video)  # `Trainer` takes one window a pass
+        return replace(settings, learning_rate=self.cma_learning_rate, remine_every=remine_every)
+
+
+_ADAM = TrainConfig(
+    batch_size=256, optimizer="adam", learning_rate=2e-4, weight_decay=1e-5, schedule="constant", warmup=0.0
+)
+
+RECIPES: dict[str, Recipe] = {
+    # Ours, for minutes on a CPU. CMA's rate is half of AVID's: chosen, not tuned.
+    "pocket": Recipe("pocket", TrainConfig(), 512, None, 1, None, cma_learning_rate=1e-3, remine_passes=5),
+    # The paper's ablations: 100 K clips of AudioSet, 1e-4 "stepped". Where it steps is our choice, as is CMA's rate.
+    "paper-small": Recipe(
+        "paper-small",
+        replace(_ADAM, learning_rate=1e-4, schedule="step", milestones=(0.6, 0.8)),
+        num_negatives=1024,
+        passes=100,
+        clips_per_video=4,
+        cma_passes=75,
+        cma_learning_rate=1e-4,
+        remine_passes=10,
+    ),
+    # The paper's main models. Batches are those of one of the authors' machines.
+    "paper": Recipe("paper", _ADAM, 1024, 30, 10, 20, cma_learning_rate=2e-4, remine_passes=5),
+    "paper-audioset": Recipe(
+        "paper",
+        replace(_ADAM, batch_size=160, learning_rate=5e-4),
+        num_negatives=1024,
+        passes=40,
+        clips_per_video=5,
+        cma_passes=40,
+        cma_learning_rate=1e-4,
+        remine_passes=10,
+    ),
+}
 
 
 @dataclass(frozen=True)
