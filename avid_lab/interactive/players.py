@@ -235,14 +235,32 @@ class _Source:
         return escape(quote(Path(os.path.relpath(path, self.relative_to)).as_posix()))
 
     def _poster(self, path: StrPath) -> str:
-        """The middle frame, so that a page can be read before it is played, and printed."""
-        info = media.probe(path)
-        if not self.poster or info.video is None:
-            return ""
-        middle = info.video.start_s + info.video.duration_s / 2
-        frame = media.read_clip(path, middle, VideoSpec(1, info.video.fps or 15.0, None), None).video
-        assert frame is not None  # a video was asked for
-        return f' poster="data:image/jpeg;base64,{base64.b64encode(_jpeg(_resized(frame, 192))).decode()}"'
+        data = still(path) if self.poster else b""
+        return f' poster="data:image/jpeg;base64,{base64.b64encode(data).decode()}"' if data else ""
+
+
+def still(path: StrPath) -> bytes:
+    """A clip's middle frame as JPEG, at most 192 pixels on its shorter side; empty where there is no picture.
+
+    Args:
+        path: A video file.
+
+    Raises:
+        MediaError: The file is no video.
+    """
+    path = Path(path)
+    return _still(path, path.stat().st_mtime_ns if path.exists() else 0)
+
+
+@lru_cache(maxsize=4096)
+def _still(path: Path, _modified: int) -> bytes:
+    info = media.probe(path)
+    if info.video is None:
+        return b""
+    middle = info.video.start_s + info.video.duration_s / 2
+    frame = media.read_clip(path, middle, VideoSpec(1, info.video.fps or 15.0, None), None).video
+    assert frame is not None  # a video was asked for
+    return _jpeg(_resized(frame, 192))
 
 
 def _jpeg(frame: Tensor) -> bytes:

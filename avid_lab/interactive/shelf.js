@@ -1,0 +1,155 @@
+// Stills that become players when they are pressed. A file comes from the kernel when it is first wanted.
+
+const MOST = 4             // players in a page; the one started longest ago goes back to its still
+const PATIENCE_MS = 12000  // then the page says that no kernel answers
+const SIGNS = {right: "✓", wrong: "✗"}
+
+/** A new element with a class and a parent. */
+function make(tag, name, parent) {
+    const node = document.createElement(tag)
+    node.className = name
+    parent.append(node)
+    return node
+}
+
+/** One clip: a still with a button, a sign that it loads, then a player. */
+function makeCell(shelf, fetch) {
+    const figure = make("figure", "avid-clip", shelf)
+    const screen = make("div", "avid-screen", figure)
+    const button = make("button", "avid-start", screen)
+    button.type = "button"
+    const image = make("img", "", button)
+    image.alt = ""
+    const glyph = make("span", "avid-glyph", button)
+    const badge = make("span", "avid-sign", screen)
+    const warning = make("span", "avid-sign avid-faulty", screen)
+    badge.ariaHidden = warning.ariaHidden = "true"
+    warning.textContent = "!"
+    const caption = make("figcaption", "", figure)
+    const score = make("span", "avid-score", caption), title = make("b", "", caption)
+    const note = make("div", "avid-note", caption), problem = make("div", "avid-problem", caption)
+    problem.setAttribute("role", "status")
+    let stall = {key: -1}, video = null, timer = 0
+
+    function rest() {
+        clearTimeout(timer)
+        figure.dataset.state = "still"
+        button.removeAttribute("aria-busy")
+        if (!video) return
+        video.pause()
+        URL.revokeObjectURL(video.src)
+        video.remove()
+        video = null
+    }
+
+    function fail(text) {
+        rest()
+        problem.textContent = text
+    }
+
+    function start() {
+        problem.textContent = ""
+        if (video) return play()
+        if (figure.dataset.state === "loading") return
+        figure.dataset.state = "loading"
+        button.setAttribute("aria-busy", "true")
+        timer = setTimeout(() => fail("No answer: is the kernel running? Run the cell, then press again."), PATIENCE_MS)
+        try {
+            fetch()
+        } catch {
+            fail("Playing needs a running kernel: run the cell.")
+        }
+    }
+
+    function receive(message, buffers) {
+        if (message.key !== stall.key || figure.dataset.state !== "loading") return
+        if (message.problem) return fail(message.problem)
+        const hadFocus = document.activeElement === button
+        rest()
+        video = make("video", "", screen)
+        Object.assign(video, {controls: true, loop: true, playsInline: true, disablePictureInPicture: true})
+        video.setAttribute("controlslist", "nodownload noplaybackrate noremoteplayback")
+        video.setAttribute("aria-label", button.getAttribute("aria-label").replace(/^play /, ""))
+        video.dataset.key = stall.key
+        video.src = URL.createObjectURL(new Blob([buffers[0]], {type: message.type}))
+        video.addEventListener("play", alone)
+        video.addEventListener("error", () => fail("This browser cannot play the clip."))
+        video.addEventListener("retire", rest)
+        figure.dataset.state = "player"
+        const others = [...document.querySelectorAll(".avid-shelf video")].filter(other => other !== video)
+        others.sort((a, b) => a.dataset.started - b.dataset.started)
+        others.slice(0, Math.max(0, others.length - MOST + 1)).forEach(other => other.dispatchEvent(new Event("retire")))
+        if (hadFocus) video.focus({preventScroll: true})
+        play()
+    }
+
+    function play() {
+        video.play().catch(() => {})  // a page that was not touched yet may not sound: its controls are there
+    }
+
+    /** One clip sounds at a time. */
+    function alone() {
+        video.dataset.started = performance.now()
+        for (const other of document.querySelectorAll(".avid-shelf video, .avid video")) if (other !== video) other.pause()
+    }
+
+    function update(next) {
+        if (next.key !== stall.key) {
+            rest()
+            problem.textContent = ""
+        }
+        stall = next
+        image.src = next.still
+        image.hidden = !next.still
+        glyph.textContent = next.still ? "▶" : "♪"
+        figure.dataset.verdict = next.verdict
+        badge.textContent = SIGNS[next.verdict] ?? ""
+        badge.hidden = !next.verdict
+        warning.hidden = !next.warning
+        warning.title = next.warning
+        title.textContent = next.title
+        score.textContent = next.score
+        note.textContent = [next.note, next.warning].filter(Boolean).join(" · ")
+        const spoken = [next.title, next.note, next.verdict, next.warning, next.score && `similarity ${next.score}`]
+        button.setAttribute("aria-label", `play ${spoken.filter(Boolean).join(", ")}`)
+    }
+
+    button.addEventListener("click", start)
+    rest()
+    return {start, receive, update, remove: () => { rest(); figure.remove() }}
+}
+
+function render({model, el}) {
+    const shelf = make("div", "avid-shelf", el)
+    shelf.setAttribute("role", "group")
+    const cells = []
+
+    function show() {
+        const stalls = model.get("_stalls")
+        shelf.setAttribute("aria-label", model.get("_label"))
+        shelf.style.setProperty("--avid-clip", `${model.get("_width")}px`)
+        while (cells.length > stalls.length) cells.pop().remove()
+        while (cells.length < stalls.length) {
+            const place = cells.length
+            const fetch = () => {
+                model.set("playing", place)
+                model.save_changes()
+                model.send({fetch: place})
+            }
+            cells.push(makeCell(shelf, fetch))
+        }
+        stalls.forEach((stall, place) => cells[place].update(stall))
+    }
+
+    const started = () => cells[model.get("playing")]?.start()
+    const received = (message, buffers) => cells[message.place]?.receive(message, buffers)
+    const listeners = {"change:_stalls": show, "change:playing": started, "msg:custom": received}
+    for (const [event, act] of Object.entries(listeners)) model.on(event, act)
+    show()
+    return () => {
+        for (const [event, act] of Object.entries(listeners)) model.off(event, act)
+        cells.forEach(cell => cell.remove())
+    }
+}
+
+export default {render}
