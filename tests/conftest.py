@@ -11,6 +11,7 @@ from jaxtyping import install_import_hook
 install_import_hook("avid_lab", "beartype.beartype")
 
 import pytest
+from browser import CHROMIUM, OPTIONS, running_lab
 
 
 @pytest.fixture
@@ -30,3 +31,34 @@ def smoke_world(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AVID_LAB_DATA", str(folder))
         yield foley.load("smoke", progress=False)
+
+
+@pytest.fixture(scope="session")
+def lab(smoke_world, tmp_path_factory):
+    """One JupyterLab for all browser tests."""
+    with running_lab(tmp_path_factory.mktemp("home")) as lab:
+        yield lab
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium; not for the whole session, because its event loop runs in this thread meanwhile."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=OPTIONS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def page(browser, lab):
+    """An empty page that collects its errors and what the console complains of; kernels end with it."""
+    context = browser.new_context(viewport={"width": 1360, "height": 900})
+    page = context.new_page()
+    page.errors, page.complaints = [], []
+    page.on("pageerror", lambda error: page.errors.append(str(error)))
+    page.on("console", lambda said: page.complaints.append(said.text) if said.type == "error" else None)
+    yield page
+    context.close()
+    lab.shut_down_kernels()
