@@ -1,23 +1,57 @@
-"""What is measured: retrieval, the precision of positives, and how well similarity tells same from different.
+"""What is measured: retrieval, positives, how well similarity tells same from different, and signs of collapse.
 
-Every figure comes with its chance level, computed from the labels, so that no number stands alone.
+Every figure comes with its chance level, computed from the labels, so that no number stands alone; `Estimate` adds an
+interval and the level of a network at random initialisation.
 """
 
 from __future__ import annotations
 
-from avid_lab.metrics.positives import drawn_false_negatives, false_negative_rate, positive_precision
+from avid_lab.metrics.collapse import alignment, effective_rank, uniformity, uniformity_of_the_sphere
+from avid_lab.metrics.intervals import Estimate, bootstrap, estimate, estimate_weighted
+from avid_lab.metrics.positives import (
+    drawn_false_negatives,
+    false_negative_rate,
+    false_negatives_of_each,
+    positive_precision,
+    precision_of_each,
+)
+from avid_lab.metrics.reliability import Pairs, Reliability, fit_probability, pairs, reliability, separation
 from avid_lab.metrics.retrieval import Retrieval, retrieval
-from avid_lab.metrics.similarity import Calibration, calibration, chance_accuracy, knn_accuracy, mean_and_spread
+from avid_lab.metrics.similarity import (
+    Calibration,
+    calibration,
+    chance_accuracy,
+    knn_accuracy,
+    knn_predict,
+    mean_and_spread,
+)
 
 __all__ = [
     "Calibration",
+    "Estimate",
+    "Pairs",
+    "Reliability",
     "Retrieval",
+    "alignment",
+    "bootstrap",
     "calibration",
     "chance_accuracy",
     "drawn_false_negatives",
+    "effective_rank",
+    "estimate",
+    "estimate_weighted",
     "false_negative_rate",
+    "false_negatives_of_each",
+    "fit_probability",
     "knn_accuracy",
+    "knn_predict",
     "mean_and_spread",
+    "pairs",
     "positive_precision",
+    "precision_of_each",
+    "reliability",
     "retrieval",
+    "separation",
+    "uniformity",
+    "uniformity_of_the_sphere",
 ]

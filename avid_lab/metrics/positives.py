@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jaxtyping import Int64
+from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from avid_lab.mining import Positives
@@ -14,8 +14,18 @@ def positive_precision(positives: Positives | Int64[Tensor, "N K"], labels: Int6
     Raises:
         ValueError: There is not one label per query, or the positives are not mined yet.
     """
-    index = _mined(positives, labels)
-    return (labels[index] == labels[:, None]).double().mean().item()
+    return precision_of_each(positives, labels).mean().item()
+
+
+def precision_of_each(
+    positives: Positives | Int64[Tensor, "N K"], labels: Int64[Tensor, " N"]
+) -> Float64[Tensor, " N"]:
+    """Share of each query's positives that are of its own class.
+
+    Raises:
+        ValueError: There is not one label per query, or the positives are not mined yet.
+    """
+    return (labels[_mined(positives, labels)] == labels[:, None]).double().mean(1)
 
 
 def false_negative_rate(
@@ -25,7 +35,15 @@ def false_negative_rate(
 
     What a uniform draw meets on average, computed rather than sampled. Instance discrimination pushes these away
     although they belong together; CMA draws none of its positives. Compare ``false_negative_rate(labels)`` with
-    ``false_negative_rate(labels, positives)``.
+    ``false_negative_rate(labels, positives)``. Arguments and errors are those of `false_negatives_of_each`.
+    """
+    return false_negatives_of_each(labels, positives).mean().item()
+
+
+def false_negatives_of_each(
+    labels: Int64[Tensor, " N"], positives: Positives | Int64[Tensor, "N K"] | None = None
+) -> Float64[Tensor, " N"]:
+    """Share of the instances allowed as negatives of each query that are of its own class.
 
     Args:
         labels: Class of each instance.
@@ -43,7 +61,7 @@ def false_negative_rate(
         allowed -= index.shape[1]
     if allowed < 1:
         raise ValueError(f"labels must leave a negative for each query; got {len(labels)} instances")
-    return (same / allowed).mean().item()
+    return same / allowed
 
 
 def drawn_false_negatives(

@@ -1,4 +1,4 @@
-"""Retrieval: where in the ranking of a gallery the targets of a query come."""
+"""Retrieval: where in the ranking of a gallery the targets of a query come, and where they would come by chance."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _CHUNK = 512  # queries ranked at a time
 
 @dataclass(frozen=True)
 class Retrieval:
-    """How well queries find their targets; all values are means over the queries.
+    """How well queries find their targets: means over the queries, and what each query contributes.
 
     Attributes:
         recall: For each k, the share of queries with at least one target among their k nearest.
@@ -22,7 +22,11 @@ class Retrieval:
         chance_recall: What a random order of the gallery reaches.
         chance_precision: The same for ``precision``.
         median_rank: Median over the queries of the rank of their first target, from 1.
+        chance_median_rank: What a random order of the gallery reaches.
         mean_average_precision: Mean average precision over the whole ranking.
+        chance_mean_average_precision: What a random order of the gallery reaches.
+        first_rank: Rank of each query's first target, from 1.
+        average_precision: Of each query.
     """
 
     recall: dict[int, float]
@@ -30,7 +34,11 @@ class Retrieval:
     chance_recall: dict[int, float]
     chance_precision: dict[int, float]
     median_rank: float
+    chance_median_rank: float
     mean_average_precision: float
+    chance_mean_average_precision: float
+    first_rank: Int64[Tensor, " Q"]
+    average_precision: Float[Tensor, " Q"]
 
 
 @torch.no_grad()
@@ -102,7 +110,11 @@ def retrieval(
         chance_recall={k: _chance_recall(targets, ranked, k) for k in ks},
         chance_precision={k: (targets / ranked).mean().item() for k in ks},
         median_rank=first.double().median().item(),
+        chance_median_rank=_chance_median_rank(targets, ranked),
         mean_average_precision=average_precision.mean().item(),
+        chance_mean_average_precision=_chance_average_precision(targets, ranked),
+        first_rank=first,
+        average_precision=average_precision,
     )
 
 
@@ -112,3 +124,21 @@ def _chance_recall(targets: Tensor, n: int, k: int) -> float:
     for i in range(k):
         miss = miss * ((n - targets - i).clamp(min=0) / (n - i))
     return (1 - miss).mean().item()
+
+
+def _chance_median_rank(targets: Tensor, n: int) -> float:
+    """Smallest rank by which half of the queries have met their first target in a random order."""
+    values, counts = targets.unique(return_counts=True)
+    miss = torch.ones_like(values)
+    for rank in range(1, n + 1):
+        miss = miss * ((n - values - rank + 1).clamp(min=0) / (n - rank + 1))
+        if (miss * counts).sum() <= 0.5 * len(targets) * (1 + 1e-9):
+            return float(rank)
+    return float(n)
+
+
+def _chance_average_precision(targets: Tensor, n: int) -> float:
+    """Place k of a random order holds a target with probability t / n, and then (k - 1)(t - 1) / (n - 1) before it."""
+    before = torch.arange(n, dtype=torch.float64, device=targets.device)
+    harmonic, others = (1 / (before + 1)).sum(), (before / (before + 1)).sum() / max(n - 1, 1)
+    return ((harmonic + (targets - 1) * others) / n).mean().item()

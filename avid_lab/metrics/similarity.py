@@ -80,7 +80,19 @@ def knn_accuracy(
     test_labels: Int64[Tensor, " M"],
     k: int = 20,
 ) -> float:
-    """Accuracy of the majority class among the k nearest training items by cosine similarity.
+    """Accuracy of `knn_predict`.
+
+    Raises:
+        ValueError: k is not between 1 and the number of training items.
+    """
+    return (knn_predict(train, train_labels, test, k) == test_labels).double().mean().item()
+
+
+@torch.no_grad()
+def knn_predict(
+    train: Float[Tensor, "N F"], train_labels: Int64[Tensor, " N"], test: Float[Tensor, "M F"], k: int = 20
+) -> Int64[Tensor, " M"]:
+    """The majority class among the k nearest training items by cosine similarity.
 
     Votes are weighted by similarity, as a tie-break more than anything else.
 
@@ -93,7 +105,7 @@ def knn_accuracy(
     near = similarity.topk(k)
     votes = torch.zeros(len(test), int(train_labels.max()) + 1, device=test.device)
     votes.scatter_add_(1, train_labels[near.indices], near.values.exp())
-    return (votes.argmax(1) == test_labels).double().mean().item()
+    return votes.argmax(1)
 
 
 def chance_accuracy(train_labels: Int64[Tensor, " N"], test_labels: Int64[Tensor, " M"]) -> float:

@@ -1,0 +1,79 @@
+"""What a trained model knows, asked in the ways of the paper: retrieval, neighbours, probes, fine-tuning, calibration.
+
+Every number has companions: chance, the same network at random initialisation, and an interval. Frozen means frozen:
+nothing here changes a weight or a batch-norm statistic of the model that is evaluated.
+
+    test = evaluation.embed(model, clips.select(split="test"), pipeline)
+    evaluation.retrieval_table(test)
+
+`embeddings` asks the model, `spaces`, `probes` and `finetuning` judge what it answers, each as a `Table`; `scores` is
+the quick summary, `protocols` everything by name.
+"""
+
+from __future__ import annotations
+
+from avid_lab.evaluation.embeddings import (
+    BlockFeatures,
+    Embeddings,
+    block_features,
+    embed,
+    random_twin,
+)
+from avid_lab.evaluation.finetuning import FineTuneConfig, FineTuned, fine_tune, fine_tune_table
+from avid_lab.evaluation.probes import (
+    LinearClassifier,
+    block_probes,
+    fit_linear,
+    fit_svm,
+    label_fraction_table,
+    labelled_subset,
+    linear_probe,
+    probe_table,
+)
+from avid_lab.evaluation.protocols import PROTOCOLS, QUICK, Subject, evaluate
+from avid_lab.evaluation.results import Table
+from avid_lab.evaluation.scores import Scores, chance_scores, compare, score, table
+from avid_lab.evaluation.spaces import (
+    SimilarityReport,
+    collapse_table,
+    knn_table,
+    positives_table,
+    retrieval_table,
+    similarity_report,
+)
+
+__all__ = [
+    "PROTOCOLS",
+    "QUICK",
+    "BlockFeatures",
+    "Embeddings",
+    "FineTuneConfig",
+    "FineTuned",
+    "LinearClassifier",
+    "Scores",
+    "SimilarityReport",
+    "Subject",
+    "Table",
+    "block_features",
+    "block_probes",
+    "chance_scores",
+    "collapse_table",
+    "compare",
+    "embed",
+    "evaluate",
+    "fine_tune",
+    "fine_tune_table",
+    "fit_linear",
+    "fit_svm",
+    "knn_table",
+    "label_fraction_table",
+    "labelled_subset",
+    "linear_probe",
+    "positives_table",
+    "probe_table",
+    "random_twin",
+    "retrieval_table",
+    "score",
+    "similarity_report",
+    "table",
+]

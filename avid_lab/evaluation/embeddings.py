@@ -1,0 +1,204 @@
+"""What a model makes of clips, without changing anything in it: embeddings, block features, and its untrained twin."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from avid_lab.datasets import ClipDataset
+from avid_lab.encoders import AudioVisualModel
+from avid_lab.transforms import InputPipeline
+
+POOLED_SIDES = {"block1": 12, "block2": 8, "block3": 6, "block4": 4}  # of the grid that a block is probed on
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """What a model makes of every clip, averaged over the clip's windows; all on the CPU.
+
+    Attributes:
+        video: (N, D) unit embeddings of pictures.
+        audio: (N, D) unit embeddings of sounds.
+        video_features: (N, F) pooled output of the last video block.
+        audio_features: (N, F') pooled output of the last audio block.
+        labels: (N,) classes.
+        video_windows: (N, W, D) unit embeddings of the single windows of pictures.
+        audio_windows: (N, W, D) unit embeddings of the single windows of sounds.
+    """
+
+    video: Float[Tensor, "N D"]
+    audio: Float[Tensor, "N D"]
+    video_features: Float[Tensor, "N F"]
+    audio_features: Float[Tensor, "N G"]
+    labels: Int64[Tensor, " N"]
+    video_windows: Float[Tensor, "N W D"]
+    audio_windows: Float[Tensor, "N W D"]
+
+
+@torch.no_grad()
+def embed(
+    model: AudioVisualModel,
+    clips: ClipDataset,
+    pipeline: InputPipeline,
+    *,
+    windows: int = 2,
+    batch_size: int = 128,
+    progress: bool = False,
+) -> Embeddings:
+    """Embed every clip without augmentation.
+
+    Args:
+        model: Used in evaluation mode and left in the mode it had.
+        clips: What to embed.
+        pipeline: The one the model was trained with (it holds the spectrogram statistics).
+        windows: Windows per clip, evenly spaced in time; their embeddings are averaged.
+        batch_size: Windows embedded at a time.
+        progress: Whether to show a progress bar.
+
+    Raises:
+        ValueError: ``windows`` or ``batch_size`` is below one.
+    """
+    rows: list[tuple[Tensor, ...]] = []
+    with evaluating(model, pipeline):
+        for video, audio in _inputs(model, clips, pipeline, windows, batch_size, "embedding", progress):
+            video_features, audio_features = model.video_encoder(video), model.audio_encoder(audio)
+            heads = model.video_head(video_features), model.audio_head(audio_features)
+            units = [nn.functional.normalize(x.float(), dim=1) for x in heads]
+            rows.append(
+                tuple(x.float().unflatten(0, (-1, windows)).cpu() for x in (*units, video_features, audio_features))
+            )
+    video, audio, video_features, audio_features = (torch.cat(column) for column in zip(*rows, strict=True))
+    return Embeddings(
+        video=nn.functional.normalize(video.mean(1), dim=1),
+        audio=nn.functional.normalize(audio.mean(1), dim=1),
+        video_features=video_features.mean(1),
+        audio_features=audio_features.mean(1),
+        labels=clips.labels,
+        video_windows=video,
+        audio_windows=audio,
+    )
+
+
+@dataclass(frozen=True)
+class BlockFeatures:
+    """What every block makes of every window, max-pooled to a small grid; all on the CPU.
+
+    Attributes:
+        video: By block, (N, W, F) features of pictures.
+        audio: By block, (N, W, F) features of sounds.
+        labels: (N,) classes.
+    """
+
+    video: dict[str, Float[Tensor, "N W _"]]
+    audio: dict[str, Float[Tensor, "N W _"]]
+    labels: Int64[Tensor, " N"]
+
+
+@torch.no_grad()
+def block_features(
+    model: AudioVisualModel,
+    clips: ClipDataset,
+    pipeline: InputPipeline,
+    *,
+    windows: int = 2,
+    batch_size: int = 128,
+    progress: bool = False,
+) -> BlockFeatures:
+    """The features that the paper probes: each block's map, max-pooled over time and to 12, 8, 6 and 4 a side.
+
+    A map that is smaller than its grid already, as in the pocket model, keeps its size. The paper's model has about
+    9,000 features a block: 37 kB a window.
+
+    Args:
+        model: Used in evaluation mode and left as it was.
+        clips: What to look at.
+        pipeline: The one the model was trained with.
+        windows: Windows per clip, evenly spaced in time.
+        batch_size: Windows at a time.
+        progress: Whether to show a progress bar.
+
+    Raises:
+        ValueError: ``windows`` or ``batch_size`` is below one.
+    """
+    rows: dict[str, dict[str, list[Tensor]]] = {"video": {}, "audio": {}}
+    with evaluating(model, pipeline):
+        for inputs in _inputs(model, clips, pipeline, windows, batch_size, "features", progress):
+            encoders = model.video_encoder, model.audio_encoder
+            for kept, encoder, x in zip(rows.values(), encoders, inputs, strict=True):
+                maps = encoder.block_maps(x)
+                for name, side in POOLED_SIDES.items():
+                    pooled = _max_pool(maps[name].float(), side)
+                    kept.setdefault(name, []).append(pooled.unflatten(0, (-1, windows)).cpu())
+    video, audio = ({name: torch.cat(parts) for name, parts in kept.items()} for kept in rows.values())
+    return BlockFeatures(video, audio, clips.labels)
+
+
+def _max_pool(x: Tensor, side: int) -> Tensor:
+    """(B, C, [T,] H, W) to (B, C * h * w), h and w at most ``side``."""
+    if x.ndim == 5:
+        x = x.amax(2)
+    return nn.functional.adaptive_max_pool2d(x, (min(side, x.shape[2]), min(side, x.shape[3]))).flatten(1)
+
+
+def _inputs(
+    model: AudioVisualModel,
+    clips: ClipDataset,
+    pipeline: InputPipeline,
+    windows: int,
+    batch_size: int,
+    what: str,
+    progress: bool,
+) -> Iterator[list[Tensor]]:
+    """Pictures and spectrograms of all windows, those of one clip together, on the model's device."""
+    if windows < 1 or batch_size < 1:
+        raise ValueError(f"windows and batch_size must be >= 1; got {windows} and {batch_size}")
+    device = next(model.parameters()).device
+    parts = torch.arange(len(clips)).split(max(1, batch_size // windows))
+    for index in tqdm(parts, desc=what, unit="batch", disable=not progress):
+        yield [x.to(device) for x in pipeline(clips.windows(index, windows))]
+
+
+@contextmanager
+def evaluating(*modules: nn.Module) -> Iterator[None]:
+    """Evaluation mode inside, afterwards every layer in the mode it had, also after an error."""
+    modes = [(layer, layer.training) for module in modules for layer in module.modules()]
+    for module in modules:
+        module.eval()
+    try:
+        yield
+    finally:
+        for layer, mode in modes:
+            layer.training = mode
+
+
+def random_twin(
+    model: AudioVisualModel, clips: ClipDataset, pipeline: InputPipeline, *, seed: int = 0
+) -> AudioVisualModel:
+    """The same architecture, untrained: the baseline that every trained model has to beat.
+
+    Its batch-norm statistics are measured on a few batches of real clips, because an untrained network with statistics
+    that do not fit its own activations would be a straw man.
+
+    Args:
+        model: Whose architecture and device to copy.
+        clips: Clips to measure statistics on.
+        pipeline: The model's input pipeline.
+        seed: Of the random weights.
+    """
+    device = next(model.parameters()).device
+    twin = AudioVisualModel(model.config, seed=seed).to(device)
+    for norm in (m for m in twin.modules() if isinstance(m, nn.BatchNorm2d | nn.BatchNorm3d)):
+        norm.momentum = None  # a plain average over the batches below
+    twin.train()
+    order = torch.randperm(len(clips), generator=torch.Generator().manual_seed(seed))
+    with torch.no_grad(), evaluating(pipeline):
+        for index in order[:256].split(64):
+            if len(index) > 1:
+                twin(*(x.to(device) for x in pipeline(clips.batch(index))))
+    return twin.eval()

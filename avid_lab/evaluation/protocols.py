@@ -1,0 +1,124 @@
+"""All protocols by name: what ``avid-lab evaluate`` runs, sharing what several of them need."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from avid_lab.datasets import ClipDataset
+from avid_lab.encoders import AudioVisualModel
+from avid_lab.evaluation.embeddings import BlockFeatures, Embeddings, block_features, embed, random_twin
+from avid_lab.evaluation.finetuning import FineTuneConfig, fine_tune_table
+from avid_lab.evaluation.probes import label_fraction_table, probe_table
+from avid_lab.evaluation.results import Table
+from avid_lab.evaluation.spaces import collapse_table, knn_table, positives_table, retrieval_table, similarity_report
+from avid_lab.transforms import InputPipeline
+
+
+@dataclass
+class Subject:
+    """A model with the clips to evaluate it on; what several protocols need is computed once, when first asked for.
+
+    Attributes:
+        model: The model.
+        pipeline: Its input pipeline.
+        train: Clips that classifiers, neighbours and positives come from.
+        test: Clips that are scored.
+        windows: Windows per clip.
+        progress: Whether to show progress bars.
+        fine_tuning: Schedule of fine-tuning.
+    """
+
+    model: AudioVisualModel
+    pipeline: InputPipeline
+    train: ClipDataset
+    test: ClipDataset
+    windows: int = 2
+    progress: bool = False
+    fine_tuning: FineTuneConfig = field(default_factory=FineTuneConfig)
+
+    @cached_property
+    def spaces(self) -> tuple[Embeddings, Embeddings]:
+        """Embeddings of the training and of the test clips."""
+        train, test = (
+            embed(self.model, clips, self.pipeline, windows=self.windows, progress=self.progress)
+            for clips in (self.train, self.test)
+        )
+        return train, test
+
+    @cached_property
+    def blocks(self) -> tuple[BlockFeatures, BlockFeatures]:
+        """Block features of the training and of the test clips."""
+        train, test = (
+            block_features(self.model, clips, self.pipeline, windows=self.windows, progress=self.progress)
+            for clips in (self.train, self.test)
+        )
+        return train, test
+
+
+def _probes(classifier: str) -> Callable[[Subject, Subject], Table]:
+    def run(ours: Subject, blank: Subject) -> Table:
+        made, beside = (
+            probe_table(*one.blocks, classifier=classifier, progress=ours.progress)  # type: ignore[arg-type]
+            for one in (ours, blank)
+        )
+        return made.beside(beside)
+
+    return run
+
+
+def _labels(ours: Subject, blank: Subject) -> Table:
+    return label_fraction_table(*ours.spaces, untrained=blank.spaces, progress=ours.progress)
+
+
+def _fine_tune(ours: Subject, blank: Subject) -> Table:
+    return fine_tune_table(
+        ours.model,
+        ours.train,
+        ours.test,
+        ours.pipeline,
+        untrained=blank.model,
+        config=ours.fine_tuning,
+        progress=ours.progress,
+    )
+
+
+# In the order in which they are shown: quick ones first.
+PROTOCOLS: dict[str, Callable[[Subject, Subject], Table]] = {
+    "retrieval": lambda ours, blank: retrieval_table(ours.spaces[1], blank.spaces[1]),
+    "knn": lambda ours, blank: knn_table(*ours.spaces, untrained=blank.spaces),
+    "positives": lambda ours, blank: positives_table(ours.spaces[0], blank.spaces[0]),
+    "similarity": lambda ours, blank: similarity_report(ours.spaces[1], blank.spaces[1]).table,
+    "collapse": lambda ours, blank: collapse_table(ours.spaces[1], blank.spaces[1]),
+    "probe": _probes("linear"),
+    "svm": _probes("svm"),
+    "labels": _labels,
+    "finetune": _fine_tune,
+}
+QUICK = ("retrieval", "knn", "positives", "similarity", "collapse", "probe")
+
+
+def evaluate(subject: Subject, what: Sequence[str] = QUICK, *, seed: int = 0) -> Iterator[tuple[str, Table]]:
+    """Run protocols one after another, each beside the untrained twin and chance.
+
+    Args:
+        subject: The model and its clips.
+        what: Names of `PROTOCOLS`.
+        seed: Of the untrained twin.
+
+    Yields:
+        The name of each protocol and its table, as soon as it is done.
+
+    Raises:
+        ValueError: A protocol is unknown.
+    """
+    unknown = [name for name in what if name not in PROTOCOLS]
+    if unknown:
+        raise ValueError(f"what must be some of {', '.join(PROTOCOLS)}; got {unknown[0]!r}")
+    twin = random_twin(subject.model, subject.train, subject.pipeline, seed=seed)
+    blank = Subject(
+        twin, subject.pipeline, subject.train, subject.test, subject.windows, subject.progress, subject.fine_tuning
+    )
+    for name in what:
+        yield name, PROTOCOLS[name](subject, blank)

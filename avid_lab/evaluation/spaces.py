@@ -1,0 +1,261 @@
+"""What an embedding space is good for: retrieval, neighbours, positives, similarity as a probability, signs of collapse.
+
+Every function takes embeddings and, optionally, those of the untrained twin on the same clips, and returns a `Table`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from avid_lab.evaluation.embeddings import Embeddings
+from avid_lab.evaluation.results import Table
+from avid_lab.metrics import (
+    Estimate,
+    Reliability,
+    alignment,
+    chance_accuracy,
+    effective_rank,
+    estimate,
+    estimate_weighted,
+    false_negatives_of_each,
+    fit_probability,
+    knn_predict,
+    pairs,
+    precision_of_each,
+    reliability,
+    retrieval,
+    separation,
+    uniformity_of_the_sphere,
+)
+from avid_lab.metrics.collapse import log_mean_potential, potentials
+from avid_lab.metrics.reliability import FitMethod, Pairs
+from avid_lab.mining import AGREEMENTS, Agreement, mine_positives
+
+DIRECTIONS = {
+    "v→a": ("video", "audio"),
+    "a→v": ("audio", "video"),
+    "v→v": ("video", "video"),
+    "a→a": ("audio", "audio"),
+}
+PAIR_KINDS = {"v-v": ("video", "video"), "a-a": ("audio", "audio"), "v-a": ("video", "audio")}
+
+
+def retrieval_table(space: Embeddings, untrained: Embeddings | None = None, *, ks: Sequence[int] = (1, 5, 10)) -> Table:
+    """Recall at k, median rank and mean average precision in all four directions, by instance and by class.
+
+    By instance, the target across modalities is the clip's own other half. Within one modality it is the same clip at
+    another time: its first window asks, the last windows of all clips answer (left out if there is one window a clip).
+    By class, targets are all clips of the query's class; within one modality the query itself is hidden.
+
+    Args:
+        space: The clips that both ask and answer.
+        untrained: The same clips seen by the untrained twin.
+        ks: Cut-offs; those beyond the number of clips are left out.
+    """
+    rows: dict[str, Estimate] = {}
+    n, windows = space.video_windows.shape[:2]
+    partners = (space.labels[:, None] == space.labels[None]).sum(1) > 1  # (N,): not alone in its class
+    for direction, (asks, answers) in DIRECTIONS.items():
+        query, gallery = getattr(space, asks), getattr(space, answers)
+        if asks != answers:
+            instance = query, gallery
+        elif windows > 1:
+            both = getattr(space, f"{asks}_windows")
+            instance = both[:, 0], both[:, -1]
+        else:
+            instance = None
+        if instance is not None:
+            _add_retrieval(rows, f"{direction} instance", *instance, None, ks, hidden=False)
+        within = asks == answers
+        kept = partners if within else torch.ones_like(partners)
+        if int(kept.sum()) > 1:
+            _add_retrieval(
+                rows, f"{direction} class", query[kept], gallery[kept], space.labels[kept], ks, hidden=within
+            )
+    alone = int((~partners).sum())
+    note = f"{alone} clip(s) are alone in their class and left out of v→v and a→a by class." if alone else ""
+    table = Table(f"Retrieval among {n:,} clips", rows, note)
+    return table.beside(None if untrained is None else retrieval_table(untrained, ks=ks))
+
+
+def _add_retrieval(
+    rows: dict[str, Estimate],
+    name: str,
+    query: Tensor,
+    gallery: Tensor,
+    labels: Tensor | None,
+    ks: Sequence[int],
+    *,
+    hidden: bool,
+) -> None:
+    ks = [k for k in ks if k <= len(gallery) - int(hidden)]
+    found = retrieval(query, gallery, labels, labels, ks, exclude_self=hidden)
+    for k in ks:
+        rows[f"{name} R@{k}"] = estimate((found.first_rank <= k).double(), chance=found.chance_recall[k])
+    rows[f"{name} median rank"] = estimate(
+        found.first_rank.double(),
+        chance=found.chance_median_rank,
+        statistic=lambda x: x.median(1).values,
+        percent=False,
+    )
+    rows[f"{name} mAP"] = estimate(found.average_precision, chance=found.chance_mean_average_precision)
+
+
+def knn_table(
+    train: Embeddings, test: Embeddings, untrained: tuple[Embeddings, Embeddings] | None = None, *, k: int = 20
+) -> Table:
+    """Accuracy of the majority class among the k nearest training clips, of unit embeddings, within a modality.
+
+    Args:
+        train: Clips whose classes are known.
+        test: Clips to classify.
+        untrained: The same two of the untrained twin.
+        k: Neighbours that vote; at most all.
+    """
+    k = min(k, len(train.labels))
+    chance = chance_accuracy(train.labels, test.labels)
+    rows = {}
+    for modality in ("video", "audio"):
+        predicted = knn_predict(getattr(train, modality), train.labels, getattr(test, modality), k)
+        rows[modality] = estimate((predicted == test.labels).double(), chance=chance)
+    table = Table(f"{k} nearest neighbours of {len(train.labels):,} clips: accuracy", rows)
+    return table.beside(None if untrained is None else knn_table(*untrained, k=k))
+
+
+def positives_table(space: Embeddings, untrained: Embeddings | None = None, *, ks: Sequence[int] = (1, 8, 32)) -> Table:
+    """Precision at K of the positives that each agreement finds, and the false negatives that are left.
+
+    Mined in this space, of clips whose labels training never saw. CMA mines in its memory, a moving average of it.
+
+    Args:
+        space: The clips among which positives are looked for.
+        untrained: The same clips seen by the untrained twin.
+        ks: Numbers of positives; those beyond N - 2 are left out. False negatives are those of the largest.
+    """
+    labels = space.labels
+    ks = [k for k in ks if k < len(labels) - 1] or [1]
+    share = false_negatives_of_each(labels)
+    chance = share.mean().item()
+    rows, left = {}, {"false negatives, uniform draw": estimate(share, chance=chance)}
+    for agreement in AGREEMENTS:
+        index = mine_positives(space.video, space.audio, max(ks), cast("Agreement", agreement)).index
+        for k in ks:
+            rows[f"{agreement} P@{k}"] = estimate(precision_of_each(index[:, :k], labels), chance=chance)
+        left[f"false negatives, {agreement} K={max(ks)} left out"] = estimate(
+            false_negatives_of_each(labels, index), chance=chance
+        )
+    table = Table(f"Positives of {len(labels):,} clips by agreement: share of the query's class", rows | left)
+    return table.beside(None if untrained is None else positives_table(untrained, ks=ks))
+
+
+@dataclass(frozen=True)
+class SimilarityReport:
+    """How far similarity can be trusted, for pairs of pictures, of sounds, and of a picture with a sound.
+
+    Attributes:
+        table: AUC, d', overlap, expected calibration errors and Brier score, by kind of pair.
+        histograms: By kind, similarities of same-class and of different-class pairs.
+        curves: By kind, the reliability of a probability that was fitted to this kind of pair on other clips.
+        shared: By kind, the same for one probability fitted to all three kinds together.
+    """
+
+    table: Table
+    histograms: dict[str, tuple[Tensor, Tensor]]
+    curves: dict[str, Reliability]
+    shared: dict[str, Reliability]
+
+
+def similarity_report(
+    space: Embeddings,
+    untrained: Embeddings | None = None,
+    *,
+    method: FitMethod = "logistic",
+    most: int = 1000,
+    seed: int = 0,
+) -> SimilarityReport:
+    """Separation and calibration of similarity.
+
+    The clips are cut in two halves, class by class. On the pairs of one half a curve from similarity to the probability
+    of "same class" is fitted, on those of the other it is tested; no clip is in both. One *shared* curve for all three
+    kinds of pair asks more: that 0.5 means the same for pictures, for sounds, and between the two.
+
+    Args:
+        space: The clips to compare.
+        untrained: The same clips seen by the untrained twin.
+        method: "logistic" or "isotonic".
+        most: Use at most so many clips, chosen at random: pairs grow with the square.
+        seed: Of that choice and of the halves.
+
+    Raises:
+        ValueError: A half holds no two clips of one class.
+    """
+    order = torch.randperm(len(space.labels), generator=torch.Generator().manual_seed(seed))[:most]
+    order = order[space.labels[order].argsort(stable=True)]
+    kinds: dict[str, tuple[Pairs, Pairs, Pairs]] = {}
+    for kind, (one, other) in PAIR_KINDS.items():
+        x, y = getattr(space, one), getattr(space, other)
+        kinds[kind] = tuple(pairs(x[part], y[part], space.labels[part]) for part in (order, order[::2], order[1::2]))
+    rows: dict[str, Estimate] = {}
+    histograms, curves, shared = {}, {}, {}
+    together = fit_probability(
+        torch.cat([fit.similarity for _, fit, _ in kinds.values()]),
+        torch.cat([fit.same for _, fit, _ in kinds.values()]),
+        method,
+    )
+    for kind, (everything, fit, check) in kinds.items():
+        base_rate = fit.same.double().mean().item()
+        rows |= {f"{kind} {name}": row for name, row in separation(everything).items()}
+        curves[kind] = reliability(fit_probability(fit.similarity, fit.same, method), check, base_rate)
+        shared[kind] = reliability(together, check, base_rate)
+        rows[f"{kind} ECE"] = curves[kind].ece
+        rows[f"{kind} ECE, one curve for all"] = shared[kind].ece
+        rows[f"{kind} Brier score"] = curves[kind].brier
+        x, same = everything.similarity.float(), everything.same
+        histograms[kind] = x[same], x[~same]
+    title = f"Similarity of same-class and different-class pairs of {len(order):,} clips"
+    note = f"ECE and Brier score: {method} fit on half of the clips, tested on the other. Chance: always the base rate."
+    table = Table(title, rows, note)
+    if untrained is not None:
+        table = table.beside(similarity_report(untrained, method=method, most=most, seed=seed).table)
+    return SimilarityReport(table, histograms, curves, shared)
+
+
+def collapse_table(space: Embeddings, untrained: Embeddings | None = None, *, most: int = 2000) -> Table:
+    """Alignment, uniformity and effective rank of each modality; "chance" is what random unit vectors give.
+
+    Alignment between a picture and its sound, and within a modality between the first and the last window of a clip.
+
+    Args:
+        space: Embeddings to diagnose.
+        untrained: The same clips seen by the untrained twin.
+        most: Uniformity and rank use at most so many clips.
+    """
+    rows = {"alignment picture-sound": _mean_distance(space.video, space.audio)}
+    dim = space.video.shape[1]
+    for modality in ("video", "audio"):
+        x, single = getattr(space, modality)[:most], getattr(space, f"{modality}_windows")
+        if single.shape[1] > 1:
+            rows[f"{modality} alignment of windows"] = _mean_distance(single[:, 0], single[:, -1])
+        noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
+        chance = [uniformity_of_the_sphere(dim), effective_rank(torch.nn.functional.normalize(noise, dim=1)).item()]
+
+        def figures(count: Tensor, x: Tensor = x, potential: Tensor = potentials(x.double())) -> Tensor:
+            return torch.stack([log_mean_potential(potential, count), effective_rank(x, count)])
+
+        evenness, rank = estimate_weighted(figures, len(x), chance=chance, percent=[False, False])
+        rows[f"{modality} uniformity"] = evenness
+        # A resample repeats clips, which lowers the rank by itself: only its spread is used.
+        centred = rank.value + rank.resampled - rank.resampled.mean()
+        rows[f"{modality} effective rank"] = Estimate(rank.value, centred, rank.chance, percent=False)
+    note = f"Chance: random directions in {dim} dimensions. Alignment 0 is perfect; lower uniformity is more even."
+    table = Table("Is the space collapsed?", rows, note)
+    return table.beside(None if untrained is None else collapse_table(untrained, most=most))
+
+
+def _mean_distance(x: Tensor, y: Tensor) -> Estimate:
+    return estimate(alignment(x, y), chance=2.0, percent=False)

@@ -1,0 +1,146 @@
+"""A number with its interval: the bootstrap over clips, paired between models by drawing the same clips for both.
+
+Source: Efron, "Bootstrap methods: another look at the jackknife", Annals of Statistics 1979. What is resampled are test
+clips, so an interval says how much a figure would move with other clips of the same kind. It does not say how much it
+would move with another training seed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+RESAMPLES = 1000
+_BLOCK = 2**21  # clips drawn at a time
+
+
+@dataclass(frozen=True, eq=False)
+class Estimate:
+    """A figure with its interval and with what it has to be compared to.
+
+    Attributes:
+        value: On the clips as they are.
+        resampled: On R bootstrap samples of these clips.
+        chance: What knowing nothing gives; NaN where it was not computed.
+        random: What the same network at random initialisation gives; NaN where it was not computed.
+        percent: Whether it is a share, to be read in per cent.
+    """
+
+    value: float
+    resampled: Float[Tensor, " R"]
+    chance: float = math.nan
+    random: float = math.nan
+    percent: bool = True
+
+    @property
+    def low(self) -> float:
+        """Lower end of the 95 % interval."""
+        return torch.nanquantile(self.resampled, 0.025).item()
+
+    @property
+    def high(self) -> float:
+        """Upper end of the 95 % interval."""
+        return torch.nanquantile(self.resampled, 0.975).item()
+
+    def __sub__(self, other: Estimate) -> Estimate:
+        """The difference of two models on the same clips: both saw the same resamples, so its interval is paired.
+
+        Raises:
+            ValueError: The two were resampled differently often.
+        """
+        if len(self.resampled) != len(other.resampled):
+            got = f"{len(self.resampled)} and {len(other.resampled)}"
+            raise ValueError(f"a paired difference needs as many resamples on both sides; got {got}")
+        return Estimate(self.value - other.value, self.resampled - other.resampled, chance=0.0, percent=self.percent)
+
+    def __repr__(self) -> str:
+        scale, unit = (100, " %") if self.percent else (1, "")
+        text = f"{scale * self.value:.4g}{unit} [{scale * self.low:.4g}, {scale * self.high:.4g}]"
+        beside = {"chance": self.chance, "random": self.random}
+        return text + "".join(f", {name} {scale * x:.4g}" for name, x in beside.items() if not math.isnan(x))
+
+
+def bootstrap(n: int, *, resamples: int = RESAMPLES, seed: int = 0) -> Iterator[Int64[Tensor, "block n"]]:
+    """Bootstrap samples of ``n`` clips, some at a time: each row holds n clips drawn with replacement.
+
+    Args:
+        n: Clips to draw from.
+        resamples: Samples in all.
+        seed: The same seed draws the same clips, which is what pairs two models.
+
+    Raises:
+        ValueError: ``n`` or ``resamples`` is below one.
+    """
+    if n < 1 or resamples < 1:
+        raise ValueError(f"n and resamples must be >= 1; got {n} and {resamples}")
+    generator = torch.Generator().manual_seed(seed)
+    for start in range(0, resamples, block := max(1, _BLOCK // n)):
+        yield torch.randint(n, (min(block, resamples - start), n), generator=generator)
+
+
+def row_means(values: Float[Tensor, "R N"]) -> Float[Tensor, " R"]:
+    """Mean of each resample."""
+    return values.mean(1)
+
+
+def estimate(
+    values: Float[Tensor, " N"],
+    *,
+    chance: float = math.nan,
+    statistic: Callable[[Tensor], Tensor] = row_means,
+    percent: bool = True,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Estimate:
+    """A statistic of one value a clip, with its bootstrap interval.
+
+    Args:
+        values: One value a clip: right or wrong, a rank, an average precision.
+        chance: What knowing nothing gives.
+        statistic: (R, N) resampled values to (R,) figures; the mean if not given.
+        percent: Whether the figure is a share.
+        resamples: Bootstrap samples.
+        seed: Of the resamples.
+    """
+    values = values.cpu().double()
+    drawn = [statistic(values[rows]) for rows in bootstrap(len(values), resamples=resamples, seed=seed)]
+    return Estimate(statistic(values[None]).item(), torch.cat(drawn), chance, percent=percent)
+
+
+def estimate_weighted(
+    statistic: Callable[[Float[Tensor, " N"]], Float[Tensor, " S"]],
+    n: int,
+    *,
+    chance: list[float],
+    percent: list[bool],
+    resamples: int = 200,
+    seed: int = 0,
+) -> list[Estimate]:
+    """Statistics of *pairs* of clips, with bootstrap intervals over clips: pairs of one clip are not independent.
+
+    Args:
+        statistic: How often each clip was drawn, (N,), to S figures; all ones are the clips as they are.
+        n: Clips.
+        chance: What knowing nothing gives, for each figure.
+        percent: Whether each figure is a share.
+        resamples: Bootstrap samples.
+        seed: Of the resamples.
+
+    Returns:
+        S estimates.
+    """
+    whole = statistic(torch.ones(n, dtype=torch.float64))
+    drawn = torch.stack(
+        [
+            statistic(row.bincount(minlength=n).double())
+            for rows in bootstrap(n, resamples=resamples, seed=seed)
+            for row in rows
+        ]
+    )
+    columns = zip(whole.tolist(), drawn.T, chance, percent, strict=True)
+    return [Estimate(value, column, guess, percent=share) for value, column, guess, share in columns]
