@@ -1,4 +1,4 @@
-"""What an embedding space is good for: retrieval, neighbours, positives, similarity as a probability, signs of collapse.
+"""What an embedding space is good for: retrieval, neighbours, positives, trustworthy similarity. Has it collapsed?
 
 Every function takes embeddings and, optionally, those of the untrained twin on the same clips, and returns a `Table`.
 """
@@ -199,7 +199,10 @@ def similarity_report(
     kinds: dict[str, tuple[Pairs, Pairs, Pairs]] = {}
     for kind, (one, other) in PAIR_KINDS.items():
         x, y = getattr(space, one), getattr(space, other)
-        kinds[kind] = tuple(pairs(x[part], y[part], space.labels[part]) for part in (order, order[::2], order[1::2]))
+        everything, fit, check = (
+            pairs(x[part], y[part], space.labels[part]) for part in (order, order[::2], order[1::2])
+        )
+        kinds[kind] = everything, fit, check
     rows: dict[str, Estimate] = {}
     histograms, curves, shared = {}, {}, {}
     together = fit_probability(
@@ -243,8 +246,9 @@ def collapse_table(space: Embeddings, untrained: Embeddings | None = None, *, mo
             rows[f"{modality} alignment of windows"] = _mean_distance(single[:, 0], single[:, -1])
         noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
         chance = [uniformity_of_the_sphere(dim), effective_rank(torch.nn.functional.normalize(noise, dim=1)).item()]
+        potential = potentials(x.double())
 
-        def figures(count: Tensor, x: Tensor = x, potential: Tensor = potentials(x.double())) -> Tensor:
+        def figures(count: Tensor, x: Tensor = x, potential: Tensor = potential) -> Tensor:
             return torch.stack([log_mean_potential(potential, count), effective_rank(x, count)])
 
         evenness, rank = estimate_weighted(figures, len(x), chance=chance, percent=[False, False])
