@@ -1,0 +1,19 @@
+"""The course's exercises, one module per notebook.
+
+References and wrong answers are written as a student would write them, without annotations: references are shown as
+solutions, and the docstring of a wrong answer is what its author is told.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from avid_lab.course.checks import Exercise
+
+NOTEBOOKS = ("01", "02", "03", "04", "05", "06", "07", "08", "09")
+
+EXERCISES: dict[str, Exercise] = {
+    exercise.name: exercise
+    for notebook in NOTEBOOKS
+    for exercise in import_module(f"{__name__}.notebook_{notebook}").EXERCISES
+}

@@ -1,0 +1,434 @@
+"""Notebook 02: contrast from scratch."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+
+from avid_lab.course.checks import Exercise, Property
+from avid_lab.course.exercises.inputs import integers, normal, seeded, unit
+
+# --- the loss ---------------------------------------------------------------------------------------------------------
+
+
+def nce_loss(positive, negative, Z):
+    """positive (B, 1), negative (B, K): similarity / temperature; Z: the partition constant -> one number."""
+    log_KZ = math.log(negative.shape[1]) + torch.as_tensor(Z).log()
+    yes = F.softplus(log_KZ - positive).sum(1)  # (B,): -log of the belief that the real pair is real
+    no = F.softplus(negative - log_KZ).sum(1)  # (B,): -log of the belief that the K drawn pairs are not
+    return (yes + no).mean()
+
+
+def _nce(positive, negative, noise):
+    yes, no = positive.exp() / (positive.exp() + noise), noise / (negative.exp() + noise)
+    return yes, no
+
+
+def _no_k(positive, negative, Z):
+    """The noise offers K candidates to one real one, so the odds are `exp(s)` against `K * Z`, in both halves."""
+    yes, no = _nce(positive, negative, torch.as_tensor(Z))
+    return -(yes.log().sum(1) + no.log().sum(1)).mean()
+
+
+def _no_z(positive, negative, Z):
+    """Without Z, `exp(s)` is no probability: the noise weighs `K * Z`, not `K`."""
+    yes, no = _nce(positive, negative, torch.tensor(float(negative.shape[1])))
+    return -(yes.log().sum(1) + no.log().sum(1)).mean()
+
+
+def _mean_over_k(positive, negative, Z):
+    """Each of the K negatives asks a question of its own, and all K answers are added. Averaging over K makes negatives
+    K times too weak: the loss would gain almost nothing by telling them apart.
+    """
+    yes, no = _nce(positive, negative, negative.shape[1] * torch.as_tensor(Z))
+    return -(yes.log().sum(1) + no.log().mean(1)).mean()
+
+
+def _batch_sum(positive, negative, Z):
+    """Average over the batch, or the learning rate would have to change with the batch size."""
+    yes, no = _nce(positive, negative, negative.shape[1] * torch.as_tensor(Z))
+    return -(yes.log().sum(1) + no.log().sum(1)).sum()
+
+
+def _softmax(positive, negative, Z):
+    """This is InfoNCE: one question with K + 1 answers. NCE asks K + 1 questions with two answers each, and needs Z."""
+    return (torch.cat([positive, negative], dim=1).logsumexp(1) - positive[:, 0]).mean()
+
+
+def _positive_only(positive, negative, Z):
+    """The second sum is missing. With the positive alone, one vector for all clips is a perfect answer."""
+    yes, _ = _nce(positive, negative, negative.shape[1] * torch.as_tensor(Z))
+    return -yes.log().sum(1).mean()
+
+
+def _negatives_as_real(positive, negative, Z):
+    """A drawn pair should be called drawn: `K * Z / (exp(s) + K * Z)`, not `exp(s) / (exp(s) + K * Z)`."""
+    noise = negative.shape[1] * torch.as_tensor(Z)
+    yes, no = _nce(positive, negative, noise)
+    return -(yes.log().sum(1) + (1 - no).log().sum(1)).mean()
+
+
+def _sign(positive, negative, Z):
+    """A loss is minimised: the minus sign in front is missing, and training would drive the pairs apart."""
+    yes, no = _nce(positive, negative, negative.shape[1] * torch.as_tensor(Z))
+    return (yes.log().sum(1) + no.log().sum(1)).mean()
+
+
+def _detached_positive(positive, negative, Z):
+    """The value is right, but no gradient reaches the positive: nothing pulls a picture to its sound."""
+    return nce_loss(positive.detach(), negative, Z)
+
+
+def _detached_negative(positive, negative, Z):
+    """The value is right, but no gradient reaches the negatives: nothing pushes strangers away."""
+    return nce_loss(positive, negative.detach(), Z)
+
+
+def _per_query(positive, negative, Z):
+    """One loss per query is what you have; the optimiser wants one number: end with a mean over the batch."""
+    yes, no = _nce(positive, negative, negative.shape[1] * torch.as_tensor(Z))
+    return -(yes.log().sum(1) + no.log().sum(1))
+
+
+def _scores(batch, negatives, seed, z):
+    positive, negative = (
+        normal(batch, 1, seed=seed, scale=2, grad=True),
+        normal(batch, negatives, seed=seed + 1, scale=2),
+    )
+    return positive, negative.requires_grad_(), torch.tensor(z)
+
+
+def _no_overflow(function):
+    positive, negative = torch.full((2, 1), 95.0), torch.full((2, 3), -95.0)
+    value = function(positive, negative, torch.tensor(1.0))
+    if torch.isfinite(torch.as_tensor(value)).all():
+        return None
+    return (
+        "One remark: at a score of 95 (a temperature of 0.01) your `exp` overflows. `-log(e^s / (e^s + c))` is "
+        "`F.softplus(log c - s)`, which never does."
+    )
+
+
+# --- Z ----------------------------------------------------------------------------------------------------------------
+
+
+def partition_constant(negative):
+    """negative (B, K): scores of random pairs -> Z, one number, taken as a constant."""
+    return negative.detach().exp().mean()
+
+
+def _z_sum(negative):
+    """A mean, not a sum: Z must not change when more negatives are drawn. (The loss multiplies by K itself.)"""
+    return negative.detach().exp().sum()
+
+
+def _z_per_row(negative):
+    """One Z for all queries: it is a constant of the model, not of a query."""
+    return negative.detach().exp().mean(1)
+
+
+def _z_of_mean(negative):
+    """`exp` first, then the mean. The other way round gives a smaller number (Jensen's inequality), the more so the more
+    the scores differ.
+    """
+    return negative.detach().mean().exp()
+
+
+def _z_no_exp(negative):
+    """Z normalises `exp(score)`, so it is the mean of `exp(score)`, not of the score."""
+    return negative.detach().mean()
+
+
+def _z_gradient(negative):
+    """Z is a constant: `detach` it. Otherwise the network can lower its loss by changing the ruler."""
+    return negative.exp().mean()
+
+
+def _z_log(negative):
+    """This is log Z. The loss takes Z itself."""
+    return negative.detach().exp().mean().log()
+
+
+def _z_row_sum(negative):
+    """You summed over the K negatives and averaged over queries: K times too large. The loss has its own K."""
+    return negative.detach().exp().sum(1).mean()
+
+
+# --- the memory -------------------------------------------------------------------------------------------------------
+
+
+def memory_update(memory, index, embedding, momentum):
+    """memory (N, D) unit rows; index (B,) different rows; embedding (B, D) unit; -> the new memory (N, D)."""
+    mixed = momentum * memory[index] + (1 - momentum) * embedding.detach()  # (B, D)
+    updated = memory.clone()
+    updated[index] = F.normalize(mixed, dim=1)
+    return updated
+
+
+def _momentum_turned(memory, index, embedding, momentum):
+    """`momentum` is the share of the *old* memory: 0.9 means a slow memory. Yours gives that share to the newcomer."""
+    return memory_update(memory, index, embedding, 1 - momentum)
+
+
+def _not_normalised(memory, index, embedding, momentum):
+    """The mixture of two unit vectors is shorter than one: divide by its length, or scores shrink with every update."""
+    updated = memory.clone()
+    updated[index] = momentum * memory[index] + (1 - momentum) * embedding.detach()
+    return updated
+
+
+def _normalised_over_batch(memory, index, embedding, momentum):
+    """`dim=1`: each row is a vector and has length one. You normalised the columns, across different clips."""
+    updated = memory.clone()
+    updated[index] = F.normalize(momentum * memory[index] + (1 - momentum) * embedding.detach(), dim=0)
+    return updated
+
+
+def _graph_kept(memory, index, embedding, momentum):
+    """The memory is a note, not part of the network: `detach` the embedding. Otherwise the graph of every past step stays
+    alive, and memory use grows until the machine gives up.
+    """
+    updated = memory.clone()
+    updated[index] = F.normalize(momentum * memory[index] + (1 - momentum) * embedding, dim=1)
+    return updated
+
+
+def _in_place(memory, index, embedding, momentum):
+    """You wrote into the memory that you were given; whoever compares before and after sees no difference. Here, make a
+    `clone()` first.
+    """
+    memory[index] = F.normalize(momentum * memory[index] + (1 - momentum) * embedding.detach(), dim=1)
+    return memory
+
+
+def _first_rows(memory, index, embedding, momentum):
+    """Row b of the batch is instance `index[b]`, not instance b: write to `memory[index]`."""
+    updated = memory.clone()
+    rows = slice(0, len(index))
+    updated[rows] = F.normalize(momentum * memory[rows] + (1 - momentum) * embedding.detach(), dim=1)
+    return updated
+
+
+def _overwritten(memory, index, embedding, momentum):
+    """The old note is thrown away. Mix: `momentum * old + (1 - momentum) * new`."""
+    updated = memory.clone()
+    updated[index] = embedding.detach()
+    return updated
+
+
+def _only_batch(memory, index, embedding, momentum):
+    """These are only the rows of the batch. Return the whole memory, (N, D), the other rows as they were."""
+    return F.normalize(momentum * memory[index] + (1 - momentum) * embedding.detach(), dim=1)
+
+
+def _update(seed, momentum):
+    index = torch.randperm(9, generator=seeded(seed))[:4]
+    return unit(9, 5, seed), index, unit(4, 5, seed + 1, grad=True), momentum
+
+
+# --- negatives --------------------------------------------------------------------------------------------------------
+
+
+def sample_negatives(index, N, K, generator):
+    """index (B,): the queries; -> (B, K) other instances, uniform over the N - 1 that are not the query."""
+    draw = torch.randint(N - 1, (len(index), K), generator=generator)  # a number among N - 1 ...
+    return draw + (draw >= index[:, None])  # ... moved up by one from the query on, so that it steps over it
+
+
+def _with_query(index, N, K, generator):
+    """The query would be told to differ from itself. Draw among N - 1, and step over the query."""
+    return torch.randint(N, (len(index), K), generator=generator)
+
+
+def _last_never(index, N, K, generator):
+    """Moving up must begin *at* the query: `draw >= index`. Also check what you do where the query is the last one."""
+    draw = torch.randint(N - 2, (len(index), K), generator=generator)
+    return draw + (draw >= index[:, None])
+
+
+def _neighbour_twice(index, N, K, generator):
+    """Where you hit the query you took a fixed other instance, which is then drawn twice as often as the rest."""
+    draw = torch.randint(N, (len(index), K), generator=generator)
+    return torch.where(draw == index[:, None], (draw + 1) % N, draw)
+
+
+def _one_row(index, N, K, generator):
+    """Every query got the same negatives. Draw (B, K) numbers, not K: their mistakes should not be shared."""
+    draw = torch.randint(N - 1, (1, K), generator=generator).expand(len(index), K)
+    return draw + (draw >= index[:, None])
+
+
+def _no_generator(index, N, K, generator):
+    """Pass `generator=generator`, or the run cannot be repeated."""
+    draw = torch.randint(N - 1, (len(index), K))
+    return draw + (draw >= index[:, None])
+
+
+def _turned(index, N, K, generator):
+    """Rows are queries: (B, K)."""
+    return sample_negatives(index, N, K, generator).T
+
+
+def form_of_negatives(drawn, index, N, K):
+    """What a draw of negatives must look like."""
+    if not isinstance(drawn, torch.Tensor) or drawn.shape != (len(index), K):
+        got = tuple(drawn.shape) if isinstance(drawn, torch.Tensor) else type(drawn).__name__
+        return f"It should be {(len(index), K)}; yours is {got}."
+    if drawn.dtype.is_floating_point:
+        return "Instances are whole numbers: int64, as `torch.randint` gives them."
+    if drawn.min() < 0 or drawn.max() >= N:
+        return f"Instances lie between 0 and N - 1 = {N - 1}; yours between {int(drawn.min())} and {int(drawn.max())}."
+    return None
+
+
+def _draw(function, index, N, K, seed=0):
+    return function(torch.tensor(index), N, K, seeded(seed))
+
+
+def _form(function):
+    return form_of_negatives(_draw(function, [1, 4, 0], 5, 7), [1, 4, 0], 5, 7)
+
+
+def _excludes_query(function):
+    index = torch.arange(6)
+    hits = (_draw(function, list(range(6)), 6, 400) == index[:, None]).double().mean()
+    return f"Of 400 draws per query, {hits:.0%} were the query itself." if hits > 0 else None
+
+
+def _reaches_all(function):
+    drawn = _draw(function, [2, 0, 4], 5, 600)
+    for row, query in zip(drawn, (2, 0, 4), strict=True):
+        if missing := set(range(5)) - {query} - set(row.tolist()):
+            return f"With N = 5 and query {query}, 600 draws never gave {sorted(missing)}."
+    return None
+
+
+def _uniform(function):
+    drawn = _draw(function, [2, 0, 4], 5, 4000)
+    for row, query in zip(drawn, (2, 0, 4), strict=True):
+        counts = torch.bincount(row, minlength=5)
+        others = counts[torch.arange(5) != query].double()
+        if (others - 1000).abs().max() > 200:
+            return f"With N = 5 and query {query}, 4,000 draws gave {counts.tolist()}; about 1,000 of each is fair."
+    return None
+
+
+def _rows_differ(function):
+    drawn = _draw(function, [0, 0, 0], 50, 20)
+    return "Three queries, three equal rows." if (drawn == drawn[:1]).all() else None
+
+
+def _repeats(function):
+    first, again, other = (_draw(function, [3, 1], 1000, 30, seed) for seed in (7, 7, 8))
+    if not torch.equal(first, again):
+        return "The same seed gave different draws."
+    return "Different seeds gave the same draws." if torch.equal(first, other) else None
+
+
+EXERCISES = (
+    Exercise(
+        name="nce_loss",
+        notebook="02",
+        task="Write the noise-contrastive loss: K + 1 yes-or-no questions per query, averaged over the batch.",
+        reference=nce_loss,
+        probes=(lambda: _scores(4, 6, 0, 1.7), lambda: _scores(7, 3, 5, 0.6)),
+        wrong={
+            "K is missing before Z": _no_k,
+            "Z is missing": _no_z,
+            "the negatives are averaged instead of added": _mean_over_k,
+            "the batch is added instead of averaged": _batch_sum,
+            "this is softmax (InfoNCE), not NCE": _softmax,
+            "the negatives do not count at all": _positive_only,
+            "the negatives are called real": _negatives_as_real,
+            "the sign is turned": _sign,
+            "the positive is detached": _detached_positive,
+            "the negatives are detached": _detached_negative,
+            "the mean over the batch is missing": _per_query,
+        },
+        hints=(
+            "Translate the equation literally first: two fractions, two logarithms, two sums. K is `negative.shape[1]`.",
+            "`yes = e^s+ / (e^s+ + K Z)` has shape (B, 1), `no = K Z / (e^s_k + K Z)` has (B, K). Add the logarithms over "
+            "axis 1, and only then average over the batch.",
+            "`-(yes.log().sum(1) + no.log().sum(1)).mean()`. Safe at any score: `F.softplus(log_KZ - positive)` and "
+            "`F.softplus(negative - log_KZ)`.",
+        ),
+        remarks=(Property("overflow", _no_overflow),),
+    ),
+    Exercise(
+        name="partition_constant",
+        notebook="02",
+        task="Estimate Z, the mean of exp(score) over random pairs, as a constant without a gradient.",
+        reference=partition_constant,
+        probes=(lambda: (normal(4, 6, seed=2, scale=2, grad=True),), lambda: (normal(3, 11, seed=3, grad=True),)),
+        wrong={
+            "a sum instead of a mean": _z_sum,
+            "one Z per query": _z_per_row,
+            "the exponential of the mean instead of the mean of the exponential": _z_of_mean,
+            "the exponential is missing": _z_no_exp,
+            "a gradient flows through Z": _z_gradient,
+            "this is the logarithm of Z": _z_log,
+            "K is counted twice": _z_row_sum,
+        },
+        hints=(
+            "The negatives are random pairs, so they are a sample of all pairs: their mean estimates the mean of all.",
+            "`exp` first, then one mean over everything, queries and negatives alike.",
+            "`negative.detach().exp().mean()`; why `detach`?",
+        ),
+    ),
+    Exercise(
+        name="memory_update",
+        notebook="02",
+        task="Mix the old notes of the batch's clips with their new embeddings, and bring them back to length one.",
+        reference=memory_update,
+        probes=(lambda: _update(0, 0.5), lambda: _update(3, 0.9)),
+        wrong={
+            "momentum is the wrong way round": _momentum_turned,
+            "you forgot to normalise": _not_normalised,
+            "normalised along the wrong axis": _normalised_over_batch,
+            "the embedding is not detached": _graph_kept,
+            "the old memory is overwritten in place": _in_place,
+            "the first rows are changed instead of the batch's": _first_rows,
+            "the old memory does not count": _overwritten,
+            "only the batch's rows are returned": _only_batch,
+        },
+        hints=(
+            "Three things: mix, normalise, write into a copy. `memory[index]` are the old notes, (B, D).",
+            "`mixed = momentum * memory[index] + (1 - momentum) * embedding.detach()`; its rows are shorter than one.",
+            "`updated = memory.clone()`, then `updated[index] = F.normalize(mixed, dim=1)`, and return `updated`.",
+        ),
+    ),
+    Exercise(
+        name="sample_negatives",
+        notebook="02",
+        task="Draw K instances for each query, every other instance equally likely, never the query.",
+        reference=sample_negatives,
+        probes=(
+            lambda: (torch.tensor([3, 0, 8]), 9, 5, seeded(0)),
+            lambda: (integers(4, below=20, seed=1), 20, 7, seeded(1)),
+        ),
+        wrong={
+            "the shape is wrong": _turned,
+            "the query is among its own negatives": _with_query,
+            "some instances are never drawn": _last_never,
+            "not all instances are equally likely": _neighbour_twice,
+            "all queries share one row of negatives": _one_row,
+            "the generator is not used": _no_generator,
+        },
+        hints=(
+            "There are N - 1 allowed instances. Draw among N - 1 numbers; which number means which instance?",
+            "Numbers below the query mean themselves. From the query on, everything moves up by one.",
+            "`draw = torch.randint(N - 1, (len(index), K), generator=generator)`, then `draw + (draw >= index[:, None])`.",
+        ),
+        properties=(
+            Property("the shape is wrong", _form),
+            Property("the query is among its own negatives", _excludes_query),
+            Property("some instances are never drawn", _reaches_all),
+            Property("all queries share one row of negatives", _rows_differ),
+            Property("the generator is not used", _repeats),
+            Property("not all instances are equally likely", _uniform),
+        ),
+        random=True,
+    ),
+)

@@ -1,0 +1,132 @@
+"""Notebook 03: which memory answers which query."""
+
+from __future__ import annotations
+
+import torch
+
+from avid_lab.course.checks import Exercise
+from avid_lab.course.exercises.inputs import integers, seeded, unit
+
+
+def cross_terms(video, audio, video_memory, audio_memory, index, negatives, temperature):
+    """Scores of Cross-AVID's two terms.
+
+    video, audio (B, D): embeddings; video_memory, audio_memory (N, D); index (B,), negatives (B, K): instances.
+    -> {"v2a": (positive (B, 1), negative (B, K)), "a2v": (positive, negative)}
+    """
+    scores = {}
+    for name, query, memory in (("v2a", video, audio_memory), ("a2v", audio, video_memory)):
+        positive = (query * memory[index]).sum(1, keepdim=True)  # (B, 1)
+        negative = torch.einsum("bd,bkd->bk", query, memory[negatives])  # (B, K)
+        scores[name] = (positive / temperature, negative / temperature)
+    return scores
+
+
+def _score(query, memory, index, negatives, temperature):
+    positive = (query * memory[index]).sum(1, keepdim=True)
+    negative = torch.einsum("bd,bkd->bk", query, memory[negatives])
+    return positive / temperature, negative / temperature
+
+
+def _within(video, audio, video_memory, audio_memory, index, negatives, temperature):
+    """Pictures are compared with pictures, sounds with sounds: that is Self-AVID. Here "v2a" asks with a picture, and the
+    memory of *sounds* answers.
+    """
+    rest = (index, negatives, temperature)
+    return {"v2a": _score(video, video_memory, *rest), "a2v": _score(audio, audio_memory, *rest)}
+
+
+def _swapped(video, audio, video_memory, audio_memory, index, negatives, temperature):
+    """ "v2a" means: the *video* embedding asks, the audio memory answers. Yours are exchanged."""
+    rest = (index, negatives, temperature)
+    return {"v2a": _score(audio, video_memory, *rest), "a2v": _score(video, audio_memory, *rest)}
+
+
+def _no_temperature(video, audio, video_memory, audio_memory, index, negatives, temperature):
+    """A score is a similarity *divided by the temperature*; without it, all scores lie between -1 and 1."""
+    rest = (index, negatives, 1.0)
+    return {"v2a": _score(video, audio_memory, *rest), "a2v": _score(audio, video_memory, *rest)}
+
+
+def _times_temperature(video, audio, video_memory, audio_memory, index, negatives, temperature):
+    """Divide by the temperature. Multiplying by 0.07 makes all scores nearly equal."""
+    rest = (index, negatives, 1 / temperature)
+    return {"v2a": _score(video, audio_memory, *rest), "a2v": _score(audio, video_memory, *rest)}
+
+
+def _row_for_index(video, audio, video_memory, audio_memory, index, negatives, temperature):
+    """Row b of the batch is instance `index[b]`: its positive is `memory[index]`, not `memory[:B]`."""
+    rest = (torch.arange(len(index)), negatives, temperature)
+    return {"v2a": _score(video, audio_memory, *rest), "a2v": _score(audio, video_memory, *rest)}
+
+
+def _live_positive(video, audio, video_memory, audio_memory, index, negatives, temperature):
+    """The positive is compared with the batch's own embedding. It should come from the memory, like the negatives: else
+    the two are of different age, and age alone tells them apart.
+    """
+    terms = cross_terms(video, audio, video_memory, audio_memory, index, negatives, temperature)
+    alive = (video * audio).sum(1, keepdim=True) / temperature
+    return {name: (alive, negative) for name, (_, negative) in terms.items()}
+
+
+def _first_negatives(video, audio, video_memory, audio_memory, index, negatives, temperature):
+    """All queries use the negatives of the first. Row b has its own: `memory[negatives]` is (B, K, D)."""
+    rest = (index, negatives[:1].expand_as(negatives), temperature)
+    return {"v2a": _score(video, audio_memory, *rest), "a2v": _score(audio, video_memory, *rest)}
+
+
+def _negatives_within(video, audio, video_memory, audio_memory, index, negatives, temperature):
+    """The positive comes from the other sense, the negatives from the query's own. Both must come from the same memory, or
+    the network need only tell pictures from sounds.
+    """
+    rest = (index, negatives, temperature)
+    return {
+        "v2a": (_score(video, audio_memory, *rest)[0], _score(video, video_memory, *rest)[1]),
+        "a2v": (_score(audio, video_memory, *rest)[0], _score(audio, audio_memory, *rest)[1]),
+    }
+
+
+def _detached_query(video, audio, video_memory, audio_memory, index, negatives, temperature):
+    """The numbers are right, but the queries are detached: no network would learn anything."""
+    return cross_terms(video.detach(), audio.detach(), video_memory, audio_memory, index, negatives, temperature)
+
+
+def _inputs(seed, batch, count):
+    index = torch.randperm(12, generator=seeded(seed))[:batch]
+    return (
+        unit(batch, 6, seed, grad=True),
+        unit(batch, 6, seed + 1, grad=True),
+        unit(12, 6, seed + 2),
+        unit(12, 6, seed + 3),
+        index,
+        integers(batch, count, below=12, seed=seed + 4),
+        0.07,
+    )
+
+
+EXERCISES = (
+    Exercise(
+        name="cross_terms",
+        notebook="03",
+        task="Score every query against its positive and its negatives, each in the memory that should answer it.",
+        reference=cross_terms,
+        probes=(lambda: _inputs(0, 4, 5), lambda: _inputs(10, 3, 7)),
+        wrong={
+            "this is within (Self-AVID), not across": _within,
+            "the two terms are exchanged": _swapped,
+            "the temperature is missing": _no_temperature,
+            "multiplied by the temperature": _times_temperature,
+            "the row of the batch is taken for the instance": _row_for_index,
+            "the positive does not come from the memory": _live_positive,
+            "all queries use the negatives of the first": _first_negatives,
+            "the negatives are of the query's own modality": _negatives_within,
+            "the queries are detached": _detached_query,
+        },
+        hints=(
+            "Read the term's name aloud: v2a, a *v*ideo query is answered *2* by the *a*udio memory.",
+            "`memory[index]` is (B, D), one positive per row. `memory[negatives]` is (B, K, D).",
+            "`(query * memory[index]).sum(1, keepdim=True)` and `torch.einsum('bd,bkd->bk', query, memory[negatives])`, both divided "
+            "by the temperature; once for (video, audio_memory), once for (audio, video_memory).",
+        ),
+    ),
+)

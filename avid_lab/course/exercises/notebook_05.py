@@ -1,0 +1,257 @@
+"""Notebook 05: positives by agreement."""
+
+from __future__ import annotations
+
+import torch
+
+from avid_lab.course.checks import Exercise
+from avid_lab.course.exercises.inputs import integers, normal, unit
+
+# --- consensus --------------------------------------------------------------------------------------------------------
+
+
+def consensus_scores(video_query, audio_query, video, audio):
+    """video_query, audio_query (Q, D); video, audio (N, D); unit rows -> (Q, N): the smaller of the two similarities."""
+    return torch.minimum(video_query @ video.T, audio_query @ audio.T)
+
+
+def _union(video_query, audio_query, video, audio):
+    """The larger of the two is a union: one sense may vouch alone. Consensus asks both, so the *smaller* decides."""
+    return torch.maximum(video_query @ video.T, audio_query @ audio.T)
+
+
+def _average(video_query, audio_query, video, audio):
+    """In an average, a perfect picture outweighs a wrong sound. The smaller of the two cannot be outvoted."""
+    return (video_query @ video.T + audio_query @ audio.T) / 2
+
+
+def _product(video_query, audio_query, video, audio):
+    """Two disagreements make a product that is positive: (-0.9) x (-0.9) looks like agreement. Take the minimum."""
+    return (video_query @ video.T) * (audio_query @ audio.T)
+
+
+def _video_only(video_query, audio_query, video, audio):
+    """The sound is not asked: look-alikes that sound different slip through."""
+    return video_query @ video.T
+
+
+def _audio_only(video_query, audio_query, video, audio):
+    """The picture is not asked: sound-alikes that look different slip through."""
+    return audio_query @ audio.T
+
+
+def _across(video_query, audio_query, video, audio):
+    """You compare pictures with sounds. Agreement compares pictures with pictures and sounds with sounds."""
+    return torch.minimum(video_query @ audio.T, audio_query @ video.T)
+
+
+def _gallery_by_queries(video_query, audio_query, video, audio):
+    """Rows are queries: (Q, N). Yours are the instances."""
+    return consensus_scores(video_query, audio_query, video, audio).T
+
+
+def _minimum_of_vectors(video_query, audio_query, video, audio):
+    """The minimum is between two *similarities*, not between the coordinates of two embeddings."""
+    return torch.minimum(video_query, audio_query) @ torch.minimum(video, audio).T
+
+
+# --- top k ------------------------------------------------------------------------------------------------------------
+
+
+def top_k_positives(score, k):
+    """score (N, N): row i is query i -> (N, k): the best others, best first, never i itself, ties to the lower index."""
+    score = score.clone().fill_diagonal_(-torch.inf)
+    return score.sort(dim=1, descending=True, stable=True).indices[:, :k]
+
+
+def _ranked(score):
+    return score.sort(dim=1, descending=True, stable=True).indices
+
+
+def _with_self(score, k):
+    """Everyone agrees best with himself: exclude the query, for example by -infinity on the diagonal."""
+    return _ranked(score)[:, :k]
+
+
+def _first_dropped(score, k):
+    """Dropping the best match assumes that it is the query. An exact duplicate with a lower index ties with it, and then
+    the query stays. Exclude it by identity: the diagonal.
+    """
+    return _ranked(score)[:, 1 : k + 1]
+
+
+def _diagonal_zero(score, k):
+    """Zero is no exclusion: where other scores are negative, the query still wins. Use -infinity."""
+    return _ranked(score.clone().fill_diagonal_(0.0))[:, :k]
+
+
+def _worst(score, k):
+    """These are the *least* alike: `descending=True`, or `topk` as it is."""
+    return score.clone().fill_diagonal_(torch.inf).sort(dim=1, stable=True).indices[:, :k]
+
+
+def _backwards(score, k):
+    """Best first: yours are the right ones in rising order."""
+    return top_k_positives(score, k).flip(1)
+
+
+def _columns(score, k):
+    """Query i is *row* i: sort along `dim=1`."""
+    return top_k_positives(score.T, k)
+
+
+def _ties_high(score, k):
+    """Among equals the lower index comes first: `sort(..., stable=True)`. Otherwise the answer changes with the machine."""
+    turned = score.clone().fill_diagonal_(-torch.inf).flip(1)
+    return (len(score) - 1 - turned.sort(dim=1, descending=True, stable=True).indices)[:, :k]
+
+
+def _scores_returned(score, k):
+    """These are the scores; the *instances* were asked for: `.indices`."""
+    return score.clone().fill_diagonal_(-torch.inf).sort(dim=1, descending=True).values[:, :k]
+
+
+def _score_changed(score, k):
+    """`fill_diagonal_` changed the matrix that you were given, and whoever uses it next is surprised: `clone()` it first."""
+    return _ranked(score.fill_diagonal_(-torch.inf))[:, :k]
+
+
+def _some_scores():
+    return normal(8, 8, seed=0, scale=0.5) + torch.eye(8), 3
+
+
+def _negative_scores():
+    return -normal(7, 7, seed=1).abs() + 2 * torch.eye(7), 4
+
+
+def _duplicates():
+    x = unit(6, 4, seed=2)
+    x[4] = x[1]
+    score = (x @ x.T).mul(64).round().div(64)  # multiples of 1/64: ties are exact
+    return score, 3
+
+
+def _many_ties():
+    score = integers(40, 40, below=3, seed=3).float()
+    return score.fill_diagonal_(5.0), 10
+
+
+# --- precision --------------------------------------------------------------------------------------------------------
+
+
+def precision_at_k(positives, labels):
+    """positives (N, k): instances; labels (N,) -> share of positives that are of their query's class."""
+    return (labels[positives] == labels[:, None]).double().mean()
+
+
+def _count(positives, labels):
+    """A share between 0 and 1: divide by N x k."""
+    return (labels[positives] == labels[:, None]).double().sum()
+
+
+def _any_hit(positives, labels):
+    """This asks whether *any* positive is right, which is recall@k. Precision is the share of all that are right."""
+    return (labels[positives] == labels[:, None]).any(1).double().mean()
+
+
+def _first_only(positives, labels):
+    """Only the first positive is looked at."""
+    return (labels[positives[:, 0]] == labels).double().mean()
+
+
+def _index_for_label(positives, labels):
+    """You compare instance numbers with classes. Look up the class of each positive first: `labels[positives]`."""
+    return (positives == labels[:, None]).double().mean()
+
+
+def _of_class(positives, labels):
+    """Divided by how many there are in the class: that is recall. Precision divides by k."""
+    right = (labels[positives] == labels[:, None]).double().sum(1)
+    return (right / labels.bincount()[labels]).mean()
+
+
+def _per_query(positives, labels):
+    """One share for each query is what you have; average them."""
+    return (labels[positives] == labels[:, None]).double().mean(1)
+
+
+def _of_whom(positives, labels):
+    """Each positive was compared with the class of the instance *numbered by its column*, not with its query's: `labels[:, None]`."""
+    return (labels[positives] == labels[: positives.shape[1]]).double().mean()
+
+
+def _mined(seed, n, k):
+    return integers(n, k, below=n, seed=seed), integers(n, below=4, seed=seed + 1)
+
+
+EXERCISES = (
+    Exercise(
+        name="consensus_scores",
+        notebook="05",
+        task="How far do two clips agree in picture *and* in sound? The smaller of the two similarities.",
+        reference=consensus_scores,
+        probes=(
+            lambda: (unit(3, 5, 0), unit(3, 5, 1), unit(7, 5, 2), unit(7, 5, 3)),
+            lambda: (unit(4, 3, 4), unit(4, 3, 5), unit(4, 3, 6), unit(4, 3, 7)),
+        ),
+        wrong={
+            "the maximum instead of the minimum": _union,
+            "the average instead of the minimum": _average,
+            "the product instead of the minimum": _product,
+            "only the picture is asked": _video_only,
+            "only the sound is asked": _audio_only,
+            "pictures are compared with sounds": _across,
+            "queries and instances are exchanged": _gallery_by_queries,
+            "the minimum of vectors instead of similarities": _minimum_of_vectors,
+        },
+        hints=(
+            "Two tables of similarities, each (Q, N), and one rule to make one of them.",
+            "A table of all similarities is one product: `video_query @ video.T`.",
+            "`torch.minimum(video_query @ video.T, audio_query @ audio.T)`.",
+        ),
+    ),
+    Exercise(
+        name="top_k_positives",
+        notebook="05",
+        task="The k others with the highest score for each query: never itself, best first, ties to the lower index.",
+        reference=top_k_positives,
+        probes=(_some_scores, _negative_scores, _duplicates, _many_ties),
+        wrong={
+            "the query is among its own positives": _with_self,
+            "the best match is dropped, whoever it is": _first_dropped,
+            "the diagonal is 0 instead of minus infinity": _diagonal_zero,
+            "the worst instead of the best": _worst,
+            "worst first instead of best first": _backwards,
+            "sorted along the wrong axis": _columns,
+            "ties go to the higher index": _ties_high,
+            "scores are returned instead of instances": _scores_returned,
+            "the scores you were given are changed": _score_changed,
+        },
+        hints=(
+            "First make sure that nobody can choose himself, whatever his score; then sort each row.",
+            "`score.clone().fill_diagonal_(-torch.inf)` excludes by identity. Why `clone`?",
+            "`.sort(dim=1, descending=True, stable=True).indices[:, :k]`: *stable* keeps the lower index first among equals.",
+        ),
+    ),
+    Exercise(
+        name="precision_at_k",
+        notebook="05",
+        task="Which share of the positives is of the same class as its query?",
+        reference=precision_at_k,
+        probes=(lambda: _mined(0, 12, 5), lambda: _mined(4, 20, 3), lambda: _mined(8, 9, 6)),
+        wrong={
+            "a number instead of a share": _count,
+            "any right positive counts as all right": _any_hit,
+            "only the first positive counts": _first_only,
+            "instance numbers are compared with classes": _index_for_label,
+            "divided by the size of the class": _of_class,
+            "the mean over queries is missing": _per_query,
+            "compared with the wrong query": _of_whom,
+        },
+        hints=(
+            "Two tables of classes of shape (N, k), compared entry by entry.",
+            "`labels[positives]` is the class of each positive, (N, k). The query's class is the same along a row.",
+            "`(labels[positives] == labels[:, None]).double().mean()`.",
+        ),
+    ),
+)

@@ -1,0 +1,187 @@
+"""What notebooks call: predictions, notes, hints, progress, and what a notebook needs to work alone.
+
+    lab.predict("03-1", "Which gives the best pictures?", ["cross", "self", "joint"])
+    lab.reveal("03-1", "cross", "what two modalities share is the event")
+
+Every box is also plain HTML, so that a published notebook shows it without a kernel.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from typing import Any
+
+import ipywidgets
+from IPython.display import display
+
+from avid_lab.course import student
+from avid_lab.course.badge import SIGNS, Box, prose
+from avid_lab.course.stage import Stage, stage
+from avid_lab.course.wrapping import credit, hint, solution
+
+__all__ = ["Stage", "credit", "hint", "note", "predict", "progress", "reveal", "solution", "stage"]
+
+_ASKED: dict[str, tuple[str, ...]] = {}  # options of the predictions asked in this kernel
+
+
+def predict(
+    key: str,
+    question: str,
+    options: Sequence[str] | None = None,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    unit: str = "",
+) -> None:
+    """Ask for a guess before the result is shown. Nothing waits for an answer.
+
+    Args:
+        key: Of the prediction, "03-1": the first of notebook 03.
+        question: What to predict.
+        options: A choice of these; None asks for a number.
+        low: Least number on the slider; with ``high``. Without both, any number can be typed.
+        high: Largest number on the slider.
+        unit: Behind the number.
+
+    Raises:
+        ValueError: Fewer than two options, or only one end of the slider.
+    """
+    if options is not None and len(set(options)) < 2:
+        raise ValueError(f"options must be two or more different ones, or None for a number; got {list(options)}")
+    if (low is None) != (high is None):
+        raise ValueError(f"low and high go together; got {low} and {high}")
+    _ASKED[key] = tuple(options or ())
+    before = student.record()["predictions"].get(key, {}).get("guess")
+    control, still = _choice(options, before) if options else _number(low, high, unit, before)
+    said = ipywidgets.HTML("" if before is None else "<i>your guess so far</i>")
+
+    def keep(change: dict[str, Any]) -> None:
+        if change["new"] is not None:
+            student.write("predictions", key, question=question, guess=change["new"])
+            said.value = "✓ <i>kept; read on to see</i>"
+
+    control.observe(keep, names="value")
+    head = f"<b>Predict first.</b> {prose(question)}"
+    panel = ipywidgets.VBox([ipywidgets.HTML(str(Box("plain", head)._repr_html_())), ipywidgets.HBox([control, said])])
+    _show(panel, Box("plain", f"{head}<br>{still}"))
+
+
+def reveal(key: str, truth: str | float, because: str = "", *, close: float = 0.1) -> None:
+    """Set the guess beside what happened.
+
+    Args:
+        key: Of the prediction.
+        truth: The option that was right, or the number.
+        because: One sentence of explanation.
+        close: A guess of a number counts as close within this share of the slider's range, or of the truth.
+
+    Raises:
+        ValueError: The truth is none of the options that were offered.
+    """
+    if (options := _ASKED.get(key)) and str(truth) not in options:
+        raise ValueError(f"truth of prediction {key!r} must be one of {', '.join(options)}; got {truth!r}")
+    shown = f"{truth:.3g}" if isinstance(truth, float) else str(truth)
+    entry = student.record()["predictions"].get(key, {})
+    guess = entry.get("guess")
+    tail = f" {prose(because)}" if because else ""
+    answer = f"It is <b>{html.escape(shown)}</b>."
+    if guess is None:
+        display(Box("plain", f"{answer} You made no guess this time.{tail}"))
+        return
+    hit = guess == truth
+    if isinstance(guess, (int, float)) and not isinstance(truth, str):
+        hit = abs(guess - truth) <= close * max(abs(truth), 1e-9)
+        said = f"You said {guess:g}, {abs(guess - truth):.3g} away."
+    else:
+        said = f"You said <i>{html.escape(str(guess))}</i>."
+    student.write("predictions", key, truth=truth, hit=hit)
+    verdict = "Well predicted." if hit else "A surprise is worth more than a lucky guess: what did you not think of?"
+    display(Box("right" if hit else "blank", f"{answer} {said} {verdict}{tail}"))
+
+
+def note(key: str, prompt: str = "", text: str | None = None, **values: Any) -> None:
+    """Keep what an experiment gave: a text box, or at once what is passed.
+
+    Args:
+        key: Of the note, "07-1".
+        prompt: What to write down.
+        text: Kept at once; without it and without values, a text box is shown.
+        values: Settings and results to keep: numbers, words, lists of them.
+    """
+    if text is not None or values:
+        plain = {name: value.item() if hasattr(value, "item") else value for name, value in values.items()}
+        student.write("notes", key, prompt=prompt, **({} if text is None else {"text": text}), values=plain)
+        said = ", ".join(f"{name} = {value}" for name, value in plain.items())
+        display(Box("plain", f"<b>Noted.</b> {html.escape(' '.join(filter(None, [text, said])))}"))
+        return
+    before = student.record()["notes"].get(key, {}).get("text", "")
+    box = ipywidgets.Textarea(before, placeholder="what you saw, in a sentence or two", rows=3, continuous_update=False)
+    box.layout.width = "44em"
+
+    def keep(change: dict[str, Any]) -> None:
+        student.write("notes", key, prompt=prompt, text=change["new"])
+
+    box.observe(keep, names="value")
+    head = f"<b>Write down.</b> {prose(prompt)}"
+    _show(
+        ipywidgets.VBox([ipywidgets.HTML(str(Box("plain", head)._repr_html_())), box]),
+        Box("plain", f'{head}<br><textarea rows="3" style="width:95%">{html.escape(before)}</textarea>'),
+    )
+
+
+def progress(notebook: str | None = None) -> None:
+    """Show which exercises are solved, which predictions came true, and what was noted.
+
+    Args:
+        notebook: Only this one, "02"; None shows all.
+    """
+    from avid_lab.course.exercises import EXERCISES
+
+    known = student.record()
+    rows = []
+    for name in sorted({exercise.notebook for exercise in EXERCISES.values()}):
+        if notebook is not None and name != notebook:
+            continue
+        cells = []
+        for exercise in EXERCISES.values():
+            if exercise.notebook == name:
+                entry = known["exercises"].get(exercise.name, {})
+                status = "right" if entry.get("solved") else entry.get("status", "blank")
+                helped = " (solution seen)" if entry.get("solution_seen") else ""
+                cells.append(f"{SIGNS[status]} <code>{exercise.name}</code>{helped}")
+        guessed = [p for key, p in known["predictions"].items() if key.startswith(f"{name}-") and "hit" in p]
+        told = f"{sum(p['hit'] for p in guessed)} of {len(guessed)} predictions came true" if guessed else ""
+        rows.append(f"<tr><td><b>{name}</b></td><td>{' &nbsp; '.join(cells)}</td><td>{told}</td></tr>")
+    solved = sum(bool(known["exercises"].get(name, {}).get("solved")) for name in EXERCISES)
+    head = f"<b>{solved} of {len(EXERCISES)} exercises solved.</b> ✓ right &nbsp; ✗ not yet &nbsp; ○ not begun"
+    display(Box("plain", f'{head}<table style="margin:.4em 0;text-align:left">{"".join(rows)}</table>'))
+
+
+def _choice(options: Sequence[str], before: Any) -> tuple[Any, str]:
+    value = before if before in options else None
+    control = ipywidgets.RadioButtons(options=list(options), value=value, layout={"width": "max-content"})
+    marks = [
+        f'<label style="margin-right:1.2em"><input type="radio" name="x"> {html.escape(o)}</label>' for o in options
+    ]
+    return control, f"<form>{''.join(marks)}</form>"
+
+
+def _number(low: float | None, high: float | None, unit: str, before: Any) -> tuple[Any, str]:
+    value = before if isinstance(before, (int, float)) else None
+    if low is None or high is None:
+        control = ipywidgets.FloatText(value=value or 0.0, description=unit, continuous_update=False)
+        return control, f'<input type="number" step="any"> {html.escape(unit)}'
+    middle = (low + high) / 2 if value is None else min(max(value, low), high)
+    control = ipywidgets.FloatSlider(
+        value=middle, min=low, max=high, step=(high - low) / 100, description=unit, continuous_update=False
+    )
+    still = f'<input type="range" min="{low}" max="{high}" step="{(high - low) / 100}" oninput="this.nextElementSibling.value=this.value">'
+    return control, f"{low:g} {still} <output></output> {html.escape(unit)} (to {high:g})"
+
+
+def _show(panel: Any, still: Box) -> None:
+    """The widget where there is a kernel, and its picture in HTML for where there is none."""
+    bundle = panel._repr_mimebundle_()
+    data = bundle[0] if isinstance(bundle, tuple) else bundle
+    display({**(data or {}), "text/html": still._repr_html_(), "text/plain": repr(still)}, raw=True)

@@ -1,0 +1,148 @@
+"""What a notebook needs to work alone: clips, a trained model, its memory and embeddings."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import torch
+
+from avid_lab import evaluation, foley
+from avid_lab.config import Profile, profile
+from avid_lab.datasets import ClipDataset
+from avid_lab.encoders import AudioVisualModel
+from avid_lab.evaluation import Embeddings
+from avid_lab.memory import MemoryBank
+from avid_lab.transforms import InputPipeline
+
+# The reference run that a notebook starts from.
+RUNS = {"04": "cross", "05": "cross", "06": "cross", "07": "cross", "08": "cma", "09": "cross", "10": "cma"}
+
+
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """A model trained earlier, and what it makes of the clips. Everything is made when it is first asked for.
+
+    Attributes:
+        variant: Which reference run: "cross", "self", "joint", "avid", "cma", ...
+        seed: Of the run.
+        profile: The machine's profile.
+        trained: Whether the model is the reference run's; False in the smoke profile, where it is untrained.
+        label: What this is, in words, for titles and captions.
+    """
+
+    variant: str
+    seed: int
+    profile: Profile = field(repr=False)
+
+    @property
+    def trained(self) -> bool:
+        """Whether the model is the reference run's."""
+        return self.profile.name != "smoke"
+
+    @property
+    def label(self) -> str:
+        """What this is, in words."""
+        if self.trained:
+            return f"reference run {self.variant}, seed {self.seed}"
+        return f"UNTRAINED stand-in for the reference run {self.variant} (profile smoke: results mean nothing)"
+
+    @cached_property
+    def run(self) -> Any:
+        """The reference run itself: ``.model()``, ``.snapshots``, ``.memory``, ``.scores``.
+
+        Raises:
+            ValueError: The profile is smoke, which has none, or the run is not among the committed ones.
+        """
+        if not self.trained:
+            raise ValueError("a reference run is not there in the smoke profile. Set AVID_LAB_PROFILE=cpu or gpu.")
+        return self.other(self.variant, self.seed)
+
+    @staticmethod
+    def other(variant: str, seed: int = 0) -> Any:
+        """Another reference run, to compare with.
+
+        Raises:
+            ValueError: It is not among the committed ones.
+        """
+        reference = importlib.import_module("avid_lab.reference")
+        fix = "data/reference/README.md lists the runs that are there; `avid-lab reference` makes them."
+        try:
+            return reference.load(variant, seed)
+        except (AttributeError, OSError, KeyError) as error:
+            raise ValueError(f"reference run {variant!r}, seed {seed} must be there; got {error}. {fix}") from error
+
+    @cached_property
+    def clips(self) -> ClipDataset:
+        """The training clips."""
+        return foley.load(self.profile.world, split="train")
+
+    @cached_property
+    def test_clips(self) -> ClipDataset:
+        """The held-out clips."""
+        return foley.load(self.profile.world, split="test")
+
+    @cached_property
+    def names(self) -> list[str]:
+        """Class of each training clip, in words."""
+        return [self.clips.classes[c] for c in self.clips.labels]
+
+    @cached_property
+    def test_names(self) -> list[str]:
+        """Class of each held-out clip, in words."""
+        return [self.test_clips.classes[c] for c in self.test_clips.labels]
+
+    @cached_property
+    def model(self) -> AudioVisualModel:
+        """The trained model, in evaluation mode; in the smoke profile an untrained one."""
+        model = self.run.model() if self.trained else AudioVisualModel.preset(self.profile.model, seed=self.seed)
+        return model.eval()
+
+    @cached_property
+    def pipeline(self) -> InputPipeline:
+        """Makes the model's inputs."""
+        return InputPipeline(self.clips.video, self.clips.audio).fit(self.clips).eval()
+
+    @cached_property
+    def embeddings(self) -> Embeddings:
+        """What the model makes of the training clips."""
+        return evaluation.embed(self.model, self.clips, self.pipeline)
+
+    @cached_property
+    def test_embeddings(self) -> Embeddings:
+        """What the model makes of the held-out clips."""
+        return evaluation.embed(self.model, self.test_clips, self.pipeline)
+
+    @cached_property
+    def memory(self) -> MemoryBank:
+        """The run's memory at its end; in the smoke profile the untrained model's embeddings."""
+        if self.trained:
+            return self.run.memory
+        memory = MemoryBank(len(self.clips), self.model.config.dim, 0.0, torch.Generator().manual_seed(self.seed))
+        memory.update(torch.arange(len(self.clips)), self.embeddings.video, self.embeddings.audio)
+        return memory
+
+    @cached_property
+    def snapshots(self) -> Any:
+        """Embeddings along training, see `avid_lab.reference`; in the smoke profile an empty list."""
+        return self.run.snapshots if self.trained else []
+
+
+def stage(notebook: str, variant: str | None = None, *, seed: int = 0) -> Stage:
+    """What notebook ``notebook`` needs to start without the ones before it.
+
+    Args:
+        notebook: "05".
+        variant: Another reference run than the notebook's own.
+        seed: Of the run.
+
+    Raises:
+        ValueError: The notebook starts from nothing.
+    """
+    if variant is None and notebook not in RUNS:
+        raise ValueError(f"notebook must be one of {', '.join(RUNS)}, or name a variant; got {notebook!r}")
+    made = Stage(variant or RUNS[notebook], seed, profile())
+    print(f"Stage {notebook}: {made.label}.")
+    return made

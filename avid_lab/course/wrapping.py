@@ -1,0 +1,148 @@
+"""``@exercise("name")``: the student's code drives where it is right, the reference everywhere else."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import hashlib
+from collections.abc import Callable
+from typing import Any
+
+from IPython.display import display
+
+from avid_lab.course import student
+from avid_lab.course.badge import Box, prose, verdict_box
+from avid_lab.course.checks import Exercise, Function, Verdict, judge
+
+VERDICTS: dict[str, Verdict] = {}  # of this kernel, by exercise
+
+
+def exercise(name: str) -> Callable[[Function], Function]:
+    """Make a function the answer to an exercise.
+
+    The answer is checked at once and a badge says how it stands. The decorated name then calls the student's function if
+    that is right, and the reference if it is blank or wrong.
+
+    Args:
+        name: Of the exercise, see `avid_lab.course.exercises`; the function itself may be called anything.
+
+    Returns:
+        A decorator; the function that it makes has ``.verdict`` and ``.credit`` ("your code" or "reference").
+
+    Raises:
+        ValueError: There is no such exercise.
+    """
+    asked = find(name)
+
+    def decorate(function: Function) -> Function:
+        function = getattr(function, "answer", function)  # decorated twice, in a copied cell
+        verdict = judge(asked, function)
+        VERDICTS[name] = verdict
+        _remember(verdict, function)
+        display(verdict_box(asked, verdict))
+        return _driven(asked, function, verdict)
+
+    return decorate
+
+
+def find(name: str) -> Exercise:
+    """The exercise of this name.
+
+    Raises:
+        ValueError: There is none.
+    """
+    from avid_lab.course.exercises import EXERCISES
+
+    if name not in EXERCISES:
+        near = difflib.get_close_matches(str(name), EXERCISES, n=1)
+        fix = f"Did you mean {near[0]!r}?" if near else f"There are {', '.join(EXERCISES)}."
+        raise ValueError(f"exercise must name one of the course's; got {name!r}. {fix}")
+    return EXERCISES[name]
+
+
+def _driven(asked: Exercise, function: Function, verdict: Verdict) -> Function:
+    """What the notebook calls from now on."""
+
+    @functools.wraps(function)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        if run.__dict__["verdict"].status != "right":
+            return asked.reference(*args, **kwargs)
+        try:
+            return function(*args, **kwargs)
+        except Exception as error:  # it passed on small inputs: say so, and let the notebook go on
+            _demote(run, asked, error)
+            return asked.reference(*args, **kwargs)
+
+    run.__dict__.update(verdict=verdict, answer=function, credit=_credit(verdict))
+    return run
+
+
+def _demote(run: Function, asked: Exercise, error: Exception) -> None:
+    text = f"It passed the checks, but here it stops with {type(error).__name__}: {error}"
+    verdict = Verdict(asked.name, "wrong", "it fails on this input", text)
+    run.__dict__.update(verdict=verdict, credit=_credit(verdict))
+    VERDICTS[asked.name] = verdict
+    display(verdict_box(asked, verdict))
+
+
+def _credit(verdict: Verdict) -> str:
+    return "your code" if verdict.status == "right" else "reference"
+
+
+def _remember(verdict: Verdict, function: Function) -> None:
+    before = student.record()["exercises"].get(verdict.name, {})
+    code = function.__code__
+    answer = hashlib.sha1(repr((code.co_code, code.co_consts, code.co_names)).encode()).hexdigest()[:12]
+    new = verdict.status != "blank" and answer != before.get("answer")
+    student.write(
+        "exercises",
+        verdict.name,
+        status=verdict.status,
+        title=verdict.title,
+        answer=answer,
+        attempts=before.get("attempts", 0) + new,
+        solved=before.get("solved", False) or verdict.status == "right",
+    )
+
+
+def hint(name: str, level: int | None = None) -> None:
+    """Show the next hint of an exercise, or the one of this level, 1 to 3.
+
+    Raises:
+        ValueError: There is no such exercise or level.
+    """
+    asked = find(name)
+    seen = student.record()["exercises"].get(name, {}).get("hints", 0)
+    level = min(seen + 1, 3) if level is None else level
+    if level not in (1, 2, 3):
+        raise ValueError(f"level must be 1, 2 or 3; got {level!r}")
+    student.write("exercises", name, hints=max(seen, level))
+    more = f" <i>There is more: <code>lab.hint({name!r})</code> again.</i>" if level < 3 else ""
+    display(Box("plain", f"<b>Hint {level} of 3 for <code>{name}</code>.</b> {prose(asked.hints[level - 1])}{more}"))
+
+
+def solution(name: str) -> None:
+    """Show a solution of an exercise.
+
+    Raises:
+        ValueError: There is no such exercise.
+    """
+    asked = find(name)
+    student.write("exercises", name, solution_seen=True)
+    display(Box("plain", f"<b>One solution of <code>{name}</code></b><pre>{prose(asked.solution)}</pre>"))
+
+
+def credit(*names: str) -> str:
+    """Whose code a figure was made by: "your code", "reference", or which is whose.
+
+    Args:
+        names: Exercises that matter for the figure; none means all that this notebook has defined so far.
+
+    Raises:
+        ValueError: There is no such exercise.
+    """
+    chosen = [find(name).name for name in names] or list(VERDICTS)
+    yours = [name for name in chosen if name in VERDICTS and VERDICTS[name].status == "right"]
+    if not yours:
+        return "reference"
+    return "your code" if len(yours) == len(chosen) else f"your {', '.join(yours)}; the rest reference"
