@@ -3,57 +3,42 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import pickle
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from avid_lab.atomic import replacing
 from avid_lab.config import AudioSpec, ModelConfig, VideoSpec
 from avid_lab.encoders import AudioVisualModel
+from avid_lab.objectives import AVID, CMA
 from avid_lab.official import CheckpointError, load_official, load_official_memory
-from avid_lab.training import Trainer
+from avid_lab.training import Trainer, processes, rank
+from avid_lab.training.step import from_columns, to_columns
 from avid_lab.transforms import InputPipeline
 
-__all__ = ["CheckpointError", "load_model", "load_official", "load_official_memory", "resume", "save"]
+__all__ = ["CheckpointError", "load_model", "load_objective", "load_official", "load_official_memory", "resume", "save"]
 
-FORMAT = 1
+FORMAT = 2
+READABLE = (1, 2)  # models of format 1 load as well; its unfinished runs do not go on
 
 
 def save(path: str | Path, trainer: Trainer) -> Path:
     """Write a training run so that it can go on exactly where it is.
 
-    The file is written under a temporary name, flushed to disk and renamed: a crash leaves the old file or the new one,
-    never half of one.
+    A crash, a full disk or `kill -9` leaves the old file or the new one, never half of one (see `replacing`). Of
+    several processes, the first writes.
 
     Args:
         path: Where to; its folder is made.
         trainer: The run.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    content = {
-        "format": FORMAT,
-        "model_config": dataclasses.asdict(trainer.model.config),
-        "train_config": dataclasses.asdict(trainer.config),
-        "objective": type(trainer.objective).__name__,
-        "weights": getattr(trainer.objective, "weights", {}),
-        "clips": len(trainer.clips),
-        "ids": [record.id for record in trainer.clips.manifest.records],
-        "history": [dataclasses.asdict(step) for step in trainer.history],
-        "trainer": trainer.state_dict(),
-    }
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        with temporary.open("wb") as file:
-            torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    if rank() == 0:
+        content = {"format": FORMAT, **_identity(trainer), "history": to_columns(trainer.history)}
+        with replacing(path) as temporary:
+            torch.save({**content, "trainer": trainer.state_dict()}, temporary)
     return path
 
 
@@ -61,44 +46,96 @@ def resume(path: str | Path, trainer: Trainer) -> None:
     """Bring a freshly built trainer to a saved state.
 
     Raises:
-        CheckpointError: The file is unreadable or belongs to another model, objective, configuration or set of clips.
+        CheckpointError: The file is unreadable or belongs to another model, objective, configuration or set of clips;
+            the message says what differs.
     """
-    from avid_lab.training import Step
-
     content = _read(path)
-    here = {
-        "model_config": dataclasses.asdict(trainer.model.config),
-        "objective": type(trainer.objective).__name__,
-        "weights": getattr(trainer.objective, "weights", {}),
-        "train_config": dataclasses.asdict(trainer.config),
-        "clips": len(trainer.clips),
-        "ids": [record.id for record in trainer.clips.manifest.records],
-    }
-    different = [name for name, value in here.items() if content.get(name) != value]
+    here = _identity(trainer)
+    different = [text for name in here for text in _differences(name, content.get(name), here[name])]
     if different:
-        shown = [name for name in different if name != "ids"] or ["the clips' ids"]
-        detail = "; ".join(f"{n}: saved {content.get(n)}, here {here.get(n)}" for n in shown if n in here)
-        raise CheckpointError(
-            f"{path}: belongs to another run ({', '.join(shown)} differ{'s' if len(shown) == 1 else ''}). {detail}"
-        )
+        raise CheckpointError(f"{path}: belongs to another run. {'; '.join(different)}")
     trainer.load_state_dict(content["trainer"])
-    trainer.history[:] = [Step(**step) for step in content["history"]]
+    trainer.history[:] = from_columns(content["history"])
 
 
-def load_model(path: str | Path) -> tuple[AudioVisualModel, InputPipeline]:
+def _identity(trainer: Trainer) -> dict[str, Any]:
+    """What must be the same for a run to go on."""
+    train = dataclasses.asdict(trainer.config)
+    parts = processes() * train.pop("accumulate")  # however many processes share them
+    return {
+        "model_config": dataclasses.asdict(trainer.model.config),
+        "train_config": {**train, "parts of a batch": parts},
+        "objective": {"kind": type(trainer.objective).__name__, **trainer.objective_settings},
+        "clips": [record.id for record in trainer.clips.manifest.records],
+    }
+
+
+def _differences(name: str, saved: Any, here: Any) -> list[str]:
+    """One phrase for each value that differs."""
+    if isinstance(saved, dict) and isinstance(here, dict):
+        keys = dict.fromkeys([*saved, *here])
+        return [text for k in keys for text in _differences(f"{name}.{k}", saved.get(k), here.get(k))]
+    if saved == here:
+        return []
+    if isinstance(saved, list) and isinstance(here, list):
+        if len(saved) != len(here):
+            return [f"{name}: saved {len(saved)}, here {len(here)}"]
+        where, (old, new) = next(
+            (i, pair) for i, pair in enumerate(zip(saved, here, strict=True)) if pair[0] != pair[1]
+        )
+        return [f"{name}: number {where} is saved as {old!r}, here {new!r}"]
+    return [f"{name}: saved {saved!r}, here {here!r}"]
+
+
+def load_model(path: str | Path, *, ema: bool = False) -> tuple[AudioVisualModel, InputPipeline]:
     """The model of a saved run, with the input pipeline it was trained with, both in evaluation mode.
 
+    Args:
+        path: What `save` wrote.
+        ema: Take the averaged weights, which a run with ``TrainConfig(ema=...)`` keeps.
+
     Raises:
-        CheckpointError: The file is missing, truncated or no checkpoint.
+        CheckpointError: The file is missing, truncated or no checkpoint, or keeps no averaged weights.
     """
     content = _read(path)
+    weights = content["trainer"]["model"]
+    if ema:
+        weights = content["trainer"].get("ema")
+        if weights is None:
+            raise CheckpointError(f"{path}: keeps no averaged weights. Train with ema=0.999, or load with ema=False.")
     settings = dict(content["model_config"])
     video, audio = VideoSpec(**settings.pop("video")), AudioSpec(**settings.pop("audio"))
     model = AudioVisualModel(ModelConfig(video=video, audio=audio, **settings))
-    model.load_state_dict(content["trainer"]["model"])
+    model.load_state_dict(weights)
     pipeline = InputPipeline(video, audio)
     pipeline.load_state_dict(content["trainer"]["pipeline"])
     return model.eval(), pipeline.eval()
+
+
+def load_objective(path: str | Path) -> AVID | CMA:
+    """The objective of a saved run of AVID or CMA: memory, partition constants, positives, settings.
+
+    Raises:
+        CheckpointError: The file is missing, truncated or no checkpoint, or holds another kind of objective.
+    """
+    content = _read(path)
+    if content["format"] < FORMAT:
+        raise CheckpointError(f"{path}: of an older version, which kept too little of its objective. Train again.")
+    settings = dict(content["objective"])
+    kind = settings.pop("kind")
+    if kind not in ("AVID", "CMA"):
+        raise CheckpointError(f"{path}: must hold an AVID or a CMA; got a {kind}.")
+    state = content["trainer"]["objective"]
+    num_instances, dim = state["memory.video"].shape
+    chosen = {name: settings[name] for name in ("num_negatives", "temperature", "momentum", "partition", "weighting")}
+    if kind == "CMA":
+        chosen |= {name: settings[name] for name in ("k", "agreement", "num_within_negatives")}
+    generator = torch.Generator()
+    objective = {"AVID": AVID, "CMA": CMA}[kind](num_instances, dim, generator=generator, **chosen)
+    objective.load_state_dict(state)
+    if content["trainer"]["objective_generator"] is not None:
+        generator.set_state(content["trainer"]["objective_generator"])
+    return objective
 
 
 def _read(path: str | Path) -> dict[str, Any]:
@@ -113,6 +150,6 @@ def _read(path: str | Path) -> dict[str, Any]:
         raise CheckpointError(
             f"{path}: not a readable checkpoint ({error}). Train again or use another file."
         ) from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
+    if not isinstance(content, dict) or content.get("format") not in READABLE:
         raise CheckpointError(f"{path}: not a checkpoint of this version (format {FORMAT}).")
     return content

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,6 +12,7 @@ import torch.distributed as dist
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from avid_lab import losses
 from avid_lab.losses import ScoreLoss, check_temperature, nce_loss
 from avid_lab.losses.checks import at_least_single
 from avid_lab.memory import MemoryBank, check_batch, check_index
@@ -36,8 +38,8 @@ class ObjectiveOutput:
 class Objective(nn.Module):
     """A memory, term weights, and a score loss for every term.
 
-    The state holds memory, partition constants, term weights and temperature, all of which may change while training.
-    A partition constant belongs to a temperature: after changing that, ``objective.partition.fill_(torch.nan)`` has it
+    The state holds memory, partition constants and `settings`, all of which may change while training. A partition
+    constant belongs to a temperature: after changing that, ``objective.partition.fill_(torch.nan)`` has it
     estimated anew.
     """
 
@@ -177,20 +179,64 @@ class Objective(nn.Module):
                 )
             check_index(negatives.flatten(), len(self.memory))
 
+    def settings(self) -> dict[str, Any]:
+        """What may be changed while training, as plain values: a change acts on the next call, and is saved."""
+        return {
+            "weights": dict(self.weights),
+            "temperature": float(self.temperature),
+            "num_negatives": self.num_negatives,
+            "momentum": float(self.memory.momentum),
+            "weighting": self.weighting,
+            "partition": self.partition_rule,
+            "loss": name_of(self.loss),
+        }
+
+    def restore(self, settings: dict[str, Any]) -> None:
+        """Set what `settings` told.
+
+        Raises:
+            ValueError: The settings are of another kind of objective, or name a loss that is not at hand.
+        """
+        weights = settings["weights"]
+        if set(weights) != set(self._groups()):
+            got = f"{', '.join(weights)}; this {type(self).__name__} has {', '.join(self._groups())}"
+            raise ValueError(f"state must come from the same kind of objective; got one with weights {got}")
+        self.set_weights(**weights)
+        self.temperature = settings["temperature"]
+        self.num_negatives = settings.get("num_negatives", self.num_negatives)
+        self.memory.momentum = settings.get("momentum", self.memory.momentum)
+        self.weighting = settings.get("weighting", self.weighting)
+        self.loss = loss_named(settings.get("loss"), self.loss)
+
     def get_extra_state(self) -> dict[str, Any]:
         """What the state dict holds besides tensors."""
-        return {"weights": dict(self.weights), "temperature": float(self.temperature)}
+        return self.settings()
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Restored before the tensors, see `_load_from_state_dict`."""
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
         # Weights first: how many partition constants there are depends on them.
-        extra = state_dict.get(f"{prefix}_extra_state")
-        if extra is not None:
-            if set(extra["weights"]) != set(self._groups()):
-                got = f"{', '.join(extra['weights'])}; this {type(self).__name__} has {', '.join(self._groups())}"
-                raise ValueError(f"state must come from the same kind of objective; got one with weights {got}")
-            self.set_weights(**extra["weights"])
-            self.temperature = extra["temperature"]
+        settings = state_dict.get(f"{prefix}_extra_state")
+        if settings is not None:
+            self.restore(settings)
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+
+def name_of(loss: Callable[..., Tensor]) -> str:
+    """The name under which a state remembers a loss: a function cannot be saved."""
+    return getattr(loss, "__name__", type(loss).__name__)
+
+
+def loss_named(name: str | None, present: Any) -> Any:
+    """The loss of this name: the one already set, or one of `avid_lab.losses`.
+
+    Raises:
+        ValueError: It is neither.
+    """
+    if name is None or name == name_of(present):
+        return present
+    if name not in losses.__all__:
+        fix = f"Assign objective.loss = {name} before loading"
+        raise ValueError(f"the state was made with the loss {name!r}, which is none of avid_lab.losses. {fix}.")
+    return getattr(losses, name)

@@ -158,6 +158,17 @@ class CMA(Objective):
             self.mined_at.fill_(epoch)
         return due
 
+    def settings(self) -> dict[str, Any]:
+        """See `Objective.settings`."""
+        own = {"agreement": self.agreement, "num_within_negatives": self.num_within_negatives}
+        return {**super().settings(), **own, "k": self.positives.shape[1]}
+
+    def restore(self, settings: dict[str, Any]) -> None:
+        """See `Objective.restore`; k is fixed."""
+        super().restore(settings)
+        self.agreement = settings.get("agreement", self.agreement)
+        self.num_within_negatives = settings.get("num_within_negatives", self.num_within_negatives)
+
     def _groups(self) -> dict[str, tuple[str, str]]:
         kinds = {"cross": CROSS, "within": WITHIN}
         return {

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from avid_lab.losses import BatchLoss, check_temperature, info_nce_loss
 from avid_lab.memory import MemoryBank, check_batch
-from avid_lab.objectives.base import ObjectiveOutput
+from avid_lab.objectives.base import ObjectiveOutput, loss_named, name_of
 
 
 class InBatch(nn.Module):
@@ -61,6 +63,20 @@ class InBatch(nn.Module):
     def term_names(self) -> tuple[str, ...]:
         """The one term."""
         return ("batch",)
+
+    def settings(self) -> dict[str, Any]:
+        """What may be changed while training, see `Objective.settings`."""
+        memory = self.memory
+        return {"temperature": float(self.temperature), "momentum": float(memory.momentum), "loss": name_of(self.loss)}
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """What the state dict holds besides tensors."""
+        return self.settings()
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Set what `settings` told."""
+        self.temperature, self.memory.momentum = state["temperature"], state["momentum"]
+        self.loss = loss_named(state["loss"], self.loss)
 
     def forward(
         self, video: Float[Tensor, "B D"], audio: Float[Tensor, "B D"], index: Int64[Tensor, " B"]
