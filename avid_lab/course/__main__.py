@@ -1,4 +1,4 @@
-"""``python -m avid_lab.course``: the exercises' signatures; with ``--cells 02`` the cells of a notebook, ready to paste."""
+"""``python -m avid_lab.course``: the exercises' signatures; with ``--cells 02`` a notebook's cells, ready to paste."""
 
 from __future__ import annotations
 

@@ -62,8 +62,7 @@ def _answers(cell: str) -> list[tuple[str, ast.FunctionDef]]:
         if isinstance(node, ast.FunctionDef):
             for mark in node.decorator_list:
                 if isinstance(mark, ast.Call) and ast.unparse(mark.func).endswith("exercise") and mark.args:
-                    if isinstance(first := mark.args[0], ast.Constant):
-                        found.append((str(first.value), node))
+                    found.append((str(ast.literal_eval(mark.args[0])), node))
     return found
 
 

@@ -176,7 +176,10 @@ def _number(low: float | None, high: float | None, unit: str, before: Any) -> tu
     control = ipywidgets.FloatSlider(
         value=middle, min=low, max=high, step=(high - low) / 100, description=unit, continuous_update=False
     )
-    still = f'<input type="range" min="{low}" max="{high}" step="{(high - low) / 100}" oninput="this.nextElementSibling.value=this.value">'
+    still = (
+        f'<input type="range" min="{low}" max="{high}" step="{(high - low) / 100}" '
+        'oninput="this.nextElementSibling.value=this.value">'
+    )
     return control, f"{low:g} {still} <output></output> {html.escape(unit)} (to {high:g})"
 
 

@@ -72,8 +72,8 @@ def frames(
     return Frames(
         f'<figure class="avid-frames" id="{name}" data-steps="{steps}" style="margin:.5em 0">{"".join(images)}'
         f'<figcaption><label>{html.escape(label)} <input type="range" min="0" max="{len(values) - 1}" value="{start}" '
-        f'style="width:20em;vertical-align:middle" oninput="{turn}"></label> <output>{texts[start]}</output></figcaption>'
-        "</figure>",
+        f'style="width:20em;vertical-align:middle" oninput="{turn}"></label> <output>{texts[start]}</output>'
+        "</figcaption></figure>",
         label,
         len(values),
     )

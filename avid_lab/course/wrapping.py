@@ -20,8 +20,8 @@ VERDICTS: dict[str, Verdict] = {}  # of this kernel, by exercise
 def exercise(name: str) -> Callable[[Function], Function]:
     """Make a function the answer to an exercise.
 
-    The answer is checked at once and a badge says how it stands. The decorated name then calls the student's function if
-    that is right, and the reference if it is blank or wrong.
+    The answer is checked at once and a badge says how it stands. The decorated name then calls the student's function
+    if that is right, and the reference if it is blank or wrong.
 
     Args:
         name: Of the exercise, see `avid_lab.course.exercises`; the function itself may be called anything.

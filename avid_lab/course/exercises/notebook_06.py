@@ -1,7 +1,282 @@
-"""To be written."""
+"""Notebook 06: training on the positives."""
 
 from __future__ import annotations
 
-from avid_lab.course.checks import Exercise
+import math
 
-EXERCISES: tuple[Exercise, ...] = ()
+import torch
+import torch.nn.functional as F
+
+from avid_lab.course.checks import Exercise, Property
+from avid_lab.course.exercises.inputs import integers, seeded, unit
+from avid_lab.course.exercises.notebook_02 import form_of_negatives
+
+# --- negatives --------------------------------------------------------------------------------------------------------
+
+
+def cma_negatives(index, positives, N, K, generator):
+    """index (B,): queries; positives (N, P): of every instance -> (B, K): neither the query nor one of its positives."""
+    allowed = torch.ones(len(index), N)
+    allowed[torch.arange(len(index)), index] = 0
+    allowed.scatter_(1, positives[index], 0)  # (B, P) more zeros
+    return torch.multinomial(allowed, K, replacement=True, generator=generator)
+
+
+def _draw(index, N, K, generator, *excluded):
+    allowed = torch.ones(len(index), N)
+    for some in excluded:
+        allowed.scatter_(1, some, 0)
+    return torch.multinomial(allowed, K, replacement=True, generator=generator)
+
+
+def _query_in(index, positives, N, K, generator):
+    """Positives are *others*, so excluding them does not exclude the query: do both."""
+    return _draw(index, N, K, generator, positives[index])
+
+
+def _positives_in(index, positives, N, K, generator):
+    """A clip would be pulled near by one term and pushed away by the other."""
+    return _draw(index, N, K, generator, index[:, None])
+
+
+def _first_positive(index, positives, N, K, generator):
+    """All P positives must be excluded, not the best alone."""
+    return _draw(index, N, K, generator, index[:, None], positives[index][:, :1])
+
+
+def _batch_rows(index, positives, N, K, generator):
+    """Row b of the batch is instance `index[b]`: its positives are `positives[index[b]]`, not `positives[b]`."""
+    return _draw(index, N, K, generator, index[:, None], positives[: len(index)])
+
+
+def _resampled_once(index, positives, N, K, generator):
+    """What you put in place of an excluded draw is drawn too often: all allowed instances must be equally likely."""
+    banned = torch.cat([index[:, None], positives[index]], dim=1)
+    draw = torch.randint(N, (len(index), K), generator=generator)
+    free = torch.tensor([next(j for j in range(N) if j not in row) for row in banned.tolist()])
+    return torch.where((draw[:, :, None] == banned[:, None]).any(2), free[:, None], draw)
+
+
+def _shared(index, positives, N, K, generator):
+    """Excluding the positives of *all* queries for every query leaves too few: each row has its own excluded ones."""
+    banned = torch.cat([index, positives[index].flatten()])
+    return _draw(index, N, K, generator, banned[None].expand(len(index), -1))
+
+
+def _any_generator(index, positives, N, K, generator):
+    """Pass `generator=generator`, or the run cannot be repeated."""
+    return cma_negatives(index, positives, N, K, None)
+
+
+def _small():
+    """Ten instances, three positives each, three queries that are not the first rows."""
+    positives = torch.stack([torch.tensor([(i + d) % 10 for d in (1, 4, 6)]) for i in range(10)])
+    return torch.tensor([7, 2, 9]), positives
+
+
+def _some(function, K=600, seed=0):
+    index, positives = _small()
+    return index, positives[index], function(index, positives, 10, K, seeded(seed))
+
+
+def _form(function):
+    index, _, drawn = _some(function, 7)
+    return form_of_negatives(drawn, index, 10, 7)
+
+
+def _no_query(function):
+    index, _, drawn = _some(function)
+    hits = (drawn == index[:, None]).double().mean()
+    return f"Of 600 draws per query, {hits:.0%} were the query itself." if hits > 0 else None
+
+
+def _hits(function):
+    _, positives, drawn = _some(function)
+    return (drawn[:, :, None] == positives[:, None]).any(1)  # (B, P): was this positive drawn?
+
+
+def _no_positives(function):
+    hits = _hits(function)
+    return "All of a query's positives turned up among its negatives." if hits.all() else None
+
+
+def _not_the_later_ones(function):
+    hits = _hits(function)
+    return "The second and third positives turned up." if hits[:, 1:].all() and not hits[:, 0].any() else None
+
+
+def _own_positives(function):
+    hits = _hits(function)
+    return "Some of a query's positives turned up among its negatives." if hits.any() else None
+
+
+def _reaches_all(function):
+    index, positives, drawn = _some(function)
+    for query, own, row in zip(index.tolist(), positives.tolist(), drawn, strict=True):
+        if missing := set(range(10)) - {query, *own} - set(row.tolist()):
+            return f"For query {query} with positives {own}, 600 draws of N = 10 never gave {sorted(missing)}."
+    return None
+
+
+def _uniform(function):
+    index, positives, drawn = _some(function, 6000)
+    for query, own, row in zip(index.tolist(), positives.tolist(), drawn, strict=True):
+        counts = row.bincount(minlength=10)[[i for i in range(10) if i not in (query, *own)]]
+        if (counts - 1000).abs().max() > 200:
+            return f"6,000 draws from the six allowed of query {query} gave {counts.tolist()}; 1,000 each is fair."
+    return None
+
+
+def _repeats(function):
+    first, again = (_some(function, 30, seed=7)[2] for _ in range(2))
+    return None if torch.equal(first, again) else "The same seed gave different draws."
+
+
+# --- the loss ---------------------------------------------------------------------------------------------------------
+
+
+def within_positive_loss(video, video_memory, positives, negatives, temperature, Z):
+    """NCE within one modality, with P positives per query.
+
+    video (B, D); video_memory (N, D); positives (B, P), negatives (B, K): instances -> one number: for each query the mean
+    over its positives, plus the sum over its negatives; then the mean over queries.
+    """
+    yes = torch.einsum("bd,bpd->bp", video, video_memory[positives]) / temperature  # (B, P)
+    no = torch.einsum("bd,bkd->bk", video, video_memory[negatives]) / temperature  # (B, K)
+    log_KZ = math.log(negatives.shape[1]) + torch.as_tensor(Z).log()
+    return (F.softplus(log_KZ - yes).mean(1) + F.softplus(no - log_KZ).sum(1)).mean()
+
+
+def _scores(video, memory, positives, negatives, temperature):
+    yes = torch.einsum("bd,bpd->bp", video, memory[positives]) / temperature
+    no = torch.einsum("bd,bkd->bk", video, memory[negatives]) / temperature
+    return yes, no
+
+
+def _from_scores(yes, no, log_noise):
+    return (F.softplus(log_noise - yes).mean(1) + F.softplus(no - log_noise).sum(1)).mean()
+
+
+def _log(negatives, Z):
+    return math.log(negatives.shape[1]) + torch.as_tensor(Z).log()
+
+
+def _sum_over_positives(video, video_memory, positives, negatives, temperature, Z):
+    """With a sum, 32 positives weigh 32 times as much as one: average over them, so that K and P can be chosen freely."""
+    yes, no = _scores(video, video_memory, positives, negatives, temperature)
+    log_noise = _log(negatives, Z)
+    return (F.softplus(log_noise - yes).sum(1) + F.softplus(no - log_noise).sum(1)).mean()
+
+
+def _mean_over_negatives(video, video_memory, positives, negatives, temperature, Z):
+    """The negatives are *added*, as in NCE: only the positives are averaged."""
+    yes, no = _scores(video, video_memory, positives, negatives, temperature)
+    log_noise = _log(negatives, Z)
+    return (F.softplus(log_noise - yes).mean(1) + F.softplus(no - log_noise).mean(1)).mean()
+
+
+def _no_k(video, video_memory, positives, negatives, temperature, Z):
+    """The noise weighs `K * Z`, K the number of *negatives*."""
+    yes, no = _scores(video, video_memory, positives, negatives, temperature)
+    return _from_scores(yes, no, torch.as_tensor(Z).log())
+
+
+def _p_for_k(video, video_memory, positives, negatives, temperature, Z):
+    """K is the number of negatives, `negatives.shape[1]`; you took that of the positives."""
+    yes, no = _scores(video, video_memory, positives, negatives, temperature)
+    return _from_scores(yes, no, _log(positives, Z))
+
+
+def _no_temperature(video, video_memory, positives, negatives, temperature, Z):
+    """A score is a similarity divided by the temperature."""
+    return within_positive_loss(video, video_memory, positives, negatives, 1.0, Z)
+
+
+def _mean_positive(video, video_memory, positives, negatives, temperature, Z):
+    """You averaged the positives' vectors and compared once. Compare with each, and average the *losses*: being far from
+    one positive must cost, even if the others are near.
+    """
+    _, no = _scores(video, video_memory, positives, negatives, temperature)
+    yes = (video * video_memory[positives].mean(1)).sum(1, keepdim=True) / temperature
+    return _from_scores(yes, no, _log(negatives, Z))
+
+
+def _softmax(video, video_memory, positives, negatives, temperature, Z):
+    """This is a softmax; the notebook continues with NCE, so that Z and the terms' scales can be compared."""
+    yes, no = _scores(video, video_memory, positives, negatives, temperature)
+    return (torch.logaddexp(yes, no.logsumexp(1, keepdim=True)) - yes).mean()
+
+
+def _best_only(video, video_memory, positives, negatives, temperature, Z):
+    """Only the first positive counts; there are P."""
+    return within_positive_loss(video, video_memory, positives[:, :1], negatives, temperature, Z)
+
+
+def _detached(video, video_memory, positives, negatives, temperature, Z):
+    """The value is right, but no gradient reaches the pictures' embeddings."""
+    return within_positive_loss(video.detach().requires_grad_(), video_memory, positives, negatives, temperature, Z)
+
+
+def _terms(seed, P, K):
+    own, others = integers(5, P, below=20, seed=seed), integers(5, K, below=20, seed=seed + 1)
+    return unit(5, 8, seed + 2, grad=True), unit(20, 8, seed + 3), own, others, 0.2, torch.tensor(3.0)
+
+
+EXERCISES = (
+    Exercise(
+        name="cma_negatives",
+        notebook="06",
+        task="Draw K negatives for each query from all instances but the query and its positives.",
+        reference=cma_negatives,
+        probes=(lambda: (*_small(), 10, 5, seeded(0)), lambda: (*_small(), 10, 9, seeded(1))),
+        wrong={
+            "the query is among its own negatives": _query_in,
+            "the positives are among the negatives": _positives_in,
+            "only the first positive is excluded": _first_positive,
+            "the positives of other instances are excluded": _batch_rows,
+            "some allowed instances are never drawn": _shared,
+            "not all allowed instances are equally likely": _resampled_once,
+            "the generator is not used": _any_generator,
+        },
+        hints=(
+            "A table (B, N) of weights: one for allowed, zero for excluded. Which entries of row b are zero?",
+            "`weights.scatter_(1, positives[index], 0)` sets P entries in each row. The query itself is one more.",
+            "`torch.multinomial(weights, K, replacement=True, generator=generator)` draws columns by weight.",
+        ),
+        properties=(
+            Property("the shape is wrong", _form),
+            Property("the query is among its own negatives", _no_query),
+            Property("the positives are among the negatives", _no_positives),
+            Property("only the first positive is excluded", _not_the_later_ones),
+            Property("the positives of other instances are excluded", _own_positives),
+            Property("some allowed instances are never drawn", _reaches_all),
+            Property("the generator is not used", _repeats),
+            Property("not all allowed instances are equally likely", _uniform),
+        ),
+        random=True,
+    ),
+    Exercise(
+        name="within_positive_loss",
+        notebook="06",
+        task="Write CMA's new term: NCE of a picture against the notes of its positives' pictures.",
+        reference=within_positive_loss,
+        probes=(lambda: _terms(0, 3, 6), lambda: _terms(10, 4, 2)),
+        wrong={
+            "the positives are added instead of averaged": _sum_over_positives,
+            "the negatives are averaged instead of added": _mean_over_negatives,
+            "K is missing before Z": _no_k,
+            "the number of positives is taken for K": _p_for_k,
+            "the temperature is missing": _no_temperature,
+            "the positives' vectors are averaged before comparing": _mean_positive,
+            "this is softmax, not NCE": _softmax,
+            "only the first positive counts": _best_only,
+            "the query is detached": _detached,
+        },
+        hints=(
+            "It is `nce_loss` of notebook 02 with P positives instead of one, and with the memory of the query's own modality.",
+            "`video_memory[positives]` is (B, P, D): one score for each positive. Average *their* losses over P, add the "
+            "negatives' over K.",
+            "`F.softplus(log_KZ - yes).mean(1) + F.softplus(no - log_KZ).sum(1)`, then the mean over queries.",
+        ),
+    ),
+)

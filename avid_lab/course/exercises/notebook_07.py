@@ -1,7 +1,143 @@
-"""To be written."""
+"""Notebook 07: a loss of your own. Any function with these properties trains."""
 
 from __future__ import annotations
 
-from avid_lab.course.checks import Exercise
+import torch
 
-EXERCISES: tuple[Exercise, ...] = ()
+from avid_lab.course.checks import Exercise, Property
+from avid_lab.course.exercises.inputs import normal
+
+
+def my_loss(positive, negative, Z):
+    """positive (B, P), negative (B, K): similarity / temperature; Z: a constant you may ignore -> one number, to minimise."""
+    margin = 1.0 / 0.07 * 0.2  # a similarity of 0.2, as a score
+    return (margin + negative[:, None] - positive[:, :, None]).clamp(min=0).mean()
+
+
+def _turned(positive, negative, Z):
+    """The gradient pushes the positives away. A loss must *fall* when a positive's score rises."""
+    return -my_loss(positive, negative, Z)
+
+
+def _no_push(positive, negative, Z):
+    """Without negatives, mapping all clips to one point is a perfect answer: the collapse."""
+    return -positive.mean()
+
+
+def _no_pull(positive, negative, Z):
+    """Nothing draws a picture to its own sound: use `positive`."""
+    return negative.logsumexp(1).mean()
+
+
+def _vector(positive, negative, Z):
+    """One number is asked for: end with `.mean()`."""
+    return negative.logsumexp(1) - positive.mean(1)
+
+
+def _summed(positive, negative, Z):
+    """Average over the batch, or twice the batch means twice the learning rate."""
+    return (negative.logsumexp(1) - positive.mean(1)).sum()
+
+
+def _overflows(positive, negative, Z):
+    """Subtract before `exp`, or use `logsumexp`, `softplus`, `logsigmoid`: they are the same formulas, safe at any score."""
+    return (negative.exp().sum(1).square().square().log() - positive.mean(1)).mean()
+
+
+def _order(positive, negative, Z):
+    """Which negative comes first is chance; your loss must not depend on it."""
+    weight = torch.linspace(1, 2, negative.shape[1])
+    return ((negative * weight).logsumexp(1) - positive.mean(1)).mean()
+
+
+def _scores():
+    return normal(6, 1, seed=0, scale=2, grad=True), normal(6, 9, seed=1, scale=2, grad=True), torch.tensor(1.5)
+
+
+def _gradients(function):
+    positive, negative, z = _scores()
+    value = function(positive, negative, z)
+    return torch.autograd.grad(value.sum(), (positive, negative), allow_unused=True)
+
+
+def _one_number(function):
+    value = function(*_scores())
+    if not isinstance(value, torch.Tensor) or not value.requires_grad:
+        return "It should be a tensor with a gradient: no `.item()`, no `float()`."
+    return None if value.ndim == 0 else f"It has shape {tuple(value.shape)}."
+
+
+def _pulls(function):
+    pull = _gradients(function)[0]
+    return "The positives have no gradient at all." if pull is None or not pull.any() else None
+
+
+def _pushes(function):
+    push = _gradients(function)[1]
+    return "The negatives have no gradient at all." if push is None or not push.any() else None
+
+
+def _direction(function):
+    pull, push = _gradients(function)
+    if pull is not None and pull.sum() > 0:
+        return "Raising a positive's score raises your loss."
+    return "Raising a negative's score lowers your loss." if push is not None and push.sum() < 0 else None
+
+
+def _finite(function):
+    for score in (14.3, -14.3, 100.0):
+        positive = torch.full((3, 1), -score, requires_grad=True)
+        value = function(positive, torch.full((3, 5), score), torch.tensor(1e3))
+        gradient = torch.autograd.grad(value, positive, allow_unused=True)[0]
+        if not value.isfinite() or (gradient is not None and not gradient.isfinite().all()):
+            return f"At scores of ±{abs(score):g} (similarity / temperature can be that) it gives {value.item():g}."
+    return None
+
+
+def _unordered(function):
+    positive, negative, z = _scores()
+    same = torch.allclose(function(positive, negative, z), function(positive, negative.flip(1), z), rtol=1e-4)
+    return None if same else "The same negatives in another order gave another loss."
+
+
+def _averaged(function):
+    positive, negative, z = _scores()
+    once, twice = function(positive, negative, z), function(positive.repeat(2, 1), negative.repeat(2, 1), z)
+    return (
+        None if torch.allclose(once, twice, rtol=1e-3) else f"The same batch twice gave {twice:.4g}, once {once:.4g}."
+    )
+
+
+EXERCISES = (
+    Exercise(
+        name="my_loss",
+        notebook="07",
+        task="Invent a loss of scores: anything that pulls positives up, pushes negatives down, and stays finite.",
+        reference=my_loss,
+        probes=(_scores,),
+        wrong={
+            "the result is not one number": _vector,
+            "positives do not count": _no_pull,
+            "negatives do not count": _no_push,
+            "it pulls the wrong way": _turned,
+            "NaN or infinity comes out": _overflows,
+            "the order of the negatives matters": _order,
+            "the batch is added instead of averaged": _summed,
+        },
+        hints=(
+            "Start from one you know and change one thing: a margin, a power, a weight on hard negatives.",
+            "A margin loss: `(margin + negative - positive).clamp(min=0).mean()`. What does it do once all are far enough?",
+            "Focal, hinge, logistic, squared: `softplus(negative.logsumexp(1) - positive.mean(1)).mean()` is a safe start.",
+        ),
+        properties=(
+            Property("the result is not one number", _one_number),
+            Property("positives do not count", _pulls),
+            Property("negatives do not count", _pushes),
+            Property("it pulls the wrong way", _direction),
+            Property("NaN or infinity comes out", _finite),
+            Property("the order of the negatives matters", _unordered),
+            Property("the batch is added instead of averaged", _averaged),
+        ),
+        open=True,
+    ),
+)

@@ -1,7 +1,262 @@
-"""To be written."""
+"""Notebook 08: what was learned."""
 
 from __future__ import annotations
 
-from avid_lab.course.checks import Exercise
+import torch
+import torch.nn.functional as F
 
-EXERCISES: tuple[Exercise, ...] = ()
+from avid_lab.course.checks import Exercise
+from avid_lab.course.exercises.inputs import integers, normal
+
+# --- recall -----------------------------------------------------------------------------------------------------------
+
+
+def recall_at_k(score, k):
+    """score (N, N): row i are query i's scores, its target is item i -> share of queries with it among their k best."""
+    better = (score > score.diagonal()[:, None]).sum(1)  # (N,): items that beat the target
+    return (better < k).double().mean()
+
+
+def _columns(score, k):
+    """Queries are rows. You asked each *item* for its best query: the other direction of retrieval."""
+    return recall_at_k(score.T, k)
+
+
+def _worst(score, k):
+    """You looked among the k *lowest* scores: `descending=True`."""
+    return recall_at_k(-score, k)
+
+
+def _precision(score, k):
+    """Recall asks whether the target is among the k. Dividing by k makes precision, which can be 1/k at most here."""
+    return recall_at_k(score, k) / k
+
+
+def _one_more(score, k):
+    """Rank k is still in, rank k + 1 is not: you looked at k + 1 items."""
+    return recall_at_k(score, k + 1)
+
+
+def _only_first(score, k):
+    """That is recall@1, whatever k is."""
+    return recall_at_k(score, 1)
+
+
+def _number(score, k):
+    """A share of the queries: divide by how many there are."""
+    return recall_at_k(score, k) * len(score)
+
+
+def _exactly(score, k):
+    """You asked for rank k exactly; ranks 1 to k all count."""
+    return ((score > score.diagonal()[:, None]).sum(1) == k - 1).double().mean()
+
+
+def _table(seed, n, k):
+    return normal(n, n, seed=seed) + 1.5 * torch.eye(n), k
+
+
+# --- nearest neighbours -----------------------------------------------------------------------------------------------
+
+
+def knn_predict(train, train_labels, test, k):
+    """train (N, F), train_labels (N,), test (M, F) -> (M,): the commonest class of the k nearest by cosine similarity.
+
+    Among equally common classes, the lower one.
+    """
+    similarity = F.normalize(test, dim=1) @ F.normalize(train, dim=1).T  # (M, N)
+    votes = train_labels[similarity.topk(k, dim=1).indices]  # (M, k)
+    return F.one_hot(votes, int(train_labels.max()) + 1).sum(1).argmax(1)  # argmax takes the first of equals
+
+
+def _vote(similarity, train_labels, k, largest=True):
+    votes = train_labels[similarity.topk(k, dim=1, largest=largest).indices]
+    return F.one_hot(votes, int(train_labels.max()) + 1).sum(1).argmax(1)
+
+
+def _not_normalised(train, train_labels, test, k):
+    """Cosine similarity compares directions: normalise the rows first, or long feature vectors win every time."""
+    return _vote(test @ train.T, train_labels, k)
+
+
+def _normalised_columns(train, train_labels, test, k):
+    """`dim=1`: each clip's features are a row. You normalised each feature over the clips."""
+    return _vote(F.normalize(test, dim=0) @ F.normalize(train, dim=0).T, train_labels, k)
+
+
+def _farthest(train, train_labels, test, k):
+    """The *largest* similarities are the nearest; a distance would be the other way round."""
+    return _vote(F.normalize(test, dim=1) @ F.normalize(train, dim=1).T, train_labels, k, largest=False)
+
+
+def _nearest_only(train, train_labels, test, k):
+    """Only the nearest neighbour was asked; k of them vote."""
+    return knn_predict(train, train_labels, test, 1)
+
+
+def _mean_label(train, train_labels, test, k):
+    """Classes are names, not quantities: the mean of class 2 and class 6 is not class 4. Let them vote."""
+    similarity = F.normalize(test, dim=1) @ F.normalize(train, dim=1).T
+    return train_labels[similarity.topk(k, dim=1).indices].double().mean(1).round().long()
+
+
+def _neighbours(train, train_labels, test, k):
+    """These are training clips' numbers. Look up their classes: `train_labels[...]`."""
+    similarity = F.normalize(test, dim=1) @ F.normalize(train, dim=1).T
+    return similarity.topk(k, dim=1).indices[:, 0]
+
+
+def _ties_high(train, train_labels, test, k):
+    """Among equally common classes the lower one was asked for."""
+    similarity = F.normalize(test, dim=1) @ F.normalize(train, dim=1).T
+    counts = F.one_hot(train_labels[similarity.topk(k, dim=1).indices], int(train_labels.max()) + 1).sum(1)
+    return counts.shape[1] - 1 - counts.flip(1).argmax(1)
+
+
+def _features(seed, k):
+    labels = integers(30, below=4, seed=seed)
+    centres = normal(4, 6, seed=seed + 1) * 1.0
+    length = 1 + 4 * torch.arange(30).remainder(5)[:, None]  # of very different lengths
+    train = (centres[labels] + normal(30, 6, seed=seed + 2)) * length
+    test = centres[integers(25, below=4, seed=seed + 3)] + normal(25, 6, seed=seed + 4)
+    return train, labels, test, k
+
+
+# --- linear probe -----------------------------------------------------------------------------------------------------
+
+
+def linear_probe_step(features, labels, weight, bias, learning_rate):
+    """features (B, F), labels (B,), weight (C, F), bias (C,) -> (weight, bias) after one step of gradient descent.
+
+    The loss is softmax cross-entropy, averaged over the batch. The features are frozen.
+    """
+    features = features.detach()
+    belief = (features @ weight.T + bias).softmax(1)  # (B, C)
+    wrong = (belief - F.one_hot(labels, len(weight))) / len(features)  # (B, C): gradient with respect to the logits
+    return weight - learning_rate * wrong.T @ features, bias - learning_rate * wrong.sum(0)
+
+
+def _wrong(features, labels, weight, bias):
+    return ((features @ weight.T + bias).softmax(1) - F.one_hot(labels, len(weight))) / len(features)
+
+
+def _ascent(features, labels, weight, bias, learning_rate):
+    """*Minus* the gradient: you went uphill, and the loss grew."""
+    return linear_probe_step(features, labels, weight, bias, -learning_rate)
+
+
+def _batch_sum(features, labels, weight, bias, learning_rate):
+    """Average the gradient over the batch: yours is B times too large."""
+    return linear_probe_step(features, labels, weight, bias, learning_rate * len(features))
+
+
+def _bias_stays(features, labels, weight, bias, learning_rate):
+    """The bias learns, too: its gradient is the sum of the errors over the batch."""
+    return linear_probe_step(features, labels, weight, bias, learning_rate)[0], bias
+
+
+def _not_frozen(features, labels, weight, bias, learning_rate):
+    """A gradient reaches the features: then you fine-tune the network instead of asking what it knows. `detach` them."""
+    wrong = _wrong(features, labels, weight, bias)
+    return weight - learning_rate * wrong.T @ features, bias - learning_rate * wrong.sum(0)
+
+
+def _squares(features, labels, weight, bias, learning_rate):
+    """This is the step of a squared error: the softmax is missing."""
+    features = features.detach()
+    wrong = (features @ weight.T + bias - F.one_hot(labels, len(weight))) / len(features)
+    return weight - learning_rate * wrong.T @ features, bias - learning_rate * wrong.sum(0)
+
+
+def _softmax_over_batch(features, labels, weight, bias, learning_rate):
+    """A belief is distributed over the *classes*: `softmax(1)`. Yours is over the clips of the batch."""
+    features = features.detach()
+    belief = (features @ weight.T + bias).softmax(0)
+    wrong = (belief - F.one_hot(labels, len(weight))) / len(features)
+    return weight - learning_rate * wrong.T @ features, bias - learning_rate * wrong.sum(0)
+
+
+def _step_only(features, labels, weight, bias, learning_rate):
+    """These are the changes; add them to what was there."""
+    new = linear_probe_step(features, labels, weight, bias, learning_rate)
+    return new[0] - weight, new[1] - bias
+
+
+def _changed_in_place(features, labels, weight, bias, learning_rate):
+    """You changed the weights that you were given (`-=`). Return new ones, or the probe cannot be started again."""
+    new = linear_probe_step(features, labels, weight, bias, learning_rate)
+    return weight.copy_(new[0]), bias.copy_(new[1])
+
+
+def _probe(seed, rate):
+    features = normal(8, 5, seed=seed, grad=True)
+    return features, integers(8, below=3, seed=seed + 1), normal(3, 5, seed=seed + 2), normal(3, seed=seed + 3), rate
+
+
+EXERCISES = (
+    Exercise(
+        name="recall_at_k",
+        notebook="08",
+        task="For which share of the queries is the one right item among the k best?",
+        reference=recall_at_k,
+        probes=(lambda: _table(0, 12, 2), lambda: _table(1, 20, 3), lambda: _table(2, 15, 4)),
+        wrong={
+            "queries and items are exchanged": _columns,
+            "the lowest scores instead of the highest": _worst,
+            "divided by k, which is precision": _precision,
+            "k + 1 items are looked at": _one_more,
+            "k is ignored": _only_first,
+            "a number instead of a share": _number,
+            "only rank k itself counts": _exactly,
+        },
+        hints=(
+            "For each query: how many items beat the right one? Then it is among the k best if fewer than k do.",
+            "The score of the right item of query i is `score[i, i]`: `score.diagonal()[:, None]` has one per row.",
+            "`((score > score.diagonal()[:, None]).sum(1) < k).double().mean()`.",
+        ),
+    ),
+    Exercise(
+        name="knn_predict",
+        notebook="08",
+        task="Let the k nearest training clips vote on the class of each test clip.",
+        reference=knn_predict,
+        probes=(lambda: _features(0, 3), lambda: _features(10, 4), lambda: _features(20, 6)),
+        wrong={
+            "you forgot to normalise": _not_normalised,
+            "normalised along the wrong axis": _normalised_columns,
+            "the farthest instead of the nearest": _farthest,
+            "only the nearest neighbour votes": _nearest_only,
+            "class numbers are averaged": _mean_label,
+            "clips are returned instead of classes": _neighbours,
+            "ties go to the higher class": _ties_high,
+        },
+        hints=(
+            "Three steps: similarity of every test clip to every training clip, the k best of each row, a vote.",
+            "`F.normalize(x, dim=1)` makes rows of length one; `.topk(k, dim=1).indices` are neighbours; `train_labels[...]` "
+            "their classes.",
+            "Count votes by `F.one_hot(votes, C).sum(1)`, (M, C); `argmax(1)` takes the first among equals.",
+        ),
+    ),
+    Exercise(
+        name="linear_probe_step",
+        notebook="08",
+        task="Take one step of softmax regression on frozen features.",
+        reference=linear_probe_step,
+        probes=(lambda: _probe(0, 0.5), lambda: _probe(5, 0.1)),
+        wrong={
+            "uphill instead of downhill": _ascent,
+            "the gradient is added over the batch instead of averaged": _batch_sum,
+            "the bias does not learn": _bias_stays,
+            "the features are not frozen": _not_frozen,
+            "the softmax is missing": _squares,
+            "the softmax runs over the batch": _softmax_over_batch,
+            "the step is returned instead of the new weights": _step_only,
+            "the given weights are changed in place": _changed_in_place,
+        },
+        hints=(
+            "The gradient of cross-entropy with respect to the logits is short: belief minus truth. Or let autograd do it.",
+            "`belief = (features @ weight.T + bias).softmax(1)`, `truth = F.one_hot(labels, C)`; divide by B.",
+            "With `wrong = (belief - truth) / B`: the weight's gradient is `wrong.T @ features`, the bias's `wrong.sum(0)`.",
+        ),
+    ),
+)
