@@ -20,8 +20,21 @@ from avid_lab.doctor import PASSIVE_OPENMP
 
 if TYPE_CHECKING:
     from avid_lab.datasets import ClipDataset
+    from avid_lab.evaluation import Subject
 
 USER_ERROR, INTERRUPTED = 2, 130
+
+_PROTOCOLS = {  # those of `evaluation.PROTOCOLS`, which cannot be asked here: it brings torch
+    "retrieval": "* R@1, 5, 10, median rank and mAP in four directions, by instance and by class",
+    "knn": "* accuracy of the majority among the 20 nearest training clips",
+    "positives": "* precision of mined positives by agreement, false negatives",
+    "similarity": "* same-class against different-class pairs: AUC, d', overlap, calibration",
+    "collapse": "* alignment, uniformity, effective rank",
+    "probe": "* linear probe of each frozen block",
+    "svm": "  one-vs-rest linear support vector machines of each frozen block",
+    "labels": "  linear probe with 1, 5, 10 and 100 % of the labels",
+    "finetune": "  full fine-tuning, 10 clips averaged, beside training from scratch (slow)",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -97,9 +110,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     mine.add_argument("--out", type=Path, default=Path("runs/positives.csv"), help="default: %(default)s")
 
-    evaluate = command("evaluate", _evaluate, "score a trained model beside chance and its untrained twin")
+    text = "ask what a trained model knows, each number with its interval, beside random initialisation and chance"
+    evaluate = command("evaluate", _evaluate, text)
     evaluate.add_argument("checkpoint", type=Path, help="what `avid-lab train` or `avid-lab demo` saved")
     _add_clips(evaluate)
+    _add_protocols(evaluate)
 
     reference = command("reference", _reference, "the course's reference runs: cross, self and joint, several seeds")
     reference.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="default: 0 1 2")
@@ -200,6 +215,22 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="seed of the run (default: %(default)s)")
 
 
+def _add_protocols(parser: argparse.ArgumentParser) -> None:
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = "\n".join(
+        ["protocols, those marked * by default:", *(f"  {name:<12}{text}" for name, text in _PROTOCOLS.items())]
+    )
+    parser.add_argument(
+        "--what", nargs="+", metavar="PROTOCOL", choices=["all", *_PROTOCOLS], help="some of those below, or all"
+    )
+    parser.add_argument("--compare", type=Path, metavar="OTHER", help="a second checkpoint, with paired differences")
+    parser.add_argument("--windows", type=int, default=2, help="windows averaged per clip (default: %(default)s)")
+    parser.add_argument("--epochs", type=int, default=16, help="of fine-tuning (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of the untrained network (default: %(default)s)")
+    parser.add_argument("--device", default="auto", help="cpu, cuda or auto (default: %(default)s)")
+    parser.add_argument("--json", type=Path, metavar="OUT", help="write all numbers to this file as well")
+
+
 def _profile(arguments: argparse.Namespace, clips: ClipDataset) -> Profile:
     """The machine's profile with what the command line changes, its batches no larger than the data."""
     chosen = profile()
@@ -264,13 +295,45 @@ def _mine(arguments: argparse.Namespace) -> int:
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
-    from avid_lab import checkpoints
-    from avid_lab.evaluation import compare, table
+    from avid_lab import evaluation
+    from avid_lab.atomic import replacing
 
-    model, pipeline = checkpoints.load_model(arguments.checkpoint)
-    scores, _ = compare(model, *_clips(arguments, model.config), pipeline, progress=True)
-    print(table(scores))
+    what = list(_PROTOCOLS) if "all" in (arguments.what or ()) else arguments.what or evaluation.QUICK
+    ours = _subject(arguments, arguments.checkpoint)
+    other = None if arguments.compare is None else _subject(arguments, arguments.compare)
+    second = None if other is None else evaluation.evaluate(other, what, seed=arguments.seed)
+    clips = f"{len(ours.train):,} training and {len(ours.test):,} test clips"
+    print(f"{arguments.checkpoint}: {clips}. Intervals: bootstrap over clips, not over training seeds.", flush=True)
+    kept: dict[str, Any] = {"checkpoint": str(arguments.checkpoint), "clips": clips, "seed": arguments.seed}
+    kept |= {"windows": arguments.windows, "tables": {}}
+    if other is not None:
+        kept["compare"] = {"checkpoint": str(arguments.compare), "tables": {}, "differences": {}}
+    for name, table in evaluation.evaluate(ours, what, seed=arguments.seed):
+        beside = None if second is None else next(second)[1]
+        print(f"\n{table.text(beside)}", flush=True)
+        kept["tables"][name] = table.plain()
+        if beside is not None:
+            kept["compare"]["tables"][name] = beside.plain()
+            kept["compare"]["differences"][name] = (beside - table).plain()
+    if arguments.json is not None:
+        with replacing(arguments.json) as temporary:
+            temporary.write_text(json.dumps(kept, indent=1, ensure_ascii=False), encoding="utf-8")
+        print(f"\nAll numbers: {arguments.json}")
     return 0
+
+
+def _subject(arguments: argparse.Namespace, checkpoint: Path) -> Subject:
+    from avid_lab import checkpoints
+    from avid_lab.evaluation import FineTuneConfig, Subject
+    from avid_lab.training import resolve_device
+
+    model, pipeline = checkpoints.load_model(checkpoint)
+    device = resolve_device(arguments.device)
+    train, test = _clips(arguments, model.config)
+    schedule = FineTuneConfig(epochs=arguments.epochs)
+    return Subject(
+        model.to(device), pipeline.to(device), train, test, arguments.windows, progress=True, fine_tuning=schedule
+    )
 
 
 def _reference(arguments: argparse.Namespace) -> int:
