@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import subprocess
 import sys
 import textwrap
@@ -12,7 +14,9 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from avid_lab.mining import AGREEMENTS, agreement_plane, agreement_scores, mine_positives
+from avid_lab.mining import AGREEMENTS, TILES_FROM, agreement_plane, agreement_scores, mine_positives
+from avid_lab.mining.exact import Memories
+from avid_lab.mining.tiles import best_by_tiles
 
 quick = settings(deadline=None, max_examples=40)
 rules = st.sampled_from(list(AGREEMENTS))
@@ -209,28 +213,147 @@ def test_bad_queries_are_refused_by_name(unchecked):
         agreement_plane(video, audio, 1, 10)
 
 
+# ---- tiles: the same answers, faster
+
+
+def by_tiles(video, audio, k, agreement, tile, queries=None):
+    memories = Memories(video, audio, AGREEMENTS[agreement])
+    return best_by_tiles(memories, k, range(len(video)) if queries is None else queries, tile=tile)
+
+
+@quick
+@given(
+    st.integers(3, 90),
+    st.integers(1, 9),
+    st.integers(1, 40),
+    rules,
+    st.integers(0, 80),
+    st.sampled_from([5, 16, 32, 48, 100]),
+    st.integers(0, 999),
+)
+def test_tiles_find_what_rows_find_with_duplicates_and_any_tile(n, dim, k, agreement, duplicates, tile, seed):
+    k = min(k, n - 1)
+    video, audio = memories(n, dim, seed, duplicates=min(duplicates, n // 2))
+    expected = mine_positives(video, audio, k, agreement, chunk_size=17)
+    index, score = by_tiles(video, audio, k, agreement, tile)
+    assert torch.equal(index, expected.index) and torch.equal(score.float(), expected.score)
+
+
+@quick
+@given(st.integers(3, 60), st.integers(1, 3), st.integers(1, 30), rules, st.integers(0, 999))
+def test_tiles_give_ties_to_the_lower_index(n, dim, k, agreement, seed):
+    generator = torch.Generator().manual_seed(seed)
+    video, audio = (torch.randint(-2, 3, (n, dim), generator=generator).float() / 2 for _ in range(2))
+    k = min(k, n - 1)
+    expected = mine_positives(video, audio, k, agreement, chunk_size=n)
+    assert torch.equal(by_tiles(video, audio, k, agreement, 16)[0], expected.index)
+
+
+@quick
+@given(st.integers(3, 60), st.integers(0, 60), st.integers(0, 60), st.sampled_from([4, 16]), st.integers(0, 999))
+def test_tiles_of_a_stretch_of_queries_are_those_of_all(n, begin, end, tile, seed):
+    begin, end = sorted((begin % n, end % n))
+    queries = range(begin, end + 1)
+    video, audio = memories(n, 5, seed, duplicates=n // 4)
+    expected = mine_positives(video, audio, 2, chunk_size=9)
+    index, score = by_tiles(video, audio, 2, "consensus", tile, queries)
+    assert torch.equal(index, expected.index[begin : end + 1])
+    assert torch.equal(score.float(), expected.score[begin : end + 1])
+
+
+@pytest.mark.parametrize("agreement", AGREEMENTS)
+@pytest.mark.parametrize("kind", ["random", "clustered", "in order of class", "few distinct"])
+def test_a_memory_of_thousands_is_mined_alike_by_tiles_and_by_rows(agreement, kind):
+    generator = torch.Generator().manual_seed(5)
+    n, dim = TILES_FROM + 500, 32
+    centre = torch.randint(40, (n,), generator=generator)
+    centre = centre.sort().values if kind == "in order of class" else centre
+    spread = {"random": 100.0, "few distinct": 0.0}.get(kind, 0.2)
+    video, audio = (
+        F.normalize(
+            F.normalize(torch.randn(40, dim, generator=generator), dim=1)[centre]
+            + spread * torch.randn(n, dim, generator=generator) / dim**0.5,
+            dim=1,
+        )
+        for _ in range(2)
+    )
+    fast, plain = (mine_positives(video, audio, 10, agreement, chunk_size=chunk) for chunk in (None, 500))
+    assert torch.equal(fast.index, plain.index) and torch.equal(fast.score, plain.score)
+
+
+def test_double_and_half_precision_are_mined_alike_by_tiles():
+    for dtype in (torch.float64, torch.bfloat16):
+        video, audio = memories(200, 24, 1, dtype, duplicates=30)
+        expected = mine_positives(video, audio, 9, chunk_size=50)
+        assert torch.equal(by_tiles(video, audio, 9, "consensus", 32)[0], expected.index)
+
+
+RANKS = """
+    import os, sys, torch, torch.distributed as dist
+    from avid_lab.mining import mine_positives
+
+    rank = int(sys.argv[1])
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=sys.argv[2])
+    generator = torch.Generator().manual_seed(0)
+    video, audio = (torch.nn.functional.normalize(torch.randn(2501, 16, generator=generator), dim=1) for _ in range(2))
+    alone = [mine_positives(video, audio, 8, chunk_size=chunk) for chunk in (None, 300)]
+    dist.init_process_group("gloo", rank=rank, world_size=2)
+    for chunk in (None, 300):
+        together = mine_positives(video, audio, 8, chunk_size=chunk)
+        assert torch.equal(together.index, alone[0].index) and torch.equal(together.score, alone[1].score)
+    dist.destroy_process_group()
+"""
+
+
+def test_two_processes_share_the_queries_and_both_have_the_whole_answer(tmp_path):
+    (tmp_path / "ranks.py").write_text(textwrap.dedent(RANKS))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, "ranks.py", rank, port], cwd=tmp_path, stderr=subprocess.PIPE, text=True, env=environment()
+        )
+        for rank in "01"
+    ]
+    for process in ranks:
+        assert process.wait(timeout=120) == 0, process.stderr.read()
+        process.stderr.close()
+
+
+def environment():
+    """Several processes on few cores: one thread each."""
+    return {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
 MEASURE = """
     import resource, sys, torch
-    from avid_lab import mining
+    from avid_lab.mining import AGREEMENTS, mine_positives
+    from avid_lab.mining.exact import Memories
+    from avid_lab.mining.rows import best_by_rows, rows_at_a_time
+    from avid_lab.mining.tiles import best_by_tiles
 
     peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # MiB
     n = 50_000
     video = torch.nn.functional.normalize(torch.randn(n, 8), dim=1)
     if sys.argv[1] == "collapsed":
         video[:] = video[0]
-    tqdm, mining.tqdm = mining.tqdm, lambda chunks, **_: list(chunks)[:2]  # two chunks show what all need
-    mining.mine_positives(video[:100], video[:100], 4)
+    mine_positives(video[:100], video[:100], 4)
     before = peak()
-    mining.mine_positives(video, video, 32)
+    memories = Memories(video, video, AGREEMENTS["consensus"])
+    if sys.argv[1] == "tiles":
+        best_by_tiles(memories, 32, range(n))
+    else:
+        best_by_rows(memories, 32, range(2 * rows_at_a_time(memories)))  # two chunks show what all need
     print(peak() - before)
 """
 
 
-@pytest.mark.parametrize("kind", ["random", "collapsed"])
+@pytest.mark.parametrize("kind", ["tiles", "rows", "collapsed"])
 def test_working_memory_stays_within_the_stated_budget(tmp_path, kind):
     (tmp_path / "measure.py").write_text(textwrap.dedent(MEASURE))
     done = subprocess.run(
         [sys.executable, "measure.py", kind], cwd=tmp_path, capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr
-    assert float(done.stdout) < 512  # the whole matrix would take 10 GB
+    assert float(done.stdout) < (130 if kind == "tiles" else 512)  # the whole matrix would take 10 GB

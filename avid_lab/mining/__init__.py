@@ -10,24 +10,27 @@ and the positives of i are the K others with the highest agreement.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
+import torch.distributed as dist
 from jaxtyping import Float, Int64
 from torch import Tensor
-from tqdm.auto import tqdm
+
+from avid_lab.memory import from_all_processes
+from avid_lab.mining.exact import Combine, Memories, exact_products, product_rounding
+from avid_lab.mining.rows import best_by_rows
+from avid_lab.mining.tiles import best_by_tiles
 
 Agreement = Literal["consensus", "union", "video", "audio"]
-AGREEMENTS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+AGREEMENTS: dict[str, Combine] = {
     "consensus": torch.minimum,
     "union": torch.maximum,
     "video": lambda video, audio: video,
     "audio": lambda video, audio: audio,
 }
-_TILE_BYTES = 24 * 2**20  # of each (queries, N) tile; five are alive at a time, 20 if all instances are alike
-_BLOCK_BYTES = 4 * 2**20  # of the pairs whose exact products are computed at a time: what a cache holds
+TILES_FROM = 2048  # instances from which tiles beat whole rows on a CPU
 
 
 @dataclass(frozen=True)
@@ -84,14 +87,19 @@ def mine_positives(
     """The K instances that agree most with each instance, exactly.
 
     The instance itself is excluded by identity, so an exact duplicate of it may be its best positive. Ties go to the
-    lower index. Neither the chunking nor the device changes the answer (`_Search` says why).
+    lower index. Neither the chunking nor the path taken nor the device changes the answer (`Memories` says why).
+
+    Paths: `rows` is the one to read, and runs anywhere; on a CPU, `tiles` does the same several times faster. Where
+    `torch.distributed` is initialised, all processes must call this together with equal memories; each mines its share
+    of the queries, and all get the whole answer.
 
     Args:
         video: (N, D) unit video memories, in any floating-point type.
         audio: (N, D) unit audio memories of the same instances.
         k: K, at most N - 1.
         agreement: See `agreement_scores`.
-        chunk_size: Queries compared at a time; ``None`` needs under 512 MiB beside a copy of the memories.
+        chunk_size: Takes the path of whole rows, with so many queries at a time. ``None`` chooses the fastest path,
+            which needs under 512 MiB beside a copy of the memories up to 500,000 instances, then 1 KiB for each.
         progress: Whether to show a progress bar.
 
     Raises:
@@ -106,82 +114,19 @@ def mine_positives(
         if not x.isfinite().all():
             row = int((~x.isfinite()).any(1).nonzero()[0])
             raise ValueError(f"{name} must be finite; row {row} holds NaN or infinity: did training diverge?")
-    if chunk_size is None:
-        chunk_size = max(1, min(1024, _TILE_BYTES // (4 * n)))
-    elif chunk_size < 1:
+    if chunk_size is not None and chunk_size < 1:
         raise ValueError(f"chunk_size must be >= 1, or None; got {chunk_size}")
 
-    with torch.autocast(video.device.type, enabled=False):  # it would round the tiles to half precision
-        search = _Search(video, audio, k, combine)
-        index = torch.empty(n, k, dtype=torch.int64, device=video.device)
-        score = torch.empty(n, k, dtype=torch.float64, device=video.device)
-        for start in tqdm(range(0, n, chunk_size), desc=f"mining {agreement}", unit="chunk", disable=not progress):
-            query = torch.arange(start, min(start + chunk_size, n), device=video.device)
-            index[query], score[query] = search.best(query)
+    queries = _own_share(n)
+    shown = f"mining {agreement}" if progress else None
+    with torch.autocast(video.device.type, enabled=False):  # it would round products to half precision
+        memories = Memories(video, audio, combine)
+        if chunk_size is None and video.device.type == "cpu" and n >= TILES_FROM and product_rounding() == 0:
+            index, score = best_by_tiles(memories, k, queries, progress=shown)
+        else:
+            index, score = best_by_rows(memories, k, queries, chunk_size, progress=shown)
+    index, score = from_all_processes(index), from_all_processes(score)
     return Positives(index, score.to(torch.promote_types(video.dtype, torch.float32)))
-
-
-class _Search:
-    """Finds candidates with fast products, decides among them with exact ones.
-
-    A single-precision product of two rows is off by at most ``error``. The K-th best score of a tile is therefore at
-    most one error above the true one, and an instance that belongs to the K best is at most two below it in the tile.
-    All such candidates are scored again in double precision, by additions in one fixed order: the same on every device.
-    """
-
-    def __init__(self, video: Tensor, audio: Tensor, k: int, combine: Callable[[Tensor, Tensor], Tensor]) -> None:
-        self.video, self.audio, self.k, self.combine = video, audio, k, combine
-        # One scale for both brings the longest row to length one: nothing overflows, the order stays.
-        longest = max(float(torch.linalg.vector_norm(x, dim=1, dtype=torch.float64).max()) for x in (video, audio))
-        self.tiles = tuple((x.double() / (longest or 1.0)).float() for x in (video, audio))
-        # Rows, products and sums each round by half an eps; by a whole one, to be on the safe side.
-        self.error = (video.shape[1] + 4) * torch.finfo(torch.float32).eps + _product_rounding()
-
-    def best(self, query: Tensor) -> tuple[Tensor, Tensor]:
-        """(Q, K) instances and scores of these queries."""
-        video, audio = self.tiles
-        scores = self.combine(video[query] @ video.T, audio[query] @ audio.T)  # (Q, N)
-        scores[query - query[0], query] = -torch.inf  # never the query itself, whatever its rank
-        kth = scores.topk(self.k).values[:, -1:]  # (Q, 1)
-        row, candidate = (scores >= kth - 2 * self.error).nonzero(as_tuple=True)  # in each row the lower index first
-        exact = self.combine(
-            _exact_products(self.video, query[row], candidate), _exact_products(self.audio, query[row], candidate)
-        )
-        count = row.bincount(minlength=len(query))
-        column = torch.arange(len(row), device=row.device) - (count.cumsum(0) - count)[row]  # place within its row
-        shape = (len(query), int(count.max()))
-        score = torch.full(shape, -torch.inf, dtype=torch.float64, device=row.device)
-        index = torch.zeros(shape, dtype=torch.int64, device=row.device)
-        score[row, column], index[row, column] = exact, candidate
-        score, rank = score.sort(
-            dim=1, descending=True, stable=True
-        )  # stable: among equals the lower index stays first
-        return index.gather(1, rank[:, : self.k]), score[:, : self.k]
-
-
-def _exact_products(x: Tensor, left: Tensor, right: Tensor) -> Tensor:
-    """``x[left] . x[right]`` in double precision, halves added to halves until one number is left."""
-    products = torch.empty(len(left), dtype=torch.float64, device=x.device)
-    block = max(1, _BLOCK_BYTES // (16 * x.shape[1]))
-    for start in range(0, len(left), block):
-        rows = slice(start, start + block)
-        terms = x[left[rows]].double() * x[right[rows]].double()  # (block, D)
-        while terms.shape[1] > 1:
-            half = terms.shape[1] // 2
-            odd = terms[:, 2 * half :]
-            terms = terms[:, :half] + terms[:, half : 2 * half]
-            if odd.shape[1]:
-                terms = torch.cat([terms, odd], dim=1)
-        products[rows] = terms[:, 0]
-    return products
-
-
-def _product_rounding() -> float:
-    """What a matrix product may lose of unit rows besides single-precision rounding: TF32 or bfloat16, if allowed."""
-    try:
-        return 0.0 if torch.get_float32_matmul_precision() == "highest" else 2.0**-6
-    except RuntimeError:  # torch refuses to say when old and new ways of setting it were mixed
-        return 2.0**-6
 
 
 @dataclass(frozen=True)
@@ -225,7 +170,7 @@ def agreement_plane(
     if not 1 <= k <= n - 1:
         raise ValueError(f"k must be between 1 and N - 1 = {n - 1} (an instance is no positive of itself); got {k}")
     left, right = torch.full((n,), query, device=video.device), torch.arange(n, device=video.device)
-    seen, heard = _exact_products(video, left, right), _exact_products(audio, left, right)
+    seen, heard = exact_products(video, left, right), exact_products(audio, left, right)
     positives, threshold = {}, {}
     for name, combine in AGREEMENTS.items():
         score = combine(seen, heard).clone()
@@ -244,7 +189,15 @@ def _check_memories(
         raise ValueError(f"{video_name} and {audio_name} must both be {shape} on one device; got {got}")
 
 
-def _combine(agreement: str) -> Callable[[Tensor, Tensor], Tensor]:
+def _combine(agreement: str) -> Combine:
     if agreement not in AGREEMENTS:
         raise ValueError(f"agreement must be one of {', '.join(AGREEMENTS)}; got {agreement!r}")
     return AGREEMENTS[agreement]
+
+
+def _own_share(n: int) -> range:
+    """The queries that this process mines: all, or a stretch of them where there are several processes."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return range(n)
+    rank, processes = dist.get_rank(), dist.get_world_size()
+    return range(n * rank // processes, n * (rank + 1) // processes)
