@@ -50,6 +50,16 @@ def test_moving_sends_points_and_view_and_nothing_else():
     assert set(sent) == {"_points", "_view"}
 
 
+def test_points_are_coloured_anew():
+    one = scatter(names=["a", "b"])
+    one.set_colors([2, 1, 0, 1, 0], list("ososo"), palette=["red", "green", "blue"])
+    state = one.get_state()
+    assert list(state["_colours"]) == [2, 1, 0, 1, 0]
+    assert [MARKERS[i] for i in state["_markers"]] == list("ososo")
+    assert (state["_look"]["palette"], state["_look"]["names"]) == (["red", "green", "blue"], ["a", "b"])
+    assert one.view == tuple(state["_view"])
+
+
 def test_overlays_replace_each_other_and_keep_what_is_not_given():
     one = scatter()
     line = {"points": [(0, 0), (1, 1)], "label": "diagonal", "dash": True}
@@ -108,7 +118,7 @@ def test_bad_changes_are_refused():
 
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="no node on the path")
-@pytest.mark.parametrize("name", ["scatter.js"])
+@pytest.mark.parametrize("name", ["scatter.js", "chart.js"])
 def test_the_script_is_a_valid_module(tmp_path, name):
     script = tmp_path / "widget.mjs"
     script.write_text("\n".join((HERE / file).read_text() for file in ("canvas.js", name)))

@@ -51,7 +51,7 @@ function render({model, el}) {
 
     const send = sender(model, 60)
     let shown = null, view = null  // what is on the screen: (2N,) and [left, right, bottom, top]
-    let flight = null, box = null, colours = theme(root), focus = -1, lasso = null, pressed = null
+    let flight = null, box = null, colours = theme(root), focus = model.get("focused"), lasso = null, pressed = null
     const stills = new Map()
 
     const look = () => model.get("_look")
@@ -369,7 +369,10 @@ function render({model, el}) {
             p.fillStyle = readable(palette[order], colours.dark)
             p.fill()
             element("span", "", button).textContent = text
-            button.addEventListener("click", () => { focus = focus === order ? -1 : order; ask() })
+            button.addEventListener("click", () => {
+                model.set("focused", focus === order ? -1 : order)
+                send()
+            })
         })
     }
 
@@ -383,7 +386,8 @@ function render({model, el}) {
         "change:_points": depart, "change:_view": depart, "change:_look": () => { name(); ask() },
         "change:_colours": () => { name(); ask() }, "change:_markers": ask, "change:_labels": touch,
         "change:_lines": ask, "change:_rings": ask, "change:selected": ask,
-        "change:clicked": touch, "change:hovered": touch, "msg:custom": received,
+        "change:clicked": touch, "change:hovered": touch,
+        "change:focused": () => { focus = model.get("focused"); ask() }, "msg:custom": received,
     }
     for (const [event, act] of Object.entries(listeners)) model.on(event, act)
     picture.addEventListener("load", touch)

@@ -48,6 +48,7 @@ class Scatter(anywidget.AnyWidget):
         selected: Points of the last lasso or click.
         clicked: The point last clicked, -1 for none.
         hovered: The point under the pointer, -1 for none.
+        focused: The class shown alone, -1 for all.
 
     Raises:
         ValueError: Lengths that differ, values that are not finite, or an unknown marker.
@@ -59,6 +60,7 @@ class Scatter(anywidget.AnyWidget):
     selected = traitlets.List(traitlets.Int()).tag(sync=True)
     clicked = traitlets.Int(-1).tag(sync=True)
     hovered = traitlets.Int(-1).tag(sync=True)
+    focused = traitlets.Int(-1).tag(sync=True)
 
     _points = traitlets.Bytes().tag(sync=True)  # float32: all x, then all y
     _colours = traitlets.Bytes().tag(sync=True)  # uint8 into the palette
@@ -88,17 +90,12 @@ class Scatter(anywidget.AnyWidget):
         ticks: bool = True,
         height: int = 420,
     ) -> None:
-        classes = array(color_index, "color_index", None).astype(int)
+        classes = array(color_index, "color_index", None)
         if len(labels) != len(classes):
             raise ValueError(f"labels must have one text a point, {len(classes)}; got {len(labels)}")
-        shapes = [class_marker(order) for order in classes.tolist()] if markers is None else list(markers)
-        if len(shapes) != len(classes) or not set(shapes) <= set(MARKERS):
-            raise ValueError(f"markers must be {len(classes)} of {' '.join(MARKERS)}; got {len(shapes)}: {set(shapes)}")
         self._thumbnail, self._limits = thumbnail, limits
         colours = list(palette or COLOURS)
         super().__init__(
-            _colours=(classes % len(colours)).astype(np.uint8).tobytes(),
-            _markers=bytes(MARKERS.index(shape) for shape in shapes),
             _labels=[str(label) for label in labels],
             _look={
                 "title": title,
@@ -114,6 +111,7 @@ class Scatter(anywidget.AnyWidget):
                 "thumbnails": thumbnail is not None,
             },
             **self._placed(x, y, len(classes)),
+            **_coloured(classes, markers, len(colours)),
         )
         self.on_msg(self._asked)
 
@@ -134,6 +132,12 @@ class Scatter(anywidget.AnyWidget):
     def points(self) -> np.ndarray:
         """Where the points are: (N, 2)."""
         return np.frombuffer(self._points, np.float32).reshape(2, -1).T
+
+    @property
+    def view(self) -> tuple[float, float, float, float]:
+        """Left, right, bottom and top of what is shown."""
+        left, right, bottom, top = self._view
+        return left, right, bottom, top
 
     def set_points(self, x: Any, y: Any) -> None:
         """Move the points; in the page they travel there.
@@ -160,6 +164,33 @@ class Scatter(anywidget.AnyWidget):
         self._labels = [str(label) for label in labels]
         if title is not None:
             self._look = self._look | {"title": title}
+
+    def set_colors(
+        self,
+        color_index: Any,
+        markers: Sequence[str] | None = None,
+        *,
+        palette: Sequence[str] | None = None,
+        names: Sequence[str] | None = None,
+    ) -> None:
+        """Colour the points anew.
+
+        Args:
+            color_index: Class of each point, (N,).
+            markers: Shape of each point; by class if not given.
+            palette: CSS colours; as before if not given.
+            names: Of the classes; as before if not given.
+
+        Raises:
+            ValueError: Not one class or marker a point.
+        """
+        changes = {name: list(new) for name, new in (("palette", palette), ("names", names)) if new is not None}
+        look = self._look | changes
+        classes = array(color_index, "color_index", len(self._labels))
+        with self.hold_sync():
+            for name, data in _coloured(classes, markers, len(look["palette"])).items():
+                self.set_trait(name, data)
+            self._look = look
 
     def set_overlay(
         self,
@@ -233,3 +264,14 @@ class Scatter(anywidget.AnyWidget):
         if look["title"]:
             ax.set_title(look["title"], loc="left")
         return ax
+
+
+def _coloured(classes: np.ndarray, markers: Sequence[str] | None, colours: int) -> dict[str, bytes]:
+    """Colour and shape of each point, as the page wants them."""
+    shapes = [class_marker(order) for order in classes.tolist()] if markers is None else list(markers)
+    if len(shapes) != len(classes) or not set(shapes) <= set(MARKERS):
+        raise ValueError(f"markers must be {len(classes)} of {' '.join(MARKERS)}; got {len(shapes)}: {set(shapes)}")
+    return {
+        "_colours": (classes % colours).astype(np.uint8).tobytes(),
+        "_markers": bytes(MARKERS.index(shape) for shape in shapes),
+    }

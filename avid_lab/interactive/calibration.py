@@ -1,0 +1,268 @@
+"""Does one similarity mean the same everywhere? Histograms of pairs with a threshold and a temperature to drag."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import ipywidgets as widgets
+import numpy as np
+import torch
+import traitlets
+from jaxtyping import Float
+from matplotlib.figure import Figure
+
+from avid_lab.interactive.chart import Chart
+from avid_lab.interactive.panel import Panel
+from avid_lab.interactive.snapshots import Moment, named_moments
+from avid_lab.metrics import fit_probability, pairs
+from avid_lab.plots.style import AUDIO, GOOD, VIDEO, array
+
+SPACES = {"video–video": ("video", "video"), "audio–audio": ("audio", "audio"), "video–audio": ("video", "audio")}
+COLOURS = dict(zip(SPACES, (VIDEO, AUDIO, GOOD), strict=True))
+FINE, SHOWN = 2000, 80  # bins over [-1, 1]: for the figures, and for the eye
+CENTRES = (np.arange(FINE) + 0.5) * 2 / FINE - 1
+MOST = 1000  # clips whose pairs are counted; of more, a sample
+
+
+@dataclass(frozen=True)
+class PairHistogram:
+    """Similarities of the pairs of one space, counted in `FINE` bins over [-1, 1]; figures follow from the counts.
+
+    Attributes:
+        same: Share of the same-class pairs in each bin.
+        different: Share of the different-class pairs in each bin.
+        base_rate: Share of the pairs that are of the same class.
+        auc: As in `avid_lab.metrics.calibration`, to about a thousandth.
+        d_prime: The same.
+        overlap: The same.
+    """
+
+    same: Float[np.ndarray, " bins"]
+    different: Float[np.ndarray, " bins"]
+    base_rate: float
+    auc: float
+    d_prime: float
+    overlap: float
+
+    def above(self, threshold: float | int) -> tuple[float, float]:
+        """Share of same-class pairs, and of different-class pairs, that are at least this similar."""
+        cut = round((threshold + 1) / 2 * FINE)
+        return float(self.same[cut:].sum()), float(self.different[cut:].sum())
+
+    def reliability(
+        self, threshold: float | int, temperature: float | int, bins: int = 10
+    ) -> tuple[Float[np.ndarray, "used 3"], float]:
+        """How far sigmoid((similarity - threshold) / temperature) is from how often pairs are of the same class.
+
+        Args:
+            threshold: Similarity at which the probability is one half.
+            temperature: The smaller, the steeper.
+            bins: Bins of the probability, equally wide.
+
+        Returns:
+            Mean probability, share of same-class pairs and share of all pairs for each bin that holds enough;
+            and the expected calibration error.
+        """
+        p = 1 / (1 + np.exp(np.clip((threshold - CENTRES) / temperature, -700, 700)))
+        on, off = self.base_rate * self.same, (1 - self.base_rate) * self.different
+        place = np.minimum((p * bins).astype(int), bins - 1)
+        total, predicted, right = (np.bincount(place, w, bins) for w in (on + off, (on + off) * p, on))
+        used = total > 1e-4  # fewer pairs than that say nothing
+        curve = np.stack([predicted[used] / total[used], right[used] / total[used], total[used]], axis=1)
+        return curve, float(np.abs(predicted - right).sum())
+
+
+def pair_histogram(
+    query: Float[np.ndarray, "N D"], gallery: Float[np.ndarray, "N D"], labels: np.ndarray
+) -> PairHistogram:
+    """Count the similarities of all pairs (i, j), i != j.
+
+    Args:
+        query: Unit embeddings.
+        gallery: The same clips in the same or the other modality.
+        labels: Class of each clip.
+
+    Raises:
+        ValueError: One of the two kinds of pair does not occur.
+    """
+    similarity = query @ gallery.T
+    alike = labels[:, None] == labels[None]
+    kinds = [alike & ~np.eye(len(labels), dtype=bool), ~alike]
+    if not all(kind.any() for kind in kinds):
+        raise ValueError("labels must hold two clips of one class and two classes, or there is nothing to compare")
+    place = np.clip((similarity + 1) / 2 * FINE, 0, FINE - 1).astype(np.int64)
+    counts = [np.bincount(place[kind], minlength=FINE).astype(float) for kind in kinds]
+    same, different = (count / count.sum() for count in counts)
+    auc = float((same * (different.cumsum() - different / 2)).sum())
+    on, off = (similarity[kind].astype(float) for kind in kinds)
+    d_prime = float((on.mean() - off.mean()) / max(math.sqrt((on.var() + off.var()) / 2), 1e-12))
+    coarse = [side.reshape(100, -1).sum(1) for side in (same, different)]
+    base_rate = float(counts[0].sum() / (counts[0].sum() + counts[1].sum()))
+    return PairHistogram(same, different, base_rate, auc, d_prime, float(np.minimum(*coarse).sum()))
+
+
+class CalibrationExplorer(Panel):
+    """Similarities of same-class and different-class pairs within and across modalities, along training.
+
+    The threshold calls a pair "same class" where its similarity is at least that; dragged on the picture or as a
+    slider. With the temperature it makes a probability, sigmoid((similarity - threshold) / temperature), and the
+    diagram beside shows whether it can be believed. **Fit** finds the best two for the chosen space: then see what the
+    same two are worth in the others.
+
+    Args:
+        snapshots: Objects with ``.step``, ``.video`` (N, D) and ``.audio`` (N, D), oldest first; or one pair of arrays
+            (video, audio); or several of these by name, side by side: ``{"AVID": ..., "CMA": ...}``.
+        labels: Class of each clip, (N,).
+        state: Of an earlier panel.
+
+    Raises:
+        ValueError: Shapes that differ, or labels without two kinds of pair.
+    """
+
+    def __init__(self, snapshots: Any, labels: Any, *, state: str = "") -> None:
+        super().__init__("Calibration explorer")
+        self._labels = array(labels, "labels", None)
+        self.runs = named_moments(snapshots, len(self._labels))
+        every = np.arange(len(self._labels))
+        self._clips = every if len(every) <= MOST else np.random.default_rng(0).permutation(every)[:MOST]
+        # Counted once for each snapshot that is looked at; dragging then only adds up counts.
+        self._counted = lru_cache(maxsize=None)(self._count)
+        longest = max(len(run) for run in self.runs.values())
+        wide = {"style": {"description_width": "92px"}, "layout": {"width": "360px"}}
+        self.add_control(
+            "snapshot", widgets.IntSlider(longest - 1, 0, longest - 1, description="snapshot", readout=False, **wide)
+        )
+        self.add_control(
+            "threshold", widgets.FloatSlider(0.5, min=-1, max=1, step=0.01, description="threshold", **wide)
+        )
+        self.add_control(
+            "temperature",
+            widgets.FloatLogSlider(
+                0.1, min=-2, max=0, step=0.02, description="temperature", readout_format=".3f", **wide
+            ),
+        )
+        self.add_control(
+            "space", widgets.Dropdown(options=list(SPACES), value="video–audio", description="fit to", **wide)
+        )
+        self.fit = widgets.Button(description="Fit", tooltip="threshold and temperature that fit the chosen space best")
+        self.fit.on_click(self._fit)
+        about = "Histograms of similarity of same-class and different-class pairs. Arrows move the threshold."
+        self.chart = Chart(about, [*[5] * len(self.runs), 4], [1.13, 1, 1.12], 440, guide=(-1.0, 1.0, 0.01))
+        traitlets.link((self.controls["threshold"], "value"), (self.chart, "guide"))
+        self.figures = widgets.HTML()
+        c = self.controls
+        self.body.children = [
+            widgets.HBox([widgets.VBox([c["snapshot"], c["threshold"]]),
+                          widgets.VBox([c["temperature"], widgets.HBox([c["space"], self.fit])])]),
+            self.chart,
+            self.figures,
+        ]  # fmt: skip
+        if longest == 1:
+            c["snapshot"].layout.display = "none"
+        self._drawn_at: tuple[int, str] | None = None
+        self.restore(state)
+        self.draw(False)
+
+    def moment(self, run: str) -> Moment:
+        """The snapshot of a run that is shown; shorter runs stay at their last."""
+        return self.runs[run][min(self.controls["snapshot"].value, len(self.runs[run]) - 1)]
+
+    def histogram(self, run: str, space: str) -> PairHistogram:
+        """What is shown of a run in a space."""
+        return self._counted(run, min(self.controls["snapshot"].value, len(self.runs[run]) - 1), space)
+
+    def _count(self, run: str, place: int, space: str) -> PairHistogram:
+        left, right = (getattr(self.runs[run][place], side)[self._clips] for side in SPACES[space])
+        return pair_histogram(left, right, self._labels[self._clips])
+
+    def _fit(self, _button: Any = None) -> None:
+        """Threshold and temperature by logistic regression on the pairs of the chosen space, in the last run."""
+        moment = self.moment(list(self.runs)[-1])
+        left, right = (
+            torch.from_numpy(getattr(moment, side)[self._clips]) for side in SPACES[self.controls["space"].value]
+        )
+        found = pairs(left, right, torch.from_numpy(self._labels[self._clips].astype(np.int64)))
+        # The fitted curve is a logistic function: two of its points give its slope and its middle.
+        low, high = fit_probability(found.similarity, found.same)(torch.tensor([0.0, 0.1], dtype=torch.float64)).logit()
+        slope = max(float(high - low) / 0.1, 1e-6)
+        self.controls["temperature"].value = float(np.clip(1 / slope, 0.01, 1))
+        self.controls["threshold"].value = float(np.clip(-float(low) / slope, -1, 1))
+
+    def draw(self, quick: bool) -> None:
+        """Histograms, diagram and figures as the controls say."""
+        self.chart.show(self._panels())
+        self.figures.value = self._figures()
+
+    def _panels(self) -> list[dict[str, Any]]:
+        c = self.controls
+        panels, last = [], list(SPACES)[-1]
+        lines: list[dict[str, Any]] = [{"points": [(0, 0), (1, 1)], "colour": "faint", "dash": True, "wide": 1.2}]
+        for column, run in enumerate(self.runs):
+            for row, space in enumerate(SPACES):
+                found = self.histogram(run, space)
+                heights = [side.reshape(SHOWN, -1).sum(1) for side in (found.same, found.different)]
+                top = max(float(height.max()) for height in heights)
+                step = f" · step {self.moment(run).step}" if len(self.runs[run]) > 1 else ""
+                title = (run or "Similarity of pairs") + step if row == 0 else ""
+                words = [(f"{space}", 0.9, COLOURS[space], True), (f"AUC {found.auc:.2f}", 0.73, "muted", False)]
+                panels.append({
+                    "cell": (row, column, 1), "xlim": (-1, 1), "ylim": (0, 1.05), "title": title, "guide": True,
+                    "xticks": True, "xlabel": "cosine similarity" if space == last else "",
+                    "areas": [
+                        {"start": -1, "step": 2 / SHOWN, "heights": (height / top).round(4).tolist(), "colour": colour}
+                        for height, colour in zip(heights[::-1], ("muted", COLOURS[space]), strict=True)
+                    ],
+                    "texts": [{"at": (0, y), "words": w, "colour": k, "bold": b} for w, y, k, b in words],
+                })  # fmt: skip
+                curve, _ = found.reliability(c["threshold"].value, c["temperature"].value)
+                before = column < len(self.runs) - 1
+                lines.append({"points": curve[:, :2].round(4).tolist(), "colour": COLOURS[space], "dots": not before,
+                              "dash": before, "wide": 1.3 if before else 2})  # fmt: skip
+        panels.append({
+            "cell": (0, len(self.runs), 3), "xlim": (0, 1), "ylim": (0, 1), "title": "Can it be believed?",
+            "xticks": True, "yticks": True, "xlabel": "predicted probability",
+            "ylabel": "share of same-class pairs", "lines": lines,
+        })  # fmt: skip
+        return panels
+
+    def _rows(self) -> list[list[str]]:
+        c, rows = self.controls, []
+        for run in self.runs:
+            for space in SPACES:
+                found = self.histogram(run, space)
+                hits, alarms = found.above(c["threshold"].value)
+                error = found.reliability(c["threshold"].value, c["temperature"].value)[1]
+                numbers = [f"{found.auc:.3f}", f"{found.overlap:.2f}", f"{found.d_prime:.2f}"]
+                rows.append([run, space, *numbers, f"{100 * hits:.0f} %", f"{100 * alarms:.0f} %", f"{error:.3f}"])
+        return rows
+
+    def _figures(self) -> str:
+        heads = ["", "", "AUC", "overlap", "d′", "same above", "different above", "calibration error"]
+        rows = "".join(
+            f"<tr><td>{run if space == next(iter(SPACES)) else ''}</td>"
+            f'<td style="text-align:left;font-weight:600">{space}</td>{"".join(f"<td>{x}</td>" for x in numbers)}</tr>'
+            for run, space, *numbers in self._rows()
+        )
+        style = "text-align:right;font-variant-numeric:tabular-nums;border-spacing:14px 1px"
+        return (
+            f'<table style="{style}"><tr class="avid-soft">{"".join(f"<th>{h}</th>" for h in heads)}</tr>{rows}</table>'
+            '<span class="avid-soft">Coloured: pairs of the same class; grey: of different classes. '
+            "Chance: AUC 0.5, overlap 1, d′ 0.</span>"
+        )
+
+    def figure(self) -> Figure:
+        """The picture of the snapshot."""
+        return self.chart.draw()
+
+    def table(self) -> Sequence[tuple[str, str]]:
+        """Figures of every space, below the picture of the snapshot."""
+        names = ("AUC", "overlap", "d′", "same above", "different above", "calibration error")
+        return [
+            *super().table(),
+            *((f"{run} {space}".strip(), ", ".join(f"{n} {x}" for n, x in zip(names, numbers, strict=True)))
+              for run, space, *numbers in self._rows()),
+        ]  # fmt: skip
