@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from avid_lab import train_command
 from avid_lab.config import PRESETS, ModelConfig, Profile, profile
 from avid_lab.doctor import PASSIVE_OPENMP
 
@@ -90,16 +91,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_training(demo)
     demo.add_argument("--out", type=Path, default=Path("runs/demo"), help="folder of the report (default: %(default)s)")
 
-    train = command("train", _train, "train AVID and save a checkpoint")
+    train = command("train", _train, "train AVID, or CMA from a trained AVID, and save a checkpoint")
     _add_clips(train)
-    _add_training(train)
-    train.add_argument(
-        "--cross", type=float, default=1.0, help="weight of the cross-modal terms (default: %(default)s)"
-    )
-    train.add_argument(
-        "--within", type=float, default=0.0, help="weight of the within-modal terms (default: %(default)s)"
-    )
-    train.add_argument("--out", type=Path, default=Path("runs/train/checkpoint.pt"), help="default: %(default)s")
+    train_command.add_arguments(train)
 
     mine = command("mine", _mine, "find each clip's positives with a trained model, as a CSV file")
     mine.add_argument("checkpoint", type=Path, help="what `avid-lab train` or `avid-lab demo` saved")
@@ -116,9 +110,15 @@ def _parser() -> argparse.ArgumentParser:
     _add_clips(evaluate)
     _add_protocols(evaluate)
 
-    reference = command("reference", _reference, "the course's reference runs: cross, self and joint, several seeds")
+    text = "the course's reference runs: the paper's comparisons in miniature, several seeds; goes on where it stopped"
+    reference = command("reference", _reference, text)
+    reference.add_argument("--variants", nargs="+", metavar="NAME", help="some of them (default: all)")
+    reference.add_argument("--list", action="store_true", help="print the variants and stop")
     reference.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="default: 0 1 2")
-    reference.add_argument("--out", type=Path, default=Path("data/reference/avid.json"), help="default: %(default)s")
+    reference.add_argument("--out", type=Path, default=Path("data/reference"), help="results (default: %(default)s)")
+    reference.add_argument(
+        "--work", type=Path, default=Path("runs/reference"), help="every run's file, 8 MB each (default: %(default)s)"
+    )
 
     doctor = command("doctor", _doctor, "check this machine and say what mends it")
     doctor.add_argument("--json", action="store_true", help="print the checks as JSON")
@@ -262,12 +262,9 @@ def _demo(arguments: argparse.Namespace) -> int:
 
 
 def _train(arguments: argparse.Namespace) -> int:
-    from avid_lab import demo
-
-    train, _ = _clips(arguments, PRESETS[profile().model])
-    settings = _profile(arguments, train)
-    trainer = demo.fit(train, settings, arguments.out, cross=arguments.cross, within=arguments.within)
-    print(f"loss {trainer.history[-1].loss:.3f}, saved as {arguments.out}")
+    told = train_command.run(arguments, lambda model: _clips(arguments, model))
+    if told:  # of several processes, the first speaks
+        print(told)
     return 0
 
 
@@ -337,11 +334,13 @@ def _subject(arguments: argparse.Namespace, checkpoint: Path) -> Subject:
 
 
 def _reference(arguments: argparse.Namespace) -> int:
-    from avid_lab.reference import report, run_all
+    from avid_lab.reference import VARIANTS, report, run_all
 
-    page = report(run_all(arguments.out, profile(), seeds=arguments.seeds, command="avid-lab reference"))
-    (arguments.out.parent / "README.md").write_text(page, encoding="utf-8")
-    print(page)
+    if arguments.list:
+        print("\n".join(f"{name:<14}{how.about}" for name, how in VARIANTS.items()))
+        return 0
+    variants = tuple(arguments.variants or VARIANTS)
+    print(report(run_all(arguments.out, arguments.work, profile(), variants=variants, seeds=arguments.seeds)))
     return 0
 
 

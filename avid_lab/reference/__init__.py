@@ -1,0 +1,156 @@
+"""Reference runs: the paper's comparisons in miniature, several seeds each, with how they were made.
+
+    run = reference.load("cma", seed=0)
+    run.model(), run.memory, run.snapshots
+
+`run_all` trains and scores what is missing; a stopped command goes on from the last finished run.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from avid_lab import foley
+from avid_lab.config import Profile
+from avid_lab.reference.report import difference, report
+from avid_lab.reference.runs import VARIANTS, Run, Snapshot, Variant, depth, machine, read
+from avid_lab.reference.runs import train as train_run
+from avid_lab.reference.scores import score_chance, score_run, score_untrained
+
+__all__ = ["VARIANTS", "Run", "Snapshot", "Variant", "difference", "folder", "load", "report", "results", "run_all"]
+
+KEPT = (
+    "cross",
+    "self",
+    "joint",
+    "long",
+    "avid",
+    "cma",
+)  # whose run of seed 0 is kept beside the results, in half precision
+
+
+def folder() -> Path:
+    """Where the committed runs lie: ``data/reference`` of this checkout, or of the folder that we are in.
+
+    Raises:
+        ValueError: There are none.
+    """
+    places = (Path(__file__).parents[2] / "data" / "reference", Path("data") / "reference")
+    for place in places:
+        if (place / "runs.json").exists():
+            return place
+    raise ValueError(f"no reference runs in {' or '.join(map(str, places))}. `avid-lab reference` makes them.")
+
+
+def load(variant: str, seed: int = 0) -> Run:
+    """A committed run.
+
+    Args:
+        variant: One of "cross", "self", "joint", "long" (Cross-AVID for half as long again), and what continues
+            it for the same steps: "avid" and "cma".
+        seed: Seed 0 is committed.
+
+    Raises:
+        ValueError: It is not there.
+    """
+    return read(folder() / f"{variant}-{seed}.safetensors")
+
+
+def results() -> dict[str, Any]:
+    """Scores of all committed runs, all variants and seeds: see `run_all`."""
+    return json.loads((folder() / "runs.json").read_text(encoding="utf-8"))
+
+
+def run_all(
+    out: str | Path,
+    work: str | Path,
+    profile: Profile,
+    *,
+    variants: Sequence[str] = tuple(VARIANTS),
+    seeds: Sequence[int] = (0, 1, 2),
+    command: str = "avid-lab reference",
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Train and score what is missing, then write ``runs.json``, ``README.md`` and the small files of seed 0.
+
+    Args:
+        out: Folder of the results.
+        work: Folder of the full runs, one file each; what is there is not trained again.
+        profile: World, model and training settings.
+        variants: Which of `VARIANTS`; those that they continue are trained as well.
+        seeds: Which seeds, each for every variant.
+        command: Written into the file, so that a reader can repeat it.
+        progress: Whether to show progress bars.
+
+    Returns:
+        ``{"made_with": ..., "chance": {score: value}, "untrained": {seed: {score: value}}, "runs": [{"variant", "seed",
+        "seconds", "loss", "scores": {score: value}}]}``; scores are between 0 and 1.
+
+    Raises:
+        ValueError: A variant is unknown, or the results are of other settings.
+    """
+    out, work = Path(out), Path(work)
+    for name in variants:
+        if name not in VARIANTS:
+            raise ValueError(f"variant must be one of {', '.join(VARIANTS)}; got {name!r}")
+    needed = sorted(_with_starts(variants), key=depth)
+    made_with = json.loads(json.dumps({"command": command, "profile": dataclasses.asdict(profile), **machine()}))
+    found: dict[str, Any] = {"made_with": made_with, "chance": {}, "untrained": {}, "runs": []}
+    path = out / "runs.json"
+    if path.exists():
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if found["made_with"]["profile"] != made_with["profile"]:
+            raise ValueError(f"{path}: holds runs of other settings. Name another folder with --out, or delete it.")
+
+    train, test = (foley.load(profile.world, split=split, progress=progress) for split in ("train", "test"))
+    found["chance"] = _rounded(score_chance(train, test))
+    for name, seed in [(name, seed) for seed in seeds for name in needed]:
+        if any((run["variant"], run["seed"]) == (name, seed) for run in found["runs"]):
+            continue
+        file, start = work / f"{name}-{seed}.safetensors", VARIANTS[name].start
+        if not file.exists():
+            parent = read(work / f"{start}-{seed}.safetensors") if start else None
+            train_run(name, seed, train, test, profile, parent=parent, progress=progress).save(file)
+        run = read(file)
+        found["runs"].append(
+            {
+                "variant": name,
+                "seed": seed,
+                "seconds": round(run.seconds, 1),
+                "loss": [round(value, 3) for value in run.loss],
+                "scores": _rounded(score_run(run, train, test, blocks=name in KEPT)),
+            }
+        )
+        if str(seed) not in found["untrained"]:
+            found["untrained"][str(seed)] = _rounded(score_untrained(run, train, test))
+        if name in KEPT and seed == 0:
+            run.save(out / f"{name}-{seed}.safetensors", half=True)
+        _write(path, json.dumps(found, indent=1))
+        _write(out / "README.md", report(found))
+    return found
+
+
+def _with_starts(variants: Sequence[str]) -> list[str]:
+    """The variants, and all that they continue, each once."""
+    needed: dict[str, None] = {}
+    for name in variants:
+        chain: str | None = name
+        while chain is not None:
+            needed[chain] = None
+            chain = VARIANTS[chain].start
+    return list(needed)
+
+
+def _rounded(numbers: dict[str, float]) -> dict[str, float]:
+    return {name: round(value, 5) for name, value in numbers.items()}
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.part")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)

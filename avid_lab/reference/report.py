@@ -1,0 +1,172 @@
+"""The reference runs as a page: tables with mean and spread over seeds, and which of the paper's directions appear."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from avid_lab.metrics import mean_and_spread
+from avid_lab.reference.runs import VARIANTS
+
+BLOCKS = tuple(f"{modality}_block{n}" for modality in ("video", "audio") for n in (1, 2, 3, 4))
+RETRIEVAL = ("v2a_precision_at_10", "a2v_precision_at_10", "v2v_precision_at_10", "a2a_precision_at_10")
+KNN = ("video_knn", "audio_knn")
+PROBES = ("video_probe", "audio_probe")
+SEPARATION = ("v2v_auc", "a2a_auc", "v2a_auc", "v2v_overlap", "a2a_overlap", "v2a_overlap")
+MINED = tuple(f"positives_{how}" for how in ("consensus", "union", "video", "audio"))
+
+# By heading: what it asks, the variants, the scores.
+TABLES: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
+    "Across, within, or both": (
+        "The paper's first table in miniature: linear probes of every block, neighbours, retrieval. Equal steps.",
+        ("cross", "joint", "self"),
+        BLOCKS + KNN + RETRIEVAL + ("v2a_recall_at_10",),
+    ),
+    "Agreement, at equal compute": (
+        "Both continue the same Cross-AVID runs (900 + 450 steps: the first column) for the same 450 steps.",
+        ("long", "avid", "cma"),
+        PROBES + KNN + RETRIEVAL + SEPARATION + MINED[:1],
+    ),
+    "Kinds of agreement": (
+        "Which clips count as positives: those that agree in both senses, in either, in the picture, in the sound.",
+        ("cma", "cma-union", "cma-video", "cma-audio"),
+        PROBES + KNN + RETRIEVAL + SEPARATION[:2],
+    ),
+    "Number of positives and of within-modal negatives": (
+        "CMA with 32 positives and 64 within-modal negatives, and one of the two changed.",
+        ("cma", "cma-k8", "cma-k128", "cma-m16", "cma-m256"),
+        PROBES + KNN + RETRIEVAL[2:] + SEPARATION[:2],
+    ),
+    "Temperature and number of negatives": (
+        "Cross-AVID for half as many steps, temperature 0.07 and the profile's negatives, and one of the two changed.",
+        ("short", "short-t0.03", "short-t0.2", "short-n32", "short-n2048"),
+        PROBES + KNN + RETRIEVAL[:2],
+    ),
+}
+# What the paper finds, as (claim, better, worse, score): scores of paired runs, same seed.
+CLAIMS: tuple[tuple[str, str, str, str], ...] = (
+    ("Cross-AVID's pictures beat Self-AVID's", "cross", "self", "video_probe"),
+    ("Cross-AVID's sounds beat Self-AVID's", "cross", "self", "audio_probe"),
+    ("Cross-AVID's pictures beat Joint-AVID's", "cross", "joint", "video_probe"),
+    ("Cross-AVID's sounds beat Joint-AVID's", "cross", "joint", "audio_probe"),
+    ("CMA improves the picture's probe", "cma", "avid", "video_probe"),
+    ("CMA improves the sound's probe", "cma", "avid", "audio_probe"),
+    ("CMA improves neighbours among pictures", "cma", "avid", "v2v_precision_at_10"),
+    ("CMA improves neighbours among sounds", "cma", "avid", "a2a_precision_at_10"),
+    ("CMA separates same-class pictures from others better", "cma", "avid", "v2v_auc"),
+    ("CMA separates same-class sounds from others better", "cma", "avid", "a2a_auc"),
+    ("Consensus trains better pictures than union", "cma", "cma-union", "v2v_precision_at_10"),
+    ("Consensus trains better pictures than video alone", "cma", "cma-video", "v2v_precision_at_10"),
+    ("Consensus trains better pictures than audio alone", "cma", "cma-audio", "v2v_precision_at_10"),
+)
+T95 = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78}  # two-sided 95 % point of Student's t, by number of seeds
+
+
+def report(results: dict[str, Any]) -> str:
+    """The runs as a Markdown page.
+
+    Args:
+        results: What `run_all` returns.
+    """
+    made = results["made_with"]
+    profile, train = made["profile"], made["profile"]["train"]
+    seconds = [run["seconds"] for run in results["runs"]]
+    lines = [
+        "# Reference runs",
+        "",
+        f"Made by `{made['command']}` on {made['hardware']}, Python {made['python']}, torch {made['torch']}.",
+        f"World `{profile['world']}`, model `{profile['model']}`, {train['steps']} steps of {train['batch_size']} "
+        f"clips (continued and half-long runs: {train['steps'] // 2}), {profile['num_negatives']} negatives, seeds "
+        f"{sorted({run['seed'] for run in results['runs']})}. "
+        f"Training took {min(seconds):.0f} to {max(seconds):.0f} s a run.",
+        "",
+        "Numbers are per cent on held-out clips, mean ± standard deviation over the seeds; positives are judged on the",
+        "training clips, whose labels training never saw. *Untrained* is the same network at random initialisation.",
+    ]
+    for heading, (text, variants, names) in TABLES.items():
+        there = [name for name in variants if _values(results, name, names[0])]
+        if there:
+            lines += ["", f"## {heading}", "", text, "", *_table(results, there, names)]
+    return "\n".join([*lines, "", *_positives(results), *_verdicts(results), ""])
+
+
+def _table(results: dict[str, Any], variants: Sequence[str], names: Sequence[str]) -> list[str]:
+    columns: dict[str, Callable[[str], list[float]]] = {
+        VARIANTS[name].about: (lambda score, name=name: _values(results, name, score)) for name in variants
+    }
+    columns["untrained"] = lambda score: [run[score] for run in results["untrained"].values() if score in run]
+    columns["chance"] = lambda score: [results["chance"][score]] if score in results["chance"] else []
+    head = [f"| | {' | '.join(columns)} |", f"|---|{'---|' * len(columns)}"]
+    rows = [f"| {readable(n)} | {' | '.join(_cell(values(n)) for values in columns.values())} |" for n in names]
+    return head + rows
+
+
+def _positives(results: dict[str, Any]) -> list[str]:
+    """Precision of what the four agreements find in the memories of the same Cross-AVID runs."""
+    if not _values(results, "long", MINED[0]):
+        return []
+    rows = [f"| {readable(name)} | {_cell(_values(results, 'long', name))} |" for name in MINED]
+    left = _cell(_values(results, "cross", "false_negatives_left"))
+    text = (
+        "Mined from the memories where CMA begins: how many of the 32 positives are of the query's "
+        f"class. Of random clips, {_cell(_values(results, 'long', 'false_negatives')[:1])} are: these are the false "
+        f"negatives of AVID. Of the negatives that consensus leaves, {left} are."
+    )
+    return ["## Are the positives right?", "", text, "", "| agreement | right |", "|---|---|", *rows, ""]
+
+
+def _verdicts(results: dict[str, Any]) -> list[str]:
+    head = [
+        "## Which directions appear at this scale",
+        "",
+        "Differences of paired runs (same seed), in points, with Student's 95 % interval of their mean over seeds. A",
+        "direction *appears* when the interval is above zero, is *reversed* when it is below, and is *open* otherwise.",
+        "",
+        "| the paper's direction | score | difference | |",
+        "|---|---|---|---|",
+    ]
+    rows = []
+    for claim, better, worse, score in CLAIMS:
+        found = difference(results, better, worse, score)
+        if found is not None:
+            mean, half, verdict = found
+            interval = f"{mean:+.1f} [{mean - half:+.1f}, {mean + half:+.1f}]"
+            rows.append(f"| {claim} | {readable(score)} | {interval} | {verdict} |")
+    return head + rows if rows else []
+
+
+def difference(results: dict[str, Any], better: str, worse: str, score: str) -> tuple[float, float, str] | None:
+    """Mean paired difference of two variants in points, half its 95 % interval, and what that says.
+
+    ``None`` where fewer than two seeds have both runs.
+    """
+    a, b = (
+        {r["seed"]: 100 * r["scores"][score] for r in results["runs"] if r["variant"] == name and score in r["scores"]}
+        for name in (better, worse)
+    )
+    pairs = [a[seed] - b[seed] for seed in sorted(a.keys() & b.keys())]
+    if len(pairs) < 2:
+        return None
+    mean, spread = mean_and_spread(pairs)
+    half = T95.get(len(pairs), 2.6) * spread / math.sqrt(len(pairs))
+    return mean, half, "appears" if mean > half else "reversed" if mean < -half else "open"
+
+
+def readable(score: str) -> str:
+    """The name of a score as a person writes it."""
+    words = score.replace("_", " ").replace("block", "block ")
+    for short, long in (("v2a", "v→a"), ("a2v", "a→v"), ("v2v", "v-v"), ("a2a", "a-a"), ("auc", "AUC"), ("knn", "kNN")):
+        words = words.replace(short, long)
+    return words.replace("positives ", "right positives, ")
+
+
+def _values(results: dict[str, Any], variant: str, score: str) -> list[float]:
+    return [run["scores"][score] for run in results["runs"] if run["variant"] == variant and score in run["scores"]]
+
+
+def _cell(values: Sequence[float]) -> str:
+    if not values:
+        return ""
+    mean, spread = mean_and_spread([100 * value for value in values])
+    return f"{mean:.1f}" + ("" if math.isnan(spread) else f" ± {spread:.1f}")

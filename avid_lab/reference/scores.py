@@ -1,0 +1,101 @@
+"""What a finished run is worth: flat dictionaries of numbers between 0 and 1, the same for every run."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import get_args
+
+import torch
+from torch import Tensor
+
+from avid_lab.datasets import ClipDataset
+from avid_lab.encoders import AudioVisualModel
+from avid_lab.evaluation import Embeddings, block_features, chance_scores, embed, probe_table, random_twin, score
+from avid_lab.metrics import calibration, false_negative_rate, positive_precision
+from avid_lab.mining import Agreement, mine_positives
+from avid_lab.reference.runs import Run
+from avid_lab.transforms import InputPipeline
+
+POSITIVES = 32  # mined per clip to judge the agreements
+PAIRS = {"v2v": ("video", "video"), "a2a": ("audio", "audio"), "v2a": ("video", "audio"), "a2v": ("audio", "video")}
+Numbers = dict[str, float]
+
+
+def score_run(run: Run, train: ClipDataset, test: ClipDataset, *, blocks: bool = True) -> Numbers:
+    """Scores of a run.
+
+    Probes and neighbours are fitted on the training clips and scored on the held-out ones, as retrieval and calibration
+    are; positives are those that the memory of the training clips agrees on.
+
+    Args:
+        run: The run.
+        train: The clips it was trained on, whose labels it never saw.
+        test: Held-out clips.
+        blocks: Whether to probe every block, which takes longest.
+    """
+    return _score(run.model(), run.pipeline(), train, test, blocks) | positives(run.memory, train.labels)
+
+
+def score_untrained(run: Run, train: ClipDataset, test: ClipDataset) -> Numbers:
+    """Scores of a run's architecture at random initialisation, of the same seed."""
+    pipeline = run.pipeline()
+    return _score(random_twin(run.model(), train, pipeline, seed=run.seed), pipeline, train, test, True)
+
+
+def score_chance(train: ClipDataset, test: ClipDataset) -> Numbers:
+    """What guessing scores."""
+    spaces = []
+    for clips in (train, test):
+        same, window = torch.ones(len(clips), 1), torch.ones(len(clips), 1, 1)  # everything looks and sounds alike
+        spaces.append(Embeddings(same, same, same, same, clips.labels, window, window))
+    numbers = dataclasses.asdict(chance_scores(*spaces))
+    guess, neighbours = numbers["video_probe"], numbers["v2a_precision_at_10"]
+    numbers |= {f"{modality}_block{n}": guess for modality in ("video", "audio") for n in (1, 2, 3, 4)}
+    numbers |= {f"{name}_precision_at_10": neighbours for name in ("v2v", "a2a")}
+    return numbers | {f"{name}_auc": 0.5 for name in ("v2v", "a2a", "v2a")}
+
+
+def _score(
+    model: AudioVisualModel, pipeline: InputPipeline, train: ClipDataset, test: ClipDataset, blocks: bool
+) -> Numbers:
+    numbers = _spaces(*(embed(model, clips, pipeline) for clips in (train, test)))
+    if blocks:
+        probes = probe_table(*(block_features(model, clips, pipeline) for clips in (train, test)))
+        numbers |= {name.replace(" ", "_"): found.value for name, found in probes.items()}
+    return numbers
+
+
+def _spaces(train: Embeddings, test: Embeddings) -> Numbers:
+    numbers = dataclasses.asdict(score(train, test))
+    for name, (query, gallery) in PAIRS.items():
+        q, g = getattr(test, query), getattr(test, gallery)
+        if query == gallery:
+            numbers[f"{name}_precision_at_10"] = _neighbours(q, test.labels)
+        # The pairs of a2v are those of v2a; and where no class has two clips (a tiny world) there are none to compare.
+        if name != "a2v" and len(test.labels.unique()) < len(test.labels):
+            found = calibration(q, g, test.labels)
+            numbers |= {
+                f"{name}_auc": found.auc,
+                f"{name}_overlap": found.overlap,
+                f"{name}_same": found.same.mean().item(),
+                f"{name}_different": found.different.mean().item(),
+            }
+    return numbers
+
+
+def _neighbours(space: Tensor, labels: Tensor, k: int = 10) -> float:
+    """Share of same-class clips among the nearest of each, itself left out."""
+    similarity = (space @ space.T).fill_diagonal_(-torch.inf)
+    near = similarity.topk(min(k, len(space) - 1)).indices
+    return (labels[near] == labels[:, None]).double().mean().item()
+
+
+def positives(memory: dict[str, Tensor], labels: Tensor, k: int = POSITIVES) -> Numbers:
+    """How many mined positives are of their query's class, by agreement, and how many negatives are."""
+    k = min(k, len(labels) - 1)
+    mined = {how: mine_positives(memory["video"], memory["audio"], k, how) for how in get_args(Agreement)}
+    right = {f"positives_{how}": positive_precision(found, labels) for how, found in mined.items()}
+    return right | {
+        "false_negatives": false_negative_rate(labels),
+        "false_negatives_left": false_negative_rate(labels, mined["consensus"]),
+    }
