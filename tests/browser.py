@@ -41,7 +41,8 @@ class Lab:
 
     def write(self, name, *cells):
         """Make a notebook of code cells."""
-        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+        kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}  # without, JupyterLab asks for one
+        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells], metadata=kernel)
         nbformat.write(notebook, self.folder / f"{name}.ipynb")
 
     def sessions(self):
