@@ -82,7 +82,10 @@ def _parser() -> argparse.ArgumentParser:
         return made
 
     lab = command("lab", _lab, "open the course in JupyterLab; further options go to JupyterLab")
-    lab.add_argument("folder", nargs="?", type=Path, help="the folder of notebooks (default: the course's)")
+    lab.add_argument(
+        "folder", nargs="?", type=Path, default=Path("my_course"), help="your copy of the notebooks (default: %(default)s)"
+    )
+    lab.add_argument("--update", action="store_true", help="bring new versions; what you edited stays, they go beside it")
     lab.add_argument("--port", type=int, help="use this port, or fail if it is taken (default: the first free one)")
     lab.add_argument("--no-browser", action="store_true", help="print the address, do not open a browser")
 
@@ -157,19 +160,35 @@ def _parser() -> argparse.ArgumentParser:
     publish.add_argument("--keep-outputs", action="store_true", help="only prose changed: run nothing")
     publish.add_argument("--check", action="store_true", help="fail where a notebook drifted from its source")
     publish.add_argument("--timeout", type=int, default=1800, metavar="S", help="for one cell (default: %(default)s)")
+    publish.add_argument("--site", type=Path, default=Path("runs/site"), help="the web pages (default: %(default)s)")
+
+    reset = command("reset", _reset, "put a fresh copy of a notebook in your folder; yours is kept under another name")
+    reset.add_argument("name", help='which one, such as "05"')
+    reset.add_argument("--folder", type=Path, default=Path("my_course"), help="your copy (default: %(default)s)")
+
+    edition = command("edition", _edition, "write the notebooks for students, or for instructors with solutions")
+    edition.add_argument("kind", choices=["student", "instructor"], help="instructor: solutions, notes, nbgrader's marks")
+    edition.add_argument("out", type=Path, metavar="DIR", help="the folder to write")
+    edition.add_argument("names", nargs="*", metavar="NAME", help='which ones, such as "03" (default: all)')
+    edition.add_argument("--source", type=Path, default=Path("notebooks/source"), help="default: %(default)s")
     return parser
 
 
 def _lab(arguments: argparse.Namespace) -> int:
-    folder = (arguments.folder or _notebooks()).resolve()
-    if not folder.is_dir():
-        raise ValueError(f"{folder}: no such folder. Name the folder that holds the notebooks.")
+    from avid_lab.course import working
+
+    if arguments.port is not None:
+        _require_free(arguments.port)
+    folder = arguments.folder.resolve()
+    if not folder.parent.is_dir():
+        raise ValueError(f"{folder}: no such folder. Name the folder that holds the notebooks, or will hold your copy.")
+    if not working.is_own(folder):
+        print("\n".join(working.copy(_notebooks(), folder, update=arguments.update)))
     first = min((path.name for path in folder.glob("*.ipynb")), default=None)
     options = [f"--ServerApp.root_dir={folder}"]
     if first:
         options.append(f"--LabApp.default_url=/lab/tree/{first}")
     if arguments.port is not None:
-        _require_free(arguments.port)
         options += [f"--ServerApp.port={arguments.port}", "--ServerApp.port_retries=0"]
     if arguments.no_browser:
         options.append("--no-browser")
@@ -438,4 +457,24 @@ def _publish(arguments: argparse.Namespace) -> int:
             timeout_s=arguments.timeout,
         )
         print(f"{path}  {path.stat().st_size / 1e6:.2f} MB")
+    if not arguments.no_execute:
+        from avid_lab.course.site import build_site
+
+        print(build_site(sorted(arguments.out.glob("[0-9][0-9]_*.ipynb")), arguments.site)[0])
+    return 0
+
+
+def _reset(arguments: argparse.Namespace) -> int:
+    from avid_lab.course import working
+
+    print(working.reset(_notebooks(), arguments.folder, arguments.name))
+    return 0
+
+
+def _edition(arguments: argparse.Namespace) -> int:
+    from avid_lab.course import editions
+
+    write = editions.student if arguments.kind == "student" else editions.instructor
+    for path in write(arguments.source, arguments.out, tuple(arguments.names)):
+        print(path)
     return 0

@@ -1,0 +1,471 @@
+"""``avid-lab train``: AVID, or CMA from a trained AVID, with logs, live checks and checkpoints that survive anything.
+
+Beside the checkpoint lie ``run.json`` (everything that was used: also the input of ``--config``), ``log.csv`` (every
+step) and ``checks.csv``; a checkpoint that is not called ``checkpoint.pt`` puts its own name before theirs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import inspect
+import json
+import platform
+import shlex
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
+
+from avid_lab.atomic import remove_leftovers, replacing
+from avid_lab.config import RECIPES, ModelConfig, Recipe, TrainConfig, profile
+
+if TYPE_CHECKING:
+    from avid_lab.datasets import ClipDataset
+    from avid_lab.objectives import AVID, CMA
+    from avid_lab.training import Step, Trainer
+
+CHECKED = 1000  # held-out clips of a live check, at most
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """What the objective is made of; `AVID` and `CMA` tell more.
+
+    Args:
+        cross: Weight of the terms between picture and sound (of an instance, in CMA).
+        within: Weight of the terms inside one modality (of an instance, in CMA).
+        num_negatives: Negatives of every query.
+        temperature: Divides similarities.
+        momentum: Share of the old memory that an update keeps.
+        k: CMA: positives of every clip.
+        agreement: CMA: what makes two clips agree.
+        positive_cross: CMA: weight of the positives' terms between picture and sound.
+        positive_within: CMA: weight of the positives' terms inside one modality.
+        num_within_negatives: CMA: negatives of the terms inside one modality.
+    """
+
+    cross: float = 1.0
+    within: float = 0.0
+    num_negatives: int = 1024
+    temperature: float = 0.07
+    momentum: float = 0.5
+    k: int = 32
+    agreement: Literal["consensus", "union", "video", "audio"] = "consensus"
+    positive_cross: float = 0.0
+    positive_within: float = 1.0
+    num_within_negatives: int = 64
+
+
+OF_CMA = {"k", "agreement", "positive_cross", "positive_within", "num_within_negatives"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of ``avid-lab train``, those that say which clips apart."""
+    parser.epilog = (
+        "The same command goes on where a run stopped, however it stopped. "
+        "Several processes: torchrun --nproc-per-node=N -m avid_lab train ..."
+    )
+    parser.add_argument("--preset", choices=sorted(RECIPES), help="model and schedule (default: the profile's)")
+    parser.add_argument("--config", type=Path, help="run.json of another run; further options override it")
+    parser.add_argument("--objective", choices=("avid", "cma"), help="default: avid; cma needs --from")
+    parser.add_argument(
+        "--from", dest="start", type=Path, metavar="CHECKPOINT", help="go on from this trained AVID: model and memory"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs/train/checkpoint.pt"), help="the checkpoint (default: %(default)s)"
+    )
+    parser.add_argument("--save-every", type=int, default=50, metavar="STEPS", help="default: %(default)s")
+    parser.add_argument(
+        "--check-every",
+        type=float,
+        default=10.0,
+        metavar="PASSES",
+        help=f"passes between live checks on up to {CHECKED} held-out clips; 0: none (default: %(default)s)",
+    )
+    parser.add_argument("--tensorboard", action="store_true", help="log for TensorBoard too, into a folder beside")
+    _add_fields(parser.add_argument_group("loss"), LossConfig, {"num_negatives"})
+    _add_fields(parser.add_argument_group("training (defaults: the preset's)"), TrainConfig, None)
+
+
+def run(arguments: argparse.Namespace, clips_for: Callable[[ModelConfig], tuple[ClipDataset, ClipDataset]]) -> str:
+    """Train to the end, and return what to print then.
+
+    Args:
+        arguments: Of the command line; ``world`` and ``data`` are completed from ``--config``.
+        clips_for: Training and held-out clips, as a model wants them.
+
+    Raises:
+        ValueError: A setting is wrong, an unfinished run is of other settings, or the loss is not finite.
+    """
+    from avid_lab.training import process_group, rank
+
+    wanted = _merge(arguments)
+    if arguments.tensorboard:
+        _summary_writer()  # a missing package is told before anything is computed
+    if arguments.save_every < 1 or arguments.check_every < 0:
+        raise ValueError(
+            f"--save-every must be >= 1 and --check-every >= 0; got {arguments.save_every} and {arguments.check_every}"
+        )
+    with process_group():
+        trainer, test = _prepare(arguments, wanted, clips_for)
+        _train(trainer, test, arguments, wanted)
+        final = f"loss {trainer.history[-1].loss:.3f}, saved as {arguments.out}"
+        return final if rank() == 0 else ""
+
+
+def _merge(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What the user asked for: the configuration file, overridden by options."""
+    wanted: dict[str, Any] = {"loss": {}, "train": {}}
+    if arguments.config is not None:
+        wanted |= _read_config(arguments.config)
+    for name in ("preset", "objective", "start", "world", "data"):
+        given = getattr(arguments, name)
+        wanted[name] = str(given) if given is not None else wanted.get(name)
+    if arguments.world or arguments.data:  # either of them replaces both
+        wanted |= {name: str(value) if (value := getattr(arguments, name)) else None for name in ("world", "data")}
+    for section, kind in (("loss", LossConfig), ("train", TrainConfig)):
+        options = {f.name: getattr(arguments, f.name) for f in fields(kind) if hasattr(arguments, f.name)}
+        wanted[section] = wanted[section] | options
+    wanted["objective"] = wanted["objective"] or "avid"
+    if wanted["objective"] == "cma" and not wanted["start"]:
+        raise ValueError("--objective cma needs --from CHECKPOINT: a trained AVID, whose memory it mines")
+    idle = sorted(OF_CMA & set(wanted["loss"])) if wanted["objective"] == "avid" else []
+    if idle:
+        raise ValueError(f"{', '.join(idle)}: for CMA only. Add --objective cma --from CHECKPOINT, or leave it out.")
+    arguments.world, arguments.data = wanted["world"], Path(wanted["data"]) if wanted["data"] else None
+    return wanted
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}: not JSON ({error}). Give the run.json of another run.") from error
+    known = {"preset", "objective", "start", "world", "data", "loss", "train", "made_with"}
+    if not isinstance(content, dict) or set(content) - known:
+        odd = ", ".join(sorted(set(content) - known)) if isinstance(content, dict) else type(content).__name__
+        raise ValueError(f"{path}: must be an object with {', '.join(sorted(known))}; got {odd}")
+    content.pop("made_with", None)
+    content = {"loss": {}, "train": {}} | content
+    for section, kind in (("loss", LossConfig), ("train", TrainConfig)):
+        hints = get_type_hints(kind)
+        unknown = sorted(set(content[section]) - set(hints))
+        if unknown:
+            raise ValueError(f"{path}: {section} has no {', '.join(unknown)}; it has {', '.join(hints)}")
+        content[section] = {name: _typed(value, hints[name]) for name, value in content[section].items()}
+    return content
+
+
+def _prepare(
+    arguments: argparse.Namespace,
+    wanted: dict[str, Any],
+    clips_for: Callable[[ModelConfig], tuple[ClipDataset, ClipDataset]],
+) -> tuple[Trainer, ClipDataset]:
+    """The trainer as asked for, at its beginning or where an unfinished run of it stopped."""
+    import torch
+
+    from avid_lab import checkpoints
+    from avid_lab.encoders import AudioVisualModel
+    from avid_lab.objectives import AVID
+    from avid_lab.training import Trainer
+    from avid_lab.training.processes import local_rank, wait_for_all
+
+    recipe = _recipe(wanted["preset"])
+    seed = wanted["train"].get("seed", recipe.train.seed)
+    model, pipeline = AudioVisualModel.preset(recipe.model, seed=seed), None
+    if wanted["start"]:
+        model, pipeline = checkpoints.load_model(wanted["start"])
+    if local_rank() > 0:  # one process of a machine renders and decodes; the others find it done
+        wait_for_all()
+    train, test = clips_for(model.config)
+    if local_rank() == 0:
+        wait_for_all()
+
+    config = replace(recipe.config(len(train), wanted["objective"]), **wanted["train"])
+    loss = {"num_negatives": recipe.num_negatives} | wanted["loss"]
+    generator = torch.Generator().manual_seed(seed)
+    if not wanted["start"]:
+        objective = AVID(len(train), model.config.dim, generator=generator, **loss)
+    else:
+        avid = checkpoints.load_objective(wanted["start"])
+        if not isinstance(avid, AVID) or len(avid.memory) != len(train):
+            got = f"a {type(avid).__name__} of {len(avid.memory)} clips"
+            raise ValueError(f"--from must be a trained AVID of these {len(train)} clips; got {got}")
+        avid.generator = generator
+        changes = wanted["loss"]
+        objective = _cma(avid, changes) if wanted["objective"] == "cma" else _continued(avid, changes)
+    trainer = Trainer(model, objective, train, config, pipeline=pipeline)
+    if _unfinished(arguments.out).exists():
+        try:
+            checkpoints.resume(_unfinished(arguments.out), trainer)
+        except checkpoints.CheckpointError as error:
+            fix = "Repeat the command that began it, choose another --out, or delete it."
+            raise ValueError(f"an unfinished run is in the way: {error}. {fix}") from error
+    return trainer, test
+
+
+def _recipe(preset: str | None) -> Recipe:
+    if preset is not None:
+        if preset not in RECIPES:
+            raise ValueError(f"preset must be one of {', '.join(RECIPES)}; got {preset!r}")
+        return RECIPES[preset]
+    chosen = profile()
+    return replace(RECIPES[chosen.model], train=chosen.train, num_negatives=chosen.num_negatives)
+
+
+def _cma(avid: AVID, settings: dict[str, Any]) -> CMA:
+    from avid_lab.objectives import CMA
+
+    names = {"cross": "instance_cross", "within": "instance_within"}
+    return CMA.from_avid(avid, **{names.get(name, name): value for name, value in settings.items()})
+
+
+def _continued(avid: AVID, changes: dict[str, Any]) -> AVID:
+    """The same AVID with some settings changed; a Z belongs to a temperature."""
+    weights = avid.weights | {name: changes[name] for name in ("cross", "within") if name in changes}
+    if changes.get("temperature", avid.temperature) != avid.temperature:
+        avid.partition.fill_(float("nan"))
+    avid.restore(avid.settings() | changes | {"weights": weights})
+    return avid
+
+
+def _train(trainer: Trainer, test: ClipDataset, arguments: argparse.Namespace, wanted: dict[str, Any]) -> None:
+    from tqdm.auto import tqdm
+
+    from avid_lab import checkpoints
+    from avid_lab.training import rank
+
+    out, unfinished = arguments.out, _unfinished(arguments.out)
+    logs = _Logs(out, trainer, arguments.tensorboard) if rank() == 0 else None
+    if logs:
+        for path in (out, unfinished):
+            remove_leftovers(path)
+        with replacing(beside(out, "run.json")) as temporary:
+            temporary.write_text(json.dumps(_record(trainer, wanted), indent=2) + "\n", encoding="utf-8")
+    bar = tqdm(trainer, "training", total=len(trainer), initial=trainer.steps_done, unit="step", disable=logs is None)
+    try:
+        for step in bar:
+            if logs:
+                bar.set_postfix(loss=f"{step.loss:.2f}", clips_per_s=f"{step.clips_per_s:.0f}")
+                logs.step(step)
+                if _check_due(step, trainer, arguments.check_every):
+                    scores = check(trainer, test)
+                    logs.check(step, scores)
+                    shown = ", ".join(f"{name} {value:.1%}" for name, value in scores.items())
+                    bar.write(f"pass {step.epoch:.1f}: {shown}")
+            if step.index % arguments.save_every == 0 and step.index < len(trainer):
+                checkpoints.save(unfinished, trainer)
+    except FloatingPointError as error:
+        good = f"The last good checkpoint is {unfinished}" if unfinished.exists() else "No checkpoint was saved yet"
+        raise ValueError(f"{error} {good}.") from error
+    finally:
+        bar.close()
+        if logs:
+            logs.close()
+    checkpoints.save(out, trainer)
+    if rank() == 0:
+        unfinished.unlink(missing_ok=True)
+
+
+def check(trainer: Trainer, test: ClipDataset) -> dict[str, float]:
+    """Held-out scores of a run at this moment, which it leaves as it is.
+
+    Neighbours are looked for in the memory, which holds every training clip already.
+
+    Args:
+        trainer: The run; averaged weights are used if it keeps them.
+        test: Held-out clips; up to `CHECKED` of them, evenly spaced, are embedded.
+    """
+    import torch
+
+    from avid_lab.evaluation import embed
+    from avid_lab.metrics import knn_accuracy, retrieval
+
+    chosen = torch.linspace(0, len(test) - 1, min(CHECKED, len(test))).round().long()
+    held_out = embed(trainer.ema or trainer.model, test.subset(chosen), trainer.pipeline, windows=1)
+    memory, labels = trainer.objective.memory, trainer.clips.labels
+    k, at = min(20, len(labels)), min(10, len(chosen))
+    found = retrieval(held_out.video, held_out.audio, ks=[at])
+    return {
+        "video kNN": knn_accuracy(memory.video.float().cpu(), labels, held_out.video.cpu(), held_out.labels.cpu(), k),
+        "audio kNN": knn_accuracy(memory.audio.float().cpu(), labels, held_out.audio.cpu(), held_out.labels.cpu(), k),
+        f"v2a recall at {at}": found.recall[at],
+    }
+
+
+def _check_due(step: Step, trainer: Trainer, every: float) -> bool:
+    """Whether a whole number of ``every`` passes ended in this step; also at the very end."""
+    if not every:
+        return False
+    before = step.epoch - trainer.config.batch_size / len(trainer.clips)
+    return step.epoch // every > before // every or step.index == step.total
+
+
+class _Logs:
+    """CSV files, and TensorBoard's if wanted; a resumed run goes on from its own last step."""
+
+    def __init__(self, out: Path, trainer: Trainer, tensorboard: bool) -> None:
+        self._log_path, self._checks_path = beside(out, "log.csv"), beside(out, "checks.csv")
+        self._files: dict[Path, Any] = {}
+        self._columns: dict[Path, list[str]] = {}
+        if trainer.history:  # the checkpoint knows them all, whatever was lost of the file
+            self._begin(self._log_path, [step.row() for step in trainer.history])
+        kept = []
+        if self._checks_path.exists() and trainer.history:
+            with self._checks_path.open(newline="", encoding="utf-8") as file:
+                kept = [row for row in csv.DictReader(file) if int(row["index"] or 0) <= trainer.steps_done]
+        if kept:
+            self._begin(self._checks_path, kept)
+        self._board = None
+        if tensorboard:
+            self._board = _summary_writer()(str(beside(out, "tensorboard")), purge_step=trainer.steps_done + 1)
+
+    def step(self, step: Step) -> None:
+        row = step.row()
+        self._write(self._log_path, row)
+        if self._board is not None:
+            for name, value in row.items():
+                if name not in ("index", "total"):
+                    self._board.add_scalar(name.replace(".", "/"), value, step.index)
+
+    def check(self, step: Step, scores: Mapping[str, float]) -> None:
+        self._write(self._checks_path, {"index": step.index, "epoch": step.epoch, **scores})
+        if self._board is not None:
+            for name, value in scores.items():
+                self._board.add_scalar(f"check/{name}", value, step.index)
+
+    def close(self) -> None:
+        for file in self._files.values():
+            file.close()
+        if self._board is not None:
+            self._board.close()
+
+    def _begin(self, path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+        columns = list(dict.fromkeys(name for row in rows for name in row))
+        if path == self._log_path and "times.mining" not in columns:
+            columns.append("times.mining")  # in some steps only
+        with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, columns)
+            writer.writeheader()
+            writer.writerows(rows)
+        self._columns[path] = columns
+        self._files[path] = path.open("a", newline="", buffering=1, encoding="utf-8")
+
+    def _write(self, path: Path, row: Mapping[str, Any]) -> None:
+        if path not in self._files:
+            self._begin(path, [row])
+        else:
+            csv.DictWriter(self._files[path], self._columns[path]).writerow(row)
+
+
+def beside(out: Path, name: str) -> Path:
+    """A file that belongs to the checkpoint ``out``."""
+    return out.with_name(name if out.stem == "checkpoint" else f"{out.stem}.{name}")
+
+
+def _unfinished(out: Path) -> Path:
+    return out.with_suffix(".unfinished")
+
+
+def _record(trainer: Trainer, wanted: dict[str, Any]) -> dict[str, Any]:
+    """Everything that was used; the settings in the form that ``--config`` reads."""
+    import torch
+
+    from avid_lab import __version__
+    from avid_lab.training import processes
+
+    settings = trainer.objective_settings
+    names = {"instance_cross": "cross", "instance_within": "within"}
+    used = {**settings, **{names.get(name, name): weight for name, weight in settings["weights"].items()}}
+    device = trainer.device
+    return {
+        **{name: wanted[name] for name in ("preset", "objective", "start")},
+        "world": None if wanted["data"] else wanted["world"] or profile().world,
+        "data": wanted["data"],
+        "loss": {f.name: used[f.name] for f in fields(LossConfig) if f.name in used},
+        "train": asdict(trainer.config),
+        "made_with": {
+            "command": shlex.join(["avid-lab", *sys.argv[1:]]),
+            "clips": len(trainer.clips),
+            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
+            "processes": processes(),
+            "threads": torch.get_num_threads(),
+            "avid_lab": __version__,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+        },
+    }
+
+
+def _summary_writer() -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        fix = 'pip install "avid-lab[tensorboard]", or leave --tensorboard out: log.csv is written anyway'
+        raise ValueError(f"--tensorboard needs a package that is not installed ({error}). {fix}.") from error
+    return SummaryWriter
+
+
+def _add_fields(parser: Any, kind: type, of_preset: set[str] | None) -> None:
+    """One option for each field, with its docstring's text; absent from the result unless given."""
+    texts, hints = _field_texts(kind), get_type_hints(kind)
+    for f in fields(kind):
+        option, hint = f"--{f.name.replace('_', '-')}", hints[f.name]
+        text = (
+            texts[f.name][0].lower() + texts[f.name][1:]
+            if texts[f.name][1:2] in "abcdefghijklmnopqrstuvwxyz "
+            else texts[f.name]
+        )
+        text = text.rstrip(".").replace("%", "%%")
+        if of_preset is not None:
+            text += " (default: the preset's)" if f.name in of_preset else f" (default: {f.default})"
+        how: dict[str, Any] = {"help": text, "default": argparse.SUPPRESS, "dest": f.name}
+        if hint is bool:
+            parser.add_argument(option, action=argparse.BooleanOptionalAction, **how)
+        elif get_origin(hint) is Literal:
+            parser.add_argument(option, choices=get_args(hint), **how)
+        elif get_origin(hint) is tuple:
+            parser.add_argument(option, type=_tuple_of_floats, metavar="X,X", **how)
+        else:
+            parser.add_argument(option, type=_parser_of(hint), metavar="X", **how)
+
+
+def _field_texts(kind: type) -> dict[str, str]:
+    """What the ``Args`` of a dataclass's docstring say of each field."""
+    texts: dict[str, str] = {}
+    name = ""
+    names = {f.name for f in fields(kind)}
+    for line in inspect.cleandoc(kind.__doc__ or "").splitlines():
+        head, _, rest = line.strip().partition(": ")
+        if line.startswith("    ") and not line.startswith("     ") and head in names:
+            name, line = head, rest
+        elif not line.startswith("     "):
+            name = ""
+        if name:
+            texts[name] = f"{texts.get(name, '')} {line.strip()}".strip()
+    return texts
+
+
+def _parser_of(hint: Any) -> Callable[[str], Any]:
+    options = get_args(hint)  # of "float | None"
+    kind = next((option for option in options if option is not type(None)), hint)
+
+    def parse(text: str) -> Any:
+        return None if type(None) in options and text.lower() == "none" else kind(text)
+
+    parse.__name__ = kind.__name__  # argparse says "invalid float value"
+    return parse
+
+
+def _tuple_of_floats(text: str) -> tuple[float, ...]:
+    return tuple(float(part) for part in text.split(",") if part)
+
+
+def _typed(value: Any, hint: Any) -> Any:
+    """A JSON value as a field's type: JSON writes 1.0 as 1 and has no tuples."""
+    if isinstance(value, list):
+        return tuple(float(x) for x in value)
+    wants_float = hint is float or float in get_args(hint)
+    return float(value) if wants_float and isinstance(value, int) and not isinstance(value, bool) else value
