@@ -1,0 +1,291 @@
+"""Positives to play: one query, the clips that agree with it, and where each rule of agreement draws its line.
+
+Everything follows from one ranking of all instances, made once for a query (`ranking.rank`); a K is a cut of it
+(`ranking.choose`), cheap enough to follow a slider.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from io import BytesIO
+from typing import Any
+
+import ipywidgets as widgets
+import numpy as np
+import torch
+from matplotlib.image import imread
+from torch import Tensor
+
+from avid_lab.datasets import ClipDataset, Manifest
+from avid_lab.interactive.panel import Panel
+from avid_lab.interactive.players import still
+from avid_lab.interactive.queries import FLOW, NARROW, Pages, QueryPicker
+from avid_lab.interactive.ranking import KINDS, Choice, boundary, choose, faults, rank, region, view_of
+from avid_lab.interactive.scatter import Scatter
+from avid_lab.interactive.shelf import Shelf, Stall
+from avid_lab.mining import AGREEMENTS, mine_positives
+from avid_lab.plots.style import AUDIO, COLOURS, FAINT, INK, MUTED, VIDEO, Picture, panel, picture, styled
+
+SHELF = 6  # positives shown at a time
+MOST_POSITIVES = 128
+MINED_AT_REST = 4096  # instances up to which all queries are mined unasked: about 0.25 s for 1,638
+
+
+class PositiveBrowser(Panel):
+    """A query and its positives as clips to play, beside the plane of agreement that chose them.
+
+    Every other clip is a point: how much it looks like the query against how much it sounds like it. A line shows where
+    each rule of agreement ends its K best; the chosen rule's region is tinted. Press a point, or a clip, to play it.
+
+    Args:
+        memory: Unit embeddings ``.video`` and ``.audio`` of every clip, (N, D); or the two as a tuple.
+        clips: The same clips: a dataset or a manifest, with ground truth if its columns hold any.
+        labels: Class of each clip, into ``clips.classes``; the dataset's own if not given.
+        state: What `state` of another browser said.
+
+    Raises:
+        ValueError: The memory holds another number of clips, or less than two.
+    """
+
+    def __init__(
+        self, memory: Any, clips: ClipDataset | Manifest, labels: Tensor | np.ndarray | None = None, *, state: str = ""
+    ) -> None:
+        rows = memory if isinstance(memory, tuple) else (memory.video, memory.audio)
+        self.video, self.audio = (torch.as_tensor(x).detach().float().cpu() for x in rows)
+        self.labels = np.asarray(clips.labels if labels is None else labels)
+        count = len(self.video)
+        if count < 2 or len(clips) != count or len(self.labels) != count:
+            got = f"{count} in the memory, {len(clips)} clips, {len(self.labels)} labels"
+            raise ValueError(f"memory, clips and labels must be of the same clips, two at least; got {got}")
+        super().__init__("Positives by agreement")
+        self.clips = clips
+        self.classes = [str(name).replace("_", " ") for name in clips.classes]
+        self.faults = faults(clips.manifest if isinstance(clips, ClipDataset) else clips)
+        self.faulty = np.array([bool(text) for text in self.faults])
+        self.ranking = rank(self.video, self.audio, 0)
+        self._mined: dict[str, np.ndarray] = {}  # by agreement: whether each of all queries' positives is right
+        self._placed = self._named = -1  # queries whose points and labels the plane holds
+        self._build(count)
+        self.restore(state)
+        self.draw(True)
+        self.redraw()  # clips and means follow once the panel is on the page
+
+    def _build(self, count: int) -> None:
+        most = min(MOST_POSITIVES, count - 1)
+        tip = "Go through the queries with most positives of another class"
+        self.queries = QueryPicker(self, self.labels, self.classes, self._wrong, "many wrong positives", tip)
+        rules = widgets.Dropdown(options=list(AGREEMENTS), description="agreement", layout={"width": "200px"})
+        agreement = self.add_control("agreement", rules)
+        k = self.add_control("k", widgets.IntSlider(min(32, most), 1, most, description="K", layout={"width": "340px"}))
+        colours = widgets.Dropdown(
+            options=["right and wrong", "class"], description="colour", layout={"width": "210px"}
+        )
+        colour = self.add_control("colour", colours)
+        near = widgets.ToggleButton(description="zoom", tooltip="Only the tenth that agrees most", layout=NARROW)
+        self.add_control("near", near)
+        self.plane = Scatter(
+            self.ranking.video,
+            self.ranking.audio,
+            np.zeros(count, int),
+            [""] * count,
+            xlabel="looks alike: video similarity",
+            ylabel="sounds alike: audio similarity",
+            title="",
+            markers=["o"] * count,
+            thumbnail=lambda i: still(self.clips.path(i)),
+            equal=True,
+            height=470,
+        )
+        self.pair = Shelf("the query and the clip pressed in the plane", width=168)
+        self.best = Pages("positives, best first", SHELF, self._turned)
+        self.precision = widgets.HTML()
+        side = widgets.VBox([self.pair, self.precision], layout={"flex": "0 1 370px", "min_width": "300px"})
+        left = widgets.VBox([self.plane], layout={"flex": "1 1 480px", "min_width": "320px"})
+        self.body.children = [
+            widgets.HBox(self.queries.row, layout=FLOW),
+            widgets.HBox([k, agreement, colour, near], layout=FLOW),
+            widgets.HBox([left, side], layout={"flex_flow": "row wrap", "grid_gap": "0 18px"}),
+            self.best.widget,
+        ]
+        for control in (k, rules):
+            control.observe(self.queries.begin_anew, "value")
+        self.plane.observe(lambda change: self.press(change["new"]), "clicked")
+
+    # What is shown
+
+    @property
+    def choice(self) -> Choice:
+        """The positives of the query as the controls stand."""
+        query = self.controls["query"].value
+        if self.ranking.query != query:
+            self.ranking, self.best.first = rank(self.video, self.audio, query), 0
+        return choose(
+            self.ranking, self.controls["agreement"].value, self.controls["k"].value, self.labels, self.faulty
+        )
+
+    def draw(self, quick: bool) -> None:
+        """Points and lines at once; labels, clips and the mean over all queries once the controls rest."""
+        choice, agreement = self.choice, self.controls["agreement"].value
+        with self.plane.hold_sync():
+            if self._placed != self.ranking.query:
+                self.plane.set_points(self.ranking.video, self.ranking.audio)
+                self._placed = self.ranking.query
+            self.plane._view = list(view_of(self.ranking, self.controls["near"].value))
+            self._paint(choice)
+            self.plane.set_overlay(lines=self._lines(choice), highlight=self._shown(choice))
+            if not quick and self._named != self.ranking.query:
+                self.plane.set_labels([self._label(i) for i in range(len(self.labels))])
+                self._named = self.ranking.query
+        if not quick and len(self.labels) <= MINED_AT_REST:
+            self._all_right(agreement)
+        self.precision.value = self._table_html(choice)
+        if not quick:
+            self._show_clips(choice)
+
+    def _paint(self, choice: Choice) -> None:
+        by_class = self.controls["colour"].value == "class"
+        shapes = np.array([marker for _, marker in KINDS.values()])[choice.kind].tolist()
+        if by_class:
+            self.plane.set_colors(self.labels % len(COLOURS), shapes, palette=COLOURS, names=())
+        else:
+            colours = [colour for colour, _ in KINDS.values()]
+            self.plane.set_colors(choice.kind, shapes, palette=colours, names=list(KINDS))
+
+    def _lines(self, choice: Choice) -> list[dict[str, Any]]:
+        view = self.plane.view
+        chosen = self.controls["agreement"].value
+        left, right, bottom, top = view
+        wide, high = right - left, top - bottom
+        beyond = (left - wide, right + wide, bottom - high, top + high)  # its edges are not part of the picture
+        at = choice.threshold
+        names_at = {
+            "consensus": (right, at["consensus"]),
+            "union": (at["union"], bottom),
+            "video": (at["video"], top),
+            "audio": (left, at["audio"]),
+        }
+        lines: list[dict[str, Any]] = [{"points": region(chosen, at[chosen], beyond), "colour": INK, "fill": True}]
+        for name in AGREEMENTS:
+            text = f"{name} ≥ {at[name]:.2f}" if name == chosen else name
+            colour = INK if name == chosen else MUTED
+            if name != chosen:
+                lines.append({"points": boundary(name, at[name], view), "colour": colour, "dash": True})
+            lines.append({"points": np.array([names_at[name]] * 2), "colour": colour, "label": text})
+        return lines
+
+    def _label(self, i: int) -> str:
+        ranking = self.ranking
+        likeness = f"looks {ranking.video[i]:.2f}, sounds {ranking.audio[i]:.2f}"
+        return "\n".join(filter(None, [f"{self._name(i)}, clip {i}", likeness, self.faults[i]]))
+
+    def _name(self, i: int) -> str:
+        return self.classes[int(self.labels[i])]
+
+    def _shown(self, choice: Choice) -> list[int]:
+        return choice.positives[list(self.best.places(len(choice.positives)))].tolist()
+
+    def _show_clips(self, choice: Choice) -> None:
+        ranking = self.ranking
+        score = ranking.score[self.controls["agreement"].value]
+        stalls = []
+        for place in self.best.places(len(choice.positives)):
+            i = int(choice.positives[place])
+            note = f"looks {ranking.video[i]:.2f}, sounds {ranking.audio[i]:.2f}"
+            right = bool(self.labels[i] == self.labels[ranking.query])
+            title = f"{place + 1}. {self._name(i)}"
+            stalls.append(Stall(self.clips.path(i), title, note, right, float(score[place]), self.faults[i]))
+        self.best.show(stalls, len(choice.positives), "Positives |, ringed in the plane")
+        self.pair.show([self._stall(ranking.query, "query"), *self._pressed()])
+
+    def _stall(self, i: int, title: str) -> Stall:
+        note = f"clip {i}" if i == self.ranking.query else f"clip {i}, {self._label(i).splitlines()[1]}"
+        verdict = None if i == self.ranking.query else bool(self.labels[i] == self.labels[self.ranking.query])
+        return Stall(self.clips.path(i), f"{title}: {self._name(i)}", note, verdict, None, self.faults[i])
+
+    def _pressed(self) -> list[Stall]:
+        i = self.plane.clicked
+        return [self._stall(i, "pressed")] if 0 <= i < len(self.labels) and i != self.ranking.query else []
+
+    def _table_html(self, choice: Choice) -> str:
+        chosen, k = self.controls["agreement"].value, len(choice.positives)
+        rows = []
+        for name, share in choice.precision.items():
+            colour, weight = (VIDEO, 650) if name == chosen else ("#8f99a3", 400)
+            bar = (
+                f'<div style="position:relative;width:130px;height:11px;background:var(--jp-layout-color2,#eceff2)">'
+                f'<div style="width:{100 * share:.1f}%;height:100%;background:{colour}"></div><div style="position:'
+                f"absolute;left:{100 * choice.chance:.1f}%;top:-2px;width:2px;height:15px;"
+                'background:var(--jp-ui-font-color1,#1d2733)"></div></div>'
+            )
+            rows.append(
+                f'<tr style="font-weight:{weight}"><td style="padding:1px 10px 1px 0">{name}</td><td>{bar}</td>'
+                f'<td style="padding-left:8px;text-align:right">{share:.0%}</td></tr>'
+            )
+        same = self._name(self.ranking.query)
+        lines = [
+            f"The tick is chance, {choice.chance:.0%}. {choice.missed} more of its class are not among the {k}: "
+            "drawn as negatives, they would be false ones."
+        ]
+        if (mean := self._mean(chosen, k)) is not None:
+            lines.append(f"All {len(self.labels):,} queries by {chosen}: <b>{mean:.0%}</b>.")
+        return (
+            f'<div style="margin-top:10px;line-height:1.45"><b>Of its {k} positives, a {html.escape(same)}:</b>'
+            f'<table style="margin:4px 0">{"".join(rows)}</table><div class="avid-soft">{" ".join(lines)}</div></div>'
+        )
+
+    # What is done
+
+    def press(self, i: int) -> None:
+        """Play a clip of the plane beside the query."""
+        if i >= 0:
+            self.pair.show([self._stall(self.ranking.query, "query"), *self._pressed()], play=i != self.ranking.query)
+
+    def _turned(self) -> None:
+        choice = self.choice
+        self.plane.set_overlay(highlight=self._shown(choice))
+        self._show_clips(choice)
+
+    def _all_right(self, agreement: str) -> np.ndarray:
+        """Whether each positive of each query is of its class, best first: (N, most positives)."""
+        if agreement not in self._mined:
+            index = mine_positives(self.video, self.audio, self.controls["k"].max, agreement).index.numpy()  # pyright: ignore[reportArgumentType]
+            self._mined[agreement] = self.labels[index] == self.labels[:, None]
+        return self._mined[agreement]
+
+    def _mean(self, agreement: str, k: int) -> float | None:
+        return float(self._mined[agreement][:, :k].mean()) if agreement in self._mined else None
+
+    def _wrong(self) -> np.ndarray:
+        """How many positives of each query are of another class."""
+        return (~self._all_right(self.controls["agreement"].value)[:, : self.controls["k"].value]).sum(1)
+
+    # Without a kernel
+
+    def table(self) -> Sequence[tuple[str, str]]:
+        """The query, its rule, and precision beside chance."""
+        choice, k = self.choice, self.controls["k"].value
+        shares = [(f"{name}: positives of its class", f"{share:.0%}") for name, share in choice.precision.items()]
+        query = f"clip {self.ranking.query}, {self._name(self.ranking.query)}"
+        named = [("query", query), ("agreement", self.controls["agreement"].value), ("K", str(k))]
+        return [*named, *shares, ("chance", f"{choice.chance:.0%}"), ("of its class, not chosen", str(choice.missed))]
+
+    @styled
+    def figure(self) -> Picture:
+        """The plane, the query and its first positives."""
+        choice = self.choice
+        page = picture(9.6, 5.2)
+        grid = page.add_gridspec(3, 5, width_ratios=[1, 1, 1, 0.62, 0.62])
+        self.plane.draw(panel(page, grid[:, :3]))
+        shown = [self.ranking.query, *self._shown(choice)[:5]]
+        for place, i in enumerate(shown):
+            ax = panel(page, grid[place // 2, 3 + place % 2])
+            frame = still(self.clips.path(i))
+            if frame:
+                ax.imshow(imread(BytesIO(frame), format="jpg"))
+            right = self.labels[i] == self.labels[self.ranking.query]
+            sign = "query" if place == 0 else f"{place} {'✓' if right else '✗'}"
+            ax.set_title(f"{sign} {self._name(i)}", fontsize=9, pad=3)
+            ax.set(xticks=[], yticks=[])
+            ax.spines[:].set(visible=True, linewidth=2.5, color=FAINT if place == 0 else VIDEO if right else AUDIO)
+        return page

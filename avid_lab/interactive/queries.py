@@ -1,0 +1,131 @@
+"""Ways to a query: its number, its class, chance, or what goes wrong most; and pages of what it found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import ipywidgets as widgets
+import numpy as np
+
+from avid_lab.interactive.panel import Panel
+from avid_lab.interactive.shelf import Shelf, Stall
+
+FLOW = {"flex_flow": "row wrap", "align_items": "center"}
+NARROW = {"width": "auto"}
+
+
+class QueryPicker:
+    """Controls that choose one clip as the query of a panel; its number is the panel's control ``query``.
+
+    Args:
+        panel: Whose query it is.
+        labels: (N,) class of each clip.
+        classes: Names of the classes.
+        badness: Gives (N,) numbers when asked: the higher, the sooner `hard` shows a clip.
+        hard: What the button that goes through the hard ones says.
+        hard_tip: The same at more length.
+
+    Attributes:
+        row: The widgets.
+    """
+
+    def __init__(
+        self,
+        panel: Panel,
+        labels: np.ndarray,
+        classes: Sequence[str],
+        badness: Callable[[], np.ndarray],
+        hard: str,
+        hard_tip: str,
+    ) -> None:
+        self._labels, self._badness, self._place = labels, badness, -1
+        self._random = np.random.default_rng(0)
+        slider = widgets.IntSlider(0, 0, len(labels) - 1, description="query", layout={"width": "340px"})
+        self.number = panel.add_control("query", slider)
+        present = sorted(set(labels.tolist()))
+        self.of_class = widgets.Dropdown(
+            options=[("any class", -1), *((classes[c], c) for c in present)],
+            tooltip="Queries of this class only",
+            layout={"width": "130px"},
+        )
+        self.random = widgets.Button(description="random", tooltip="A random query", layout=NARROW)
+        self.hard = widgets.Button(description=hard, tooltip=hard_tip, layout=NARROW)
+        self.row = [self.number, self.of_class, self.random, self.hard]
+        self.of_class.observe(self._of_another_class, "value")
+        self.random.on_click(lambda _: self.go(int(self._random.choice(self.candidates()))))
+        self.hard.on_click(lambda _: self.go(self.next_hard()))
+
+    def go(self, query: int) -> None:
+        """Ask with another clip."""
+        self.number.value = query
+
+    def candidates(self) -> list[int]:
+        """Clips of the chosen class."""
+        wanted = self.of_class.value
+        return [i for i, label in enumerate(self._labels.tolist()) if wanted in (-1, label)]
+
+    def next_hard(self) -> int:
+        """The worst query; asked again, the next in that order."""
+        badness = self._badness()
+        order = sorted(self.candidates(), key=lambda i: (-badness[i], i))
+        self._place = (self._place + 1) % len(order)
+        return order[self._place]
+
+    def begin_anew(self, _change: Any = None) -> None:
+        """The next hard query is the worst again; fits ``widget.observe``."""
+        self._place = -1
+
+    def _of_another_class(self, _change: Any) -> None:
+        self.begin_anew()
+        if self.number.value not in (candidates := self.candidates()):
+            self.go(candidates[0])
+
+
+class Pages:
+    """A shelf that shows a long row of clips a page at a time.
+
+    Args:
+        label: What the clips are.
+        size: Clips of a page.
+        turned: Called after another page was asked for.
+
+    Attributes:
+        widget: The root.
+        first: Place of the first clip shown.
+    """
+
+    def __init__(self, label: str, size: int, turned: Callable[[], None], *, width: int = 136) -> None:
+        self.size, self.first, self._turned = size, 0, turned
+        self.shelf = Shelf(label, width=width)
+        self.place = widgets.HTML()
+        self.back, self.on = (
+            widgets.Button(description=sign, tooltip=tip, layout={"width": "38px"})
+            for sign, tip in (("‹", "Earlier ones"), ("›", "Further ones"))
+        )
+        self.back.on_click(lambda _: self._turn(-size))
+        self.on.on_click(lambda _: self._turn(size))
+        self.widget = widgets.VBox([widgets.HBox([self.back, self.on, self.place], layout=FLOW), self.shelf])
+
+    def places(self, count: int) -> range:
+        """Which of ``count`` clips are shown."""
+        self.first = max(0, min(self.first, (count - 1) // self.size * self.size))
+        return range(self.first, min(self.first + self.size, count))
+
+    def show(self, stalls: Sequence[Stall], count: int, what: str) -> None:
+        """Show these clips, those of `places`, as a page of ``count``.
+
+        Args:
+            stalls: From the first of the page on.
+            count: Of all pages together.
+            what: Text before and after "1–6 of 32", parted by a bar: "Positives | ringed".
+        """
+        before, _, after = what.partition("|")
+        last = self.first + len(stalls)
+        self.place.value = f"{before} <b>{self.first + 1}–{last}</b> of {count}{after}"
+        self.back.disabled, self.on.disabled = self.first == 0, last >= count
+        self.shelf.show(stalls)
+
+    def _turn(self, by: int) -> None:
+        self.first += by
+        self._turned()

@@ -1,0 +1,170 @@
+"""One query's ranking of all other instances, and what a cut of it at K holds: pure, and fast enough for a slider."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
+
+from avid_lab.datasets import Manifest
+from avid_lab.mining import AGREEMENTS, agreement_plane
+from avid_lab.plots.style import AUDIO, INK, VIDEO
+
+# What a point can be, in the order of drawing's numbers: its colour and its shape.
+KINDS = {
+    "other class": ("#98a2ad", "o"),
+    "its class, not chosen: a false negative when drawn": ("#56b4e9", "s"),
+    "positive of its class": (VIDEO, "o"),
+    "positive of another class": (AUDIO, "X"),
+    "positive with a faulty clip": ("#b5478c", "D"),
+    "the query": (INK, "P"),
+}
+OTHER, MISSED, RIGHT, WRONG, FAULTY, QUERY = range(len(KINDS))
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """All other instances as one query sees them.
+
+    Attributes:
+        query: The instance that looks.
+        video: (N,) similarity of pictures; its own is 1.
+        audio: (N,) similarity of sounds; its own is 1.
+        order: By agreement, the N - 1 others, best first: any K of `mine_positives` is its beginning.
+        score: By agreement, their agreement, falling.
+    """
+
+    query: int
+    video: Float[np.ndarray, " N"]
+    audio: Float[np.ndarray, " N"]
+    order: dict[str, Int[np.ndarray, " M"]]
+    score: dict[str, Float[np.ndarray, " M"]]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The K positives of a query and what ground truth says about them.
+
+    Attributes:
+        positives: (K,) best first.
+        threshold: By agreement, the score of the K-th.
+        kind: (N,) which of `KINDS` each instance is.
+        precision: By agreement, the share of the K that are of the query's class.
+        chance: The share of its class among all others.
+        missed: How many of its class were not chosen.
+    """
+
+    positives: Int[np.ndarray, " K"]
+    threshold: dict[str, float]
+    kind: UInt8[np.ndarray, " N"]
+    precision: dict[str, float]
+    chance: float
+    missed: int
+
+
+def rank(video: Float[Tensor, "N D"], audio: Float[Tensor, "N D"], query: int) -> Ranking:
+    """Order all instances by their agreement with one query, under every agreement, exactly as `mine_positives` does.
+
+    Args:
+        video: (N, D) unit video memories.
+        audio: (N, D) unit audio memories.
+        query: Which instance looks, in [0, N).
+
+    Raises:
+        ValueError: As `agreement_plane` does.
+    """
+    plane = agreement_plane(video, audio, query, k=len(video) - 1)
+    seen, heard = (torch.nan_to_num(x, nan=1.0) for x in (plane.video, plane.audio))
+    order = {name: index.numpy() for name, index in plane.positives.items()}
+    score = {name: AGREEMENTS[name](seen, heard)[plane.positives[name]].numpy() for name in order}
+    return Ranking(query, seen.numpy(), heard.numpy(), order, score)
+
+
+def choose(
+    ranking: Ranking,
+    agreement: str,
+    k: int,
+    labels: Int[np.ndarray, " N"],
+    faulty: Sequence[bool] | np.ndarray,
+) -> Choice:
+    """Cut a ranking at K.
+
+    Args:
+        ranking: Of the query.
+        agreement: Whose positives.
+        k: K, at most N - 1.
+        labels: Class of each instance.
+        faulty: Whether picture and sound of each instance do not belong together.
+    """
+    same = labels == labels[ranking.query]
+    positives = ranking.order[agreement][:k]
+    chosen = np.zeros(len(labels), bool)
+    chosen[positives] = True
+    kind = np.where(chosen, np.where(same, RIGHT, WRONG), np.where(same, MISSED, OTHER)).astype(np.uint8)
+    kind[chosen & np.asarray(faulty, bool)] = FAULTY
+    kind[ranking.query] = QUERY
+    return Choice(
+        positives,
+        {name: float(score[k - 1]) for name, score in ranking.score.items()},
+        kind,
+        {name: float(same[order[:k]].mean()) for name, order in ranking.order.items()},
+        float((same.sum() - 1) / (len(labels) - 1)),
+        int((same & ~chosen).sum()) - 1,
+    )
+
+
+def boundary(agreement: str, at: float, view: Sequence[float]) -> Float[np.ndarray, "M 2"]:
+    """The line on which an agreement equals ``at``, from edge to edge of a view (left, right, bottom, top)."""
+    left, right, bottom, top = view
+    return np.array(
+        {
+            "consensus": [(at, top), (at, at), (right, at)],
+            "union": [(left, at), (at, at), (at, bottom)],
+            "video": [(at, top), (at, bottom)],
+            "audio": [(left, at), (right, at)],
+        }[agreement],
+        dtype=float,
+    )
+
+
+def region(agreement: str, at: float, view: Sequence[float]) -> Float[np.ndarray, "M 2"]:
+    """The outline of where an agreement is at least ``at``: a corner, an L, or a half plane."""
+    left, right, bottom, top = view
+    rest = {
+        "consensus": [(right, top)],
+        "union": [(right, bottom), (right, top), (left, top)],
+        "video": [(right, bottom), (right, top)],
+        "audio": [(right, top), (left, top)],
+    }[agreement]
+    return np.concatenate([boundary(agreement, at, view), np.array(rest, dtype=float)])
+
+
+def view_of(ranking: Ranking, near: bool) -> tuple[float, float, float, float]:
+    """Left, right, bottom and top of the plane: of all instances, or of the tenth that agrees most in both."""
+    shown = slice(None)
+    if near:
+        shown = np.append(ranking.order["consensus"][: max(2, len(ranking.video) // 10)], ranking.query)
+    edges: list[float] = []
+    for side in (ranking.video[shown], ranking.audio[shown]):
+        low, high = float(side.min()), float(side.max())
+        pad = max(0.05 * (high - low), 1e-6)
+        edges += [low - pad, high + pad]
+    return edges[0], edges[1], edges[2], edges[3]
+
+
+def faults(manifest: Manifest) -> list[str]:
+    """What ground truth says is wrong with each clip, in words; empty where nothing is, or nothing is known."""
+    found = []
+    for record in manifest.records:
+        truth = record.extras
+        said = {
+            "off_screen": f"sound of a {truth.get('heard_scene', 'thing')} off-screen".replace("_", " "),
+            "silent": "silent",
+            "noisy": "buried in noise",
+        }
+        found.append(", ".join(text for name, text in said.items() if truth.get(name) == "1"))
+    return found

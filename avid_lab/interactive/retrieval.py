@@ -1,0 +1,424 @@
+"""Retrieval to touch: any clip asks, also one of your own, and what it finds plays."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import ipywidgets as widgets
+import numpy as np
+import torch
+from jaxtyping import Float
+from matplotlib.image import imread
+from torch import Tensor
+
+from avid_lab import media
+from avid_lab.config import AudioSpec, VideoSpec
+from avid_lab.datasets import ClipDataset, Manifest, Record
+from avid_lab.encoders import AudioVisualModel
+from avid_lab.evaluation import embed
+from avid_lab.interactive.panel import Panel
+from avid_lab.interactive.players import still
+from avid_lab.interactive.queries import FLOW, Pages, QueryPicker
+from avid_lab.interactive.ranking import faults
+from avid_lab.interactive.recorder import Recorder
+from avid_lab.interactive.scatter import Scatter
+from avid_lab.interactive.search import DIRECTIONS, MARKS, OWN, Found, confident_wrong, marks, search
+from avid_lab.interactive.shelf import Shelf, Stall
+from avid_lab.metrics import Retrieval, retrieval
+from avid_lab.plots.style import AUDIO, FAINT, INK, VIDEO, Picture, panel, picture, styled
+from avid_lab.transforms import InputPipeline
+
+SHELF = 7  # results shown at a time
+MOST_RESULTS = 50
+RANKS_SHOWN = 100
+OWN_SECONDS = 8.0  # of an uploaded file that are used
+OWN_BYTES = 400_000  # that its player may weigh
+WORST, CONFIDENT = "own answer ranks worst", "surest wrong answers"
+
+
+@dataclass(frozen=True)
+class OwnClip:
+    """A clip from outside the set.
+
+    Attributes:
+        name: What the file was called.
+        path: A copy that plays.
+        embedding: (D,) by modality, "video" and "audio".
+    """
+
+    name: str
+    path: Path
+    embedding: dict[str, Float[Tensor, " D"]]
+
+
+class RetrievalExplorer(Panel):
+    """Ask with a picture or a sound and play what comes back, best first.
+
+    Args:
+        embeddings: Unit embeddings ``.video`` and ``.audio`` of every clip, (N, D); or the two as a tuple.
+        clips: The same clips.
+        model: The model that made them, for clips of your own.
+        pipeline: Its input pipeline.
+        state: What `state` of another explorer said.
+
+    Attributes:
+        own: The clip of your own that asks now, or None.
+
+    Raises:
+        ValueError: There are as many embeddings as clips, two at least; and model and pipeline come together.
+    """
+
+    def __init__(
+        self,
+        embeddings: Any,
+        clips: ClipDataset,
+        model: AudioVisualModel | None = None,
+        pipeline: InputPipeline | None = None,
+        *,
+        state: str = "",
+    ) -> None:
+        rows = embeddings if isinstance(embeddings, tuple) else (embeddings.video, embeddings.audio)
+        self.spaces = {
+            name: torch.as_tensor(x).detach().float().cpu() for name, x in zip(("video", "audio"), rows, strict=True)
+        }
+        if not len(clips) == len(self.spaces["video"]) == len(self.spaces["audio"]) >= 2:
+            got = f"{[len(x) for x in self.spaces.values()]} embeddings of {len(clips)} clips"
+            raise ValueError(f"embeddings and clips must be of the same clips, two at least; got {got}")
+        if (model is None) != (pipeline is None):
+            raise ValueError("model and pipeline go together: give both, to ask with your own clips, or neither")
+        super().__init__("Retrieval")
+        self.clips, self.model, self.pipeline = clips, model, pipeline
+        self.labels = clips.labels.numpy()
+        self.classes = [str(name).replace("_", " ") for name in clips.classes]
+        self.faults = faults(clips.manifest)
+        self.own: OwnClip | None = None
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._found: tuple[tuple[Any, ...], Found] | None = None
+        self._measured: dict[tuple[str, bool], Retrieval | str] = {}
+        self._named: tuple[Any, ...] = ()
+        self._build(len(clips))
+        self.restore(state)
+        self.draw(True)
+        self.redraw()  # clips and the whole set's numbers follow once the panel is on the page
+
+    def _build(self, count: int) -> None:
+        most = min(MOST_RESULTS, count - 1)
+        tip = "Go through the queries that fare worst"
+        self.queries = QueryPicker(self, self.labels, self.classes, self._badness, "next failure", tip)
+        failures = widgets.Dropdown(options=[WORST, CONFIDENT], layout={"width": "190px"}, tooltip="Which failures")
+        self.add_control("failures", failures, redraw=False)
+        ways = widgets.Dropdown(options=list(DIRECTIONS), description="find", layout={"width": "230px"})
+        self.add_control("direction", ways)
+        k = self.add_control("k", widgets.IntSlider(min(10, most), 1, most, description="K", layout={"width": "340px"}))
+        self.upload = widgets.FileUpload(
+            accept="video/*,.mp4,.mov,.mkv,.webm,.avi", description="your clip", tooltip="Ask with a video file"
+        )
+        self.recorder = Recorder(lambda data, ending: self._offer(data, f"recording{ending}"))
+        self.drop = widgets.Button(description="back to the set", tooltip="Ask with a clip of the set again")
+        if self.model is None:
+            self.upload.disabled = True
+            self.upload.tooltip = "Give model and pipeline to ask with your own clips"
+        self.ranks = Scatter(
+            np.arange(1, count + 1),
+            np.zeros(count),
+            np.zeros(count, int),
+            [""] * count,
+            xlabel="rank",
+            ylabel="similarity to the query",
+            markers=["o"] * count,
+            thumbnail=lambda place: still(self.clips.path(self._at(place))),
+            height=300,
+        )
+        self.pair = Shelf("the query and the clip pressed in the ranking", width=168)
+        self.results = Pages("results, best first", SHELF, self._show_clips, width=138)
+        self.verdict, self.whole = widgets.HTML(), widgets.HTML()
+        own = [self.upload, *([self.recorder] if self.model is not None else []), self.drop]
+        side = widgets.VBox([self.pair, self.verdict], layout={"flex": "0 1 370px", "min_width": "300px"})
+        middle = widgets.VBox([self.ranks], layout={"flex": "1 1 480px", "min_width": "320px"})
+        self.body.children = [
+            widgets.HBox([*self.queries.row, failures], layout=FLOW),
+            widgets.HBox([ways, k, *own], layout=FLOW),
+            widgets.HBox([side, middle], layout={"flex_flow": "row wrap", "grid_gap": "0 18px"}),
+            self.results.widget,
+            self.whole,
+        ]
+        for control in (ways, failures):
+            control.observe(self.queries.begin_anew, "value")
+        self.queries.number.observe(lambda _: self.back_to_the_set(), "value")
+        self.drop.on_click(lambda _: self.back_to_the_set())
+        self.drop.layout.display = "none"
+        self.upload.observe(self._uploaded, "value")
+        self.ranks.observe(lambda change: self.press(change["new"]), "clicked")
+
+    # What is shown
+
+    @property
+    def found(self) -> Found:
+        """The gallery in the order of the query, as the controls stand."""
+        query, (asks, answers) = self.controls["query"].value, DIRECTIONS[self.controls["direction"].value]
+        key = (query, asks, answers, self.own)
+        if self._found is None or self._found[0] != key:
+            itself = None if self.own else query
+            embedding = self.own.embedding[asks] if self.own else self.spaces[asks][query]
+            found = search(embedding, self.spaces[answers], self.labels, itself=itself, within=asks == answers)
+            self._found = key, found
+            self.results.first = 0
+        return self._found[1]
+
+    def draw(self, quick: bool) -> None:
+        """The ranking at once; clips and the whole set's table once the controls rest."""
+        found, k = self.found, self.controls["k"].value
+        count, kind = len(self.labels), marks(self.found, self.controls["k"].value)
+        # Within one modality one point is left over: it hides behind the last.
+        similarity, kind = (
+            np.resize(x, count) if len(x) == count else np.append(x, x[-1]) for x in (found.similarity, kind)
+        )
+        rank = np.minimum(np.arange(1, count + 1), len(found.order))
+        shown = min(RANKS_SHOWN, len(found.order))
+        low, high = float(similarity[:shown].min()), float(similarity[0])
+        pad = max(0.07 * (high - low), 1e-3)
+        view = [0.0, shown + 1.0, low - pad, high + pad]
+        with self.ranks.hold_sync():
+            if (key := self._found[0] if self._found else ()) != self._named:
+                self.ranks.set_points(rank, similarity)
+                if not quick:
+                    labels = [self._label(place) for place in range(len(found.order))]
+                    self.ranks.set_labels([*labels, ""][:count])
+                    self._named = key
+            self.ranks._view = view
+            colours, shapes = ([style[side] for style in MARKS.values()] for side in (0, 1))
+            names = list(MARKS)[: None if found.own is not None else OWN]
+            self.ranks.set_colors(kind, np.array(shapes)[kind].tolist(), palette=colours, names=names)
+            line = {"points": np.array([(k + 0.5, view[3]), (k + 0.5, view[2])]), "colour": INK, "label": f"K = {k}"}
+            self.ranks.set_overlay(lines=[line], highlight=[] if found.own is None else [found.own])
+        self.verdict.value = self._verdict_html(found, k)
+        if not quick:
+            self._show_clips()
+            self.whole.value = self._whole_html()
+
+    def _at(self, place: int) -> int:
+        order = self.found.order
+        return int(order[min(place, len(order) - 1)])
+
+    def _label(self, place: int) -> str:
+        i, found = self._at(place), self.found
+        own = ", its own" if place == found.own else ""
+        return "\n".join(
+            filter(
+                None,
+                [f"{place + 1}. {self._name(i)}{own}", f"similarity {found.similarity[place]:.2f}", self.faults[i]],
+            )
+        )
+
+    def _name(self, i: int) -> str:
+        return self.classes[int(self.labels[i])]
+
+    def _result(self, place: int, before: str) -> Stall:
+        i, found = self._at(place), self.found
+        right = None if self.own else bool(found.right[place])
+        own = "its own" if place == found.own else f"clip {i}"
+        title, score = f"{before}{place + 1}. {self._name(i)}", float(found.similarity[place])
+        return Stall(self.clips.path(i), title, own, right, score, self.faults[i])
+
+    def _query(self) -> Stall:
+        if self.own:
+            return Stall(self.own.path, f"asks: {self.own.name}", "your clip")
+        i = self.controls["query"].value
+        asks = DIRECTIONS[self.controls["direction"].value][0]
+        return Stall(self.clips.path(i), f"asks: {self._name(i)}", f"clip {i}, its {asks}", None, None, self.faults[i])
+
+    def _pressed(self) -> list[Stall]:
+        place = self.ranks.clicked
+        return [self._result(place, "pressed: ")] if 0 <= place < len(self.found.order) else []
+
+    def _show_clips(self) -> None:
+        count = min(self.controls["k"].value, len(self.found.order))
+        stalls = [self._result(place, "") for place in self.results.places(count)]
+        self.results.show(stalls, count, f"{self.controls['direction'].value}: results ")
+        self.pair.show([self._query(), *self._pressed()])
+
+    def _verdict_html(self, found: Found, k: int) -> str:
+        if self.own:
+            near = self.labels[found.order[:k]]
+            most = int(np.bincount(near).argmax())
+            text = f"Most of the {k} nearest are <b>{escape(self.classes[most])}</b>: {(near == most).sum()} of them."
+        else:
+            chance = (found.right.sum()) / len(found.order)
+            text = f"<b>{found.right[:k].mean():.0%}</b> of the {k} nearest are of its class (chance {chance:.0%})."
+            if found.own is not None:
+                text += f"<br>Its own {DIRECTIONS[self.controls['direction'].value][1]} comes at rank "
+                text += f"<b>{found.own + 1}</b> of {len(found.order)}."
+        return f'<div style="margin-top:8px;line-height:1.5">{text}</div>'
+
+    # The whole set
+
+    def measured(self, direction: str, by_class: bool) -> Retrieval | str:
+        """Retrieval of every clip of the set, or why it cannot be measured; computed when first asked."""
+        if (direction, by_class) not in self._measured:
+            asks, answers = DIRECTIONS[direction]
+            ks = [k for k in (1, 5, 10) if k < len(self.labels)]
+            labels = torch.as_tensor(self.labels) if by_class else None
+            spaces = self.spaces[asks], self.spaces[answers]
+            try:
+                result = retrieval(*spaces, labels, labels, ks=ks, exclude_self=asks == answers)
+            except ValueError as reason:  # a class of one clip has no right answer within its own modality
+                result = str(reason)
+            self._measured[direction, by_class] = result
+        return self._measured[direction, by_class]
+
+    def _kinds(self) -> list[tuple[str, bool]]:
+        asks, answers = DIRECTIONS[self.controls["direction"].value]
+        return [("its class", True)] if asks == answers else [("its own other half", False), ("its class", True)]
+
+    def _whole_html(self) -> str:
+        direction = self.controls["direction"].value
+        rows, cell = [], 'style="padding:2px 18px 2px 0;text-align:left"'
+        for name, by_class in self._kinds():
+            result = self.measured(direction, by_class)
+            if isinstance(result, str):
+                rows.append(f'<tr><td {cell}>{name}</td><td colspan="5">not measured: {escape(result)}</td></tr>')
+                continue
+            shares = "".join(
+                f'<td {cell}><b>{result.recall[k]:.0%}</b> <span class="avid-soft">chance {result.chance_recall[k]:.0%}'
+                "</span></td>"
+                for k in result.recall
+            )
+            rows.append(f"<tr><td {cell}>{name}</td>{shares}<td {cell}>{result.median_rank:g}</td></tr>")
+        ks = [k for k in (1, 5, 10) if k < len(self.labels)]
+        heads = "".join(f"<th {cell}>{text}</th>" for text in ("found", *(f"R@{k}" for k in ks), "median rank"))
+        return (
+            f'<div style="margin-top:10px"><b>All {len(self.labels):,} clips, {direction}</b><table style="margin-top:'
+            f'3px"><tr>{heads}</tr>{"".join(rows)}</table></div>'
+        )
+
+    def _badness(self) -> np.ndarray:
+        """How badly each clip fares, in the way the dropdown says."""
+        direction = self.controls["direction"].value
+        asks, answers = DIRECTIONS[direction]
+        if self.controls["failures"].value == WORST and asks != answers:
+            result = self.measured(direction, False)
+            assert isinstance(result, Retrieval)  # every clip has its other half
+            return result.first_rank.numpy()
+        return confident_wrong(self.spaces[asks], self.spaces[answers], self.labels, within=asks == answers)
+
+    # What is done
+
+    def press(self, place: int) -> None:
+        """Play a clip of the ranking beside the query."""
+        if 0 <= place < len(self.found.order):
+            self.pair.show([self._query(), *self._pressed()], play=1)
+
+    def back_to_the_set(self) -> None:
+        """Ask with a clip of the set again."""
+        if self.own is not None:
+            self.own = None
+            self.drop.layout.display = "none"
+            self.redraw()
+
+    def ask(self, path: str | Path, name: str = "") -> None:
+        """Ask with a file of your own; its first seconds count.
+
+        Args:
+            path: Any video with sound that FFmpeg decodes.
+            name: What to call it.
+
+        Raises:
+            MediaError: It is unusable.
+            ValueError: The panel was made without a model.
+        """
+        if self.model is None or self.pipeline is None:
+            raise ValueError("ask needs the model: RetrievalExplorer(embeddings, clips, model, pipeline)")
+        self._folder = self._folder or tempfile.TemporaryDirectory(prefix="avid-lab-")
+        folder = Path(tempfile.mkdtemp(dir=self._folder.name))
+        copy = own_copy(Path(path), folder / "clip.mp4")
+        record = Record("own", copy.name, self.clips.classes[0], media.probe(copy).duration_s)
+        alone = ClipDataset(
+            Manifest(folder, [record]), video=self.clips.video, audio=self.clips.audio, cache=False, progress=False
+        )
+        made = embed(self.model, alone, self.pipeline)
+        self.own = OwnClip(name or Path(path).name, copy, {"video": made.video[0].cpu(), "audio": made.audio[0].cpu()})
+        self.drop.layout.display = ""
+        self.redraw()
+
+    def _uploaded(self, _change: Any) -> None:
+        for file in self.upload.value:
+            self._offer(bytes(file["content"]), file["name"])
+
+    def _offer(self, data: bytes, name: str) -> None:
+        """Ask with bytes from the browser; what is wrong with them is said in the panel."""
+        self.notify("", key="own")
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / f"file{Path(name).suffix}"
+            path.write_bytes(data)
+            try:
+                self.ask(path, name)
+            except media.MediaError as error:
+                self.notify(f"{name} {error.problem}. {error.fix}", key="own", error=True)
+            except Exception as error:  # from a callback it would only reach the log
+                self.fail(error, doing=f"asking with {name}")
+
+    def close(self) -> None:
+        """Remove the panel and the copies of your clips."""
+        super().close()
+        if self._folder is not None:
+            self._folder.cleanup()
+            self._folder = None
+
+    # Without a kernel
+
+    def table(self) -> Sequence[tuple[str, str]]:
+        """The query, what it found, and the whole set's recall beside chance."""
+        found, k, direction = self.found, self.controls["k"].value, self.controls["direction"].value
+        query = self.own.name if self.own else f"clip {self.controls['query'].value}, "
+        query += "" if self.own else self._name(self.controls["query"].value)
+        rows = [("query", query), ("find", direction), (f"of its class among {k}", f"{found.right[:k].mean():.0%}")]
+        if found.own is not None:
+            rows.append(("rank of its own", f"{found.own + 1} of {len(found.order)}"))
+        for name, by_class in self._kinds():
+            result = self.measured(direction, by_class)
+            if isinstance(result, Retrieval):
+                for k, share in result.recall.items():
+                    rows.append((f"all clips, {name}: R@{k}", f"{share:.1%} (chance {result.chance_recall[k]:.1%})"))
+        return rows
+
+    @styled
+    def figure(self) -> Picture:
+        """The ranking, the query and its first results."""
+        page = picture(9.6, 4.6)
+        grid = page.add_gridspec(2, 8, height_ratios=[2.1, 1])
+        self.ranks.draw(panel(page, grid[0, :]))
+        places = list(self.results.places(min(self.controls["k"].value, len(self.found.order))))
+        for column, stall in enumerate([self._query(), *(self._result(place, "") for place in places)]):
+            ax = panel(page, grid[1, column])
+            if frame := still(stall.path):
+                ax.imshow(imread(BytesIO(frame), format="jpg"))
+            sign = {None: "", True: "✓ ", False: "✗ "}[stall.correct]
+            ax.set_title(f"{sign}{stall.title}", fontsize=7.5, pad=3)
+            ax.set(xticks=[], yticks=[])
+            colour = {None: FAINT, True: VIDEO, False: AUDIO}[stall.correct]
+            ax.spines[:].set(visible=True, linewidth=2.5, color=colour)
+        return page
+
+
+def own_copy(source: Path, target: Path) -> Path:
+    """The first seconds of any video as a plain mp4 file.
+
+    Args:
+        source: Anything that FFmpeg decodes, with picture and sound.
+        target: Where to.
+
+    Raises:
+        MediaError: It is no such video.
+    """
+    info = media.probe(source)
+    # What a browser records does not say how long it is; then a minute is tried, and what is missing cut off.
+    length = min(info.duration_s if info.duration_s > 0.1 else OWN_SECONDS, OWN_SECONDS)
+    fps = min((info.video.fps if info.video else None) or 15.0, 16.0)
+    clip = media.read_clip(source, 0.0, VideoSpec(max(1, int(length * fps)), fps, None), AudioSpec(24_000, length, 1))
+    return media.write_clip(target, clip)

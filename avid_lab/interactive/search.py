@@ -1,0 +1,98 @@
+"""What one query finds in a gallery, and which queries fare worst: pure, and fast enough for a slider."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int, UInt8
+from torch import Tensor
+
+from avid_lab.plots.style import AUDIO, INK, VIDEO
+
+# What a result can be, in the order of drawing's numbers: its colour and its shape.
+MARKS = {
+    "further down": ("#98a2ad", "o"),
+    "further down, of its class": ("#56b4e9", "s"),
+    "among the K, of its class": (VIDEO, "o"),
+    "among the K, of another class": (AUDIO, "X"),
+    "its own": (INK, "D"),
+}
+FURTHER, MISSED, RIGHT, WRONG, OWN = range(len(MARKS))
+DIRECTIONS = {
+    "video → audio": ("video", "audio"),
+    "audio → video": ("audio", "video"),
+    "video → video": ("video", "video"),
+    "audio → audio": ("audio", "audio"),
+}
+_CHUNK = 512  # queries compared at a time
+
+
+@dataclass(frozen=True)
+class Found:
+    """A gallery in the order of one query.
+
+    Attributes:
+        order: (M,) clips, best first, ties to the lower number; within one modality without the query.
+        similarity: (M,) falling.
+        right: (M,) whether each is of the query's class; nowhere if that is not known.
+        own: Place of the query's own other half, from 0; None where it has none.
+    """
+
+    order: Int[np.ndarray, " M"]
+    similarity: Float[np.ndarray, " M"]
+    right: Bool[np.ndarray, " M"]
+    own: int | None
+
+
+@torch.no_grad()
+def search(
+    query: Float[Tensor, " D"],
+    gallery: Float[Tensor, "N D"],
+    labels: Int[np.ndarray, " N"],
+    *,
+    itself: int | None = None,
+    within: bool = False,
+) -> Found:
+    """Order a gallery by similarity to a query.
+
+    Args:
+        query: Unit embedding.
+        gallery: Unit embeddings of N clips.
+        labels: Class of each clip.
+        itself: Which clip of the gallery the query is; None if it is none of them.
+        within: The query is of the gallery's own modality: it does not find itself.
+    """
+    similarity = gallery @ query  # (N,)
+    order = similarity.argsort(descending=True, stable=True).numpy()
+    if within and itself is not None:
+        order = order[order != itself]
+    right = labels[order] == labels[itself] if itself is not None else np.zeros(len(order), bool)
+    own = None if within or itself is None else int(np.flatnonzero(order == itself)[0])
+    return Found(order, similarity.numpy()[order], right, own)
+
+
+def marks(found: Found, k: int) -> UInt8[np.ndarray, " M"]:
+    """Which of `MARKS` each result is, best first, with K taken."""
+    among = np.arange(len(found.order)) < k
+    mark = np.where(among, np.where(found.right, RIGHT, WRONG), np.where(found.right, MISSED, FURTHER)).astype(np.uint8)
+    if found.own is not None:
+        mark[found.own] = OWN
+    return mark
+
+
+@torch.no_grad()
+def confident_wrong(
+    query: Float[Tensor, "N D"], gallery: Float[Tensor, "N D"], labels: Int[np.ndarray, " N"], *, within: bool = False
+) -> Float[np.ndarray, " N"]:
+    """By how much each query prefers the best answer of a wrong class to the best of its own: the higher, the worse."""
+    classes, margins = torch.as_tensor(labels), []
+    for rows in torch.arange(len(query)).split(_CHUNK):
+        scores = query[rows] @ gallery.T  # (chunk, N)
+        same = classes[rows, None] == classes[None]
+        if within:
+            scores[torch.arange(len(rows)), rows] = -2.0  # below any cosine
+        wrong, right = (scores.masked_fill(hidden, -2.0).amax(1) for hidden in (same, ~same))
+        margins.append(wrong - right)
+    return torch.cat(margins).numpy()

@@ -1,0 +1,321 @@
+"""PositiveBrowser: its cuts are the miner's, its marks the ground truth's, its widgets one state."""
+
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from avid_lab import media
+from avid_lab.datasets import Manifest, Record
+from avid_lab.interactive.positives import PositiveBrowser
+from avid_lab.interactive.ranking import (
+    FAULTY,
+    MISSED,
+    OTHER,
+    QUERY,
+    RIGHT,
+    WRONG,
+    boundary,
+    choose,
+    faults,
+    rank,
+    region,
+    view_of,
+)
+from avid_lab.interactive.shelf import Shelf, Stall
+from avid_lab.memory import MemoryBank
+from avid_lab.mining import AGREEMENTS, agreement_scores, mine_positives
+
+RULES = list(AGREEMENTS)
+
+
+def unit(rows, dim=8, seed=0):
+    return F.normalize(torch.randn(rows, dim, generator=torch.Generator().manual_seed(seed)), dim=1)
+
+
+@pytest.fixture(scope="module")
+def set_of_clips(tmp_path_factory):
+    """24 clips of three classes, with ground truth; the files are four, linked."""
+    folder = tmp_path_factory.mktemp("clips")
+    for shade in range(4):
+        frames = torch.full((3, 8, 32, 32), 60.0 * shade).byte()
+        sound = 0.2 * torch.sin(torch.arange(8000) * 0.05 * (shade + 1))[None]
+        media.write_clip(folder / f"{shade}.mp4", media.Clip(frames, sound, 8.0, 8000))
+    records = []
+    for i in range(24):
+        (folder / f"clip{i:02d}.mp4").symlink_to(folder / f"{i % 4}.mp4")
+        truth = {"off_screen": str(int(i == 5)), "heard_scene": "church_bell", "silent": str(int(i == 6))}
+        records.append(Record(f"c{i}", f"clip{i:02d}.mp4", ["bell", "drum", "rain"][i % 3], 1.0, "", truth))
+    return Manifest(folder, records)
+
+
+@pytest.fixture
+def memory():
+    bank = MemoryBank(24, 8, generator=torch.Generator().manual_seed(3))
+    bank.video[7] = bank.video[2]  # a duplicate in picture and sound
+    bank.audio[7] = bank.audio[2]
+    return bank
+
+
+@pytest.fixture
+def browser(memory, set_of_clips):
+    panel = PositiveBrowser(memory, set_of_clips)
+    yield panel
+    panel.close()
+
+
+# The pure part
+
+
+@settings(max_examples=25, deadline=None)
+@given(rows=st.integers(2, 40), seed=st.integers(0, 1000), coarse=st.booleans(), data=st.data())
+def test_every_cut_of_a_ranking_is_what_mining_finds(rows, seed, coarse, data):
+    video, audio = unit(rows, 4, seed), unit(rows, 4, seed + 1)
+    if coarse:  # many ties
+        video, audio = (F.normalize(x.sign(), dim=1) for x in (video, audio))
+    query, k = data.draw(st.integers(0, rows - 1)), data.draw(st.integers(1, rows - 1))
+    ranking = rank(video, audio, query)
+    for rule in RULES:
+        mined = mine_positives(video, audio, k, rule)
+        assert ranking.order[rule][:k].tolist() == mined.index[query].tolist()
+        assert ranking.score[rule][:k] == pytest.approx(mined.score[query].numpy(), abs=1e-6)
+        assert sorted([*ranking.order[rule].tolist(), query]) == list(range(rows))
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_cut_says_which_instance_is_what(rule):
+    video, audio = unit(30, 4), unit(30, 4, 1)
+    labels = np.arange(30) % 4
+    faulty = np.arange(30) % 5 == 0
+    ranking = rank(video, audio, 6)
+    for k in (1, 7, 29):
+        choice = choose(ranking, rule, k, labels, faulty)
+        chosen = mine_positives(video, audio, k, rule).index[6].tolist()
+        for i in range(30):
+            same = labels[i] == labels[6]
+            if i == 6:
+                wanted = QUERY
+            elif i in chosen:
+                wanted = FAULTY if faulty[i] else RIGHT if same else WRONG
+            else:
+                wanted = MISSED if same else OTHER
+            assert choice.kind[i] == wanted, i
+        assert choice.precision[rule] == pytest.approx(np.mean([labels[i] == labels[6] for i in chosen]))
+        others = [i for i in range(30) if i != 6]
+        assert choice.chance == pytest.approx(np.mean(labels[others] == labels[6]))
+        assert choice.missed == sum(labels[i] == labels[6] and i not in chosen for i in others)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_the_region_drawn_holds_the_positives_and_nobody_else(rule):
+    video, audio = unit(60, 4), unit(60, 4, 1)
+    ranking = rank(video, audio, 11)
+    at = ranking.score[rule][12]
+    view = (-1.5, 1.5, -1.5, 1.5)
+    points = np.stack([ranking.video, ranking.audio], 1)
+    outline = region(rule, float(at) - 1e-6, view)
+    inside = {i for i in range(60) if i != 11 and within(outline, points[i])}
+    assert inside == set(ranking.order[rule][:13].tolist())
+
+
+def within(outline, point):
+    """Even-odd rule."""
+    x, y = point
+    crossings = 0
+    for (ax, ay), (bx, by) in zip(outline, np.roll(outline, -1, axis=0), strict=True):
+        if (ay > y) != (by > y) and x < (bx - ax) * (y - ay) / (by - ay) + ax:
+            crossings += 1
+    return crossings % 2 == 1
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_on_its_line_an_agreement_has_one_value(rule):
+    places = boundary(rule, 0.3, (-1, 1, -1, 1))
+    steps = np.concatenate([np.linspace(a, b, 9) for a, b in zip(places[:-1], places[1:], strict=True)])
+    x, y = (torch.tensor(side) for side in steps.T)
+    assert AGREEMENTS[rule](x, y).numpy() == pytest.approx(0.3)
+
+
+def test_the_view_holds_the_points_and_zooms_to_those_that_agree():
+    ranking = rank(unit(200, 4), unit(200, 4, 1), 3)
+    left, right, bottom, top = view_of(ranking, False)
+    assert left < ranking.video.min() and right > 1 and bottom < ranking.audio.min() and top > 1
+    left, right, bottom, top = view_of(ranking, True)
+    best = ranking.order["consensus"][:20]
+    assert left < ranking.video[best].min() and bottom < ranking.audio[best].min() and right > 1 and top > 1
+
+
+def test_faults_are_told_in_words(set_of_clips):
+    told = faults(set_of_clips)
+    assert told[5] == "sound of a church bell off-screen" and told[6] == "silent" and not any(told[7:])
+
+
+# The panel
+
+
+def test_widgets_drive_what_is_chosen(browser, memory):
+    assert browser.state == "query=0&agreement=consensus&k=23&colour=right and wrong&near=false"
+    browser.controls["agreement"].value = "audio"
+    browser.controls["k"].value = 5
+    browser.controls["query"].value = 9
+    mined = mine_positives(memory.video, memory.audio, 5, "audio")
+    assert browser.choice.positives.tolist() == mined.index[9].tolist()
+    shown = [stall.path for stall in browser.best.shelf.stalls]
+    assert shown == [browser.clips.path(i) for i in mined.index[9].tolist()]
+    right = [stall.correct for stall in browser.best.shelf.stalls]
+    assert right == (browser.labels[mined.index[9].numpy()] == browser.labels[9]).tolist()
+    assert browser.pair.stalls[0].path == browser.clips.path(9)
+    kinds = np.frombuffer(browser.plane._colours, np.uint8)
+    assert (kinds == browser.choice.kind).all()
+    assert browser.plane._rings[0]["index"] == mined.index[9].tolist()
+
+
+def test_a_state_comes_back(browser, memory, set_of_clips):
+    browser.controls["k"].value, browser.controls["agreement"].value, browser.controls["query"].value = 4, "union", 17
+    twin = PositiveBrowser(memory, set_of_clips, state=browser.state)
+    assert twin.state == browser.state and twin.choice.positives.tolist() == browser.choice.positives.tolist()
+
+
+def test_precision_is_told_beside_chance_and_over_all_queries(browser, memory):
+    browser.controls["k"].value = 3
+    told = browser.precision.value
+    mined = mine_positives(memory.video, memory.audio, 3)
+    mean = (browser.labels[mined.index.numpy()] == browser.labels[:, None]).mean()
+    assert f"<b>{mean:.0%}</b>" in told and f"chance, {browser.choice.chance:.0%}" in told
+    rows = dict(browser.table())
+    assert rows["K"] == "3" and rows["chance"] == f"{browser.choice.chance:.0%}"
+
+
+def test_a_class_leads_to_its_clips_and_random_stays_in_it(browser):
+    browser.queries.of_class.value = 2
+    assert browser.controls["query"].value == 2
+    for _ in range(5):
+        browser.queries.random.click()
+        assert browser.labels[browser.controls["query"].value] == 2
+
+
+def test_the_hard_button_goes_from_worst_to_better(browser, memory):
+    browser.controls["k"].value = 4
+    index = mine_positives(memory.video, memory.audio, 4).index.numpy()
+    wrong = (browser.labels[index] != browser.labels[:, None]).sum(1)
+    met = []
+    for _ in range(24):
+        browser.queries.hard.click()
+        met.append(browser.controls["query"].value)
+    assert sorted(met) == list(range(24)) and wrong[met].tolist() == sorted(wrong.tolist(), reverse=True)
+    browser.controls["k"].value = 6
+    index = mine_positives(memory.video, memory.audio, 6).index.numpy()
+    browser.queries.hard.click()
+    wrong = (browser.labels[index] != browser.labels[:, None]).sum(1)
+    assert wrong[browser.controls["query"].value] == wrong.max()
+
+
+def test_a_pressed_point_plays_beside_the_query(browser):
+    browser.plane.clicked = 13
+    query, pressed = browser.pair.stalls
+    assert (query.path, pressed.path) == (browser.clips.path(0), browser.clips.path(13)) and browser.pair.playing == 1
+    assert "pressed: drum" in pressed.title and pressed.correct is False
+    browser.plane.clicked = 5
+    assert browser.pair.stalls[1].warning == "sound of a church bell off-screen"
+    browser.plane.clicked = -1
+    assert browser.pair.stalls[1].path == browser.clips.path(5)
+
+
+def test_pages_go_through_all_positives(browser):
+    browser.controls["k"].value = 14
+    seen = [stall.path for stall in browser.best.shelf.stalls]
+    assert browser.best.back.disabled
+    while not browser.best.on.disabled:
+        browser.best.on.click()
+        seen += [stall.path for stall in browser.best.shelf.stalls]
+    assert seen == [browser.clips.path(i) for i in browser.choice.positives.tolist()]
+    browser.controls["query"].value = 3
+    assert browser.best.first == 0
+
+
+def test_colours_by_class(browser):
+    browser.controls["colour"].value = "class"
+    assert np.frombuffer(browser.plane._colours, np.uint8).tolist() == browser.labels.tolist()
+
+
+def test_snapshots_need_no_page(browser):
+    browser.close()
+    snapshot = browser.snapshot()
+    assert snapshot.png is not None and snapshot.png.startswith(b"\x89PNG") and "consensus" in snapshot.html
+
+
+def test_drawing_roughly_costs_little_and_shows_no_clips(browser, monkeypatch):
+    monkeypatch.setattr(browser.best.shelf, "show", lambda *_: pytest.fail("clips were built while dragging"))
+    browser.redraw.close()
+    begun = time.perf_counter()
+    for k in range(1, 24):
+        browser.controls["k"].value = k
+        browser.draw(True)
+    assert (time.perf_counter() - begun) / 23 < 0.1
+    assert (np.frombuffer(browser.plane._colours, np.uint8) == browser.choice.kind).all()
+
+
+def test_memories_of_other_clips(memory, set_of_clips):
+    with pytest.raises(ValueError, match="of the same clips, two at least; got 23 in the memory, 24 clips, 24 labels"):
+        PositiveBrowser((memory.video[1:], memory.audio[1:]), set_of_clips)
+
+
+def test_agreement_and_query_alike(memory):
+    scores = agreement_scores(memory.video[2:3], memory.audio[2:3], memory.video, memory.audio, "union")
+    assert rank(memory.video, memory.audio, 2).order["union"][0] == 7 and scores[0, 7] == pytest.approx(1, abs=1e-5)
+
+
+# The shelf
+
+
+def answers(shelf, message):
+    sent = []
+    shelf.send = lambda content, buffers=None: sent.append((content, buffers))
+    shelf._handle_custom_msg(message, [])
+    return sent
+
+
+def test_a_shelf_sends_the_file_that_was_asked_for(set_of_clips):
+    shelf = Shelf("clips")
+    shelf.show([Stall(set_of_clips.path(i), str(i)) for i in range(3)])
+    ((content, buffers),) = answers(shelf, {"fetch": 2})
+    assert buffers == [set_of_clips.path(2).read_bytes()] and content["key"] == shelf._stalls[2]["key"]
+    assert answers(shelf, {"fetch": 3}) == [] and answers(shelf, {"fetch": "../x"}) == []
+
+
+def test_a_shelf_tells_pages_verdicts_but_no_paths(set_of_clips):
+    shelf = Shelf("clips")
+    shelf.show([Stall(set_of_clips.path(0), "bell", "n", True, -0.25, "silent"), Stall(set_of_clips.path(1), "x")])
+    first, second = shelf._stalls
+    assert (first["verdict"], first["score"], first["warning"], second["verdict"]) == ("right", "−0.25", "silent", "")
+    assert first["still"].startswith("data:image/jpeg;base64,") and str(set_of_clips.root) not in repr(shelf._stalls)
+
+
+def test_a_file_that_is_gone_is_said(set_of_clips, tmp_path):
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(set_of_clips.path(0).read_bytes())
+    shelf = Shelf("clips")
+    shelf.show([Stall(path, "x")])
+    path.unlink()
+    ((content, buffers),) = answers(shelf, {"fetch": 0})
+    assert "clip.mp4" in content["problem"] and buffers is None
+
+
+def test_what_stays_in_its_place_plays_on(set_of_clips):
+    shelf = Shelf("clips")
+    shelf.show([Stall(set_of_clips.path(0), "query"), Stall(set_of_clips.path(1), "a")], play=1)
+    shelf.show([Stall(set_of_clips.path(0), "query"), Stall(set_of_clips.path(1), "b")])
+    assert shelf.playing == 1
+    shelf.show([Stall(set_of_clips.path(0), "query"), Stall(set_of_clips.path(2), "c")])
+    assert shelf.playing == -1
+
+
+def test_making_it_imports_no_pyplot():
+    code = "import sys, avid_lab.interactive.positives; assert 'matplotlib.pyplot' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
