@@ -228,16 +228,18 @@ class Scatter(anywidget.AnyWidget):
             self.send({"thumbnail": number}, [self._thumbnail(number)])
 
     @styled
-    def draw(self, ax: Axes | None = None) -> Axes:
-        """The same picture by matplotlib, for pages without a kernel.
+    def draw(self, ax: Axes | None = None, *, selected: Sequence[int] | None = None) -> Axes:
+        """The same picture by matplotlib, for pages without a kernel. Classes are labelled, for a legend.
 
         Args:
             ax: Axes to draw in.
+            selected: Points that are not dimmed; those selected here if not given.
         """
+        selected = self.selected if selected is None else selected
         look: dict[str, Any] = self._look
         ax = axes_or_new(ax, 7.0, look["height"] / 96)
         kinds, shapes = np.frombuffer(self._colours, np.uint8), np.frombuffer(self._markers, np.uint8)
-        chosen = np.isin(np.arange(len(kinds)), self.selected) if len(self.selected) > 1 else np.ones(len(kinds), bool)
+        chosen = np.isin(np.arange(len(kinds)), selected) if len(selected) > 1 else np.ones(len(kinds), bool)
         size = (1.5 * look["radius"]) ** 2
         for colour, shape in sorted(set(zip(kinds.tolist(), shapes.tolist(), strict=True))):
             mine = (kinds == colour) & (shapes == shape)
@@ -261,6 +263,11 @@ class Scatter(anywidget.AnyWidget):
             ax.set_aspect("equal")
         if not look["ticks"]:
             ax.set(xticks=[], yticks=[])
+        for order, name in enumerate(look["names"]):
+            mine = np.flatnonzero(kinds == order)
+            if len(mine):
+                style = {"marker": MARKERS[shapes[mine[0]]], "color": look["palette"][order], "linestyle": ""}
+                ax.plot([], [], label=name, markersize=5, **style)
         if look["title"]:
             ax.set_title(look["title"], loc="left")
         return ax

@@ -1,0 +1,287 @@
+"""Two linked maps, what the pictures say and what the sounds say: hover to see, click to hear, lasso to list."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+from html import escape
+from typing import Any
+
+import ipywidgets as widgets
+import numpy as np
+from jaxtyping import Float
+from matplotlib.figure import Figure
+from matplotlib.gridspec import GridSpec
+
+from avid_lab.interactive.panel import Panel
+from avid_lab.interactive.players import StrPath, still
+from avid_lab.interactive.scatter import Scatter
+from avid_lab.interactive.shelf import Shelf, Stall
+from avid_lab.interactive.snapshots import moments
+from avid_lab.plots.statistics import principal_plane
+from avid_lab.plots.style import array, panel, picture
+
+Points = Float[np.ndarray, "N 2"]
+LISTED = 6  # clips of a lasso that are put on the shelf
+
+
+def aligned(points: Points, target: Points) -> Points:
+    """Points turned, or mirrored, to lie as near to others as a rotation can bring them (orthogonal Procrustes).
+
+    Distances between the points stay as they are.
+
+    Args:
+        points: To be turned; about their mean, which becomes the origin.
+        target: What they should resemble; its size does not matter.
+    """
+    centred = points - points.mean(axis=0)
+    u, _, vt = np.linalg.svd(centred.T @ (target - target.mean(axis=0)))
+    return centred @ (u @ vt)
+
+
+def tsne(rows: Float[np.ndarray, "N D"], start: Points) -> Points:
+    """t-SNE of unit rows by their cosine, started from a map that exists, so that the two can be compared."""
+    from sklearn.manifold import TSNE
+
+    start = 1e-4 * start / max(float(start.std()), 1e-12)
+    perplexity = min(30.0, (len(rows) - 1) / 3)
+    return TSNE(metric="cosine", init=start.astype(np.float32), perplexity=perplexity, random_state=0).fit_transform(
+        rows
+    )
+
+
+def umap(rows: Float[np.ndarray, "N D"], start: Points) -> Points:
+    """UMAP of unit rows by their cosine, started from a map that exists."""
+    from umap import UMAP  # pyright: ignore[reportMissingImports] (the user's own choice to install)
+
+    neighbours = min(15, len(rows) - 1)
+    return UMAP(
+        metric="cosine", init=10 * start / np.abs(start).max(), n_neighbors=neighbours, random_state=0
+    ).fit_transform(rows)
+
+
+# By name: the function, the module it needs, and how to get that.
+METHODS: dict[str, tuple[Callable[[np.ndarray, np.ndarray], np.ndarray], str, str]] = {
+    "t-SNE": (tsne, "sklearn", "scikit-learn"),
+    "UMAP": (umap, "umap", "umap-learn"),
+}
+
+
+class EmbeddingMap(Panel):
+    """Video space and audio space side by side along training; what is touched in one lights up in the other.
+
+    PCA is there at once. Maps are turned, never stretched, so that each resembles the one before it and the two
+    spaces resemble each other as far as they agree. t-SNE and UMAP take seconds and are computed beside the kernel's
+    work, for the snapshot that is shown.
+
+    Args:
+        snapshots: Objects with ``.step``, ``.video`` (N, D) and ``.audio`` (N, D), oldest first; or one pair of arrays.
+        labels: Class of each clip, (N,).
+        classes: Class names.
+        paths: Video files of the clips: hovering then shows a picture, clicking plays.
+        state: Of an earlier panel.
+
+    Attributes:
+        selected: Clips of the last lasso or click.
+
+    Raises:
+        ValueError: Lengths that differ, labels outside ``classes``, or fewer than three clips.
+    """
+
+    def __init__(
+        self,
+        snapshots: Any,
+        labels: Any,
+        classes: Sequence[str],
+        *,
+        paths: Sequence[StrPath] | None = None,
+        state: str = "",
+    ) -> None:
+        super().__init__("Embedding map")
+        self._labels = array(labels, "labels", None).astype(int)
+        count = len(self._labels)
+        self.moments = moments(snapshots, count)
+        if count < 3:
+            raise ValueError(f"a map needs three clips at least; got {count}")
+        if self._labels.min() < 0 or self._labels.max() >= len(classes):
+            raise ValueError(f"labels must be indices into the {len(classes)} classes; got up to {self._labels.max()}")
+        if paths is not None and len(paths) != count:
+            raise ValueError(f"paths must have one file a clip, {count}; got {len(paths)}")
+        self._classes, self._paths = list(classes), paths
+        self._found: dict[tuple[str, int], dict[str, Points]] = {("PCA", i): m for i, m in enumerate(self._planes())}
+        self._working: set[tuple[str, int]] = set()
+        try:
+            self._loop: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
+        except RuntimeError:
+            self._loop = None
+        self.selected: list[int] = []
+
+        last = len(self.moments) - 1
+        wide = {"style": {"description_width": "70px"}}
+        place = widgets.IntSlider(
+            last, 0, last, description="snapshot", readout=False, layout={"width": "340px"}, **wide
+        )
+        self.add_control("snapshot", place)
+        methods = widgets.Dropdown(options=["PCA", *METHODS], description="map by", layout={"width": "180px"}, **wide)
+        self.add_control("method", methods)
+        clip = widgets.BoundedIntText(-1, -1, count - 1, description="clip", layout={"width": "150px"}, **wide)
+        self.add_control("clip", clip, redraw=False)
+        clip.observe(lambda _: self._show_clip(), "value")
+        self.step = widgets.HTML()
+        words = [f"clip {i}\n{self._classes[order]}" for i, order in enumerate(self._labels.tolist())]
+        thumbnail = None if paths is None else lambda i: still(paths[i])
+        self.maps = {
+            side: Scatter(
+                *np.zeros((2, count)),
+                self._labels,
+                words,
+                title=f"{side} space",
+                names=self._classes if side == "video" else (),
+                thumbnail=thumbnail,
+                equal=True,
+                ticks=False,
+                height=400,
+            )
+            for side in ("video", "audio")
+        }
+        left, right = self.maps.values()
+        for trait in ("hovered", "selected", "clicked", "focused"):  # in the page, so that the pointer never waits
+            widgets.jslink((left, trait), (right, trait))
+        for one in (left, right):
+            one.observe(self._selected, "selected")
+            one.observe(self._clicked, "clicked")
+            one.layout.width = "50%"
+        self.list = widgets.HTML()
+        self.shelf = Shelf("clips touched on the map")
+        c = self.controls
+        if last == 0:
+            c["snapshot"].layout.display = "none"
+        self.body.children = [
+            widgets.HBox([c["snapshot"], self.step, c["method"], c["clip"]], layout={"flex_flow": "row wrap"}),
+            widgets.HBox([left, right]),
+            self.list,
+            self.shelf,
+        ]
+        self.restore(state)
+        self.draw(False)
+        self._show_clip()
+
+    def _planes(self) -> list[dict[str, Points]]:
+        """PCA of every snapshot, from the last to the first turned like its successor, and audio like video."""
+        planes: list[dict[str, Points]] = []
+        for moment in reversed(self.moments):
+            plane = {side: principal_plane(getattr(moment, side).astype(float)).points for side in ("video", "audio")}
+            if planes:
+                plane = {side: aligned(plane[side], planes[-1][side]) for side in plane}
+            else:
+                plane["audio"] = aligned(plane["audio"], plane["video"])
+            planes.append(plane)
+        return planes[::-1]
+
+    def draw(self, quick: bool) -> None:
+        """Move the points to where the controls say."""
+        place, method = self.controls["snapshot"].value, self.controls["method"].value
+        self.step.value = f"step {self.moments[place].step}" if len(self.moments) > 1 else ""
+        points = self._found.get((method, place))
+        if points is None:
+            points = self._found["PCA", place]
+            if not quick:  # not for each snapshot that a drag passes by
+                self._work(method, place)
+                points = self._found.get((method, place), points)
+        for side, one in self.maps.items():
+            one.set_points(*points[side].T)
+
+    def _work(self, method: str, place: int) -> None:
+        """Compute a map in a thread of its own; without an event loop at once."""
+        function, module, package = METHODS[method]
+        if importlib.util.find_spec(module) is None:
+            self.notify(f"{method} needs {package}: run `%pip install {package}` and choose it again. Until then: PCA.")
+            return
+        self.notify("")
+        if (method, place) in self._working:
+            return
+        self._working.add((method, place))
+        if self._loop is None:
+            self._compute(function, method, place)
+            return
+        self.notify(f"{method} of {len(self._labels)} clips …")
+        threading.Thread(target=self._compute, args=(function, method, place), daemon=True).start()
+
+    def _compute(self, function: Callable[..., np.ndarray], method: str, place: int) -> None:
+        start, moment = self._found["PCA", place], self.moments[place]
+        try:
+            made = {side: function(getattr(moment, side), start[side]).astype(float) for side in start}
+            made["video"] = aligned(made["video"], start["video"])
+            made["audio"] = aligned(made["audio"], made["video"])
+        except Exception as error:
+            if self._loop is None:
+                raise
+            self._loop.call_soon_threadsafe(self._failed, method, error)
+            return
+        self._found[method, place] = made
+        self._working.discard((method, place))
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._ready)
+
+    def _ready(self) -> None:
+        if not self.closed:
+            self.notify("")
+            self.redraw()
+
+    def _failed(self, method: str, error: Exception) -> None:
+        if not self.closed:
+            self.notify("")
+            self.fail(error, doing=method)
+            self.controls["method"].value = "PCA"
+
+    def _clicked(self, change: Any) -> None:
+        self.controls["clip"].value = change["new"]
+
+    def _show_clip(self) -> None:
+        """Mark a clip in both maps, and play it."""
+        clip = self.controls["clip"].value
+        for one in self.maps.values():
+            one.clicked = clip
+            if clip >= 0 and clip not in one.selected:
+                one.selected = [clip]
+
+    def _selected(self, change: Any) -> None:
+        if change["new"] == self.selected:
+            return  # the other map's echo
+        self.selected = list(change["new"])
+        counts = Counter(self._classes[self._labels[i]] for i in self.selected).most_common()
+        parts = ", ".join(f"{count} {escape(name)}" for name, count in counts)
+        self.list.value = f"<b>{len(self.selected)} clips</b>: {parts}" if len(self.selected) > 1 else ""
+        if self._paths is not None:
+            shown = self._spread(self.selected)
+            stalls = [Stall(self._paths[i], f"{self._classes[self._labels[i]]}", f"clip {i}") for i in shown]
+            self.shelf.show(stalls, play=0 if len(self.selected) == 1 else -1)
+
+    def _spread(self, index: Sequence[int]) -> list[int]:
+        """A few of the clips, those of different classes first."""
+        seen: Counter[int] = Counter()
+        turn = []
+        for i in index:
+            turn.append((seen[self._labels[i]], i))
+            seen[self._labels[i]] += 1
+        return [i for _, i in sorted(turn)[:LISTED]]
+
+    def figure(self) -> Figure:
+        """The picture of the snapshot: both maps."""
+        figure = picture(9.4, 5.2)
+        grid = GridSpec(1, 2, figure=figure)
+        axes = [
+            one.draw(panel(figure, cell), selected=self.selected)
+            for one, cell in zip(self.maps.values(), grid, strict=True)
+        ]
+        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=7, handletextpad=0.1)
+        return figure
+
+    def table(self) -> Sequence[tuple[str, str]]:
+        """Settings, and what is selected."""
+        chosen = Counter(self._classes[self._labels[i]] for i in self.selected).most_common()
+        listed = [("selected", ", ".join(f"{count} {name}" for name, count in chosen))] if chosen else []
+        return [("step", str(self.moments[self.controls["snapshot"].value].step)), *super().table()[1:], *listed]

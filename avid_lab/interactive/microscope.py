@@ -1,0 +1,282 @@
+"""Noise-contrastive estimation under the microscope: one query, its positive, its negatives, the sum done by hand."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import ipywidgets as widgets
+import numpy as np
+from jaxtyping import Float, Int
+from matplotlib.figure import Figure
+
+from avid_lab.interactive.chart import Chart
+from avid_lab.interactive.panel import Panel
+from avid_lab.interactive.snapshots import moments
+from avid_lab.objectives import Objective
+from avid_lab.plots.style import VIDEO, array
+
+TERMS = {"video asks, audio answers": "va", "audio asks, video answers": "av",
+         "video asks, video answers": "vv", "audio asks, audio answers": "aa"}  # fmt: skip
+FALSE_NEGATIVE = "#d9a400"
+SHOWN = 28  # bars: the positive and the hardest negatives
+
+
+@dataclass(frozen=True)
+class NCEParts:
+    """The loss of one query, taken apart: equation 3 of the paper, as `avid_lab.losses.nce_loss` computes it.
+
+    The first place is the positive, the others are the K negatives.
+
+    Attributes:
+        scores: s, similarity / temperature.
+        log_kz: log(K Z): the score at which the answer is "one half".
+        probability: e^s / (e^s + K Z), that the pair is real.
+        loss: -log(probability) for the positive, -log(1 - probability) for a negative.
+        gradient: Derivative of the loss by the score: probability - 1, and probability.
+    """
+
+    scores: Float[np.ndarray, " 1+K"]
+    log_kz: float
+    probability: Float[np.ndarray, " 1+K"]
+    loss: Float[np.ndarray, " 1+K"]
+    gradient: Float[np.ndarray, " 1+K"]
+
+
+def nce_parts(similarity: Float[np.ndarray, " 1+K"], temperature: float | int, partition: float | int) -> NCEParts:
+    """Take the loss of one query apart.
+
+    Args:
+        similarity: Of the positive, then of the K negatives.
+        temperature: Divides similarities.
+        partition: Z.
+
+    Raises:
+        ValueError: No negative, or a temperature or Z that is not above zero.
+    """
+    if len(similarity) < 2 or not (temperature > 0 and partition > 0):
+        got = f"{len(similarity) - 1} negatives, temperature {temperature}, Z {partition}"
+        raise ValueError(f"one negative at least, temperature > 0 and Z > 0 are needed; got {got}")
+    scores = similarity.astype(float) / temperature
+    log_kz = math.log(len(scores) - 1) + math.log(partition)
+    margin = scores - log_kz
+    probability = np.exp(-np.logaddexp(0, -margin))
+    loss = np.logaddexp(0, np.concatenate([-margin[:1], margin[1:]]))  # softplus: nothing overflows
+    gradient = np.concatenate([-np.exp(-np.logaddexp(0, margin[:1])), probability[1:]])
+    return NCEParts(scores, log_kz, probability, loss, gradient)
+
+
+class NCEMicroscope(Panel):
+    """The NCE loss of one clip: scores, probabilities and gradients of its positive and its hardest negatives.
+
+    Drag temperature, K and Z; click a bar to see its numbers put into the equation. Z is estimated as training does, as
+    the mean of e^s over the negatives, until "estimate" is off.
+
+    Args:
+        embeddings: An objective (its memories), one snapshot with ``.video`` and ``.audio``, or a pair of arrays
+            (video, audio), each (N, D).
+        labels: Class of each clip, to mark false negatives.
+        classes: Class names.
+        seed: Of the order in which negatives are drawn.
+        state: Of an earlier panel.
+
+    Raises:
+        ValueError: Fewer than two clips, or shapes that differ.
+    """
+
+    def __init__(
+        self,
+        embeddings: Any,
+        labels: Any = None,
+        classes: Sequence[str] | None = None,
+        *,
+        seed: int = 0,
+        state: str = "",
+    ) -> None:
+        super().__init__("NCE microscope")
+        temperature, negatives = 0.07, 1024
+        if isinstance(embeddings, Objective):
+            temperature, negatives = embeddings.temperature, embeddings.num_negatives
+            embeddings = (embeddings.memory.video, embeddings.memory.audio)
+        moment = moments(embeddings)[-1]
+        self._sides = {"v": moment.video, "a": moment.audio}
+        self.count = len(moment.video)
+        if self.count < 2:
+            raise ValueError(f"embeddings must be of two clips at least: a query and a negative; got {self.count}")
+        self._labels = None if labels is None else array(labels, "labels", self.count)
+        self._classes, self._seed = classes, seed
+        wide = {"style": {"description_width": "92px"}, "layout": {"width": "360px"}}
+        most = min(4096, self.count - 1)
+        ks = sorted({k for k in (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048) if k < most} | {most})
+        k = max(k for k in ks if k <= max(negatives, ks[0]))
+        self.add_control("query", widgets.IntSlider(0, 0, self.count - 1, description="query clip", **wide))
+        self.add_control("term", widgets.Dropdown(options=list(TERMS), description="term", **wide))
+        self.add_control("k", widgets.SelectionSlider(options=ks, value=k, description="K negatives", **wide))
+        log = {"step": 0.02, "readout_format": ".3g", **wide}
+        self.add_control(
+            "temperature", widgets.FloatLogSlider(temperature, min=-2, max=0.5, description="temperature", **log)
+        )
+        z = widgets.FloatLogSlider(1.0, min=-2, max=12, description="Z", **log)
+        self.add_control("z", z, redraw=False)
+        z.observe(lambda _: None if self.controls["estimate"].value else self.redraw(), "value")
+        self.add_control("estimate", widgets.Checkbox(True, description="estimate Z from the negatives", indent=False))
+        about = (
+            "Scores, probabilities and gradients of the positive and the hardest negatives. Arrows and Enter choose."
+        )
+        self.chart = Chart(about, [1], [1, 1, 1.15], 470)
+        self.chart.observe(self.redraw, "clicked")
+        self.words = widgets.HTML()
+        c = self.controls
+        self.body.children = [
+            widgets.HBox([widgets.VBox([c["query"], c["term"]]), widgets.VBox([c["temperature"], c["k"]]),
+                          widgets.VBox([c["z"], c["estimate"]])], layout={"flex_flow": "row wrap"}),
+            self.chart,
+            self.words,
+        ]  # fmt: skip
+        self.add_control("bar", widgets.IntText(0), redraw=False)  # not shown: the clicked bar, for the state
+        self.restore(state)
+        self.chart.clicked = self.controls["bar"].value
+        self.draw(False)
+
+    def negatives(self) -> Int[np.ndarray, " K"]:
+        """The K clips drawn for this query: the first ones of an order that stays while K grows."""
+        query = self.controls["query"].value
+        order = np.random.default_rng((self._seed, query)).permutation(self.count - 1)[: self.controls["k"].value]
+        return order + (order >= query)  # every clip but the query
+
+    def similarities(self) -> tuple[Int[np.ndarray, " 1+K"], Float[np.ndarray, " 1+K"]]:
+        """The positive and the negatives: which clips, and how similar they are to the query."""
+        query, (asks, answers) = self.controls["query"].value, TERMS[self.controls["term"].value]
+        clips = np.concatenate([[query], self.negatives()])
+        return clips, self._sides[answers][clips] @ self._sides[asks][query]
+
+    def parts(self) -> NCEParts:
+        """The loss as the controls say."""
+        return nce_parts(self.similarities()[1], self.controls["temperature"].value, self.partition)
+
+    @property
+    def partition(self) -> float:
+        """Z: estimated, or as the slider says."""
+        if not self.controls["estimate"].value:
+            return float(self.controls["z"].value)
+        scores = self.similarities()[1][1:].astype(float) / self.controls["temperature"].value
+        return float(np.exp(np.logaddexp.reduce(scores) - math.log(len(scores))))
+
+    def draw(self, quick: bool) -> None:
+        """Bars and arithmetic as the controls say."""
+        c = self.controls
+        c["z"].disabled = c["estimate"].value
+        if c["estimate"].value:
+            c["z"].value = float(np.clip(self.partition, 10.0 ** c["z"].min, 10.0 ** c["z"].max))
+        clips, similarity = self.similarities()
+        parts = self.parts()
+        hardest = 1 + np.argsort(-similarity[1:], kind="stable")[: SHOWN - 1]
+        self.places = [0, *hardest.tolist()]  # bar -> place among positive and negatives
+        c["bar"].value = self.chart.clicked = min(max(self.chart.clicked, 0), len(self.places) - 1)
+        self.chart.show(self._panels(clips, parts))
+        self.words.value = self._arithmetic(clips, similarity, parts, self.places[c["bar"].value])
+
+    def _panels(self, clips: np.ndarray, parts: NCEParts) -> list[dict[str, Any]]:
+        scores, p, gradient = (values[self.places] for values in (parts.scores, parts.probability, parts.gradient))
+        pull, push = abs(float(parts.gradient[0])), float(parts.gradient[1:].sum())
+        rest = len(parts.scores) - len(self.places)
+        low, high = min(0.0, float(scores.min())), max(float(scores.max()), parts.log_kz, 1.0)
+        reach = max(float(np.abs(gradient).max()), 1e-12)
+        rows = [
+            ("score  s = similarity / temperature", scores, (low, high * 1.12)),
+            ("probability  e^s / (e^s + K Z)", p, (0.0, 1.05)),
+            ("gradient of the loss by the score", gradient, (-1.15 * reach, 1.15 * reach)),
+        ]
+        across = (-0.9, len(self.places) + 0.9)
+        panels = []
+        for row, (title, values, limits) in enumerate(rows):
+            bars = [
+                {"x": (i + (0.9 if i else 0.0) - 0.4, i + (0.9 if i else 0.0) + 0.4), "y": float(value), "id": i,
+                 "colour": self._colour(clips, place), "label": self._label(clips, place, parts)}
+                for i, (place, value) in enumerate(zip(self.places, values, strict=True))
+            ]  # fmt: skip
+            lines = [{"points": [(across[0], 0), (across[1], 0)], "colour": "faint", "wide": 1}]
+            texts = []
+            if row == 0:
+                lines.append({"points": [(across[0], parts.log_kz), (across[1], parts.log_kz)], "colour": "ink",
+                              "dash": True, "wide": 1.4})  # fmt: skip
+                height = (parts.log_kz - low) / (limits[1] - low)
+                texts.append({"at": (1, height + 0.05), "words": "log K Z: probability one half", "colour": "ink",
+                              "align": "right"})  # fmt: skip
+            if row == 1:
+                kinds = [("positive", VIDEO), ("negative", "muted"), ("negative of the query's class", FALSE_NEGATIVE)]
+                for line, (words, colour) in enumerate(kinds if self._labels is not None else kinds[:2]):
+                    texts.append({"at": (1, 0.84 - 0.16 * line), "words": words, "colour": colour, "align": "right",
+                                  "bold": True})  # fmt: skip
+            if row == 2:
+                words = f"pull of the positive {pull:.3f} · push of all {len(parts.scores) - 1} negatives {push:.3f}"
+                texts.append({"at": (1, 0.08), "words": words, "colour": "ink", "align": "right", "bold": True})
+            panels.append({
+                "cell": (row, 0, 1), "xlim": across, "ylim": limits, "title": title, "yticks": True, "bars": bars,
+                "lines": lines, "texts": texts,
+                "xlabel": "" if row < 2 else "positive, then the hardest negatives"
+                + (f" ({rest} easier ones are not drawn)" if rest else ""),
+            })  # fmt: skip
+        return panels
+
+    def _colour(self, clips: np.ndarray, place: int) -> str:
+        if place == 0:
+            return VIDEO
+        return FALSE_NEGATIVE if self._alike(clips, place) else "muted"
+
+    def _alike(self, clips: np.ndarray, place: int) -> bool:
+        return place > 0 and self._labels is not None and bool(self._labels[clips[place]] == self._labels[clips[0]])
+
+    def _name(self, clips: np.ndarray, place: int) -> str:
+        kind = "positive" if place == 0 else "false negative" if self._alike(clips, place) else "negative"
+        if self._labels is None or self._classes is None:
+            return f"{kind}, clip {clips[place]}"
+        return f"{kind}, clip {clips[place]} ({self._classes[int(self._labels[clips[place]])]})"
+
+    def _label(self, clips: np.ndarray, place: int, parts: NCEParts) -> str:
+        values = (("s", parts.scores), ("p", parts.probability), ("gradient", parts.gradient))
+        return f"{self._name(clips, place)}\n" + "\n".join(f"{name} = {v[place]:.4g}" for name, v in values)
+
+    def _arithmetic(self, clips: np.ndarray, similarity: np.ndarray, parts: NCEParts, place: int) -> str:
+        """The equation with the numbers of one bar."""
+        t, z, k = self.controls["temperature"].value, self.partition, len(parts.scores) - 1
+        s, p, loss, gradient = (float(x[place]) for x in (parts.scores, parts.probability, parts.loss, parts.gradient))
+        e, kz = _number(math.exp(min(s, 700))), _number(math.exp(min(parts.log_kz, 700)))
+        asked = "p" if place == 0 else "(1 − p)"
+        slope = "p − 1" if place == 0 else "p"
+        lines = [
+            ("score", f"s = similarity / T = {similarity[place]:.4f} / {t:.4g} = <b>{s:.3f}</b>"),
+            ("noise", f"K Z = {k} × {_number(z)} = {kz}"),
+            ("probability", f"p = e<sup>s</sup> / (e<sup>s</sup> + K Z) = {e} / ({e} + {kz}) = <b>{p:.4g}</b>"),
+            ("loss", f"−log {asked} = <b>{_number(loss)}</b>, of {parts.loss.sum():.4g} in all"),
+            ("gradient", f"∂loss/∂s = {slope} = <b>{_number(gradient)}</b>; by the similarity it is that / T = "
+                         f"{_number(gradient / t)}"),
+        ]  # fmt: skip
+        rows = "".join(f'<tr><td class="avid-soft">{name}</td><td>{line}</td></tr>' for name, line in lines)
+        style = "font-variant-numeric:tabular-nums;border-spacing:10px 1px"
+        return f'<b style="margin-left:10px">{self._name(clips, place)}</b><table style="{style}">{rows}</table>'
+
+    def figure(self) -> Figure:
+        """The picture of the snapshot."""
+        return self.chart.draw()
+
+    def table(self) -> Sequence[tuple[str, str]]:
+        """Settings and the arithmetic of the clicked bar."""
+        parts, place = self.parts(), self.places[self.controls["bar"].value]
+        values = (("score", parts.scores), ("probability", parts.probability), ("loss", parts.loss),
+                  ("gradient", parts.gradient))  # fmt: skip
+        shown = [(name, str(control.value)) for name, control in self.controls.items() if name not in ("bar", "z")]
+        chosen = self._name(self.similarities()[0], place)
+        return [*shown, ("Z", _number(self.partition)), ("loss of the query", f"{parts.loss.sum():.4g}"),
+                *((f"{chosen}: {name}", _number(float(v[place]))) for name, v in values)]  # fmt: skip
+
+
+def _number(value: float) -> str:
+    """Four digits, powers of ten written as people write them."""
+    text = f"{value:.4g}"
+    if "e" not in text:
+        return text.replace("-", "−")
+    digits, power = text.split("e")
+    return f"{digits.replace('-', '−')} · 10<sup>{int(power)}</sup>"
