@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from avid_lab.objectives.gather import gathered_scores
+
 
 def draw_negatives(
     excluded: Int64[Tensor, "B E"], num_instances: int, count: int, generator: torch.Generator | None = None
@@ -49,9 +51,12 @@ def score_instances(
 ) -> Float[Tensor, "B M"]:
     """Similarity of each query to its picked instances: ``query[b] . bank[picked[b, m]]``.
 
-    Gathering (B, M, D) vectors costs more than it looks. While the bank is small against the picks, one product with
-    all of it is cheaper; the picks are then read from that.
+    Gathering (B, M, D) vectors, as the last line does, costs more than it looks. While the bank is small against the
+    picks, one product with all of it is cheaper; the picks are then read from that. A large bank on a CPU is gathered one
+    query at a time (`gathered_scores`).
     """
     if len(bank) <= 16 * picked.shape[1]:
         return (query @ bank.to(query.dtype).T).gather(1, picked)
+    if query.device.type == "cpu" and query.dtype == bank.dtype and not bank.requires_grad and picked.shape[1]:
+        return gathered_scores(query, bank, picked)
     return torch.einsum("bd,bmd->bm", query, bank[picked].to(query.dtype))

@@ -1,0 +1,94 @@
+"""Fast paths against the plain ones that they replace: the same numbers, gradients and memory stated."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from avid_lab.losses import nce_loss, nce_softmax_loss
+from avid_lab.objectives import AVID
+from avid_lab.objectives.gather import gathered_scores
+from avid_lab.objectives.negatives import score_instances
+
+
+def plain_scores(query, bank, picked):
+    return torch.einsum("bd,bmd->bm", query, bank[picked])
+
+
+def queries(rows, picks, n=200, dim=16, seed=0, dtype=torch.float32):
+    generator = torch.Generator().manual_seed(seed)
+    bank, query = (F.normalize(torch.randn(size, dim, generator=generator, dtype=dtype), dim=1) for size in (n, rows))
+    return query.requires_grad_(), bank, torch.randint(n, (rows, picks), generator=generator)
+
+
+@given(st.integers(1, 9), st.integers(1, 40), st.integers(1, 20), st.integers(0, 999))
+@settings(max_examples=40, deadline=None)
+def test_gathered_scores_and_their_gradient_are_the_plain_ones(rows, picks, dim, seed):
+    query, bank, picked = queries(rows, picks, 50, dim, seed)
+    weight = torch.randn(rows, picks, generator=torch.Generator().manual_seed(seed))
+    fast, plain = gathered_scores(query, bank, picked), plain_scores(query, bank, picked)
+    torch.testing.assert_close(fast, plain, atol=1e-6, rtol=1e-6)
+    ours, theirs = (torch.autograd.grad((scores * weight).sum(), query)[0] for scores in (fast, plain))
+    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
+
+
+def test_gathered_scores_pass_the_gradient_check_in_double_precision():
+    query, bank, picked = queries(3, 7, 20, 5, dtype=torch.float64)
+    assert torch.autograd.gradcheck(lambda q: gathered_scores(q, bank, picked), query)
+
+
+@pytest.mark.parametrize("loss", [nce_loss, nce_softmax_loss])
+def test_an_objective_on_a_large_memory_has_the_loss_and_gradient_of_the_plain_path(loss, monkeypatch):
+    made = {}
+    for name in ("fast", "plain"):
+        objective = AVID(3000, 32, num_negatives=64, loss=loss, generator=torch.Generator().manual_seed(0))
+        if name == "plain":
+            monkeypatch.setattr("avid_lab.objectives.base.score_instances", plain_scores)
+        generator = torch.Generator().manual_seed(1)
+        video, audio = (F.normalize(torch.randn(8, 32, generator=generator), dim=1).requires_grad_() for _ in range(2))
+        output = objective(video, audio, torch.arange(8))
+        made[name] = (output.loss, *torch.autograd.grad(output.loss, (video, audio)))
+    for fast, plain in zip(made["fast"], made["plain"], strict=True):
+        torch.testing.assert_close(fast, plain, atol=1e-6, rtol=1e-6)
+
+
+def test_the_fast_path_is_only_taken_where_it_fits():
+    query, bank, picked = queries(4, 6)
+    assert "GatheredScores" in type(score_instances(query, bank, picked).grad_fn).__name__
+    for other in (bank.bfloat16(), bank.clone().requires_grad_()):
+        scores = score_instances(query, other, picked)
+        assert "GatheredScores" not in type(scores.grad_fn).__name__
+        torch.testing.assert_close(scores, plain_scores(query, other.to(query.dtype), picked))
+
+
+EXTRA = """
+    import resource, torch
+    from avid_lab.objectives.negatives import score_instances
+
+    torch.set_num_threads(1)
+    peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # MiB
+    bank = torch.randn(60_000, 128)
+    picked = torch.randint(60_000, (256, 1025))
+    query = torch.randn(256, 128, requires_grad=True)
+    score_instances(query[:1], bank, picked[:1]).sum().backward()
+    before = peak()
+    score_instances(query, bank, picked).sum().backward()
+    print(peak() - before)
+"""
+
+
+def test_scoring_256_queries_takes_few_megabytes_beside_the_scores(tmp_path):
+    (tmp_path / "extra.py").write_text(textwrap.dedent(EXTRA))
+    done = subprocess.run(
+        [sys.executable, "extra.py"], cwd=tmp_path, capture_output=True, text=True, env={**os.environ}, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) < 5  # scores and their gradient are 2 MiB; a plain gather is 134 MB
