@@ -1,5 +1,6 @@
 """PositiveBrowser: its cuts are the miner's, its marks the ground truth's, its widgets one state."""
 
+import itertools
 import subprocess
 import sys
 import time
@@ -137,7 +138,7 @@ def within(outline, point):
 @pytest.mark.parametrize("rule", RULES)
 def test_on_its_line_an_agreement_has_one_value(rule):
     places = boundary(rule, 0.3, (-1, 1, -1, 1))
-    steps = np.concatenate([np.linspace(a, b, 9) for a, b in zip(places[:-1], places[1:], strict=True)])
+    steps = np.concatenate([np.linspace(a, b, 9) for a, b in itertools.pairwise(places)])
     x, y = (torch.tensor(side) for side in steps.T)
     assert AGREEMENTS[rule](x, y).numpy() == pytest.approx(0.3)
 
@@ -220,6 +221,7 @@ def test_a_pressed_point_plays_beside_the_query(browser):
     browser.plane.clicked = 13
     query, pressed = browser.pair.stalls
     assert (query.path, pressed.path) == (browser.clips.path(0), browser.clips.path(13)) and browser.pair.playing == 1
+    assert type(browser.pair.playing) is int  # a page counts places, and true is none
     assert "pressed: drum" in pressed.title and pressed.correct is False
     browser.plane.clicked = 5
     assert browser.pair.stalls[1].warning == "sound of a church bell off-screen"

@@ -21,7 +21,17 @@ from avid_lab.datasets import ClipDataset, Manifest
 from avid_lab.interactive.panel import Panel
 from avid_lab.interactive.players import still
 from avid_lab.interactive.queries import FLOW, NARROW, Pages, QueryPicker
-from avid_lab.interactive.ranking import KINDS, Choice, boundary, choose, faults, rank, region, view_of
+from avid_lab.interactive.ranking import (
+    KINDS,
+    Choice,
+    boundary,
+    choose,
+    faults,
+    rank,
+    region,
+    two_digits,
+    view_of,
+)
 from avid_lab.interactive.scatter import Scatter
 from avid_lab.interactive.shelf import Shelf, Stall
 from avid_lab.mining import AGREEMENTS, mine_positives
@@ -176,7 +186,7 @@ class PositiveBrowser(Panel):
 
     def _label(self, i: int) -> str:
         ranking = self.ranking
-        likeness = f"looks {ranking.video[i]:.2f}, sounds {ranking.audio[i]:.2f}"
+        likeness = f"look {two_digits(ranking.video[i])} · sound {two_digits(ranking.audio[i])}"
         return "\n".join(filter(None, [f"{self._name(i)}, clip {i}", likeness, self.faults[i]]))
 
     def _name(self, i: int) -> str:
@@ -191,7 +201,7 @@ class PositiveBrowser(Panel):
         stalls = []
         for place in self.best.places(len(choice.positives)):
             i = int(choice.positives[place])
-            note = f"looks {ranking.video[i]:.2f}, sounds {ranking.audio[i]:.2f}"
+            note = f"look {two_digits(ranking.video[i])} · sound {two_digits(ranking.audio[i])}"
             right = bool(self.labels[i] == self.labels[ranking.query])
             title = f"{place + 1}. {self._name(i)}"
             stalls.append(Stall(self.clips.path(i), title, note, right, float(score[place]), self.faults[i]))
@@ -222,7 +232,7 @@ class PositiveBrowser(Panel):
                 f'<tr style="font-weight:{weight}"><td style="padding:1px 10px 1px 0">{name}</td><td>{bar}</td>'
                 f'<td style="padding-left:8px;text-align:right">{share:.0%}</td></tr>'
             )
-        same = self._name(self.ranking.query)
+        same = html.escape(self._name(self.ranking.query))
         lines = [
             f"The tick is chance, {choice.chance:.0%}. {choice.missed} more of its class are not among the {k}: "
             "drawn as negatives, they would be false ones."
@@ -230,7 +240,7 @@ class PositiveBrowser(Panel):
         if (mean := self._mean(chosen, k)) is not None:
             lines.append(f"All {len(self.labels):,} queries by {chosen}: <b>{mean:.0%}</b>.")
         return (
-            f'<div style="margin-top:10px;line-height:1.45"><b>Of its {k} positives, a {html.escape(same)}:</b>'
+            f'<div style="margin-top:10px;line-height:1.45"><b>Positives of its class, {same}, among {k}</b>'
             f'<table style="margin:4px 0">{"".join(rows)}</table><div class="avid-soft">{" ".join(lines)}</div></div>'
         )
 
@@ -239,7 +249,9 @@ class PositiveBrowser(Panel):
     def press(self, i: int) -> None:
         """Play a clip of the plane beside the query."""
         if i >= 0:
-            self.pair.show([self._stall(self.ranking.query, "query"), *self._pressed()], play=i != self.ranking.query)
+            self.pair.show(
+                [self._stall(self.ranking.query, "query"), *self._pressed()], play=int(i != self.ranking.query)
+            )
 
     def _turned(self) -> None:
         choice = self.choice

@@ -17,10 +17,10 @@ from avid_lab.plots.style import AUDIO, INK, VIDEO
 # What a point can be, in the order of drawing's numbers: its colour and its shape.
 KINDS = {
     "other class": ("#98a2ad", "o"),
-    "its class, not chosen: a false negative when drawn": ("#56b4e9", "s"),
-    "positive of its class": (VIDEO, "o"),
-    "positive of another class": (AUDIO, "X"),
-    "positive with a faulty clip": ("#b5478c", "D"),
+    "its class, not chosen": ("#56b4e9", "s"),
+    "positive, right": (VIDEO, "o"),
+    "positive, wrong": (AUDIO, "X"),
+    "positive, faulty clip": ("#b5478c", "D"),
     "the query": (INK, "P"),
 }
 OTHER, MISSED, RIGHT, WRONG, FAULTY, QUERY = range(len(KINDS))
@@ -168,3 +168,8 @@ def faults(manifest: Manifest) -> list[str]:
         }
         found.append(", ".join(text for name, text in said.items() if truth.get(name) == "1"))
     return found
+
+
+def two_digits(value: float | np.floating) -> str:
+    """A similarity as text, with a real minus."""
+    return f"{value:.2f}".replace("-", "−")

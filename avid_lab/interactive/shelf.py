@@ -12,6 +12,7 @@ import anywidget
 import traitlets
 
 from avid_lab.interactive.players import CLIP_BYTES, StrPath, playable, still
+from avid_lab.interactive.ranking import two_digits
 from avid_lab.media import MediaError
 
 HERE = Path(__file__).parent
@@ -95,7 +96,7 @@ class Shelf(anywidget.AnyWidget):
             "title": stall.title,
             "note": stall.note,
             "verdict": {None: "", True: "right", False: "wrong"}[stall.correct],
-            "score": "" if stall.score is None else f"{stall.score:.2f}".replace("-", "−"),
+            "score": "" if stall.score is None else two_digits(stall.score),
             "warning": stall.warning,
             "still": f"data:image/jpeg;base64,{base64.b64encode(picture).decode()}" if picture else "",
         }
