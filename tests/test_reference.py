@@ -63,8 +63,8 @@ def test_a_run_comes_back_as_it_was_saved(folders, smoke_world):
         embed(small.model(), test, small.pipeline(), windows=1).video, last.video, atol=0.02, rtol=0.0
     )
     assert [snapshot.step for snapshot in whole.snapshots] == [0, 1, 2]
-    torch.testing.assert_close(small.memory["audio"], whole.memory["audio"], atol=1e-3, rtol=0.0)
-    assert small.objective(num_negatives=4).memory.video.norm(dim=1).allclose(torch.ones(len(small.memory["video"])))
+    torch.testing.assert_close(small.memory.audio, whole.memory.audio, atol=1e-3, rtol=0.0)
+    assert small.objective(num_negatives=4).memory.video.norm(dim=1).allclose(torch.ones(len(small.memory)))
 
 
 def test_a_continuation_begins_where_its_start_ended(folders, smoke_world):

@@ -57,7 +57,9 @@ def load(variant: str, seed: int = 0) -> Run:
     Raises:
         ValueError: It is not there.
     """
-    return read(folder() / f"{variant}-{seed}.safetensors")
+    run = read(folder() / f"{variant}-{seed}.safetensors")
+    scored = [found["scores"] for found in results()["runs"] if (found["variant"], found["seed"]) == (variant, seed)]
+    return dataclasses.replace(run, scores=scored[0] if scored else {})
 
 
 def results() -> dict[str, Any]:

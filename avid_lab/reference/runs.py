@@ -117,9 +117,10 @@ class Run:
         loss: The loss of every step.
         seconds: Wall time of the training steps.
         machine: Hardware, Python and torch it was made with.
-        memory: The objective's memory of the training clips, (N, D) unit rows for "video" and "audio".
+        memory: The objective's memory of the training clips.
         partition: The objective's Z of each term.
         snapshots: Held-out clips along training, oldest first; empty where the run was not followed.
+        scores: By name, 0 to 1; empty until it is scored.
     """
 
     variant: str
@@ -130,9 +131,10 @@ class Run:
     machine: dict[str, str]
     weights: dict[str, Tensor] = field(repr=False)
     statistics: dict[str, Tensor] = field(repr=False)
-    memory: dict[str, Float[Tensor, "N D"]] = field(repr=False)
+    memory: MemoryBank = field(repr=False)
     partition: dict[str, float]
     snapshots: list[Snapshot] = field(repr=False)
+    scores: dict[str, float] = field(default_factory=dict, repr=False)
 
     def model(self) -> AudioVisualModel:
         """The trained model, in evaluation mode."""
@@ -152,8 +154,8 @@ class Run:
         Args:
             settings: Arguments of `AVID`.
         """
-        avid = AVID(len(self.memory["video"]), self.config.dim, **settings)
-        restore(avid.memory, self.memory)
+        avid = AVID(len(self.memory), self.config.dim, **settings)
+        avid.memory.load_state_dict(self.memory.state_dict())
         known = [self.partition.get(name, torch.nan) for name in avid.term_names()]
         avid.partition = avid.partition.new_tensor(known)
         return avid
@@ -168,7 +170,7 @@ class Run:
         path = Path(path)
         tensors = {f"model.{name}": x for name, x in self.weights.items()}
         tensors |= {f"pipeline.{name}": x for name, x in self.statistics.items()}
-        tensors |= {f"memory.{name}": x for name, x in self.memory.items()}
+        tensors |= {"memory.video": self.memory.video, "memory.audio": self.memory.audio}
         for snapshot in self.snapshots:
             tensors[f"snapshot.{snapshot.step:05d}.video"] = snapshot.video
             tensors[f"snapshot.{snapshot.step:05d}.audio"] = snapshot.audio
@@ -223,15 +225,9 @@ def read(path: str | Path) -> Run:
         config=ModelConfig(**config),
         weights=part("model."),
         statistics=part("pipeline."),
-        memory=part("memory."),
+        memory=_memory(tensors["memory.video"], tensors["memory.audio"]),
         snapshots=[Snapshot(int(step), found[f"{step}.video"], found[f"{step}.audio"]) for step in steps],
     )
-
-
-def restore(memory: MemoryBank, rows: dict[str, Float[Tensor, "N D"]]) -> None:
-    """Fill a memory with a run's rows, of unit length again after their rounding."""
-    for name in ("video", "audio"):
-        getattr(memory, name).copy_(torch.nn.functional.normalize(rows[name].float(), dim=1))
 
 
 def train(
@@ -302,10 +298,17 @@ def train(
         machine=machine(),
         weights=_copy(trainer.model),
         statistics=_copy(trainer.pipeline),
-        memory={"video": objective.memory.video.cpu().clone(), "audio": objective.memory.audio.cpu().clone()},
+        memory=_memory(objective.memory.video, objective.memory.audio),
         partition=dict(zip(objective.term_names(), objective.partition.tolist(), strict=True)),
         snapshots=snapshots,
     )
+
+
+def _memory(video: Float[Tensor, "N D"], audio: Float[Tensor, "N D"]) -> MemoryBank:
+    memory = MemoryBank(len(video), video.shape[1])
+    for bank, rows in ((memory.video, video), (memory.audio, audio)):
+        bank.copy_(torch.nn.functional.normalize(rows.detach(), dim=1))  # of unit length again after their rounding
+    return memory
 
 
 def depth(variant: str) -> int:

@@ -11,6 +11,7 @@ from torch import Tensor
 from avid_lab.datasets import ClipDataset
 from avid_lab.encoders import AudioVisualModel
 from avid_lab.evaluation import Embeddings, block_features, chance_scores, embed, probe_table, random_twin, score
+from avid_lab.memory import MemoryBank
 from avid_lab.metrics import calibration, false_negative_rate, positive_precision
 from avid_lab.mining import Agreement, mine_positives
 from avid_lab.reference.runs import Run
@@ -90,10 +91,10 @@ def _neighbours(space: Tensor, labels: Tensor, k: int = 10) -> float:
     return (labels[near] == labels[:, None]).double().mean().item()
 
 
-def positives(memory: dict[str, Tensor], labels: Tensor, k: int = POSITIVES) -> Numbers:
+def positives(memory: MemoryBank, labels: Tensor, k: int = POSITIVES) -> Numbers:
     """How many mined positives are of their query's class, by agreement, and how many negatives are."""
     k = min(k, len(labels) - 1)
-    mined = {how: mine_positives(memory["video"], memory["audio"], k, how) for how in get_args(Agreement)}
+    mined = {how: mine_positives(memory.video, memory.audio, k, how) for how in get_args(Agreement)}
     right = {f"positives_{how}": positive_precision(found, labels) for how, found in mined.items()}
     return right | {
         "false_negatives": false_negative_rate(labels),
