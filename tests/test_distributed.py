@@ -1,4 +1,4 @@
-"""Two processes over gloo: one training run, two equal memories, one partition constant."""
+"""Two processes over gloo: one training run, equal memories, one partition constant, the same as in one process."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 
+import pytest
 import torch
 import torch.nn.functional as F
 
@@ -73,3 +74,92 @@ def test_two_processes_keep_equal_memories_and_one_partition(tmp_path):
         torch.testing.assert_close(made[0]["memory"][name], expected)
     assert torch.equal(made[0]["partition"], made[1]["partition"])
     torch.testing.assert_close(made[0]["partition"], objective.partition)
+
+
+TRAIN = """
+    import sys, torch
+    from pathlib import Path
+    from avid_lab import checkpoints, foley
+    from avid_lab.config import PRESETS, TrainConfig
+    from avid_lab.encoders import AudioVisualModel
+    from avid_lab.objectives import AVID, CMA
+    from avid_lab.training import Trainer, process_group, processes, rank
+    import dataclasses
+
+    folder, accumulate = Path(sys.argv[1]), int(sys.argv[2])
+    small = dataclasses.replace(
+        PRESETS["pocket"], video_widths=(4, 4, 4, 8, 8), audio_widths=(4, 4, 4, 8, 8), head=(8,), dim=16
+    )
+    with process_group():
+        name = f"{processes()}of{accumulate}"
+        clips = foley.load("smoke", progress=False)
+
+        def begin(steps, objective, **more):  # weights and memories start differently: process 0's count
+            torch.manual_seed(rank())
+            config = TrainConfig(steps=steps, batch_size=16, accumulate=accumulate, seed=1, **more)
+            return Trainer(AudioVisualModel(small, seed=2 + rank()), objective, clips, config)
+
+        def avid():
+            generator = torch.Generator().manual_seed(rank())
+            return AVID(len(clips), 16, within=0.5, num_negatives=16, generator=generator)
+
+        first = begin(6, avid(), clip_norm=5.0)
+        for step in first:
+            if step.index == 3:
+                checkpoints.save(folder / f"{name}.pt", first)
+                if processes() > 1:
+                    torch.distributed.barrier()
+        second = begin(6, avid(), clip_norm=5.0)
+        checkpoints.resume(folder / f"{name}.pt", second)
+        losses = [step.loss for step in second.history]
+        resumed = losses + [step.loss for step in second]
+
+        cma = CMA.from_avid(first.objective, k=4, num_within_negatives=8)
+        third = Trainer(first.model, cma, clips, dataclasses.replace(first.config, remine_every=0.5))
+        mined = [step.loss for step in third]
+        torch.save(
+            {
+                "losses": [step.loss for step in first.history],
+                "terms": [step.terms for step in first.history],
+                "resumed": resumed,
+                "mined": mined,
+                "positives": cma.positives,
+                "partition": first.objective.partition,
+                "memory": cma.memory.state_dict(),
+                "weights": {n: p.detach() for n, p in third.model.named_parameters()},
+            },
+            folder / f"{name}-{rank()}.pth",
+        )
+"""
+
+
+def train_in(folder, processes, accumulate):
+    launcher = ["-m", "torch.distributed.run", f"--nproc-per-node={processes}", "--standalone"] if processes > 1 else []
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+    shown = subprocess.run(
+        [sys.executable, *launcher, "train.py", str(folder), str(accumulate)],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert shown.returncode == 0, shown.stderr
+    return [torch.load(folder / f"{processes}of{accumulate}-{rank}.pth") for rank in range(processes)]
+
+
+@pytest.mark.slow
+def test_torchrun_with_two_processes_is_one_process_on_the_same_global_batches(smoke_world, tmp_path):
+    (tmp_path / "train.py").write_text(textwrap.dedent(TRAIN))
+    alone = train_in(tmp_path, 1, accumulate=2)[0]
+    two = train_in(tmp_path, 2, accumulate=1)
+    for made in two:
+        for name in ("losses", "mined", "terms", "partition", "memory", "weights"):
+            torch.testing.assert_close(made[name], alone[name], atol=1e-5, rtol=1e-5, msg=lambda m, n=name: f"{n}: {m}")
+        assert torch.equal(made["positives"], alone["positives"])
+        assert made["resumed"] == made["losses"]
+    assert two[0]["losses"] == two[1]["losses"]
+    for name in ("memory", "weights"):
+        assert all(torch.equal(value, two[1][name][key]) for key, value in two[0][name].items())
+    assert alone["resumed"] == alone["losses"]
+    assert sorted(path.name for path in tmp_path.glob("*.pt")) == ["1of2.pt", "2of1.pt"]
