@@ -11,7 +11,19 @@ import torch
 from avid_lab import evaluation
 from avid_lab.config import PRESETS
 from avid_lab.encoders import AudioVisualModel
-from avid_lab.evaluation import chance_scores, embed, linear_probe, random_twin, score
+from avid_lab.evaluation import (
+    FineTuneConfig,
+    block_features,
+    block_probes,
+    chance_scores,
+    embed,
+    fine_tune,
+    labelled_subset,
+    linear_probe,
+    random_twin,
+    score,
+)
+from avid_lab.evaluation.probes import fit_svm, over_runs
 from avid_lab.transforms import InputPipeline
 
 TINY = dataclasses.replace(
@@ -32,10 +44,14 @@ def model():
 def test_evaluation_changes_nothing_in_the_model(smoke_world, pipeline, model):
     model.train()
     before = copy.deepcopy(model.state_dict())
+    model.audio_head.eval()  # a mixed mode comes back as it was
+    modes = [layer.training for layer in model.modules()]
     made = embed(model, smoke_world, pipeline)
     score(made, made)
-    random_twin(model, smoke_world, pipeline)
-    assert model.training
+    some = smoke_world.subset(torch.arange(24))
+    block_probes(model, some, some, pipeline)
+    fine_tune(model, some, some, pipeline, "audio", FineTuneConfig(epochs=1, windows=1))
+    assert [layer.training for layer in model.modules()] == modes
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
@@ -101,3 +117,110 @@ def test_chance_stands_beside_every_score(smoke_world, pipeline, model):
 def test_bad_settings_are_named(smoke_world, pipeline, model, settings):
     with pytest.raises(ValueError, match=next(iter(settings))):
         embed(model, smoke_world, pipeline, **settings)
+
+
+def test_block_features_are_the_max_over_the_grid_of_every_window(smoke_world, pipeline, model):
+    some = smoke_world.subset(torch.tensor([3, 8, 1]))
+    made = block_features(model, some, pipeline, windows=2, batch_size=2)
+    alone = block_features(model, some, pipeline, windows=2)
+    model.eval()
+    pipeline.eval()
+    with torch.no_grad():
+        video, audio = pipeline(some.windows(torch.tensor([1]), 2))
+        maps = model.video_encoder.block_maps(video)
+        features = model.audio_encoder(audio)
+    assert list(made.video) == list(made.audio) == ["block1", "block2", "block3", "block4"]
+    torch.testing.assert_close(made.video["block1"], alone.video["block1"], atol=1e-5, rtol=1e-4)
+    last = maps["block4"].amax(2)  # (2, C, H, W), small enough to be kept as it is
+    torch.testing.assert_close(made.video["block4"][1], last.flatten(1), atol=1e-5, rtol=1e-4)
+    first = torch.nn.functional.adaptive_max_pool2d(maps["block1"].amax(2), 12).flatten(1)
+    torch.testing.assert_close(made.video["block1"][1], first, atol=1e-5, rtol=1e-4)
+    grid = made.audio["block4"][1].unflatten(1, (8, -1)).amax(2)
+    torch.testing.assert_close(grid, features, atol=1e-5, rtol=1e-4)
+    assert torch.equal(made.labels, some.labels)
+
+
+def test_a_support_vector_machine_takes_one_class_against_all_others():
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(120) % 3 * 2  # classes 1 and 3 have no examples
+    features = 3 * torch.randn(5, 6, generator=generator)[labels] + torch.randn(120, 6, generator=generator)
+    machine = fit_svm(features, labels, 5)
+    assert (machine(features).argmax(1) == labels).double().mean() > 0.95
+    two = labels < 4
+    pair = fit_svm(features[two], labels[two], 5)
+    assert (pair(features[two]).argmax(1) == labels[two]).double().mean() > 0.95
+
+
+def test_every_class_keeps_its_share_of_labels():
+    labels = torch.tensor([0] * 100 + [1] * 40 + [2] * 3)
+    chosen = labelled_subset(labels, 0.1, seed=0)
+    assert labels[chosen].bincount().tolist() == [10, 4, 1]
+    assert len(labelled_subset(labels, 1.0)) == len(labels)
+    assert not torch.equal(chosen, labelled_subset(labels, 0.1, seed=1))
+    with pytest.raises(ValueError, match=r"fraction must be in \(0, 1\]; got 0"):
+        labelled_subset(labels, 0.0)
+
+
+def test_an_interval_over_runs_holds_the_spread_of_the_runs():
+    runs = torch.tensor([[1.0] * 50, [0.0] * 50], dtype=torch.float64)
+    made = over_runs(runs, 0.1)
+    assert (made.value, made.low, made.high, made.chance) == (0.5, 0.0, 1.0, 0.1)
+
+
+def test_fine_tuning_learns_and_repeats_with_its_seed(smoke_world, pipeline, model):
+    some = smoke_world.subset(torch.nonzero(smoke_world.labels < 3).flatten())
+    settings = FineTuneConfig(epochs=12, batch_size=8, windows=2, learning_rate=3e-3, dropout=0.0)
+    state = torch.get_rng_state()
+    made = fine_tune(model, some, some, pipeline, "audio", settings, seed=1)
+    assert torch.equal(torch.get_rng_state(), state)
+    again = fine_tune(model, some, some, pipeline, "audio", settings, seed=1)
+    assert made.losses == again.losses and len(made.losses) == 12
+    assert made.losses[-1] < 0.7 * made.losses[0]
+    torch.testing.assert_close(made.probabilities.sum(1), torch.ones(len(some)))
+    assert made.accuracy > 0.5
+    with pytest.raises(ValueError, match=r"FineTuneConfig.epochs must be >= 1; got 0"):
+        FineTuneConfig(epochs=0)
+
+
+def test_every_protocol_stands_beside_chance_random_and_an_interval(smoke_world, pipeline, model):
+    train, test = (smoke_world.subset(torch.arange(64)[start::2]) for start in (0, 1))
+    subject = evaluation.Subject(model, pipeline, train, test, fine_tuning=FineTuneConfig(epochs=1, windows=2))
+    tables = dict(evaluation.evaluate(subject, list(evaluation.PROTOCOLS)))
+    assert list(tables) == list(evaluation.PROTOCOLS)
+    for table in tables.values():
+        assert len(table) > 0
+        for name, row in table.items():
+            numbers = torch.tensor([row.value, row.random, row.chance, row.low, row.high])
+            assert numbers.isfinite().all(), name
+            assert row.low <= row.high, name
+        difference = table - table
+        assert all(row.value == row.low == row.high == 0 for row in difference.values())
+        assert "95 % interval" in table.text(table) and "difference" in table.text(table)
+        assert repr(table).startswith(table.title)
+        assert set(table.plain()) == set(table)
+    with pytest.raises(ValueError, match="what must be some of retrieval"):
+        list(evaluation.evaluate(subject, ["magic"]))
+
+
+def test_retrieval_knows_all_four_directions(smoke_world, pipeline, model):
+    space = embed(model, smoke_world, pipeline)
+    table = evaluation.retrieval_table(space)
+    for direction in ("v→a", "a→v", "v→v", "a→a"):
+        assert {f"{direction} instance R@1", f"{direction} class mAP", f"{direction} class median rank"} <= set(table)
+    one = evaluation.retrieval_table(embed(model, smoke_world, pipeline, windows=1))
+    assert "v→v instance R@1" not in one and "v→a instance R@1" in one
+    same = dataclasses.replace(space, video_windows=space.video[:, None].expand(-1, 2, -1))
+    assert evaluation.retrieval_table(same)["v→v instance R@1"].value == 1.0  # both windows of a clip are alike
+
+
+def test_positives_and_false_negatives_agree_with_the_metrics(smoke_world, pipeline, model):
+    from avid_lab.metrics import false_negative_rate, positive_precision
+    from avid_lab.mining import mine_positives
+
+    space = embed(model, smoke_world, pipeline)
+    table = evaluation.positives_table(space, ks=(1, 8))
+    positives = mine_positives(space.video, space.audio, 8)
+    assert table["consensus P@8"].value == pytest.approx(positive_precision(positives, space.labels))
+    left_out = table["false negatives, consensus K=8 left out"]
+    assert left_out.value == pytest.approx(false_negative_rate(space.labels, positives))
+    assert table["union P@1"].chance == pytest.approx(false_negative_rate(space.labels))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import statistics
 
@@ -12,14 +13,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from avid_lab.metrics import (
+    Estimate,
+    alignment,
+    bootstrap,
     calibration,
     chance_accuracy,
     drawn_false_negatives,
+    effective_rank,
+    estimate,
     false_negative_rate,
+    fit_probability,
     knn_accuracy,
     mean_and_spread,
+    pairs,
     positive_precision,
+    reliability,
     retrieval,
+    separation,
+    uniformity,
+    uniformity_of_the_sphere,
 )
 from avid_lab.mining import mine_positives
 from avid_lab.objectives import draw_negatives
@@ -174,5 +186,115 @@ def test_bad_input_is_refused_by_name(unchecked):
         calibration(query, query, torch.zeros(5, dtype=torch.int64))
     with pytest.raises(ValueError, match="query, gallery and labels must be"):
         calibration(query, query[:4], labels)
+    found = pairs(query, query, labels % 2)
+    with pytest.raises(ValueError, match="'logistic' or 'isotonic'; got 'platt'"):
+        fit_probability(found.similarity, found.same, "platt")
+    with pytest.raises(ValueError, match="at least two embeddings"):
+        uniformity(query[:1])
     with pytest.raises(ValueError, match="k must be between 1 and the 5"):
         knn_accuracy(query, labels, query, labels, k=6)
+
+
+def test_chance_rank_and_precision_are_those_of_all_orders():
+    labels, n = torch.tensor([0, 0, 1, 1, 1]), 5
+    made = retrieval(units(n, 3, 0), units(n, 3, 1), labels, labels, ks=[1])
+    firsts, averages = [], []
+    for targets in labels.bincount()[labels].tolist():
+        for places in itertools.combinations(range(1, n + 1), targets):  # equally likely
+            weight = 12 // math.comb(n, targets) * 10
+            firsts += [places[0]] * weight
+            averages += [sum(i / place for i, place in enumerate(places, 1)) / targets] * weight
+    assert made.chance_median_rank == statistics.median_low(firsts)
+    assert made.chance_mean_average_precision == pytest.approx(statistics.mean(averages))
+    assert made.first_rank.double().mean() >= 1 and made.average_precision.shape == (n,)
+
+
+def test_an_interval_covers_the_truth_as_often_as_it_says():
+    generator = torch.Generator().manual_seed(0)
+    covered = []
+    for _ in range(200):
+        made = estimate((torch.rand(80, generator=generator) < 0.3).double(), resamples=200)
+        covered.append(made.low <= 0.3 <= made.high)
+    assert 0.88 <= statistics.mean(covered) <= 0.99
+
+
+def test_a_paired_difference_is_narrower_than_two_intervals():
+    generator = torch.Generator().manual_seed(0)
+    hard = torch.rand(300, generator=generator)
+    worse, better = (estimate((hard < p).double()) for p in (0.5, 0.55))
+    difference = better - worse
+    assert difference.value == pytest.approx(better.value - worse.value)
+    assert difference.high - difference.low < 0.7 * (better.high - better.low)
+    assert difference.low > 0 and difference.chance == 0
+    with pytest.raises(ValueError, match="as many resamples"):
+        better - estimate(hard, resamples=7)
+
+
+def test_resamples_repeat_with_their_seed_and_draw_with_replacement():
+    first, again, other = (torch.cat(list(bootstrap(50, resamples=20, seed=s))) for s in (0, 0, 1))
+    assert torch.equal(first, again) and not torch.equal(first, other)
+    assert first.shape == (20, 50) and len(first[0].unique()) < 50
+    assert repr(Estimate(0.5, torch.tensor([0.4, 0.6]), chance=0.1)).startswith("50 % [40.5, 59.5], chance 10")
+    with pytest.raises(ValueError, match="resamples must be >= 1"):
+        list(bootstrap(5, resamples=0))
+
+
+@quick
+@given(st.integers(5, 12), st.booleans(), st.integers(0, 999))
+def test_separation_agrees_with_calibration_with_ties_too(n, tied, seed):
+    query, labels = units(n, 3, seed), torch.arange(n) % 2
+    gallery = query if tied else units(n, 3, seed + 1)
+    if tied:
+        query = gallery = query.round()
+    ours, theirs = separation(pairs(query, gallery, labels), resamples=3), calibration(query, gallery, labels)
+    assert ours["AUC"].value == pytest.approx(theirs.auc, abs=1e-6)
+    assert ours["d'"].value == pytest.approx(theirs.d_prime, rel=1e-3, abs=1e-6)
+    assert ours["overlap"].value == pytest.approx(theirs.overlap, abs=0.15)  # values on a bin's edge
+
+
+def test_a_logistic_fit_finds_the_probability_that_made_the_pairs():
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand(20_000, generator=generator, dtype=torch.float64) * 2 - 1
+    truth = (4 * x - 1).sigmoid()
+    same = torch.rand(len(x), generator=generator, dtype=torch.float64) < truth
+    for method, error in (("logistic", 0.02), ("isotonic", 0.08)):
+        assert (fit_probability(x, same, method)(x) - truth).abs().max() < error
+
+
+def test_calibration_error_is_the_binned_gap_and_small_for_the_right_probability():
+    labels = labels_of(120, 3, 0)
+    x = F.normalize(
+        F.one_hot(labels).float() + 0.5 * torch.randn(120, 3, generator=torch.Generator().manual_seed(1)), dim=1
+    )
+    found = pairs(x, x, labels)
+    rate = found.same.double().mean().item()
+    fitted = fit_probability(found.similarity, found.same)
+    good, bad = (reliability(p, found, rate, resamples=20) for p in (fitted, lambda s: fitted(s) ** 3))
+    assert good.ece.value < 0.05 < bad.ece.value and good.brier.value < bad.brier.value
+    assert good.ece.low <= good.ece.value <= bad.ece.high and good.brier.value < good.brier.chance
+    assert (good.low <= good.high).all() and good.predicted.diff().min() > 0
+    p, same = fitted(found.similarity), found.same.double()
+    order = p.argsort()
+    gaps = [abs(float((p - same)[part].sum())) for part in order.tensor_split(12)]
+    assert good.ece.value == pytest.approx(sum(gaps) / len(p), abs=2e-3)
+
+
+def test_collapse_is_told_from_an_even_sphere():
+    even, collapsed = units(1500, 16, 0), torch.ones(50, 16) / 4
+    assert uniformity(even).item() == pytest.approx(uniformity_of_the_sphere(16), abs=0.02)
+    assert uniformity(collapsed).item() == pytest.approx(0.0, abs=1e-5)
+    assert effective_rank(collapsed).item() == pytest.approx(1.0, abs=1e-4)
+    assert effective_rank(torch.eye(16)).item() == pytest.approx(16.0)
+    assert alignment(even, even).abs().max() < 1e-6
+    assert alignment(even, -even).mean().item() == pytest.approx(4.0, abs=1e-4)
+    assert alignment(units(1500, 16, 1), even).mean().item() == pytest.approx(2.0, abs=0.05)
+
+
+def test_weights_are_repeated_clips():
+    x, weights = units(6, 4, 0), torch.tensor([2.0, 0, 1, 1, 3, 1])
+    repeated = x.repeat_interleave(weights.long(), dim=0)
+    assert effective_rank(x, weights).item() == pytest.approx(effective_rank(repeated).item(), rel=1e-6)
+    which = torch.arange(6).repeat_interleave(weights.long())
+    kernel = torch.exp(-2 * torch.cdist(repeated, repeated).square())
+    different = which[:, None] != which[None]  # a clip is no pair with itself
+    assert uniformity(x, weights).item() == pytest.approx(kernel[different].mean().log().item(), abs=1e-4)

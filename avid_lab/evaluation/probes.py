@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
@@ -113,7 +114,10 @@ def fit_svm(
     return LinearClassifier(mean, deviation, weight, bias, probabilities=False)
 
 
-FITS: dict[str, Callable[[Tensor, Tensor, int], LinearClassifier]] = {"linear": fit_linear, "svm": fit_svm}
+FITS: dict[str, Callable[[Tensor, Tensor, int], LinearClassifier]] = {
+    "linear": partial(fit_linear, steps=60),  # thousands of features: to the optimum it would take minutes a block
+    "svm": fit_svm,
+}
 
 
 def linear_probe(

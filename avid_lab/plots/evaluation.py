@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -27,36 +27,26 @@ from avid_lab.plots.style import (
 MODALITY_COLOURS = {"video": VIDEO, "audio": AUDIO, "v-v": VIDEO, "a-a": AUDIO, "v-a": "#009e73"}
 
 
+@runtime_checkable
 class EstimateLike(Protocol):
     """A figure with its 95 % interval, chance and random initialisation (NaN where not known)."""
 
-    @property
-    def value(self) -> float: ...  # noqa: D102
-    @property
-    def low(self) -> float: ...  # noqa: D102
-    @property
-    def high(self) -> float: ...  # noqa: D102
-    @property
-    def chance(self) -> float: ...  # noqa: D102
-    @property
-    def random(self) -> float: ...  # noqa: D102
+    value: float
+    low: float
+    high: float
+    chance: float
+    random: float
 
 
+@runtime_checkable
 class ReliabilityLike(Protocol):
     """Predicted probabilities, observed shares with their intervals, and the expected calibration error."""
 
-    @property
-    def predicted(self) -> Any: ...  # noqa: D102
-    @property
-    def observed(self) -> Any: ...  # noqa: D102
-    @property
-    def low(self) -> Any: ...  # noqa: D102
-    @property
-    def high(self) -> Any: ...  # noqa: D102
-    @property
-    def ece(self) -> EstimateLike: ...  # noqa: D102
-    @property
-    def base_rate(self) -> float: ...  # noqa: D102
+    predicted: Any
+    observed: Any
+    low: Any
+    high: Any
+    ece: EstimateLike
 
 
 @styled
@@ -237,8 +227,9 @@ def collapse_panels(
     kinds = {"alignment": "0 is perfect", "uniformity": "lower is more even", "effective rank": "1 is collapsed"}
     count = max(sum(kind in name for name in names) for kind in kinds)
     figure = picture(10.5, 1.5 + 0.55 * count * max(1, 0.7 * len(models)))
+    cells = figure.add_gridspec(1, len(kinds))
     for column, (kind, meaning) in enumerate(kinds.items()):
-        ax = panel(figure, (1, 3, column + 1))
+        ax = panel(figure, cells[column])
         mine = [name for name in names if kind in name]
         if not mine:
             ax.set_axis_off()

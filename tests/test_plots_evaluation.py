@@ -1,0 +1,113 @@
+"""Pictures of evaluations, read from their artists."""
+
+from dataclasses import dataclass, field
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+import torch
+
+from avid_lab import plots
+
+
+@dataclass
+class Estimate:
+    value: float
+    low: float
+    high: float
+    chance: float = 0.1
+    random: float = 0.3
+
+
+@dataclass
+class Curve:
+    predicted: torch.Tensor
+    observed: torch.Tensor
+    low: torch.Tensor
+    high: torch.Tensor
+    base_rate: float = 0.1
+    ece: Estimate = field(default_factory=lambda: Estimate(0.034, 0.02, 0.05))
+
+
+BLOCKS = {
+    f"{m} block{i}": Estimate(0.1 * i, 0.1 * i - 0.05, 0.1 * i + 0.05) for m in ("video", "audio") for i in (1, 4)
+}
+
+
+def by_gid(where, gid):
+    return [artist for artist in where.findobj() if artist.get_gid() == gid]
+
+
+def texts(where):
+    return [artist.get_text() for artist in where.findobj(mpl.text.Text) if artist.get_text()]
+
+
+def test_an_estimate_is_a_dot_in_its_interval_beside_a_ring_and_a_tick():
+    ax = plots.estimate_rows(BLOCKS, title="Probes")
+    (dots,), (rings,), (ticks,) = by_gid(ax, "value "), by_gid(ax, "random "), by_gid(ax, "chance")
+    assert dots.get_xdata() == pytest.approx([0.1, 0.4, 0.1, 0.4])
+    assert rings.get_xdata() == pytest.approx([0.3] * 4) and ticks.get_xdata() == pytest.approx([0.1] * 4)
+    (intervals,) = by_gid(ax, "interval ")
+    assert [tuple(segment[:, 0]) for segment in intervals.get_segments()][1] == pytest.approx((0.35, 0.45))
+    assert [label.get_text() for label in ax.get_yticklabels()] == list(BLOCKS)
+
+
+def test_two_models_share_the_rows_chosen_and_do_not_cover_each_other():
+    ax = plots.estimate_rows({"AVID": BLOCKS, "CMA": BLOCKS}, rows=["audio block4"])
+    first, second = (by_gid(ax, f"value {name}")[0].get_ydata()[0] for name in ("AVID", "CMA"))
+    assert abs(first - second) > 0.2
+    with pytest.raises(ValueError, match="CMA lacks"):
+        plots.estimate_rows({"AVID": BLOCKS, "CMA": {"video block1": BLOCKS["video block1"]}})
+    with pytest.raises(ValueError, match="at least one row"):
+        plots.estimate_rows({})
+
+
+def test_blocks_stand_in_order_of_depth_by_modality():
+    ax = plots.block_bars(BLOCKS)
+    for modality in ("video", "audio"):
+        bars = [patch.get_height() for patch in ax.patches if patch.get_gid() == f"bars {modality}"]
+        assert bars == pytest.approx([0.1, 0.4])
+    assert {"video", "audio", "block 1", "block 4", "chance", "random initialisation", "40"} <= set(texts(ax))
+    with pytest.raises(ValueError, match="rows such as 'video block1'"):
+        plots.block_bars({"kNN": BLOCKS["video block1"]})
+
+
+def test_a_reliability_curve_says_how_far_it_is_off():
+    grid = torch.linspace(0.05, 0.6, 5)
+    curve = Curve(grid, grid * 0.8, grid * 0.7, grid * 0.9)
+    ax = plots.reliability_curves({"v-v": curve, "v-a": curve})
+    assert by_gid(ax, "curve v-a")[0].get_ydata() == pytest.approx((0.8 * grid).numpy())
+    assert "v-v   ECE 3.4 %" in texts(ax)
+    assert ax.get_xlim() == ax.get_ylim()
+    with pytest.raises(ValueError, match="at least one"):
+        plots.reliability_curves({})
+
+
+def test_collapse_has_a_panel_for_each_sign():
+    names = ["alignment picture-sound"] + [
+        f"{m} {kind}" for m in ("video", "audio") for kind in ("alignment of windows", "uniformity", "effective rank")
+    ]
+    signs = {"uniformity": -1.0}
+    table = {n: Estimate(*(signs.get(n.split()[-1], 1.0) * np.array([2.0, 1.9, 2.1]))) for n in names}
+    figure = plots.collapse_panels({"AVID": table, "CMA": table})
+    titles = [ax.get_title("left") for ax in figure.axes]
+    assert [title.split(":")[0] for title in titles] == ["Alignment", "Uniformity", "Effective rank"]
+    assert [len(by_gid(ax, "value CMA")[0].get_xdata()) for ax in figure.axes] == [3, 2, 2]
+    assert figure.axes[1].get_xlim()[1] == 0
+
+
+def test_real_results_can_be_drawn():
+    from avid_lab.evaluation import Embeddings, collapse_table, similarity_report
+
+    torch.manual_seed(0)
+    labels = torch.arange(40) % 4
+    x = torch.nn.functional.normalize(torch.randn(4, 8)[labels] + 0.5 * torch.randn(40, 8), dim=1)
+    space = Embeddings(x, x.flip(1), x, x, labels, x[:, None], x.flip(1)[:, None])
+    report = similarity_report(space)
+    for drawn in (
+        plots.estimate_rows(report.table, rows=["v-v AUC", "a-a AUC"]),
+        plots.reliability_curves(report.curves),
+        plots.similarity_histograms(report.histograms),
+    ):
+        assert drawn._repr_png_()
+    assert plots.collapse_panels(collapse_table(space))._repr_png_()
