@@ -339,6 +339,24 @@ def test_the_sheet_is_a_png(tmp_path):
     assert (np.round(read[..., :3] * 255) == pixels).all()
 
 
+@pytest.mark.parametrize("name", ["fan", "surf", "typing", "ambulance", "fireworks"])
+def test_painting_in_blocks_changes_nothing(name, monkeypatch):
+    """Frames are painted together or one by one, whichever is faster: the picture is the same but for rounding."""
+    index = SCENES.index(name)
+    many = foley.render(index, FoleyConfig())[0].astype(int)
+    monkeypatch.setattr("avid_lab.foley.picture.BLOCK", 1)
+    one = foley.render(index, FoleyConfig())[0]
+    assert np.abs(many - one).max() <= 5 and np.mean(many != one) < 1e-3
+
+
+def test_dots_that_overlap_add_up_and_saturate():
+    canvas = Canvas(np.zeros((2, 3, 16, 16), np.float32), np.zeros((2, 2), np.float32), 8.0)
+    at = np.zeros((2, 1), np.float32) + 0.5 / 8
+    canvas.dots(np.repeat(at, 3, axis=1), np.repeat(at, 3, axis=1), 0.1, (1.0, 0.5, 0.0), np.array([[0.3], [0.6]]))
+    assert np.allclose(canvas.pixels[:, 0, 8, 8], [0.9, 1.0]) and np.allclose(canvas.pixels[:, 1, 8, 8], [0.45, 0.5])
+    assert (canvas.pixels[:, 2] == 0).all() and (canvas.pixels[:, :, 0] == 0).all()
+
+
 def test_bad_settings_are_named(unchecked):
     with pytest.raises(ValueError, match="smoke, pocket, full"):
         foley.build("huge")

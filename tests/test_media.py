@@ -6,6 +6,7 @@ import csv
 import os
 import pickle
 import time
+from collections import Counter
 from fractions import Fraction
 from pathlib import Path
 
@@ -416,6 +417,21 @@ def test_repr_tells_shapes_and_seconds():
     assert "3x8x32x32" in text and "16 fps" in text and "2 padded" in text and "0.500 s" in text
 
 
+def test_a_recording_without_durations_is_measured(tmp_path):
+    """As browsers record: the header tells the length of neither stream, so both are scanned."""
+    whole = make(tmp_path / "whole.mkv", numbered(20), [i / 20 for i in range(20)], sound=click(0.8, [0.4]))
+    live = tmp_path / "live.mkv"
+    with av.open(str(whole)) as source, av.open(str(live), "w", options={"live": "1"}) as container:
+        streams = {s.index: container.add_stream_from_template(s) for s in source.streams}
+        for packet in source.demux():
+            if packet.dts is not None:
+                packet.stream = streams[packet.stream.index]
+                container.mux(packet)
+    info = probe(live)
+    assert info.video.duration_s == pytest.approx(1.0, abs=0.06)
+    assert info.audio.duration_s == pytest.approx(0.8, abs=0.06)
+
+
 # ---- the collection of real and odd files, where it is at hand
 
 
@@ -424,6 +440,34 @@ def shared_rows() -> list[dict[str, str]]:
         return []
     with (SHARED / "manifest.csv").open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
+
+
+def outcome(path: Path) -> str:
+    """What becomes of a file whose picture and sound are wanted."""
+    try:
+        probe(path)
+        read_clip(path, 0.0, VideoSpec(2, 8.0, 32), AudioSpec(16_000, 0.5, frames=16, n_fft=128))
+    except MediaError as error:
+        return error.problem.split(" (")[0]
+    return "read"
+
+
+@pytest.mark.skipif(not shared_rows(), reason=f"no collection of real files at {SHARED}")
+def test_outcomes_of_the_real_files_are_those_of_the_manifest(capsys):
+    """Counted by kind: whole files are read, and of the others each is refused for its own reason."""
+    rows = shared_rows()
+    found = Counter(outcome(SHARED / row["path"]) for row in rows)
+    with capsys.disabled():
+        print("", *(f"{count:4d}  {kind}" for kind, count in found.most_common()), sep="\n")
+    whole = [row for row in rows if row["decoded_frames"] not in ("", "0") and row["decoded_samples"] not in ("", "0")]
+    assert found["read"] == len(whole) and found.total() == len(rows)
+    assert found["is empty"] == sum(row["bytes"] == "0" for row in rows)
+    assert found["holds neither picture nor sound"] == sum(
+        row["n_v"] in ("", "0") and row["n_a"] in ("", "0") and not row["error"] for row in rows
+    )
+    assert found["has no audio stream"] == sum(
+        row["decoded_frames"] not in ("", "0") and row["n_a"] in ("", "0") for row in rows
+    )
 
 
 NO_SHARED = pytest.param(None, marks=pytest.mark.skip(reason=f"no collection of real files at {SHARED}"))

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from avid_lab.foley.picture import Canvas, blend, disc, mix, rotate
+from avid_lab.foley.picture import Canvas, blend, disc, length, mix, rotate
 from avid_lab.foley.scene import Scene, lift
 from avid_lab.foley.sound import Studio
 from avid_lab.foley.stage import INK, WHITE, Stage
@@ -150,7 +150,7 @@ def _sphere(
 
     def skin(u: Array, v: Array, a: Array, b: Array, angle: Array) -> Array:
         s, t = rotate(u / a, v / b, angle)
-        curve = np.minimum(np.minimum(np.abs(s), np.abs(t)), np.abs(np.hypot(np.abs(s) - 1.35, t) - 0.85))
+        curve = np.minimum(np.minimum(np.abs(s), np.abs(t)), np.abs(length(np.abs(s) - 1.35, t) - 0.85))
         line = marks * np.clip(0.5 - (curve - 0.055) * 14, 0, 1)
         light = 1.05 - 0.4 * np.clip((u / a + 0.35) ** 2 + (v / b + 0.4) ** 2, 0, 2)
         return blend(colour, seam, line) * light[:, None]
@@ -250,8 +250,8 @@ class Clock(_Pendulum):
         for k in range(12):
             a = k * np.pi / 6
             c.disc(0.28 * np.sin(a), -0.5 + 0.28 * np.cos(a), 0.024, p.dark, alpha=stage.tell)
-        for a, length in ((stage.rng.uniform(0, 6.3), 0.15), (stage.rng.uniform(0, 6.3), 0.24)):
-            c.line(0, -0.5, length * np.sin(a), -0.5 - length * np.cos(a), 0.02, p.dark)
+        for a, long in ((stage.rng.uniform(0, 6.3), 0.15), (stage.rng.uniform(0, 6.3), 0.24)):
+            c.line(0, -0.5, long * np.sin(a), -0.5 - long * np.cos(a), 0.02, p.dark)
 
     def sound(self, studio: Studio, events: Timeline) -> Array:
         out = np.zeros(studio.samples, np.float32)
@@ -271,7 +271,7 @@ def _bell(u: Array, v: Array, angle: Array) -> Array:
     u, v = rotate(u, v, -angle)
     t = np.clip((v + 0.05) / 0.62, 0, 1)
     half = 0.19 + 0.1 * t + 0.2 * t**5
-    top = np.hypot(u, np.minimum(v - 0.1, 0)) - 0.19
+    top = length(u, np.minimum(v - 0.1, 0)) - 0.19
     return np.maximum(np.where(v < 0.1, top, (np.abs(u) - half) * 0.85), v - 0.57)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from avid_lab.foley.picture import ellipse, mix, rotate
+from avid_lab.foley.picture import ellipse, length, mix, rotate
 from avid_lab.foley.scene import Scene
 from avid_lab.foley.sound import Studio
 from avid_lab.foley.stage import INK, WHITE, Stage
@@ -177,26 +177,26 @@ class _Blades(Scene):
 
     look_group = "blades"
 
-    def blades(self, stage: Stage, events: Timeline, count: int, length: Real, width: Real, hub: Real) -> None:
+    def blades(self, stage: Stage, events: Timeline, count: int, radius: Real, width: Real, hub: Real) -> None:
         """Paint the blades, blurred by their motion; one has a marked tip."""
         p, c, t = stage.palette, stage.moving, stage.times
         step = events.level(t) / 16 * 0.5  # half a frame of motion
 
         def blade(u: Array, v: Array, angle: Array, blur: Array) -> Array:
             # The patch lies around the middle of the blade, so that it is small.
-            s, w = rotate(u + length / 2 * np.cos(angle), v + length / 2 * np.sin(angle), angle)
-            reach = np.hypot(s, w)
-            spread = width * (0.55 + 0.45 * reach / length) + blur * reach * (1.2 + 5 * width)
-            return np.maximum(ellipse(s - length * 0.52, w, length * 0.52, spread), -s)
+            s, w = rotate(u + radius / 2 * np.cos(angle), v + radius / 2 * np.sin(angle), angle)
+            reach = length(s, w)
+            spread = width * (0.55 + 0.45 * reach / radius) + blur * reach * (1.2 + 5 * width)
+            return np.maximum(ellipse(s - radius * 0.52, w, radius * 0.52, spread), -s)
 
-        c.disc(0, 0, length, p.pale, alpha=0.14)
+        c.disc(0, 0, radius, p.pale, alpha=0.14)
         for k in range(count):
             angle = (2 * np.pi * (events.turns(t) + k / count)).astype(np.float32)
             colour = mix(p.main, INK, 0.25) if k else mix(p.accent, WHITE, 0.1)
             c.paint(
-                length / 2 * np.cos(angle),
-                length / 2 * np.sin(angle),
-                length / 2 + width,
+                radius / 2 * np.cos(angle),
+                radius / 2 * np.sin(angle),
+                radius / 2 + width,
                 blade,
                 (angle, step),
                 colour,

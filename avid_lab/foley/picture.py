@@ -8,7 +8,8 @@ and what moves is painted on `Stage.film`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,8 @@ from avid_lab.foley.timeline import Array, Real, Values
 Indices = NDArray[np.int64]
 Colour = Array | tuple[Real, Real, Real]  # red, green, blue in [0, 1]
 Shape = Callable[..., Array]  # (x, y, *numbers) -> signed distance, negative inside
+BLOCK = 2**15  # pixels painted at once: what the cache holds
+SPARE = 2**14  # pixels painted in vain that cost as much as another call
 
 
 def hsv(hue: Real, saturation: Real, value: Real) -> Array:
@@ -45,6 +48,8 @@ def blend(a: Colour, b: Colour, field: Array) -> Array:
 
 def rotate(x: Array, y: Array, angle: Values) -> tuple[Array, Array]:
     """Coordinates seen from a frame turned by ``angle`` radians (clockwise on the screen)."""
+    if np.ndim(angle) == 0 and angle == 0:
+        return x, y  # a row and a column, not yet a field: most of what follows then costs next to nothing
     c, s = np.cos(angle), np.sin(angle)
     return c * x + s * y, c * y - s * x
 
@@ -52,21 +57,34 @@ def rotate(x: Array, y: Array, angle: Values) -> tuple[Array, Array]:
 # Signed distances -----------------------------------------------------------------------------------------------------
 
 
+def length(x: Array, y: Array) -> Array:
+    """``hypot``, a few times faster: coordinates neither over- nor underflow."""
+    square = x * x + y * y
+    return np.sqrt(square, out=square)
+
+
 def disc(x: Array, y: Array, r: Values) -> Array:
     """A disc of radius ``r``."""
-    return np.sqrt(x * x + y * y) - r
+    distance = length(x, y)
+    distance -= r
+    return distance
 
 
 def ring(x: Array, y: Array, r: Values, w: Values) -> Array:
     """A circle line of radius ``r`` and half width ``w``."""
-    return np.abs(np.sqrt(x * x + y * y) - r) - w
+    distance = disc(x, y, r)
+    np.abs(distance, out=distance)
+    distance -= w
+    return distance
 
 
 def ellipse(x: Array, y: Array, rx: Values, ry: Values, angle: Values = 0.0) -> Array:
     """An ellipse (first-order distance)."""
     x, y = rotate(x, y, angle)
-    k = np.sqrt((x / rx) ** 2 + (y / ry) ** 2)
-    return (k - 1) * np.minimum(rx, ry)
+    k = length(x / rx, y / ry)
+    k -= 1
+    k *= np.minimum(rx, ry)
+    return k
 
 
 def box(x: Array, y: Array, hx: Values, hy: Values, r: Values = 0.0, angle: Values = 0.0) -> Array:
@@ -78,9 +96,10 @@ def box(x: Array, y: Array, hx: Values, hy: Values, r: Values = 0.0, angle: Valu
 
 def segment(x: Array, y: Array, dx: Values, dy: Values, r: Values) -> Array:
     """A thick line from (-dx, -dy) to (dx, dy) with half width ``r``."""
-    length = np.maximum(np.asarray(dx) ** 2 + np.asarray(dy) ** 2, 1e-9)
-    t = np.clip((x * dx + y * dy) / length, -1, 1)
-    return np.sqrt((x - t * dx) ** 2 + (y - t * dy) ** 2) - r
+    square = np.maximum(dx * dx + dy * dy, np.float32(1e-9))
+    t = x * (dx / square) + y * (dy / square)
+    np.clip(t, -1, 1, out=t)
+    return disc(x - t * dx, y - t * dy, r)
 
 
 def polygon(x: Array, y: Array, *points: Values) -> Array:
@@ -89,9 +108,9 @@ def polygon(x: Array, y: Array, *points: Values) -> Array:
     for i in range(0, len(points), 2):
         ax, ay = np.asarray(points[i]), np.asarray(points[i + 1])
         bx, by = np.asarray(points[(i + 2) % len(points)]), np.asarray(points[(i + 3) % len(points)])
-        length = np.maximum(np.hypot(bx - ax, by - ay), 1e-6)
-        side = ((by - ay) * (x - ax) - (bx - ax) * (y - ay)) / length
-        distance = side if distance is None else np.maximum(distance, side)
+        far = np.maximum(np.hypot(bx - ax, by - ay), np.float32(1e-6))
+        side = (by - ay) / far * (x - ax) - (bx - ax) / far * (y - ay)
+        distance = side if distance is None else np.maximum(distance, side, out=distance)
     assert distance is not None
     return distance
 
@@ -145,61 +164,58 @@ class Canvas:
             shade: How much darker the lower right is than the upper left.
             glow: Add light (screen) instead of covering.
         """
-        frames, _, height, width = self.pixels.shape
+        height, width = self.pixels.shape[2:]
         k = self.pixels_per_unit * self.scale
         # Per-frame centre in pixels.
-        px = (self.x + self.scale * self.mirror * _each(x, frames) - self.camera[:, 0]) * self.pixels_per_unit + (
-            width - 1
-        ) / 2
-        py = (self.y + self.scale * _each(y, frames) - self.camera[:, 1]) * self.pixels_per_unit + (height - 1) / 2
+        px = _each(
+            (self.x + self.scale * self.mirror * _float(x) - self.camera[:, 0]) * self.pixels_per_unit + (width - 1) / 2
+        )
+        py = _each((self.y + self.scale * _float(y) - self.camera[:, 1]) * self.pixels_per_unit + (height - 1) / 2)
         pad = soft * k / 2 + self.edge
         reach_x, reach_y = reach if isinstance(reach, tuple) else (reach, reach)
         rx, ry = min(int(reach_x * k + pad) + 1, 2 * width), min(int(reach_y * k + pad) + 1, 2 * height)
-        opacity = _each(alpha, frames)
-        live = np.flatnonzero((opacity > 4e-3) & (px > -rx) & (px < width + rx) & (py > -ry) & (py < height + ry))
-        if not len(live):
-            return
-        left, top = np.floor(px[live]).astype(int) - rx, np.floor(py[live]).astype(int) - ry
-        # Only the part of the patch that any frame shows.
-        w0, w1 = max(0, -int(left.max())), min(2 * rx + 2, width - int(left.min()))
-        h0, h1 = max(0, -int(top.max())), min(2 * ry + 2, height - int(top.min()))
-        if w1 <= w0 or h1 <= h0:
-            return
-        left, top = left + w0, top + h0
-        u = (self.mirror / k * (left[:, None] + np.arange(w1 - w0) - px[live, None])).astype(np.float32)[:, None, :]
-        v = (1 / k * (top[:, None] + np.arange(h1 - h0) - py[live, None])).astype(np.float32)[:, :, None]
-        values = [
-            _each(n, frames)[live, None, None] if np.ndim(n) else np.full((1, 1, 1), n, np.float32) for n in numbers
-        ]
-        cover = shape(u, v, *values) * np.float32(-k / max(self.edge, soft * k))
-        cover += np.float32(0.5)
-        np.clip(cover, 0, 1, out=cover)
-        if soft:
-            cover *= cover * (3 - 2 * cover)
-        cover = np.broadcast_to(cover, (len(live), h1 - h0, w1 - w0)) * opacity[live, None, None]
-        paint = colour(u, v, *values) if callable(colour) else np.asarray(colour, np.float32).reshape(1, 3, 1, 1)
-        if shade:
-            light = 1 - shade * (0.5 * u / max(reach_x, 1e-3) + 0.8 * v / max(reach_y, 1e-3))
-            paint = paint * light[:, None].astype(np.float32)
-        self._blend(live, left, top, cover[:, None], paint, glow)
-
-    def _blend(self, live: Indices, left: Indices, top: Indices, cover: Array, paint: Array, glow: bool) -> None:
-        height, width = self.pixels.shape[2:]
-        patch_h, patch_w = cover.shape[2:]
-        rows, columns = paint.shape[2] > 1, paint.shape[3] > 1
-        for i, f in enumerate(live):
-            a, b = max(0, -top[i]), min(patch_h, height - top[i])
-            c, d = max(0, -left[i]), min(patch_w, width - left[i])
-            if b <= a or d <= c:
-                continue
-            below = self.pixels[f, :, top[i] + a : top[i] + b, left[i] + c : left[i] + d]
-            over = paint[i if len(paint) > 1 else 0]
-            over = over[:, a:b] if rows else over
-            over = over[:, :, c:d] if columns else over
-            # Screen: light added to a bright place saturates instead of overflowing.
-            change = over * (1 - below) if glow else over - below
-            change *= cover[i, :, a:b, c:d]
-            below += change
+        left, top = np.floor(px[:, 0, 0]).astype(int) - rx, np.floor(py[:, 0, 0]).astype(int) - ry
+        right, bottom = left + 2 * rx + 2, top + 2 * ry + 2
+        live = (left < width) & (right > 0) & (top < height) & (bottom > 0) & (np.asarray(alpha) > 4e-3)
+        corners = np.stack([left.clip(0), right.clip(max=width), top.clip(0), bottom.clip(max=height)], axis=1)
+        opacity = None if np.ndim(alpha) == 0 and alpha == 1 else _each(_float(alpha))
+        moving = [_each(_float(n)) for n in numbers]
+        steepness = np.float32(-k / max(self.edge, soft * k))
+        paint = () if callable(colour) else np.asarray(colour, np.float32)
+        columns, rows = np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)[:, None]
+        for a, b, (x0, x1, y0, y1) in _blocks(live, corners):
+            u = (columns[x0:x1] - px[a:b]) * np.float32(self.mirror / k)
+            v = (rows[y0:y1] - py[a:b]) * np.float32(1 / k)
+            values = [n[a:b] if np.ndim(n) else n for n in moving]
+            cover = shape(u, v, *values)
+            cover *= steepness
+            cover += np.float32(0.5)
+            cover.clip(0, 1, out=cover)
+            if soft:
+                cover *= cover * (3 - 2 * cover)
+                # A blur may reach beyond the patch of its own frame.
+                cover *= (columns[x0:x1] >= _each(left[a:b])) & (columns[x0:x1] < _each(right[a:b]))
+                cover *= (rows[y0:y1] >= _each(top[a:b])) & (rows[y0:y1] < _each(bottom[a:b]))
+            if opacity is not None:
+                cover = cover * (opacity[a:b] if np.ndim(opacity) else opacity)
+            if callable(colour):
+                over = np.moveaxis(colour(u, v, *values), 1, 0)
+            elif shade:
+                light = (1 - 0.5 * shade / max(reach_x, 1e-3) * u) - 0.8 * shade / max(reach_y, 1e-3) * v
+                over = [light * c for c in paint]
+            else:
+                over = paint
+            for channel in range(3):
+                place = self.pixels[a:b, channel, y0:y1, x0:x1]
+                below = place.copy()  # short rows are slow to work on, so they are read and written only once
+                if glow:  # Screen: light added to a bright place saturates instead of overflowing.
+                    change = 1 - below
+                    change *= over[channel]
+                else:
+                    change = over[channel] - below
+                change *= cover
+                change += below
+                place[...] = change
 
     # Short names for common shapes
 
@@ -267,27 +283,63 @@ class Canvas:
 
     def dots(self, x: Array, y: Array, r: Real, colour: Colour, alpha: Values = 1.0) -> None:
         """Many small soft dots: ``x``, ``y`` (F, n), ``alpha`` broadcast to them."""
-        frames, _, height, width = self.pixels.shape
+        height, width = self.pixels.shape[2:]
         px = (self.x + self.scale * self.mirror * x - self.camera[:, :1]) * self.pixels_per_unit + (width - 1) / 2
         py = (self.y + self.scale * y - self.camera[:, 1:]) * self.pixels_per_unit + (height - 1) / 2
         radius = max(r * self.scale * self.pixels_per_unit, 0.6)
         px, py, opacity = np.broadcast_arrays(px, py, np.asarray(alpha, np.float32))
-        frame = np.broadcast_to(np.arange(frames)[:, None], px.shape)
         keep = (opacity > 0.01) & (px > -3) & (px < width + 3) & (py > -3) & (py < height + 3)
-        px, py, opacity, frame = px[keep][:, None], py[keep][:, None], opacity[keep][:, None], frame[keep][:, None]
+        frame = np.nonzero(keep)[0][:, None]
+        px, py, opacity = (n[keep].astype(np.float32)[:, None] for n in (px, py, opacity))
         span = np.arange(-int(radius + 1), int(radius + 1) + 1)
         oy, ox = (o.reshape(1, -1) for o in np.meshgrid(span, span, indexing="ij"))
-        ix, iy = np.round(px).astype(int) + ox, np.round(py).astype(int) + oy  # (dots, stencil)
-        cover = np.clip(radius + 0.5 - np.hypot(ix - px, iy - py), 0, 1) * opacity
+        ix, iy = np.round(px).astype(np.int64) + ox, np.round(py).astype(np.int64) + oy  # (dots, stencil)
+        cover = np.clip(np.float32(radius + 0.5) - length(ix - px, iy - py).astype(np.float32), 0, 1) * opacity
         inside = (ix >= 0) & (ix < width) & (iy >= 0) & (iy < height) & (cover > 0)
-        where = ((frame * height + iy) * width + ix)[inside]
-        place, slot = np.unique(where, return_inverse=True)
-        total = np.minimum(np.bincount(slot, cover[inside]), 1).astype(np.float32)
-        frame, pixel = np.divmod(place, height * width)
-        for channel, value in enumerate(np.asarray(colour, np.float32)):
-            plane = self.pixels.reshape(frames, 3, -1)[:, channel]  # a view
-            plane[frame, pixel] += total * (value - plane[frame, pixel])
+        pixel = (iy * width + ix)[inside]
+        frame = np.broadcast_to(frame, ix.shape)[inside]
+        where = frame * (height * width) + pixel
+        if not len(where):
+            return
+        first = where.min()
+        total = np.zeros(where.max() - first + 1, np.float32)
+        np.add.at(total, where - first, cover[inside])  # dots that overlap add up
+        share = np.minimum(total[where - first], 1)
+        place = frame * (3 * height * width) + pixel
+        flat = self.pixels.reshape(-1)  # a view
+        for value in np.asarray(colour, np.float32):
+            below = flat[place]
+            flat[place] = below + share * (value - below)
+            place += height * width
 
 
-def _each(value: Values, frames: int) -> Array:
-    return np.broadcast_to(np.asarray(value, np.float32), (frames,))
+def _float(value: Values) -> Array:
+    return np.asarray(value, np.float32)
+
+
+def _each(values: Array) -> Array:
+    """Values of frames, above their rows and columns: (F, 1, 1); one value for all stays one."""
+    return values[:, None, None] if np.ndim(values) else values
+
+
+def _blocks(live: NDArray[np.bool_], corners: Indices) -> Iterator[tuple[int, int, list[int]]]:
+    """Frames that are painted together, [a, b), and the rectangle [x0, x1, y0, y1] that holds each one's patch.
+
+    Many frames at once save calls of numpy, small rectangles save pixels, and a block that fits the cache saves time.
+    """
+    if live.all():
+        todo = [(0, len(corners))]
+    else:
+        edges = np.flatnonzero(live[1:] != live[:-1]) + 1
+        edges = [0, *edges.tolist(), len(live)]
+        todo = [(a, b) for a, b in pairwise(edges) if live[a]][::-1]
+    while todo:
+        a, b = todo.pop()
+        x0, y0 = corners[a:b, ::2].min(axis=0).tolist()
+        x1, y1 = corners[a:b, 1::2].max(axis=0).tolist()
+        pixels = (b - a) * (x1 - x0) * (y1 - y0)
+        own = (corners[a:b, 1] - corners[a:b, 0]) @ (corners[a:b, 3] - corners[a:b, 2])
+        if b - a > 1 and (pixels > BLOCK or pixels - own > SPARE):
+            todo += [((a + b) // 2, b), (a, (a + b) // 2)]
+        else:
+            yield a, b, [x0, x1, y0, y1]

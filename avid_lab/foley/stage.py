@@ -151,12 +151,16 @@ class Stage:
     def develop(self) -> NDArray[np.uint8]:
         """The finished frames (T, H, W, 3)."""
         pixels = self.film.pixels
-        pixels *= self.exposure[:, None, None] * np.float32(255)
-        pixels += self.haze[:, None, None] * np.float32(255) + np.float32(0.5)
-        np.clip(pixels, 0, 255, out=pixels)
+        gain = self.exposure[:, None, None] * np.float32(255)
+        offset = self.haze[:, None, None] * np.float32(255) + np.float32(0.5)
         frames = np.empty((len(pixels), self.size, self.size, 3), np.uint8)
-        for channel in range(3):
-            frames[..., channel] = pixels[:, channel]
+        for picture, frame in zip(pixels, frames, strict=True):  # one at a time stays in the cache
+            picture *= gain
+            picture += offset
+            np.clip(picture, 0, 255, out=picture)
+            planes = picture.astype(np.uint8)
+            for channel in range(3):
+                frame[..., channel] = planes[channel]
         return frames
 
 

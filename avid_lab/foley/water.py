@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from avid_lab.foley.picture import blend, mix
+from avid_lab.foley.picture import blend, length, mix
 from avid_lab.foley.scene import Scene
 from avid_lab.foley.sound import Studio
 from avid_lab.foley.stage import INK, WHITE, Stage
@@ -34,7 +34,7 @@ class _Drops(Scene):
         r = size * np.sqrt(np.clip(age, 0.02, 1))
 
         def shape(u: Array, v: Array, r: Array) -> Array:
-            return np.abs(np.hypot(u, v * 2.6) - r) - 0.022
+            return np.abs(length(u, v * 2.6) - r) - 0.022
 
         fade = np.where((age >= 0) & (age < 1), 1 - age, 0)
         stage.moving.paint(x, y, (size + 0.03, size / 2.6 + 0.03), shape, (r,), WHITE, alpha=0.9 * fade)
@@ -57,7 +57,7 @@ class Rain(_Drops):
             x,
             -0.1,
             (0.62, 0.55),
-            lambda u, v: np.maximum(np.hypot(u, v * 1.15) - 0.58, v),
+            lambda u, v: np.maximum(length(u, v * 1.15) - 0.58, v),
             (),
             mix(p.accent, INK, 0.1),
             shade=0.4,

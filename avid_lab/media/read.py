@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import av
 import numpy as np
@@ -17,6 +17,8 @@ from torch import Tensor
 from avid_lab.config import AudioSpec, VideoSpec
 from avid_lab.media.source import Source, open_source
 from avid_lab.media.types import AudioStream, Clip, MediaError, MediaInfo, VideoStream
+
+Image = TypeVar("Image")  # what a frame is converted to
 
 PREROLL_S = (
     0.3  # sound decoded and thrown away before a window, so that codecs with memory (AAC, MP3, Opus) are settled
@@ -131,11 +133,19 @@ def _audio_stream(source: Source) -> AudioStream:
 
 def _read_video(source: Source, start_s: float, spec: VideoSpec) -> tuple[Tensor, int, float]:
     """The frames wanted, how many of them are padding, and up to where there is picture."""
+    images, padded, end_s = read_frames(source, start_s, spec, lambda frame: _rgb(frame, source.video, spec.size))
+    return torch.from_numpy(np.stack(images)).permute(3, 0, 1, 2), padded, end_s  # (T, H, W, 3) in memory
+
+
+def read_frames(
+    source: Source, start_s: float, spec: VideoSpec, convert: Callable[[av.VideoFrame], Image]
+) -> tuple[list[Image], int, float]:
+    """The frames wanted as ``convert`` makes them, how many of them are padding, and up to where there is picture."""
     source.check("video")
     # Timestamps are rounded to the file's tick (1 ms in Matroska), so a frame may seem to come half a tick late.
     tolerance_s = min(float(source.video.time_base) / 2, 5e-4) + 1e-6
     instants_s = [start_s + i / spec.fps for i in range(spec.frames)]
-    images: list[np.ndarray] = []
+    images: list[Image] = []
     padded = 0
     shown, end_s = None, 0.0
     for time_s, frame in source.frames("video", start_s):
@@ -145,7 +155,7 @@ def _read_video(source: Source, start_s: float, spec: VideoSpec) -> tuple[Tensor
         if shown is None:
             padded += until
         elif until > len(images):
-            images += [_rgb(shown, source.video, spec.size)] * (until - len(images))
+            images += [convert(shown)] * (until - len(images))
         if len(images) == spec.frames:
             end_s = max(end_s, time_s)
             break
@@ -155,8 +165,8 @@ def _read_video(source: Source, start_s: float, spec: VideoSpec) -> tuple[Tensor
     if shown is None:
         raise source.nothing_decoded("video")
     if len(images) < spec.frames:
-        images += [_rgb(shown, source.video, spec.size)] * (spec.frames - len(images))
-    return torch.from_numpy(np.stack(images)).permute(3, 0, 1, 2), padded, end_s  # (T, H, W, 3) in memory
+        images += [convert(shown)] * (spec.frames - len(images))
+    return images, padded, end_s
 
 
 def _rgb(frame: av.VideoFrame, stream: Any, size: int | None) -> np.ndarray:

@@ -112,6 +112,7 @@ class Source:
             return max(0.0, self.container.duration / av.time_base - begin_s)
         end_s = begin_s
         self._rewind()
+        self._untouched = False
         for packet in self.container.demux(getattr(self, kind)):
             if packet.pts is not None:
                 end_s = max(end_s, float((packet.pts + (packet.duration or 0)) * packet.time_base) - self.origin_s)

@@ -1,0 +1,105 @@
+"""What the knobs do, measured: how well simple features tell the scene, under different settings of the world.
+
+``python -m avid_lab.foley.measure data/measurements.json`` goes on where it stopped. Each row of the table is a world
+of its own, all with the same seed: scenes are told by leave-one-out nearest neighbours, from features that see little
+(colours, loudness) or more (small grey pictures, band energies).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from avid_lab.foley.clip import FoleyConfig, render
+from avid_lab.foley.timeline import Array
+
+NEIGHBOURS = 5
+CLEAN = {"off_screen": 0.0, "silent": 0.0, "noisy": 0.0, "distractors": 0.0, "sound_distractors": 0.0}
+PLAIN = {"background": 0.0, "drift": 0.0, "reverb": 0.0, "noise": 0.0, "look_alike": 0.0, "sound_alike": 0.0}
+SETTINGS: dict[str, dict[str, float]] = {
+    "as in pocket": {},
+    "nothing spoilt": CLEAN,
+    "nothing spoilt, no nuisances": {**CLEAN, **PLAIN},
+    **{f"{knob} {value:g}": {knob: value} for knob in ("look_alike", "sound_alike") for value in (0.0, 1.0)},
+    **{f"{knob} 0": {knob: 0.0} for knob in ("background", "drift", "reverb", "noise")},
+    **{f"{knob} 0.5": {knob: 0.5} for knob in ("off_screen", "silent", "noisy", "distractors", "sound_distractors")},
+}
+
+
+def features(index: int, config: FoleyConfig) -> dict[str, Array]:
+    """What simple eyes and ears know of clip ``index``: vectors by name."""
+    picture, sound, _ = render(index, config)
+    small = picture[:: max(1, len(picture) // 8)][:8].astype(np.float32) / 255
+    side = config.size // 8
+    grey = small.mean(axis=3).reshape(len(small), 8, side, 8, side).mean(axis=(2, 4))
+    bins = (small * 3.999).astype(int) @ np.array([16, 4, 1])
+    frames = np.lib.stride_tricks.sliding_window_view(sound, 512)[::256]
+    power = np.abs(np.fft.rfft(frames * np.hanning(512), axis=1)) ** 2
+    bands = np.stack([b.mean(axis=1) for b in np.array_split(power[:, 1:241], 40, axis=1)], axis=1)
+    level = np.log(bands + 1e-6)
+    return {
+        "colour histogram": np.bincount(bins.ravel(), minlength=64) / bins.size,
+        "loudness": np.array([np.log(np.mean(sound**2) + 1e-9)]),
+        "picture": np.concatenate([(grey - grey.mean()).ravel(), grey.std(axis=0).ravel()]),
+        "sound": np.concatenate([level.mean(axis=0) - level.mean(), level.std(axis=0)]),
+    }
+
+
+def measure(config: FoleyConfig, *, progress: bool = True) -> dict[str, float]:
+    """Share of clips, in [0, 1], whose nearest neighbours are of the same scene; by feature, and "both"."""
+    clips = [features(i, config) for i in tqdm(range(config.clips), leave=False, disable=not progress)]
+    label = np.arange(config.clips) % len(config.scenes)
+    distances = {name: _distances(np.stack([clip[name] for clip in clips])) for name in clips[0]}
+    distances["both"] = distances["picture"] + distances["sound"]
+    return {name: _accuracy(distance, label) for name, distance in distances.items()}
+
+
+def _distances(x: Array) -> Array:
+    x = (x - x.mean(axis=0)) / (x.std(axis=0) + 1e-9)
+    square = (x**2).sum(axis=1)
+    return (square[:, None] + square - 2 * x @ x.T) / x.shape[1]
+
+
+def _accuracy(distance: Array, label: Array) -> float:
+    distance = distance + np.diag(np.full(len(label), np.inf))
+    votes = label[np.argsort(distance, axis=1)[:, :NEIGHBOURS]]  # nearest first
+    counts = (votes[:, :, None] == votes[:, None]).sum(axis=2)
+    chosen = votes[np.arange(len(label)), counts.argmax(axis=1)]  # on a tie the nearer
+    return float(np.mean(chosen == label))
+
+
+def table(rows: dict[str, dict[str, float]], config: FoleyConfig) -> str:
+    """Markdown, in per cent, with chance and the half width of a 95 % interval at chance."""
+    chance = 1 / len(config.scenes)
+    spread = 1.96 * np.sqrt(chance * (1 - chance) / config.clips)
+    names = list(next(iter(rows.values())))
+    lines = [f"| world | {' | '.join(names)} |", f"| --- |{' --- |' * len(names)}"]
+    lines += [f"| {world} | {' | '.join(f'{100 * row[n]:.0f}' for n in names)} |" for world, row in rows.items()]
+    note = f"{config.clips} clips of {config.size} pixels and {config.duration_s:g} s, seed {config.seed}, a row"
+    return "\n".join([*lines, "", f"Per cent of {note}; chance is {100 * chance:.1f} ± {100 * spread:.1f}."])
+
+
+def main() -> None:
+    """See the module."""
+    parser = argparse.ArgumentParser(prog="python -m avid_lab.foley.measure", description="What the world's knobs do.")
+    parser.add_argument("file", type=Path, help="JSON to write, or to go on with")
+    parser.add_argument("--clips", type=int, default=220)
+    args = parser.parse_args()
+    config = FoleyConfig(clips=args.clips, size=64, duration_s=2.0)
+    settings = json.loads(json.dumps({"digest": config.digest, **asdict(config)}))
+    found = json.loads(args.file.read_text()) if args.file.exists() else {}
+    rows = found["rows"] if found.get("settings") == settings else {}
+    for name, knobs in tqdm(SETTINGS.items(), desc="worlds"):
+        if name not in rows:
+            rows[name] = measure(replace(config, **knobs))
+            args.file.write_text(json.dumps({"settings": settings, "rows": rows}, indent=1) + "\n")
+    print(table(rows, config))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+"""Pictures as the decoder has them: a plane of luma and, at half the resolution, two of chroma.
+
+Turning every frame into RGB and then cropping, scaling and colouring it costs far more than decoding it. Planes skip the
+first step; `PlaneAugmentation` does the others at once, on half the numbers.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import av
+import numpy as np
+import torch
+from jaxtyping import Float32, UInt8
+from torch import Tensor
+
+from avid_lab.config import VideoSpec
+from avid_lab.media.read import read_frames
+from avid_lab.media.source import open_source
+from avid_lab.media.types import MediaError
+
+BT709, FULL_RANGE = 1, 2  # FFmpeg's numbers of the colour space of HD video, and of luma from 0 to 255
+
+
+@dataclass(frozen=True)
+class Planes:
+    """The picture of a clip, before any conversion.
+
+    Attributes:
+        luma: uint8 (T, H, W).
+        chroma: uint8 (2, T, H / 2, W / 2), Cb and Cr; a sample lies between two rows and on every second column.
+        to_rgb: (3, 4): RGB in [0, 1] of (Y, Cb, Cr, 1), each in [0, 255].
+        fps: Frames per second.
+        padded_frames: Frames repeated because the picture had not begun or was over.
+    """
+
+    luma: UInt8[Tensor, "T H W"]
+    chroma: UInt8[Tensor, "2 T H2 W2"]
+    to_rgb: Float32[Tensor, "3 4"]
+    fps: float
+    padded_frames: int
+
+
+def read_planes(path: str | os.PathLike[str], start_s: float, video: VideoSpec) -> Planes:
+    """The frames that `read_clip` would show, at the file's own size and in its own colours.
+
+    Args:
+        path: Any file that FFmpeg decodes. Square pixels and an upright picture are taken for granted: prepared copies
+            have them, and `read_clip` takes care of others.
+        start_s: Seconds from the beginning of the file, >= 0.
+        video: Frames wanted; ``size`` is not used.
+
+    Raises:
+        MediaError: The file is unusable or over before ``start_s``.
+    """
+    with open_source(path) as source:
+        images, padded, end_s = read_frames(source, start_s, video, _planes)
+        if end_s <= start_s:
+            problem = f"is over at {end_s:.3f} s, as far as it decodes; the clip starts at {start_s:.3f} s"
+            raise MediaError(path, problem, "Choose an earlier start.")
+    planes = torch.from_numpy(np.stack([image for image, _ in images]))  # (T, 3 H / 2, W)
+    height = planes.shape[1] * 2 // 3
+    chroma = planes[:, height:].reshape(len(planes), 2, height // 2, planes.shape[2] // 2)
+    return Planes(planes[:, :height], chroma.transpose(0, 1), images[0][1], float(video.fps), padded)
+
+
+def _planes(frame: av.VideoFrame) -> tuple[np.ndarray, Tensor]:
+    width, height = frame.width // 2 * 2, frame.height // 2 * 2
+    matrix = rgb_matrix(bt709=frame.colorspace == BT709, full_range=frame.color_range == FULL_RANGE)
+    if frame.format.name == "yuvj420p":  # the old name of full range: the planes are the same
+        return frame.to_ndarray(), rgb_matrix(bt709=frame.colorspace == BT709, full_range=True)
+    if (frame.format.name, frame.width, frame.height) != ("yuv420p", width, height):
+        frame = frame.reformat(width=width, height=height, format="yuv420p", threads=1)
+    return frame.to_ndarray(), matrix
+
+
+def rgb_matrix(*, bt709: bool = False, full_range: bool = False) -> Float32[Tensor, "3 4"]:
+    """RGB in [0, 1] of (Y, Cb, Cr, 1) in [0, 255].
+
+    Args:
+        bt709: The colour space of HD video (ITU-R BT.709), else that of others (BT.601).
+        full_range: Whether luma and chroma use all of [0, 255], else [16, 235] and [16, 240].
+    """
+    red, blue = (0.2126, 0.0722) if bt709 else (0.299, 0.114)
+    green = 1 - red - blue
+    luma, chroma, black = (1 / 255, 1 / 255, 0) if full_range else (1 / 219, 1 / 224, 16)
+    weights = torch.tensor(
+        [
+            [1, 0, 2 * (1 - red)],
+            [1, -2 * blue * (1 - blue) / green, -2 * red * (1 - red) / green],
+            [1, 2 * (1 - blue), 0],
+        ],
+        dtype=torch.float64,
+    ) * torch.tensor([luma, chroma, chroma])
+    offset = weights @ torch.tensor([black, 128, 128], dtype=torch.float64)
+    return torch.cat([weights, -offset[:, None]], dim=1).float()

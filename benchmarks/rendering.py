@@ -1,0 +1,83 @@
+"""What a clip of the rendered world costs: its picture, its sound, and the encoder that writes them."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+
+from avid_lab.config import AudioSpec, VideoSpec
+from avid_lab.foley import PRESETS, SCENES, clip, render, to_clip
+from avid_lab.foley.world import write_small
+from avid_lab.media import read_clip
+
+Result = TypeVar("Result")
+TARGETS = {"drawing / encoding": 1.0, "pocket world on 2 cores, s": 90.0}
+
+
+def run(quick: bool) -> dict[str, object]:
+    """Measures CPU milliseconds a clip over all scenes, drawing and encoding in turns, on one thread; prints a table.
+
+    Args:
+        quick: One clip of each scene rather than four.
+
+    Returns:
+        The medians and ratios of ``row``: {name: {"median": ..., "p25": ..., "p75": ...}}.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    config, count = PRESETS["pocket"], len(SCENES) * (1 if quick else 4)
+    video, audio = VideoSpec(32, 8.0, 56), AudioSpec(16_000, 4.0)
+    spent: dict[str, list[float]] = defaultdict(list)
+    record = clip._record
+
+    def timed(name: str, function: Callable[..., Result]) -> Callable[..., Result]:
+        def call(*args: object, **kwargs: object) -> Result:
+            begun = time.process_time()
+            result = function(*args, **kwargs)
+            spent[name].append(1e3 * (time.process_time() - begun))
+            return result
+
+        return call
+
+    render(0, config)  # imports and tables
+    clip._record = timed("sound", record)
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "clip.mp4"
+            for index in range(count):
+                picture, sound, _ = timed("drawing", render)(index, config)
+                timed("encoding", write_small)(path, to_clip(picture, sound, config))
+                timed("decoding", read_clip)(path, 0.0, video, audio)
+    finally:
+        clip._record = record
+        torch.set_num_threads(threads)
+
+    ms = {name: np.array(values) for name, values in spent.items()}
+    ms = {"picture": ms["drawing"] - ms["sound"], **ms}
+    rows = {
+        name: dict(zip(("p25", "median", "p75"), np.percentile(v, (25, 50, 75)), strict=True)) for name, v in ms.items()
+    }
+    mean = {name: float(values.mean()) for name, values in ms.items()}
+    ratios = {
+        "drawing / encoding": mean["drawing"] / mean["encoding"],
+        "picture / encoding": mean["picture"] / mean["encoding"],
+        "pocket world on 2 cores, s": config.clips / 2 * (mean["drawing"] + mean["encoding"] + mean["decoding"]) / 1e3,
+    }
+    print(f"rendering: CPU ms a clip, {count} clips, one thread")
+    for name, row in rows.items():
+        spread = f"quartiles {row['p25']:.1f} to {row['p75']:.1f}"
+        print(f"  {name:10s} mean {mean[name]:6.1f}   median {row['median']:6.1f}   {spread}")
+    for name, value in ratios.items():
+        print(f"  {name:28s} {value:6.2f}   {f'(wanted: at most {TARGETS[name]:g})' if name in TARGETS else ''}")
+    return {"clips": count, "ms": rows, "mean_ms": mean, **ratios}
+
+
+if __name__ == "__main__":
+    run(quick=False)
