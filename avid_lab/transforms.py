@@ -118,6 +118,64 @@ class VideoAugmentation(nn.Module):
         return [slice(begin, begin + clips) for begin in range(0, len(video), max(1, clips))]
 
 
+class PlaneAugmentation(VideoAugmentation):
+    """`VideoAugmentation` and ImageNet normalisation of a clip's planes of luma and chroma, in one affine step.
+
+    Planes are cropped, flipped and resized by the same matrices; from YCbCr to normalised RGB is then one 3x4 matrix, in
+    which colour space, brightness, contrast, saturation, hue and normalisation are already multiplied together. Colours
+    are clamped once, to [0, 1] before normalisation.
+
+    Differences from the usual order (decode to RGB, resize, jitter in turn): hue turns the chroma plane of YIQ, which
+    keeps luma, while PIL's and torchvision's hue turns HSV's, which does not; nothing is rounded or clamped in between;
+    chroma is resized once, from half the resolution.
+    """
+
+    def augment(
+        self,
+        luma: UInt8[Tensor, "T H W"],
+        chroma: UInt8[Tensor, "2 T H2 W2"],
+        to_rgb: Float[Tensor, "3 4"],
+        generator: torch.Generator,
+    ) -> Float[Tensor, "3 T {self.size} {self.size}"]:
+        """A network's input of one clip (see `avid_lab.media.planes`): normalised, where `forward` is in [0, 1]."""
+        frames, height, width = luma.shape
+        draw = torch.rand(1, 9, generator=generator)
+        top, left, crop_height, crop_width = _draw_crop(draw[:, :4], self.scale, height, width)
+        planes = torch.empty(3, frames, self.size, self.size)
+        # A sample of chroma lies between two rows of luma but on every second column (H.264's default).
+        for plane, out, scale, shift in ((luma[None], planes[:1], 1, 0.0), (chroma, planes[1:], 2, 0.25)):
+            rows = _resize_matrix(top / scale, crop_height / scale, plane.shape[2], self.size)[0]
+            columns = _resize_matrix(left / scale + shift, crop_width / scale, plane.shape[3], self.size)[0]
+            if draw[0, 4] < self.flip:
+                columns = columns.flip(0)
+            _resample_plane(plane, rows, columns, out)
+
+        def factor(column: int, strength: float) -> Tensor:
+            return 1 + strength * (2 * draw[:, column] - 1)
+
+        brightness, contrast = factor(5, self.brightness), factor(6, self.contrast)
+        colours = brightness * contrast * _colour_matrix(factor(7, self.saturation), factor(8, self.hue) - 1)[0]
+        pixels = planes.flatten(1)  # (3, T * size * size)
+        weights = torch.tensor(RGB_TO_YIQ[0])
+        mean = weights @ (to_rgb[:, :3] @ pixels.mean(1) + to_rgb[:, 3])  # luma of the clip
+        offset = colours @ to_rgb[:, 3] + brightness * (1 - contrast) * mean
+        black, std = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)
+        matrix = colours @ to_rgb[:, :3] / std[:, None]
+        pixels = torch.addmm(((offset - black) / std)[:, None], matrix, pixels)
+        for channel, low, high in zip(pixels, -black / std, (1 - black) / std, strict=True):
+            channel.clamp_(float(low), float(high))
+        return pixels.view_as(planes)
+
+
+def _resample_plane(plane: Tensor, rows: Tensor, columns: Tensor, out: Tensor) -> None:
+    """Apply row and column matrices (size, H) and (size, W) to (C, T, H, W), only where they look."""
+    across, down = columns.any(0).nonzero(), rows.any(0).nonzero()
+    used_rows, used_columns = slice(int(down[0]), int(down[-1]) + 1), slice(int(across[0]), int(across[-1]) + 1)
+    image = plane[..., used_rows, used_columns].float().flatten(0, 1)  # (C T, h, w)
+    image = torch.matmul(image, columns[:, used_columns].T)  # (C T, h, size)
+    torch.matmul(rows[:, used_rows], image, out=out.view(-1, *out.shape[2:]))
+
+
 def _draw_crop(
     draw: Tensor, scale: tuple[float, float], height: int, width: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:

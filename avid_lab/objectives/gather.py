@@ -6,8 +6,8 @@ gathered into a buffer of 0.5 MB that stays in the cache; the gradient is a weig
 
     d query[b] = sum over m of grad[b, m] * bank[picked[b, m]],
 
-which PyTorch's ``embedding_bag`` reads straight from the bank. So nothing of size (B, M, D) ever exists, and any loss may
-follow: the scores are ordinary ones.
+which PyTorch's ``embedding_bag`` reads straight from the bank. So nothing of size (B, M, D) ever exists, and any loss
+may follow: the scores are ordinary ones.
 """
 
 from __future__ import annotations

@@ -52,8 +52,8 @@ def score_instances(
     """Similarity of each query to its picked instances: ``query[b] . bank[picked[b, m]]``.
 
     Gathering (B, M, D) vectors, as the last line does, costs more than it looks. While the bank is small against the
-    picks, one product with all of it is cheaper; the picks are then read from that. A large bank on a CPU is gathered one
-    query at a time (`gathered_scores`).
+    picks, one product with all of it is cheaper; the picks are then read from that. A large bank on a CPU is gathered
+    one query at a time (`gathered_scores`).
     """
     if len(bank) <= 16 * picked.shape[1]:
         return (query @ bank.to(query.dtype).T).gather(1, picked)
