@@ -262,6 +262,10 @@ class Trainer:
         clock.lap("data")
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
             video_embedding, audio_embedding = embed(video, audio)
+        if self.device.type == "cpu" and not (video_embedding.isfinite().all() and audio_embedding.isfinite().all()):
+            raise FloatingPointError(  # elsewhere the loss shows it, without waiting for the device
+                f"embeddings are not finite at step {self.steps_done + 1}. Lower learning_rate; nothing was updated."
+            )
         if part.seed is not None:
             self.objective.generator = generator  # negatives of this part's own, whichever process it is in
         try:
