@@ -35,7 +35,7 @@ from avid_lab.interactive.ranking import (
 from avid_lab.interactive.scatter import Scatter
 from avid_lab.interactive.shelf import Shelf, Stall
 from avid_lab.mining import AGREEMENTS, mine_positives
-from avid_lab.plots.style import AUDIO, COLOURS, FAINT, INK, MUTED, VIDEO, Picture, panel, picture, styled
+from avid_lab.plots.style import AUDIO, COLOURS, FAINT, GOOD, MUTED, VIDEO, Picture, panel, picture, styled
 
 SHELF = 6  # positives shown at a time
 MOST_POSITIVES = 128
@@ -175,10 +175,10 @@ class PositiveBrowser(Panel):
             "video": (at["video"], top),
             "audio": (left, at["audio"]),
         }
-        lines: list[dict[str, Any]] = [{"points": region(chosen, at[chosen], beyond), "colour": INK, "fill": True}]
+        lines: list[dict[str, Any]] = [{"points": region(chosen, at[chosen], beyond), "colour": GOOD, "fill": True}]
         for name in AGREEMENTS:
             text = f"{name} ≥ {at[name]:.2f}" if name == chosen else name
-            colour = INK if name == chosen else MUTED
+            colour = GOOD if name == chosen else MUTED
             if name != chosen:
                 lines.append({"points": boundary(name, at[name], view), "colour": colour, "dash": True})
             lines.append({"points": np.array([names_at[name]] * 2), "colour": colour, "label": text})
@@ -287,8 +287,8 @@ class PositiveBrowser(Panel):
         """The plane, the query and its first positives."""
         choice = self.choice
         page = picture(9.6, 5.2)
-        grid = page.add_gridspec(3, 5, width_ratios=[1, 1, 1, 0.62, 0.62])
-        self.plane.draw(panel(page, grid[:, :3]))
+        grid = page.add_gridspec(3, 5, width_ratios=[1, 1, 1, 0.75, 0.75])
+        self.plane.draw(panel(page, grid[:, :3])).set_aspect("equal", adjustable="box")
         shown = [self.ranking.query, *self._shown(choice)[:5]]
         for place, i in enumerate(shown):
             ax = panel(page, grid[place // 2, 3 + place % 2])
@@ -296,8 +296,8 @@ class PositiveBrowser(Panel):
             if frame:
                 ax.imshow(imread(BytesIO(frame), format="jpg"))
             right = self.labels[i] == self.labels[self.ranking.query]
-            sign = "query" if place == 0 else f"{place} {'✓' if right else '✗'}"
-            ax.set_title(f"{sign} {self._name(i)}", fontsize=9, pad=3)
+            sign = "?" if place == 0 else f"{place} {'✓' if right else '✗'}"
+            ax.set_title(f"{sign} {self._name(i)}", fontsize=8, pad=3)
             ax.set(xticks=[], yticks=[])
             ax.spines[:].set(visible=True, linewidth=2.5, color=FAINT if place == 0 else VIDEO if right else AUDIO)
         return page

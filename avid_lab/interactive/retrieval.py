@@ -31,12 +31,12 @@ from avid_lab.interactive.scatter import Scatter
 from avid_lab.interactive.search import DIRECTIONS, MARKS, OWN, Found, confident_wrong, marks, search
 from avid_lab.interactive.shelf import Shelf, Stall
 from avid_lab.metrics import Retrieval, retrieval
-from avid_lab.plots.style import AUDIO, FAINT, INK, VIDEO, Picture, panel, picture, styled
+from avid_lab.plots.style import AUDIO, FAINT, GOOD, VIDEO, Picture, panel, picture, styled
 from avid_lab.transforms import InputPipeline
 
-SHELF = 7  # results shown at a time
+SHELF = 6  # results shown at a time
 MOST_RESULTS = 50
-RANKS_SHOWN = 100
+RANKS_SHOWN = 60
 OWN_SECONDS = 8.0  # of an uploaded file that are used
 OWN_BYTES = 400_000  # that its player may weigh
 WORST, CONFIDENT = "own answer ranks worst", "surest wrong answers"
@@ -195,7 +195,7 @@ class RetrievalExplorer(Panel):
             colours, shapes = ([style[side] for style in MARKS.values()] for side in (0, 1))
             names = list(MARKS)[: None if found.own is not None else OWN]
             self.ranks.set_colors(kind, np.array(shapes)[kind].tolist(), palette=colours, names=names)
-            line = {"points": np.array([(k + 0.5, view[3]), (k + 0.5, view[2])]), "colour": INK, "label": f"K = {k}"}
+            line = {"points": np.array([(k + 0.5, view[3]), (k + 0.5, view[2])]), "colour": GOOD, "label": f"K = {k}"}
             self.ranks.set_overlay(lines=[line], highlight=[] if found.own is None else [found.own])
         self.verdict.value = self._verdict_html(found, k)
         if not quick:
@@ -391,7 +391,7 @@ class RetrievalExplorer(Panel):
     def figure(self) -> Picture:
         """The ranking, the query and its first results."""
         page = picture(9.6, 4.6)
-        grid = page.add_gridspec(2, 8, height_ratios=[2.1, 1])
+        grid = page.add_gridspec(2, SHELF + 1, height_ratios=[2.1, 1])
         self.ranks.draw(panel(page, grid[0, :]))
         places = list(self.results.places(min(self.controls["k"].value, len(self.found.order))))
         for column, stall in enumerate([self._query(), *(self._result(place, "") for place in places)]):

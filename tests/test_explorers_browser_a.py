@@ -1,0 +1,185 @@
+"""PositiveBrowser and RetrievalExplorer under a person's hands, in a real JupyterLab."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+from browser import CHROMIUM, OPTIONS, keep_screenshot, open_notebook, run_cell
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the path: apt install chromium"),
+]
+
+POSITIVES = """
+import json, torch
+from avid_lab import foley
+from avid_lab.interactive.positives import PositiveBrowser
+from avid_lab.memory import MemoryBank
+clips = foley.load("smoke", progress=False)
+panel = PositiveBrowser(MemoryBank(len(clips), 16, generator=torch.Generator().manual_seed(0)), clips)
+panel
+"""
+TELL_POSITIVES = """
+print(json.dumps({
+    "state": panel.state, "clicked": panel.plane.clicked, "pressed": str(clips.path(max(panel.plane.clicked, 0))),
+    "best": [str(clips.path(int(i))) for i in panel.choice.positives], "latencies_ms": panel.latencies_ms,
+}))
+"""
+RETRIEVAL = """
+import json, torch
+from avid_lab import AudioVisualModel, foley
+from avid_lab.interactive.retrieval import RetrievalExplorer
+from avid_lab.memory import MemoryBank
+from avid_lab.transforms import InputPipeline
+torch.set_num_threads(1)
+clips = foley.load("smoke", progress=False)
+model = AudioVisualModel.preset("pocket", seed=0)
+spaces = MemoryBank(len(clips), model.config.dim, generator=torch.Generator().manual_seed(0))
+panel = RetrievalExplorer(spaces, clips, model, InputPipeline(clips.video, clips.audio))
+panel
+"""
+TELL_RETRIEVAL = """
+print(json.dumps({
+    "state": panel.state, "pressed": str(panel.pair.stalls[-1].path), "own": panel.own and panel.own.name,
+    "notice": panel._notice.value, "query": str(panel.pair.stalls[0].path),
+}))
+"""
+# What a player plays: how far it came, and which bytes.
+PLAYED = """async video => {
+    for (let i = 0; i < 200 && video.currentTime === 0; i++) await new Promise(done => setTimeout(done, 50))
+    const bytes = await (await fetch(video.src)).arrayBuffer()
+    const hash = new Uint8Array(await crypto.subtle.digest('SHA-256', bytes))
+    const file = [...hash].map(byte => byte.toString(16).padStart(2, '0')).join('')
+    return {at: video.currentTime, width: video.videoWidth, sound: video.webkitAudioDecodedByteCount, file}
+}"""
+COLOURED = """canvas => {
+    const {data} = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height)
+    const seen = new Map()
+    for (let i = 0; i < data.length; i += 4) if (data[i + 3] > 200) {
+        const [r, g, b] = data.slice(i, i + 3)
+        if (r > g + 70 && r > b + 70) seen.set('orange', 1 + (seen.get('orange') ?? 0))
+    }
+    return seen.get('orange') ?? 0
+}"""
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium with a camera and a microphone that make themselves up."""
+    from playwright.sync_api import sync_playwright
+
+    camera = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=[*OPTIONS, *camera])
+        yield chromium
+        chromium.close()
+
+
+def sha256(path):
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+def drag_to(page, slider, share):
+    """Take a slider's handle by the mouse to a share of its length, in many small steps."""
+    handle, track = slider.locator(".noUi-handle").bounding_box(), slider.locator(".noUi-base").bounding_box()
+    y = handle["y"] + handle["height"] / 2
+    page.mouse.move(handle["x"] + handle["width"] / 2, y)
+    page.mouse.down()
+    page.mouse.move(track["x"] + share * track["width"], y, steps=20)
+    page.mouse.up()
+
+
+def press_point(page, canvas, number):
+    """Click where a point of a scatter is."""
+    x, y = canvas.evaluate("(canvas, i) => canvas.place(i)", number)
+    box = canvas.bounding_box()
+    page.mouse.click(box["x"] + x, box["y"] + y)
+
+
+def test_positives_follow_k_and_a_pressed_point_plays(page, lab):
+    lab.write("positives", POSITIVES, TELL_POSITIVES)
+    open_notebook(page, lab, "positives")
+    run_cell(page, 0, 120_000)
+    panel = page.locator(".avid-panel").first
+    panel.scroll_into_view_if_needed()
+    stills = panel.locator(".avid-shelf .avid-start")
+    page.wait_for_function("() => document.querySelectorAll('.avid-shelf .avid-start').length >= 7", timeout=60_000)
+    canvas = panel.locator("canvas.avid-touch")
+    before = panel.locator("canvas.avid-points").evaluate(COLOURED)
+
+    # Dragging K: the kernel's state, the words and the picture follow.
+    drag_to(page, panel.locator(".widget-slider", has_text="K"), 0.1)
+    panel.get_by_text("among 7", exact=False).first.wait_for(timeout=30_000)
+    told = json.loads(run_cell(page, 1))
+    assert "k=7" in told["state"] and len(told["best"]) == 7 and told["latencies_ms"]
+    assert 0 < panel.locator("canvas.avid-points").evaluate(COLOURED) < before  # fewer wrong ones
+
+    # Pressing a point: the clip that the kernel calls pressed is what plays.
+    press_point(page, canvas, 30)
+    pressed = panel.locator(".avid-shelf").first.locator("video")
+    pressed.wait_for(timeout=30_000)
+    played = pressed.evaluate(PLAYED)
+    told = json.loads(run_cell(page, 1))
+    assert told["clicked"] >= 0 and played["file"] == sha256(told["pressed"])
+    assert played["at"] > 0 and played["width"] > 0 and played["sound"] > 0
+    keep_screenshot(page, "positives")
+
+    # By keyboard: Enter on the first positive plays it, and the other falls silent.
+    stills.nth(1 if stills.nth(1).is_visible() else 2).scroll_into_view_if_needed()
+    first = panel.locator(".avid-shelf").nth(1).locator(".avid-start").first
+    first.focus()
+    page.keyboard.press("Enter")
+    best = panel.locator(".avid-shelf").nth(1).locator("video")
+    best.wait_for(timeout=30_000)
+    played = best.evaluate(PLAYED)
+    assert played["at"] > 0 and played["file"] == sha256(told["best"][0])
+    assert pressed.evaluate("video => video.paused")
+
+    # Another rule, and a run of the cell again: one panel, not two.
+    panel.get_by_label("agreement").select_option("video")
+    panel.get_by_text("by video", exact=False).wait_for(timeout=30_000)
+    run_cell(page, 0, 120_000)
+    page.wait_for_function("() => document.querySelectorAll('.avid-panel').length === 1", timeout=30_000)
+    assert page.errors == [] and page.complaints == []
+
+
+def test_results_play_and_clips_of_ones_own_ask(page, lab):
+    lab.write("retrieval", RETRIEVAL, TELL_RETRIEVAL)
+    open_notebook(page, lab, "retrieval")
+    run_cell(page, 0, 120_000)
+    panel = page.locator(".avid-panel").first
+    panel.scroll_into_view_if_needed()
+    panel.get_by_text("median rank").wait_for(timeout=60_000)
+    press_point(page, panel.locator("canvas.avid-touch"), 3)
+    pressed = panel.locator(".avid-shelf").first.locator("video")
+    pressed.wait_for(timeout=30_000)
+    told = json.loads(run_cell(page, 1))
+    played = pressed.evaluate(PLAYED)
+    assert played["at"] > 0 and played["file"] == sha256(told["pressed"])
+    keep_screenshot(page, "retrieval")
+
+    # A file of one's own, first one that is none.
+    chooser = panel.locator("input[type=file]")
+    chooser.set_input_files({"name": "notes.mp4", "mimeType": "video/mp4", "buffer": b"no video" * 50})
+    panel.get_by_role("alert").get_by_text("notes.mp4").wait_for(timeout=30_000)
+    chooser.set_input_files(told["query"])
+    panel.get_by_text("your clip", exact=True).wait_for(timeout=60_000)
+    told = json.loads(run_cell(page, 1))
+    assert told["own"] == Path(told["query"]).name or told["own"].endswith(".mp4")
+    assert "alert" not in told["notice"]
+
+    # A recording.
+    panel.get_by_text("record", exact=False).first.click()
+    panel.get_by_text("asks: recording", exact=False).wait_for(timeout=60_000)
+    told = json.loads(run_cell(page, 1))
+    assert told["own"].startswith("recording") and told["notice"] == ""
+    keep_screenshot(page, "retrieval-recorded")
+
+    # Where a page may not record, it says so and the rest works.
+    page.evaluate("() => Object.defineProperty(navigator, 'mediaDevices', {value: undefined})")
+    run_cell(page, 0, 120_000)
+    page.get_by_text("No recording here", exact=False).wait_for(timeout=30_000)
+    assert page.locator(".avid-panel").count() == 1
+    assert page.errors == [] and page.complaints == []
