@@ -13,6 +13,7 @@ from avid_lab import foley
 from avid_lab.config import AudioSpec, VideoSpec
 from avid_lab.foley import CATALOGUE, PRESETS, SCENES, FoleyConfig
 from avid_lab.foley.clip import scene_of, split_of
+from avid_lab.foley.measure import measure, table
 from avid_lab.foley.picture import Canvas
 from avid_lab.foley.preview import write_png
 from avid_lab.foley.sound import Studio
@@ -355,6 +356,14 @@ def test_dots_that_overlap_add_up_and_saturate():
     canvas.dots(np.repeat(at, 3, axis=1), np.repeat(at, 3, axis=1), 0.1, (1.0, 0.5, 0.0), np.array([[0.3], [0.6]]))
     assert np.allclose(canvas.pixels[:, 0, 8, 8], [0.9, 1.0]) and np.allclose(canvas.pixels[:, 1, 8, 8], [0.45, 0.5])
     assert (canvas.pixels[:, 2] == 0).all() and (canvas.pixels[:, :, 0] == 0).all()
+
+
+def test_what_knobs_do_is_measured_beside_chance():
+    config = FoleyConfig(clips=12, size=32, duration_s=1.0, scenes=("gong", "rain"))
+    row = measure(config, progress=False)
+    assert set(row) == {"colour histogram", "loudness", "picture", "sound", "both"}
+    assert all(0 <= share <= 1 for share in row.values()) and row["both"] > 0.6
+    assert "chance is 50.0" in table({"as in pocket": row}, config)
 
 
 def test_bad_settings_are_named(unchecked):
