@@ -24,10 +24,10 @@ def unchecked():
 
 @pytest.fixture(scope="session")
 def smoke_world(tmp_path_factory):
-    """The 64-clip world, rendered once per session into a temporary folder."""
+    """The 64-clip world, rendered once per session into a temporary folder; or kept, in AVID_LAB_TEST_DATA."""
     from avid_lab import foley
 
-    folder = tmp_path_factory.mktemp("avid_lab_data")
+    folder = os.environ.get("AVID_LAB_TEST_DATA") or tmp_path_factory.mktemp("avid_lab_data")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AVID_LAB_DATA", str(folder))
         yield foley.load("smoke", progress=False)

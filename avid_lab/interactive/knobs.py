@@ -1,0 +1,123 @@
+"""What may be turned while a training runs: reading it, setting it, and the changes that a run remembers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from avid_lab.interactive.vetting import name_of, set_loss
+from avid_lab.losses import check_temperature
+from avid_lab.objectives import Objective
+from avid_lab.training import Trainer
+
+LABELS = {
+    "temperature": "temperature",
+    "negatives": "negatives",
+    "momentum": "memory momentum",
+    "rate": "learning rate ×",
+    "loss": "loss",
+}
+
+
+@dataclass(frozen=True)
+class Change:
+    """Something that was turned.
+
+    Attributes:
+        step: Steps done when it was.
+        name: Of the knob, as in `read`.
+        value: Its new value; of a loss its name.
+    """
+
+    step: int
+    name: str
+    value: float | str
+
+    @property
+    def text(self) -> str:
+        """For a mark on a curve."""
+        if isinstance(self.value, str):
+            return self.value
+        return f"{LABELS.get(self.name, self.name).replace('_', ' ')} {self.value:g}"
+
+    def __str__(self) -> str:
+        """For a state string: ``120.temperature:0.2``."""
+        return f"{self.step}.{self.name}:{self.value if isinstance(self.value, str) else format(self.value, '.6g')}"
+
+    @classmethod
+    def parse(cls, text: str) -> Change:
+        """Read what ``str`` wrote.
+
+        Raises:
+            ValueError: It is no change.
+        """
+        match = re.fullmatch(r"(\d+)\.([a-z_]+):(.+)", text)
+        if not match:
+            raise ValueError(f"a change must look like '120.temperature:0.2'; got {text!r}")
+        step, name, value = match.groups()
+        return cls(int(step), name, value if name == "loss" else float(value))
+
+
+def read(trainer: Trainer) -> dict[str, float]:
+    """The value of every knob that this training has, the loss apart.
+
+    "temperature", "negatives" (if it draws any), "momentum" of the memory, "rate" (multiplies the scheduled learning
+    rate), and the weight of each group of terms under its own name.
+    """
+    objective = trainer.objective
+    values = {"temperature": float(objective.temperature)}
+    if isinstance(objective, Objective):
+        values["negatives"] = float(objective.num_negatives)
+    values |= {"momentum": float(objective.memory.momentum), "rate": float(trainer.learning_rate_scale)}
+    return values | (objective.weights if isinstance(objective, Objective) else {})
+
+
+def turn(trainer: Trainer, name: str, value: float) -> None:
+    """Set one knob; the next step uses it.
+
+    Raises:
+        ValueError: There is no such knob, or its value is out of range.
+    """
+    objective, known = trainer.objective, read(trainer)
+    if name not in known:
+        raise ValueError(f"a knob must be one of {', '.join(known)}; got {name!r}")
+    if name == "temperature":
+        objective.temperature = check_temperature(float(value))
+        objective.partition.fill_(torch.nan)  # Z belongs to a temperature: the next batch estimates it anew
+    elif name == "momentum":
+        if not 0 <= value <= 1:
+            raise ValueError(f"momentum must be in [0, 1]: the share of the old memory that is kept; got {value}")
+        objective.memory.momentum = float(value)
+    elif name == "rate":
+        if not value >= 0:
+            raise ValueError(f"rate must be >= 0: it multiplies the scheduled learning rate; got {value}")
+        trainer.learning_rate_scale = float(value)
+    elif name == "negatives":
+        if value < 1:
+            raise ValueError(f"negatives must be >= 1; got {value}")
+        assert isinstance(objective, Objective)  # else it would have no such knob
+        objective.num_negatives = int(value)
+    else:
+        assert isinstance(objective, Objective)
+        objective.set_weights(**{name: float(value)})
+
+
+def replay(trainer: Trainer, change: Change, losses: Mapping[str, Callable[..., Any]]) -> None:
+    """Make a remembered change.
+
+    Raises:
+        ValueError: It names a knob or a loss that is not at hand.
+    """
+    if change.name != "loss":
+        turn(trainer, change.name, float(change.value))
+    elif change.value in losses:
+        set_loss(trainer, losses[str(change.value)])
+    elif change.value != name_of(trainer.objective.loss):
+        raise ValueError(
+            f"the state asks for the loss {change.value!r} at step {change.step}; there are {', '.join(losses)}. "
+            "Give your own functions by name: losses={'my_loss': my_loss}."
+        )

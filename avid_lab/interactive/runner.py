@@ -1,0 +1,363 @@
+"""Training in the background: one thread takes the steps, the notebook's own thread asks and looks.
+
+Everything that touches the trainers happens in that thread, between steps, so nothing needs a lock: commands wait in a
+queue for at most one step. No widget is known here.
+"""
+
+from __future__ import annotations
+
+import copy
+import queue
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from avid_lab.interactive.knobs import Change, replay, turn
+from avid_lab.interactive.vetting import Loss, name_of, put, set_loss
+from avid_lab.metrics import chance_accuracy, retrieval
+from avid_lab.training import Step, Trainer
+
+State = Literal["ready", "running", "paused", "stopped", "done", "failed", "closed"]
+ENDED = ("stopped", "closed")
+PAIRS = ("video-video", "audio-audio", "video-audio")
+BINS = 80
+
+
+@dataclass(frozen=True)
+class Glimpse:
+    """What the memories of some clips say after a step: how well they tell classes apart, and how similar they are.
+
+    Attributes:
+        step: Steps done.
+        scores: "video kNN", "audio kNN" (leave one out) and "video→audio P@10", in [0, 1].
+        video: (n, D) video memories.
+        audio: (n, D) audio memories.
+        histograms: By pair of modalities, shares of same-class and of different-class pairs, each (BINS,) over [-1, 1].
+    """
+
+    step: int
+    scores: dict[str, float]
+    video: np.ndarray
+    audio: np.ndarray
+    histograms: dict[str, tuple[np.ndarray, np.ndarray]]
+
+
+class Run:
+    """One training and what is known about it.
+
+    Args:
+        trainer: Trained in place.
+        watched: Clips whose memories are looked at.
+
+    Attributes:
+        changes: What was turned, in order.
+        scores: Steps and scores of all glimpses so far.
+        glimpse: The newest.
+        planned: Changes that are still to come, in order: a replay.
+    """
+
+    def __init__(self, trainer: Trainer, *, watched: int = 256, losses: Mapping[str, Loss] | None = None) -> None:
+        self.trainer = trainer
+        self.losses = dict(losses or {})
+        self.changes: list[Change] = []
+        self.planned: list[Change] = []
+        self.scores: deque[tuple[int, dict[str, float]]] = deque(maxlen=2000)
+        order = torch.randperm(len(trainer.clips), generator=torch.Generator().manual_seed(0))
+        self.watched = order[:watched].sort().values
+        self.labels = trainer.clips.labels[self.watched]
+        self.chance = chance_accuracy(self.labels, self.labels)
+        self.glimpse = glimpse(trainer, self.watched, self.labels)
+        self.scores.append((trainer.steps_done, self.glimpse.scores))
+        self.every = max(1, round(len(trainer) / 100))
+        self.begin_here()
+
+    @property
+    def history(self) -> list[Step]:
+        """The trainer's steps so far; a copy, safe to read while the training goes on."""
+        return self.trainer.history.copy()
+
+    @property
+    def finished(self) -> bool:
+        """Whether all planned steps are done."""
+        return self.trainer.steps_done >= len(self.trainer)
+
+    def step(self) -> None:
+        """One step, the changes planned for it before, a look at the memories after."""
+        done = self.trainer.steps_done
+        while self.planned and self.planned[0].step <= done:
+            change = self.planned.pop(0)
+            replay(self.trainer, change, self.losses)
+            self.changes.append(Change(done, change.name, change.value))
+        if done - self._good.step >= 20:
+            self.keep()
+        self.trainer.step()
+        if self.trainer.steps_done % self.every == 0 or self.finished:
+            self.look()
+
+    def look(self) -> None:
+        """Take a glimpse."""
+        self.glimpse = glimpse(self.trainer, self.watched, self.labels)
+        self.scores.append((self.glimpse.step, self.glimpse.scores))
+
+    def turn(self, name: str, value: float) -> None:
+        """Turn a knob, and remember it."""
+        self._keep_before_change()
+        turn(self.trainer, name, value)
+        self._remember(name, value)
+
+    def set_loss(self, loss: Loss) -> None:
+        """Change the loss, and remember it."""
+        self._keep_before_change()
+        set_loss(self.trainer, loss)
+        self.losses[name_of(loss)] = loss
+        self._remember("loss", name_of(loss))
+
+    def keep(self) -> None:
+        """Make this the state to go back to."""
+        self._good = _Checkpoint(self)
+
+    def begin_here(self) -> None:
+        """Make this the state to start over from."""
+        self._begin = self._good = _Checkpoint(self)
+
+    def go_back(self, *, to_start: bool = False) -> None:
+        """Return to the last state that was kept, or to the first."""
+        self._good = self._begin if to_start else self._good
+        self._good.restore(self)
+
+    def _keep_before_change(self) -> None:
+        if self._good.step != self.trainer.steps_done:  # else nothing was learned since an earlier change
+            self.keep()
+
+    def _remember(self, name: str, value: float | str) -> None:
+        step = self.trainer.steps_done
+        # A slider that is dragged leaves one mark a step, not one for each place that it passed.
+        self.changes = [c for c in self.changes if (c.step, c.name) != (step, name)]
+        self.changes.append(Change(step, name, value))
+
+
+class _Checkpoint:
+    """A state of a run, in memory."""
+
+    def __init__(self, run: Run) -> None:
+        trainer = run.trainer
+        self.step, self.changes, self.planned = trainer.steps_done, list(run.changes), list(run.planned)
+        self.objective, self.loss = trainer.objective, trainer.objective.loss
+        self.state = copy.deepcopy(trainer.state_dict())
+
+    def restore(self, run: Run) -> None:
+        trainer = run.trainer
+        put(trainer, self.objective, self.loss)  # the state knows only its name
+        trainer.load_state_dict(copy.deepcopy(self.state))
+        trainer.history[:] = [step for step in trainer.history if step.index <= self.step]
+        run.changes, run.planned = list(self.changes), list(self.planned)
+        run.scores = deque((entry for entry in run.scores if entry[0] < self.step), maxlen=run.scores.maxlen)
+        run.look()
+
+
+class Runner:
+    """Steps one or more runs in turn, in one background thread, and does what it is told between steps.
+
+    Several runs take each step together, so that they can be compared.
+
+    Args:
+        runs: What to train.
+
+    Attributes:
+        state: "ready", "running", "paused", "stopped", "done", "failed" (see ``error``) or "closed".
+        revision: Grows with everything that happens: when it has not grown, there is nothing new to show.
+        pause_at: Pause when this many steps are done; ``None`` does not.
+        seconds_per_step: Least time that a step should take; 0 is full speed.
+        error: What stopped the training, with its traceback as text; ``None`` when all is well.
+    """
+
+    def __init__(self, runs: Sequence[Run]) -> None:
+        self.runs = list(runs)
+        self.state: State = "done" if all(run.finished for run in runs) else "ready"
+        self.revision = 0
+        self.pause_at: int | None = None
+        self.seconds_per_step = 0.0
+        self.error: tuple[BaseException, str] | None = None
+        self._commands: queue.Queue[tuple[Callable[[], Any], Future[Any]]] = queue.Queue()
+        self._thread: threading.Thread | None = None
+        self._gate = threading.Lock()  # between a command that comes and a thread that goes
+        self._threads_of_torch = torch.get_num_threads()
+        self._due = 0.0
+
+    # Commands, from any thread; each acts within one step and returns at once
+
+    def start(self) -> Future[Any]:
+        """Take steps until told otherwise or all are done. After a failure: from the last good state."""
+        return self.apply(self._start)
+
+    def pause(self) -> Future[Any]:
+        """Take no more steps until told to."""
+        return self.apply(lambda: self._become("paused") if self.state == "running" else None)
+
+    def stop(self) -> Future[Any]:
+        """Take no more steps and end the thread; `start` begins a new one."""
+        return self.apply(lambda: self._become("stopped") if not self._finished else None)
+
+    def step(self) -> Future[Any]:
+        """Take one step and pause."""
+        return self.apply(self._one_step)
+
+    def rewind(self) -> Future[Any]:
+        """Stop and go back to where the runs began."""
+        return self.apply(self._rewind)
+
+    def apply(self, function: Callable[[], Any]) -> Future[Any]:
+        """Call a function in the training's thread between two steps.
+
+        Returns:
+            Its result or exception, once it ran.
+
+        Raises:
+            RuntimeError: The runner is closed.
+        """
+        if self.state == "closed":
+            raise RuntimeError("this training was closed with its panel; make the panel again")
+        answer: Future[Any] = Future()
+        with self._gate:
+            self._commands.put((function, answer))
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._work, name="avid-lab training", daemon=True)
+                self._thread.start()
+        return answer
+
+    def close(self) -> None:
+        """End the thread after the step it is in; trainers keep what they learned."""
+        if self.state != "closed":
+            self.apply(lambda: self._become("closed"))
+
+    def join(self) -> None:
+        """Wait until the thread of a runner that was stopped or closed is gone."""
+        if (thread := self._thread) is not None:
+            thread.join()
+
+    def wait(self, timeout_s: int | float | None = None) -> None:
+        """Block until the training pauses, ends or fails; for scripts and tests.
+
+        Raises:
+            TimeoutError: It still runs after that time.
+        """
+        self.apply(lambda: None).result(timeout_s)
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        while self.state == "running":
+            if deadline is not None and time.monotonic() > deadline:
+                raise TimeoutError(f"the training still runs after {timeout_s} s")
+            time.sleep(0.01)
+
+    # The training's thread
+
+    def _work(self) -> None:
+        torch.set_num_threads(self._threads_of_torch)  # a setting of each thread
+        while True:
+            with self._gate:
+                if self.state in ENDED and self._commands.empty():
+                    self._thread = None
+                    return
+            try:
+                function, answer = self._commands.get(timeout=self._idle_s())
+            except queue.Empty:
+                self._round()
+                continue
+            try:
+                answer.set_result(function())
+            except BaseException as error:  # the one who asked is told
+                answer.set_exception(error)
+            self.revision += 1
+
+    def _idle_s(self) -> float | None:
+        """How long to wait for a command: for ever when nothing is to be done, else until the next step is due."""
+        return max(0.0, self._due - time.monotonic()) if self.state == "running" else None
+
+    @property
+    def _finished(self) -> bool:
+        return all(run.finished for run in self.runs)
+
+    def _round(self) -> None:
+        """One step of every run; of those that are behind, after a failure threw one back further."""
+        self._due = time.monotonic() + self.seconds_per_step
+        behind = min(run.trainer.steps_done for run in self.runs)
+        try:
+            for run in self.runs:
+                if run.trainer.steps_done == behind:
+                    run.step()
+        except Exception as error:
+            self.error = (error, traceback.format_exc())
+            self._become("failed")
+            for run in self.runs:
+                run.go_back()
+        else:
+            if self._finished:
+                self._become("done")
+            elif self.pause_at is not None and behind + 1 >= self.pause_at:
+                self.pause_at = None
+                self._become("paused")
+        self.revision += 1
+
+    def _start(self) -> None:
+        self.error = None
+        self._become("done" if self._finished else "running")
+        self._due = 0.0
+
+    def _one_step(self) -> None:
+        if not self._finished:
+            self.error = None
+            self._become("paused")
+            self._round()
+            for run in self.runs:
+                if run.glimpse.step != run.trainer.steps_done:
+                    run.look()
+
+    def _rewind(self) -> None:
+        for run in self.runs:
+            run.go_back(to_start=True)
+        self.error = None
+        self._become("ready")
+
+    def _become(self, state: State) -> None:
+        self.state = state
+        self.revision += 1
+
+
+@torch.no_grad()
+def glimpse(trainer: Trainer, watched: Tensor, labels: Tensor) -> Glimpse:
+    """Look at some clips' memories: no clip is embedded for it, so it costs a few milliseconds."""
+    memory = trainer.objective.memory
+    video, audio = (bank[watched.to(bank.device)].float().cpu() for bank in (memory.video, memory.audio))
+    same = labels[:, None] == labels[None]
+    others = ~torch.eye(len(labels), dtype=torch.bool)
+    similarity = {"video-video": video @ video.T, "audio-audio": audio @ audio.T, "video-audio": video @ audio.T}
+    histograms = {name: (_shares(s[same & others]), _shares(s[~same])) for name, s in similarity.items()}
+    at = min(10, len(labels))
+    found = retrieval(video, audio, labels, labels, ks=[at])
+    scores = {
+        "video kNN": _leave_one_out(video, labels),
+        "audio kNN": _leave_one_out(audio, labels),
+        f"video→audio P@{at}": found.precision[at],
+    }
+    return Glimpse(trainer.steps_done, scores, video.numpy(), audio.numpy(), histograms)
+
+
+def _shares(values: Tensor) -> np.ndarray:
+    return (torch.histc(values.clamp(-1, 1), BINS, -1, 1) / max(len(values), 1)).numpy()
+
+
+def _leave_one_out(rows: Tensor, labels: Tensor, k: int = 10) -> float:
+    """Nearest-neighbour accuracy of every row among all others, votes weighted by similarity."""
+    similarity = (rows @ rows.T).fill_diagonal_(-torch.inf)
+    near = similarity.topk(min(k, len(rows) - 1))
+    votes = torch.zeros(len(rows), int(labels.max()) + 1)
+    votes.scatter_add_(1, labels[near.indices], near.values.exp())
+    return (votes.argmax(1) == labels).double().mean().item()

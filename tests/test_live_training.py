@@ -1,0 +1,393 @@
+"""A training that is watched, paused and changed while it runs is still the same training; panels show what it is."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import threading
+import time
+
+import pytest
+import torch
+
+from avid_lab import losses
+from avid_lab.config import PRESETS, TrainConfig
+from avid_lab.encoders import AudioVisualModel
+from avid_lab.interactive.knobs import Change, read, turn
+from avid_lab.interactive.loss_lab import LossLab
+from avid_lab.interactive.runner import Run, Runner
+from avid_lab.interactive.training_panel import LiveTraining
+from avid_lab.interactive.vetting import GALLERY, LossRefused, vet
+from avid_lab.objectives import AVID, CMA, InBatch
+from avid_lab.training import Trainer
+
+TINY = dataclasses.replace(
+    PRESETS["pocket"], video_widths=(4, 4, 4, 8, 8), audio_widths=(4, 4, 4, 8, 8), head=(8,), dim=16
+)
+CONFIG = TrainConfig(steps=12, batch_size=8, seed=3)
+
+
+def make(clips, kind=AVID, steps=12, **settings):
+    generator = torch.Generator().manual_seed(0)
+    if kind is not InBatch:
+        settings.setdefault("num_negatives", 16)
+    objective = kind(len(clips), TINY.dim, generator=generator, **settings)
+    return Trainer(AudioVisualModel(TINY, seed=0), objective, clips, dataclasses.replace(CONFIG, steps=steps))
+
+
+def values(trainer):
+    return [step.loss for step in trainer.history]
+
+
+@pytest.fixture
+def live(smoke_world):
+    panel = LiveTraining(make(smoke_world))
+    yield panel
+    panel.close()
+    panel.runner.join()
+
+
+def run(panel):
+    panel.start()
+    panel.runner.wait(60)
+    panel.publish()
+
+
+# The thread
+
+
+def test_in_the_background_it_is_the_same_training(smoke_world):
+    alone, watched = make(smoke_world), make(smoke_world)
+    list(alone)
+    runner = Runner([Run(watched)])
+    runner.start()
+    runner.wait(60)
+    assert runner.state == "done" and values(watched) == values(alone)
+    runner.close()
+    runner.join()
+    assert not [thread for thread in threading.enumerate() if thread.name == "avid-lab training"]
+
+
+def test_pause_step_and_stop_act_within_one_step(smoke_world):
+    trainer = make(smoke_world, steps=500)
+    runner = Runner([Run(trainer)])
+    runner.start()
+    while trainer.steps_done < 3:
+        time.sleep(0.005)
+    before = trainer.steps_done
+    runner.pause().result(30)
+    paused_at = trainer.steps_done
+    assert paused_at <= before + 1 and runner.state == "paused"
+    runner.step().result(30)
+    assert trainer.steps_done == paused_at + 1 and runner.state == "paused"
+    runner.start().result(30)
+    runner.stop().result(30)
+    stopped_at = trainer.steps_done
+    runner.join()
+    assert runner.state == "stopped" and trainer.steps_done == stopped_at
+    runner.step().result(30)  # a new thread
+    assert trainer.steps_done == stopped_at + 1
+    runner.close()
+    with pytest.raises(RuntimeError, match="make the panel again"):
+        runner.join(), runner.start()
+
+
+def test_slow_motion_does_not_delay_a_command(smoke_world):
+    runner = Runner([Run(make(smoke_world))])
+    runner.seconds_per_step = 60.0
+    runner.start().result(30)
+    begun = time.monotonic()
+    runner.pause().result(30)
+    assert time.monotonic() - begun < 10 and runner.state == "paused"
+    runner.close()
+
+
+def test_what_fails_is_told_and_the_run_goes_on_from_its_last_good_state(smoke_world):
+    trainer, reference = make(smoke_world), make(smoke_world)
+    list(reference)
+    runner = Runner([work := Run(trainer)])
+    for _ in range(4):
+        runner.step().result(30)
+
+    def breaks(positive_scores, negative_scores, partition):
+        raise RuntimeError("out of luck")
+
+    runner.apply(lambda: work.set_loss(breaks)).result(30)
+    runner.start()
+    runner.wait(60)
+    assert runner.state == "failed"
+    error, trace = runner.error
+    assert "out of luck" in str(error) and "in breaks" in trace
+    assert trainer.steps_done == 4 and work.changes == [] and trainer.objective.loss is losses.nce_loss
+    runner.start()
+    runner.wait(60)
+    assert runner.state == "done" and runner.error is None and values(trainer) == values(reference)
+    runner.close()
+
+
+def test_starting_over_is_the_same_run_again(smoke_world):
+    trainer = make(smoke_world)
+    runner = Runner([work := Run(trainer)])
+    runner.apply(lambda: work.turn("temperature", 0.5)).result(30)
+    runner.start()
+    runner.wait(60)
+    runner.rewind().result(30)
+    assert trainer.steps_done == 0 and not work.changes and len(work.scores) == 1
+    assert trainer.objective.temperature == 0.07
+    runner.start()
+    runner.wait(60)
+    list(reference := make(smoke_world))
+    assert values(trainer) == values(reference)
+    runner.close()
+
+
+# Knobs
+
+
+def test_every_knob_is_read_and_turned(smoke_world):
+    trainer = make(smoke_world, CMA, k=4, positive_cross=0.5)
+    assert set(read(trainer)) == {
+        *("temperature", "negatives", "momentum", "rate"),
+        *("instance_cross", "instance_within", "positive_cross", "positive_within"),
+    }
+    for name in read(trainer):
+        turn(trainer, name, 0.25 if name != "negatives" else 8.0)
+    assert read(trainer) == {name: 0.25 if name != "negatives" else 8.0 for name in read(trainer)}
+    assert "negatives" not in read(make(smoke_world, InBatch))
+
+
+def test_a_new_temperature_has_z_estimated_anew(smoke_world):
+    trainer = make(smoke_world)
+    trainer.step()
+    before = trainer.objective.partition.clone()
+    turn(trainer, "temperature", 0.5)
+    assert trainer.objective.partition.isnan().all()
+    trainer.step()
+    assert (trainer.objective.partition < before).all()
+
+
+@pytest.mark.parametrize("name, value", [("temperature", 0.0), ("momentum", 2.0), ("rate", -1.0), ("negatives", 0.0)])
+def test_a_knob_refuses_what_is_out_of_range(smoke_world, name, value):
+    with pytest.raises(ValueError, match=name):
+        turn(make(smoke_world), name, value)
+
+
+def test_a_change_is_read_back():
+    for change in (Change(120, "temperature", 0.2), Change(3, "loss", "triplet")):
+        assert Change.parse(str(change)) == change
+
+
+# The panel
+
+
+def test_sliders_act_within_one_step_and_leave_a_mark(live):
+    live.step()
+    live.knobs["temperature"].value = 0.3
+    live.knobs["within"].value = 0.5
+    live.knobs["rate"].value = 2.0
+    run(live)
+    trainer = live.trainer
+    assert read(trainer) | {"rate": 2.0, "within": 0.5} == read(trainer)
+    assert trainer.objective.temperature == pytest.approx(0.3, rel=0.02)
+    assert {change.name for change in live.run.changes} == {"temperature", "within", "rate"}
+    assert all(change.step <= 2 for change in live.run.changes)
+    marks = live.charts.losses._marks
+    assert "temperature 0.3" in ", ".join(mark["text"] for mark in marks)
+    assert set(trainer.history[-1].terms) == {"v2a", "a2v", "v2v", "a2a"}
+    assert "<b>done</b>" in live._status.value and live.start_button.disabled
+
+
+def test_what_cannot_be_is_said_and_the_slider_returns(live):
+    live.knobs["cross"].value = 0.0
+    live._waiting.result(30)
+    live.publish()
+    assert "at least one of cross, within" in live._notice.value
+    assert live.knobs["cross"].value == 1.0 and live.run.changes == []
+
+
+def test_buttons_do_what_they_say(live):
+    live.step_button.click()
+    live.runner.wait(30)
+    live.publish()
+    assert live.trainer.steps_done == 1 and live.start_button.description == "Start"
+    live.speed.value = "1 step/s"
+    live.start_button.click()
+    live.runner.apply(lambda: None).result(30)
+    live.publish()
+    assert live.runner.state == "running" and live.start_button.description == "Pause"
+    live.start_button.click()
+    live.runner.wait(30)
+    assert live.runner.state == "paused"
+    live.rewind_button.click()
+    live.runner.apply(lambda: None).result(30)
+    live.publish()
+    assert live.trainer.steps_done == 0 and "<b>ready</b>" in live._status.value
+
+
+def test_the_state_string_rebuilds_the_run(smoke_world, live):
+    for name, value in (("temperature", 0.2), ("negatives", 8), ("within", 1.0)):
+        live.step()
+        live.knobs[name].value = value
+    live.loss = losses.nce_softmax_loss
+    run(live)
+    state = live.state
+    assert len(state) < 330 and "\n" not in state
+    again = LiveTraining(make(smoke_world), state=state)
+    run(again)
+    assert values(again.trainer) == values(live.trainer)
+    assert again.state == state and again.run.changes == live.run.changes
+    again.close()
+
+
+def test_a_state_of_another_training_is_refused(smoke_world, live):
+    with pytest.raises(ValueError, match="steps=12, this training 6"):
+        LiveTraining(make(smoke_world, steps=6), state=live.state)
+    with pytest.raises(ValueError, match="AVID training in one of the profiles"):
+        LiveTraining.from_state("objective=CMA&profile=smoke", smoke_world)
+
+
+def test_a_trainer_has_one_panel(smoke_world, live):
+    run(live)
+    again = LiveTraining(live.trainer)
+    assert live.closed and again.runner.state == "done" and again.run.history == live.trainer.history
+    again.close()
+
+
+def test_in_a_notebook_it_publishes_by_itself(smoke_world):
+    async def cell():
+        panel = LiveTraining(make(smoke_world))
+        panel.start()
+        await panel.finished()
+        panel.close()
+        return panel
+
+    panel = asyncio.run(asyncio.wait_for(cell(), 120))
+    assert "<b>done</b>" in panel._status.value and panel.publishing_ms and panel._notice.value == ""
+    assert panel.snapshot().png and "video kNN" in panel.snapshot().html
+
+
+# Losses
+
+
+def good(positive_scores, negative_scores, partition):
+    return (negative_scores.logsumexp(1) - positive_scores.mean(1)).mean()
+
+
+@pytest.mark.parametrize(
+    "loss, message",
+    [
+        (lambda p, n, z: p.mean(1), "return one number; got a tensor of shape .*mean"),
+        (lambda p, n, z: p.mean().item(), "return a tensor"),
+        (lambda p, n, z: p.mean() * torch.nan, "finite number"),
+        (lambda p, n, z: p.detach().mean(), "no gradient"),
+        (lambda p, n, z: 0 * p.mean(), "no gradient through to the video"),
+        (lambda p, n, z: (p - p).sqrt().sum() + p.mean(), "gradient is not finite"),
+        (lambda p, n, z: p @ n, "raised RuntimeError"),
+        (lambda p: p, "raised TypeError"),
+        (lambda video, audio, t: video.sum(), "no gradient through to the audio"),
+        (0.5, "must be a function"),
+    ],
+)
+def test_a_loss_that_cannot_train_is_refused_and_the_present_one_stays(smoke_world, live, loss, message):
+    live.step()
+    before = live.runner.apply(lambda: live.trainer.generator.get_state()).result(30)
+    with pytest.raises(LossRefused, match=message):
+        live.loss = loss
+    assert live.loss is losses.nce_loss and "nce_loss stays" in live._notice.value
+    assert torch.equal(live.trainer.generator.get_state(), before)
+
+
+def test_a_slow_loss_is_refused(smoke_world):
+    def slow(positive_scores, negative_scores, partition):
+        until = time.thread_time() + 0.3
+        while time.thread_time() < until:
+            pass
+        return good(positive_scores, negative_scores, partition)
+
+    with pytest.raises(LossRefused, match="took 0.* limit is 0.25 s"):
+        vet(slow, make(smoke_world))
+    vet(slow, make(smoke_world), seconds_per_step=1.0)
+
+
+def test_a_loss_is_swapped_while_it_trains(live):
+    live.step()
+    live.loss = good
+    live.step()
+    live.loss = losses.info_nce_loss  # of embeddings: the objective changes, the memory stays
+    memory = live.trainer.objective.memory
+    live.step()
+    live.runner.wait(30)
+    live.publish()
+    assert live.knobs["negatives"].disabled and list(live.trainer.history[-1].terms) == ["batch"]
+    live.loss = losses.nce_loss
+    run(live)
+    assert live.trainer.objective.memory is memory and isinstance(live.trainer.objective, AVID)
+    assert [change.text for change in live.run.changes] == ["good", "info_nce_loss", "nce_loss"]
+    assert live.trainer.steps_done == 12
+
+
+# The lab
+
+
+@pytest.mark.parametrize("name", GALLERY)
+def test_every_starting_point_trains(smoke_world, name):
+    trainer = make(smoke_world, steps=3)
+    loss = GALLERY[name]()
+    vet(loss, trainer)
+    work = Run(trainer)
+    work.set_loss(loss)
+    for _ in range(2):
+        work.step()
+    trainer.fork().step()
+    assert trainer.steps_done == 2
+
+
+def test_without_negatives_everything_becomes_alike(smoke_world):
+    def others(loss):
+        work = Run(make(smoke_world, steps=40))
+        work.set_loss(GALLERY[loss]())
+        for _ in range(40):
+            work.step()
+        _, other = work.glimpse.histograms["video-audio"]
+        return float((other * torch.linspace(-1, 1, len(other)).numpy()).sum())
+
+    assert others("no negatives") > others("NCE") + 0.05
+
+
+def test_equal_forks_stay_equal_and_the_trainer_is_not_touched(smoke_world):
+    trainer = make(smoke_world)
+    trainer.step()
+    lab = LossLab(trainer)
+    run(lab)
+    assert values(lab.a.trainer) == values(lab.b.trainer) and trainer.steps_done == 1
+    assert not lab.gap()[1].any()
+    lab.close()
+
+
+def test_forks_differ_by_what_was_changed(smoke_world, live):
+    live.step()
+    lab = live.fork(loss="no negatives", temperature=0.2)
+    assert lab.began_at == 1 and lab.b.choice.value == "no negatives" and lab.a.choice.value == "NCE"
+    run(lab)
+    assert lab.a.trainer.steps_done == lab.b.trainer.steps_done == 12 and live.trainer.steps_done == 1
+    list(alone := make(smoke_world))
+    assert values(lab.a.trainer) == values(alone)
+    assert values(lab.b.trainer)[1:] != values(alone)[1:]
+    assert len(lab.gap()[0]) == 12 and lab.snapshot().png
+    lab.rewind()
+    lab.runner.apply(lambda: None).result(30)
+    assert lab.b.trainer.steps_done == 1 and lab.b.loss is GALLERY["no negatives"]()
+    lab.close()
+
+
+def test_a_menu_changes_the_loss_of_one_side(smoke_world):
+    lab = LossLab(make(smoke_world))
+    lab.b.choice.value = "triplet"
+    lab.a.loss = good
+    lab.publish()
+    assert lab.b.loss.__name__ == "triplet" and lab.a.loss is good and lab.a.choice.value == "good"
+    with pytest.raises(LossRefused, match="one of NCE"):
+        lab.a.loss = "nothing"
+    run(lab)
+    assert lab.runner.state == "done" and "b.loss=triplet" in lab.state
+    lab.close()

@@ -1,0 +1,152 @@
+"""LiveTraining and LossLab under a person's hands: a real JupyterLab, its buttons, sliders, keys and reload."""
+
+import json
+import re
+
+import pytest
+from browser import CHROMIUM, ask, keep_screenshot, open_notebook, run_all, run_cell
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the path: apt install chromium"),
+]
+
+MAKE = """
+import dataclasses, json
+import avid_lab as al
+from avid_lab import foley
+from avid_lab.training import avid_trainer
+from avid_lab.interactive.training_panel import LiveTraining
+size = al.profile()
+clips = foley.load(size.world, progress=False)
+size = dataclasses.replace(size, train=dataclasses.replace(size.train, steps=4000))
+trainer = avid_trainer(clips, size)
+"""
+TELL = """
+import threading
+print(json.dumps({
+    "state": live.runner.state, "step": trainer.steps_done, "temperature": trainer.objective.temperature,
+    "loss": trainer.objective.loss.__name__, "closed": live.closed, "changes": [str(c) for c in live.run.changes],
+    "threads": sum(t.name == "avid-lab training" for t in threading.enumerate()),
+    "publishing_ms": sorted(live.publishing_ms)[len(live.publishing_ms) // 2] if live.publishing_ms else 0,
+}))
+"""
+# Shares of a canvas that are not its background, and that are coloured.
+INK = """canvas => {
+    const {data} = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height)
+    let drawn = 0, coloured = 0
+    for (let i = 0; i < data.length; i += 4) {
+        const [r, g, b, a] = data.slice(i, i + 4)
+        drawn += a > 40
+        coloured += a > 40 && Math.max(r, g, b) - Math.min(r, g, b) > 60
+    }
+    return [drawn / (data.length / 4), coloured / (data.length / 4)]
+}"""
+
+
+def told(page, cell=2):
+    return json.loads(run_cell(page, cell))
+
+
+def step_shown(page):
+    text = page.locator(".avid-panel").first.get_by_role("status").last.text_content()
+    return int(re.search(r"step ([\d,]+) of", text)[1].replace(",", ""))
+
+
+def test_a_training_is_watched_paused_and_changed(page, lab):
+    lab.write("live", MAKE, "live = LiveTraining(trainer)\nlive", TELL, "pass")
+    open_notebook(page, lab, "live")
+    run_all(page)
+    panel = page.locator(".avid-panel")
+    panel.get_by_role("button", name="Start", exact=True).wait_for(timeout=90_000)
+    panel.scroll_into_view_if_needed()
+
+    # Start, and see steps go by while cells can run: the kernel is free.
+    panel.get_by_role("button", name="Start", exact=True).click()
+    page.wait_for_function("() => /step [1-9]/.test(document.querySelector('.avid-panel').textContent)", timeout=60_000)
+    assert told(page)["state"] == "running"
+
+    # A slider, by keys: the kernel's value follows and the curve is marked.
+    handle = panel.locator(".widget-slider", has_text="temperature").locator(".noUi-handle")
+    handle.focus()
+    for _ in range(8):
+        page.keyboard.press("ArrowRight")
+    page.wait_for_timeout(1500)
+    after = told(page)
+    assert after["temperature"] > 0.071 and "temperature" in after["changes"][0] and after["state"] == "running"
+
+    # A new loss, from another cell, while it runs; then one that cannot train.
+    page.locator(".jp-CodeCell").nth(3).scroll_into_view_if_needed()
+    ask(page, 3, "def mine(p, n, z):\n    return (n.logsumexp(1) - p.mean(1)).mean()\nlive.loss = mine")
+    assert told(page)["loss"] == "mine"
+    refusal = ask(page, 3, "live.loss = lambda p, n, z: p.detach().mean()")
+    assert "LossRefused" in refusal and "no gradient" in refusal
+    assert "no gradient" in panel.get_by_role("alert").first.text_content()
+    assert told(page)["loss"] == "mine"
+    ask(page, 3, "live.loss = mine")
+
+    # Pause, step, and pictures that are there.
+    panel.get_by_role("button", name="Pause", exact=True).click()
+    panel.get_by_role("button", name="Start", exact=True).wait_for(timeout=30_000)
+    paused = told(page)
+    panel.get_by_role("button", name="Step", exact=True).click()
+    page.wait_for_timeout(2500)
+    stepped = told(page)
+    assert (paused["state"], stepped["state"]) == ("paused", "paused") and stepped["step"] == paused["step"] + 1
+    for number in range(3):
+        drawn, coloured = panel.locator("canvas.avid-curves").nth(number).evaluate(INK)
+        assert drawn > 0.02 and coloured > 0.001, (number, drawn, coloured)
+    assert panel.locator("canvas.avid-points").evaluate(INK)[1] > 0.001
+    keep_screenshot(panel, "live-light")
+    keep_screenshot(page, "live-page")
+
+    # The page is loaded again: the panel finds its training.
+    page.keyboard.press("Control+S")
+    page.wait_for_timeout(1000)
+    page.reload()
+    panel = page.locator(".avid-panel")
+    panel.get_by_role("button", name="Start", exact=True).wait_for(timeout=90_000)
+    assert step_shown(page) == stepped["step"]
+    assert panel.locator("canvas.avid-curves").first.evaluate(INK)[1] > 0.001
+    panel.get_by_role("button", name="Start", exact=True).click()
+    panel.get_by_role("button", name="Pause", exact=True).wait_for(timeout=30_000)
+
+    # The cell is run again: one panel, one thread, and the same training goes on.
+    run_cell(page, 1)
+    again = told(page)
+    assert page.locator(".avid-panel").count() == 1
+    assert again["state"] == "ready" and again["threads"] <= 1 and again["step"] >= stepped["step"]
+    panel.get_by_role("button", name="Start", exact=True).click()
+    panel.get_by_role("button", name="Stop", exact=True).click()
+    page.wait_for_timeout(1500)
+    assert told(page)["state"] == "stopped"
+    assert page.errors == [] and complaints(page) == []
+
+
+def test_two_runs_side_by_side(page, lab):
+    making = "from avid_lab.interactive.loss_lab import LossLab\n"
+    making += "fork = LossLab(trainer, b={'loss': 'no negatives'})\nfork"
+    asking = "print(json.dumps([[s.trainer.steps_done for s in (fork.a, fork.b)], fork.b.loss.__name__, fork.state]))"
+    lab.write("fork", MAKE, making, asking)
+    open_notebook(page, lab, "fork")
+    run_all(page)
+    panel = page.locator(".avid-panel")
+    panel.get_by_role("button", name="Start", exact=True).wait_for(timeout=90_000)
+    panel.get_by_role("button", name="Start", exact=True).click()
+    page.wait_for_function("() => /step [4-9]/.test(document.querySelector('.avid-panel').textContent)", timeout=60_000)
+    panel.get_by_label("loss of B").select_option("triplet")
+    page.wait_for_timeout(1500)
+    panel.get_by_role("button", name="Pause", exact=True).click()
+    panel.get_by_role("button", name="Start", exact=True).wait_for(timeout=30_000)
+    steps, loss, _ = json.loads(run_cell(page, 2))
+    assert steps[0] == steps[1] >= 4 and loss == "triplet"
+    assert panel.locator("canvas.avid-curves").count() == 6
+    for number in range(6):
+        assert panel.locator("canvas.avid-curves").nth(number).evaluate(INK)[0] > 0.01, number
+    keep_screenshot(panel, "fork-light")
+    assert page.errors == [] and complaints(page) == []
+
+
+def complaints(page):
+    """What the console complained of, apart from files that JupyterLab asks for and that need not exist."""
+    return [text for text in page.complaints if "Failed to load resource" not in text]
