@@ -83,9 +83,15 @@ def _parser() -> argparse.ArgumentParser:
 
     lab = command("lab", _lab, "open the course in JupyterLab; further options go to JupyterLab")
     lab.add_argument(
-        "folder", nargs="?", type=Path, default=Path("my_course"), help="your copy of the notebooks (default: %(default)s)"
+        "folder",
+        nargs="?",
+        type=Path,
+        default=Path("my_course"),
+        help="your copy of the notebooks (default: %(default)s)",
     )
-    lab.add_argument("--update", action="store_true", help="bring new versions; what you edited stays, they go beside it")
+    lab.add_argument(
+        "--update", action="store_true", help="bring new versions; what you edited stays, they go beside it"
+    )
     lab.add_argument("--port", type=int, help="use this port, or fail if it is taken (default: the first free one)")
     lab.add_argument("--no-browser", action="store_true", help="print the address, do not open a browser")
 
@@ -167,7 +173,9 @@ def _parser() -> argparse.ArgumentParser:
     reset.add_argument("--folder", type=Path, default=Path("my_course"), help="your copy (default: %(default)s)")
 
     edition = command("edition", _edition, "write the notebooks for students, or for instructors with solutions")
-    edition.add_argument("kind", choices=["student", "instructor"], help="instructor: solutions, notes, nbgrader's marks")
+    edition.add_argument(
+        "kind", choices=["student", "instructor"], help="instructor: solutions, notes, nbgrader's marks"
+    )
     edition.add_argument("out", type=Path, metavar="DIR", help="the folder to write")
     edition.add_argument("names", nargs="*", metavar="NAME", help='which ones, such as "03" (default: all)')
     edition.add_argument("--source", type=Path, default=Path("notebooks/source"), help="default: %(default)s")

@@ -14,10 +14,10 @@
 
 Blank, the reference does the work and the badge is amber; wrong, the badge is red and names the mistake; right, green,
 and the student's own code is what ``nce_loss(...)`` calls from then on. So *use* the function in the cells that follow:
-train with it, draw with it. The notebook's first code cell imports ``math``, ``torch`` and ``torch.nn.functional as F``,
-which solutions need. The badge carries the task and folded hints: do not call ``lab.hint`` or ``lab.solution``, only
-mention them. ``python -m avid_lab.course`` lists the exercises, ``--cells 02`` prints a notebook's cells, ready to paste;
-they live in ``exercises/notebook_NN.py``, and a new one is an `Exercise` there.
+train with it, draw with it. The notebook's first code cell imports ``math``, ``torch``, ``torch.nn.functional as F``:
+solutions need them. The badge carries the task and folded hints: do not call ``lab.hint`` or ``lab.solution``, only
+mention them. ``python -m avid_lab.course`` lists the exercises, ``--cells 02`` prints a notebook's cells to paste; they
+live in ``exercises/notebook_NN.py``, and a new one is an `Exercise` there.
 
 *Whose code.* ``lab.credit("nce_loss")`` is "your code" or "reference": ``title=f"... ({lab.credit('nce_loss')})"``.
 
@@ -28,16 +28,16 @@ they live in ``exercises/notebook_NN.py``, and a new one is an `Exercise` there.
     ...
     lab.reveal("03-1", max(scores, key=scores.get), "why, in a sentence")  # in a later cell
 
-*Experiment.* ``lab.note("07-1", "What broke first?")`` shows a text box; ``lab.note("07-1", temperature=0.5, loss=2.31)``
-keeps values at once.
+*Experiment.* ``lab.note("07-1", "What broke first?")`` shows a text box; ``lab.note("07-1", temperature=0.5)`` keeps
+values at once.
 
 *Start alone.* ``stage = lab.stage("05")`` in the first code cell gives ``stage.clips``, ``.test_clips``, ``.names``,
-``.test_names``, ``.pipeline``, ``.model``, ``.memory``, ``.embeddings``, ``.test_embeddings``, ``.snapshots``, ``.run`` (the
-reference run), ``.other("self", seed)`` (another one), ``.label`` (say it in captions). In the smoke profile the model is
-untrained, the label says so, and there is no ``.run``: ask ``if stage.trained:``.
+``.test_names``, ``.pipeline``, ``.model``, ``.memory``, ``.embeddings``, ``.test_embeddings``, ``.snapshots``, ``.run``
+(the reference run), ``.other("self", seed)`` (another one), ``.label`` (say it in captions). In the smoke profile the
+model is untrained, the label says so, and there is no ``.run``: ask ``if stage.trained:``.
 
-*Slider without a kernel.* ``frames(draw, [0.03, 0.07, 0.2, 0.5], label="temperature")`` as a cell's last line; ``draw(value)``
-returns a Figure or Axes. For the key sliders only, about a dozen values: a notebook stays under 2 MB.
+*Slider without a kernel.* ``frames(draw, [0.03, 0.07, 0.2, 0.5], label="temperature")`` as a cell's last line, where
+``draw(value)`` returns a Figure or Axes. For key sliders only, about a dozen values: a notebook stays under 2 MB.
 
 *For teachers only.* A cell tagged ``instructor`` is left out of the notebooks and is in the instructor's edition::
 

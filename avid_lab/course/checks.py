@@ -1,8 +1,8 @@
 """Telling what is wrong with a student's function, in words.
 
 The function is run on small probes. What it does there (values, shapes, gradients, arguments it changed) is compared
-with what the reference does, and, where they differ, with what each known wrong answer does: a mistake that behaves like
-a known one is called by its name. Functions that draw random numbers are judged by properties instead.
+with what the reference does, and, where they differ, with what each known wrong answer does: a mistake that behaves
+like a known one is called by its name. Functions that draw random numbers are judged by properties instead.
 
 Nothing is executed but the student's own function.
 """
@@ -223,7 +223,8 @@ def _gradients(arguments: tuple[Any, ...], result: Any) -> dict[str, Tensor | st
     outputs = [x for _, x in _flatten("", result) if isinstance(x, Tensor) and x.requires_grad]
     if not outputs:
         return {f"the gradient of argument {i}": "none" for i in wanted}
-    total = sum((x * torch.linspace(1, 2, max(1, x.numel())).reshape(x.shape).to(x)).sum() for x in outputs)
+    mixed = [(x * torch.linspace(1, 2, max(1, x.numel())).reshape(x.shape).to(x)).sum() for x in outputs]
+    total = torch.stack(mixed).sum()
     found = torch.autograd.grad(total, list(wanted.values()), allow_unused=True)
     return {f"the gradient of argument {i}": "none" if g is None else g for i, g in zip(wanted, found, strict=True)}
 

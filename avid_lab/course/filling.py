@@ -25,6 +25,11 @@ def exercises_in(cell: str) -> list[str]:
     return [name for name, _ in _answers(cell)]
 
 
+def answered_function(cell: str) -> str:
+    """What the student calls the function of the cell's exercise."""
+    return _answers(cell)[0][1].name
+
+
 def fill(cell: str, bodies: dict[str, Function], *, marked: bool = False) -> str:
     """Put other bodies into the answers of a cell; signature and docstring stay.
 

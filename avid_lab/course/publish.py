@@ -22,10 +22,12 @@ import nbclient.exceptions
 import nbformat
 from nbformat import NotebookNode
 
+from avid_lab.atomic import replacing
 from avid_lab.config import data_dir
 from avid_lab.doctor import PASSIVE_OPENMP
 
 MAX_BYTES = 2_000_000
+INSTRUCTOR = "instructor"  # the tag of cells that only teachers get
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 WIDGET = "application/vnd.jupyter.widget-view+json"
 PICTURES = ("image/png", "image/jpeg", "image/svg+xml", "text/html")  # what a widget may have left as its snapshot
@@ -80,12 +82,19 @@ def build(source: Path, out: Path, *, execute: bool = True, keep_outputs: bool =
     text = nbformat.writes(notebook) + "\n"
     if len(text.encode()) > MAX_BYTES:
         raise PublishError(_too_large(notebook, source.stem, len(text.encode())))
-    return _write(out / f"{source.stem}.ipynb", text)
+    return write_text(out / f"{source.stem}.ipynb", text)
 
 
-def read_source(source: Path) -> NotebookNode:
-    """The notebook that a source describes, not executed; its cells' ids depend on their text alone."""
+def read_source(source: Path, *, instructor: bool = False) -> NotebookNode:
+    """The notebook that a source describes, not executed; its cells' ids depend on their text alone.
+
+    Args:
+        source: A Python file with cells marked ``# %%``.
+        instructor: Whether to keep the cells tagged ``instructor``.
+    """
     notebook = jupytext.reads(source.read_text(encoding="utf-8"), fmt="py:percent")
+    if not instructor:
+        notebook.cells = [cell for cell in notebook.cells if INSTRUCTOR not in cell.metadata.get("tags", [])]
     notebook.metadata = NotebookNode(kernelspec=NotebookNode(KERNEL), language_info=NotebookNode(name="python"))
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     seen: Counter[str] = Counter()
@@ -111,7 +120,8 @@ def run(notebook: NotebookNode, folder: Path, *, name: str, timeout_s: int = 180
         extra_arguments=["--IPKernelApp.log_level=ERROR"],  # nothing but the cells' own output
     )
     try:
-        client.execute(env=os.environ | PASSIVE_OPENMP)
+        with tempfile.TemporaryDirectory() as nobody:  # a student who has done nothing yet
+            client.execute(env={"AVID_LAB_STUDENT": nobody, **os.environ, **PASSIVE_OPENMP})
     except nbclient.exceptions.CellExecutionError as error:
         raise PublishError(f"{name}: {_failed_cell(notebook) or error}") from None
     except nbclient.exceptions.CellTimeoutError:
@@ -227,12 +237,8 @@ def _too_large(notebook: NotebookNode, name: str, size: int) -> str:
     return f"{name}: {size / 1e6:.2f} MB, and notebooks must stay under {MAX_BYTES / 1e6:g} MB. Largest: {largest}."
 
 
-def _write(path: Path, text: str) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    try:
+def write_text(path: Path, text: str) -> Path:
+    """Write a whole file or none of it; its folder is made."""
+    with replacing(path, durable=False) as temporary:
         temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
     return path

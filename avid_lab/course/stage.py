@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 import torch
 
-from avid_lab import evaluation, foley
+from avid_lab import evaluation, foley, reference
 from avid_lab.config import Profile, profile
 from avid_lab.datasets import ClipDataset
 from avid_lab.encoders import AudioVisualModel
@@ -50,7 +48,7 @@ class Stage:
         return f"UNTRAINED stand-in for the reference run {self.variant} (profile smoke: results mean nothing)"
 
     @cached_property
-    def run(self) -> Any:
+    def run(self) -> reference.Run:
         """The reference run itself: ``.model()``, ``.snapshots``, ``.memory``, ``.scores``.
 
         Raises:
@@ -61,18 +59,13 @@ class Stage:
         return self.other(self.variant, self.seed)
 
     @staticmethod
-    def other(variant: str, seed: int = 0) -> Any:
+    def other(variant: str, seed: int = 0) -> reference.Run:
         """Another reference run, to compare with.
 
         Raises:
             ValueError: It is not among the committed ones.
         """
-        reference = importlib.import_module("avid_lab.reference")
-        fix = "data/reference/README.md lists the runs that are there; `avid-lab reference` makes them."
-        try:
-            return reference.load(variant, seed)
-        except (AttributeError, OSError, KeyError) as error:
-            raise ValueError(f"reference run {variant!r}, seed {seed} must be there; got {error}. {fix}") from error
+        return reference.load(variant, seed)
 
     @cached_property
     def clips(self) -> ClipDataset:
@@ -102,7 +95,9 @@ class Stage:
 
     @cached_property
     def pipeline(self) -> InputPipeline:
-        """Makes the model's inputs."""
+        """Makes the model's inputs, in evaluation mode."""
+        if self.trained:
+            return self.run.pipeline()
         return InputPipeline(self.clips.video, self.clips.audio).fit(self.clips).eval()
 
     @cached_property
@@ -118,15 +113,17 @@ class Stage:
     @cached_property
     def memory(self) -> MemoryBank:
         """The run's memory at its end; in the smoke profile the untrained model's embeddings."""
+        video, audio = self.embeddings.video, self.embeddings.audio
         if self.trained:
-            return self.run.memory
-        memory = MemoryBank(len(self.clips), self.model.config.dim, 0.0, torch.Generator().manual_seed(self.seed))
-        memory.update(torch.arange(len(self.clips)), self.embeddings.video, self.embeddings.audio)
+            video, audio = self.run.memory["video"], self.run.memory["audio"]
+        memory = MemoryBank(len(video), video.shape[1], momentum=0.0)
+        memory.update(torch.arange(len(video)), video.float(), audio.float())  # momentum 0: exactly these rows
+        memory.momentum = 0.5
         return memory
 
     @cached_property
-    def snapshots(self) -> Any:
-        """Embeddings along training, see `avid_lab.reference`; in the smoke profile an empty list."""
+    def snapshots(self) -> list[reference.Snapshot]:
+        """Held-out embeddings along training, oldest first; in the smoke profile there are none."""
         return self.run.snapshots if self.trained else []
 
 

@@ -14,6 +14,8 @@ from typing import Any
 
 from platformdirs import user_data_dir
 
+from avid_lab.atomic import replacing
+
 _LOCK = threading.Lock()
 _UNSAVED: dict[str, Any] | None = None  # the record of this session, where the folder cannot be written
 
@@ -79,8 +81,5 @@ def forget(kind: str, key: str) -> None:
 
 
 def _save(everything: dict[str, Any]) -> None:
-    path = folder() / "progress.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"progress.{os.getpid()}.part")
-    temporary.write_text(json.dumps(everything, indent=1, ensure_ascii=False), encoding="utf-8")
-    os.replace(temporary, path)
+    with replacing(folder() / "progress.json", durable=False) as temporary:
+        temporary.write_text(json.dumps(everything, indent=1, ensure_ascii=False), encoding="utf-8")
