@@ -1,8 +1,29 @@
-"""What moves, sounds or is touched in a notebook. Players are plain HTML: they play without a kernel."""
+"""What moves, sounds or is touched in a notebook. Players are plain HTML: they play without a kernel.
+
+Panels live in a running kernel and leave a snapshot where there is none; they are imported when asked for.
+"""
 
 from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from avid_lab.interactive.live import LiveLoss
 from avid_lab.interactive.players import gallery, playable, player
 
-__all__ = ["LiveLoss", "gallery", "playable", "player"]
+if TYPE_CHECKING:
+    from avid_lab.interactive.loss_lab import LossLab
+    from avid_lab.interactive.training_panel import LiveTraining
+
+_PANELS = {
+    "LiveTraining": "training_panel",
+    "LossLab": "loss_lab",
+}
+
+__all__ = ["LiveLoss", "LiveTraining", "LossLab", "gallery", "playable", "player"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PANELS:
+        return getattr(importlib.import_module(f"{__name__}.{_PANELS[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
