@@ -192,40 +192,47 @@ def similarity_report(
         seed: Of that choice and of the halves.
 
     Raises:
-        ValueError: A half holds no two clips of one class.
+        ValueError: No two clips are of one class, or all are. (If only a half holds no two clips of one class, the
+            calibration is left out, and the table's note says so.)
     """
     order = torch.randperm(len(space.labels), generator=torch.Generator().manual_seed(seed))[:most]
     order = order[space.labels[order].argsort(stable=True)]
-    kinds: dict[str, tuple[Pairs, Pairs, Pairs]] = {}
-    for kind, (one, other) in PAIR_KINDS.items():
-        x, y = getattr(space, one), getattr(space, other)
-        everything, fit, check = (
-            pairs(x[part], y[part], space.labels[part]) for part in (order, order[::2], order[1::2])
+    whole = _pairs_of_kinds(space, order)
+    rows = {f"{kind} {name}": row for kind, found in whole.items() for name, row in separation(found).items()}
+    histograms = {
+        kind: (found.similarity[found.same].float(), found.similarity[~found.same].float())
+        for kind, found in whole.items()
+    }
+    curves: dict[str, Reliability] = {}
+    shared: dict[str, Reliability] = {}
+    note = "No calibration: it needs two clips of one class in each half of the clips."
+    if all(len(space.labels[half].unique()) < len(half) for half in (order[::2], order[1::2])):
+        fits, checks = _pairs_of_kinds(space, order[::2]), _pairs_of_kinds(space, order[1::2])
+        every = [torch.cat([getattr(fit, name) for fit in fits.values()]) for name in ("similarity", "same")]
+        together = fit_probability(every[0], every[1], method)
+        for kind, fit in fits.items():
+            base_rate = fit.same.double().mean().item()
+            curves[kind] = reliability(fit_probability(fit.similarity, fit.same, method), checks[kind], base_rate)
+            shared[kind] = reliability(together, checks[kind], base_rate)
+            rows[f"{kind} ECE"] = curves[kind].ece
+            rows[f"{kind} ECE, one curve for all"] = shared[kind].ece
+            rows[f"{kind} Brier score"] = curves[kind].brier
+        note = (
+            f"ECE, Brier score: {method} fit on half of the clips, tested on the other. Chance: always the base rate."
         )
-        kinds[kind] = everything, fit, check
-    rows: dict[str, Estimate] = {}
-    histograms, curves, shared = {}, {}, {}
-    together = fit_probability(
-        torch.cat([fit.similarity for _, fit, _ in kinds.values()]),
-        torch.cat([fit.same for _, fit, _ in kinds.values()]),
-        method,
-    )
-    for kind, (everything, fit, check) in kinds.items():
-        base_rate = fit.same.double().mean().item()
-        rows |= {f"{kind} {name}": row for name, row in separation(everything).items()}
-        curves[kind] = reliability(fit_probability(fit.similarity, fit.same, method), check, base_rate)
-        shared[kind] = reliability(together, check, base_rate)
-        rows[f"{kind} ECE"] = curves[kind].ece
-        rows[f"{kind} ECE, one curve for all"] = shared[kind].ece
-        rows[f"{kind} Brier score"] = curves[kind].brier
-        x, same = everything.similarity.float(), everything.same
-        histograms[kind] = x[same], x[~same]
+    rows = {name: rows[name] for kind in PAIR_KINDS for name in rows if name.startswith(kind)}
     title = f"Similarity of same-class and different-class pairs of {len(order):,} clips"
-    note = f"ECE and Brier score: {method} fit on half of the clips, tested on the other. Chance: always the base rate."
     table = Table(title, rows, note)
     if untrained is not None:
         table = table.beside(similarity_report(untrained, method=method, most=most, seed=seed).table)
     return SimilarityReport(table, histograms, curves, shared)
+
+
+def _pairs_of_kinds(space: Embeddings, which: Tensor) -> dict[str, Pairs]:
+    return {
+        kind: pairs(getattr(space, one)[which], getattr(space, other)[which], space.labels[which])
+        for kind, (one, other) in PAIR_KINDS.items()
+    }
 
 
 def collapse_table(space: Embeddings, untrained: Embeddings | None = None, *, most: int = 2000) -> Table:

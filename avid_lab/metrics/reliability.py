@@ -95,7 +95,8 @@ def separation(found: Pairs, *, bins: int = 100, resamples: int = 200, seed: int
 
     chance, percent = [0.5, 0.0, 1.0], [True, False, True]
     made = estimate_weighted(figures, found.clips, chance=chance, percent=percent, resamples=resamples, seed=seed)
-    return dict(zip(("AUC", "d'", "overlap"), made, strict=True))
+    auc, d_prime, overlap = made
+    return {"AUC": auc, "d'": d_prime, "overlap": overlap.centred()}
 
 
 def fit_probability(
