@@ -22,7 +22,7 @@ from avid_lab.interactive.scatter import Scatter
 from avid_lab.interactive.shelf import Shelf, Stall
 from avid_lab.interactive.snapshots import moments
 from avid_lab.plots.statistics import principal_plane
-from avid_lab.plots.style import array, panel, picture
+from avid_lab.plots.style import array, panel, picture, styled
 
 Points = Float[np.ndarray, "N 2"]
 LISTED = 6  # clips of a lasso that are put on the shelf
@@ -186,6 +186,8 @@ class EmbeddingMap(Panel):
         place, method = self.controls["snapshot"].value, self.controls["method"].value
         self.step.value = f"step {self.moments[place].step}" if len(self.moments) > 1 else ""
         points = self._found.get((method, place))
+        if method == "PCA":
+            self.notify("")
         if points is None:
             points = self._found["PCA", place]
             if not quick:  # not for each snapshot that a drag passes by
@@ -269,6 +271,7 @@ class EmbeddingMap(Panel):
             seen[self._labels[i]] += 1
         return [i for _, i in sorted(turn)[:LISTED]]
 
+    @styled
     def figure(self) -> Figure:
         """The picture of the snapshot: both maps."""
         figure = picture(9.4, 5.2)

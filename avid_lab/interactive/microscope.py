@@ -28,7 +28,7 @@ SHOWN = 28  # bars: the positive and the hardest negatives
 class NCEParts:
     """The loss of one query, taken apart: equation 3 of the paper, as `avid_lab.losses.nce_loss` computes it.
 
-    The first place is the positive, the others are the K negatives.
+    The first of P = 1 + K places is the positive, the others are the K negatives.
 
     Attributes:
         scores: s, similarity / temperature.
@@ -38,14 +38,14 @@ class NCEParts:
         gradient: Derivative of the loss by the score: probability - 1, and probability.
     """
 
-    scores: Float[np.ndarray, " 1+K"]
+    scores: Float[np.ndarray, " P"]
     log_kz: float
-    probability: Float[np.ndarray, " 1+K"]
-    loss: Float[np.ndarray, " 1+K"]
-    gradient: Float[np.ndarray, " 1+K"]
+    probability: Float[np.ndarray, " P"]
+    loss: Float[np.ndarray, " P"]
+    gradient: Float[np.ndarray, " P"]
 
 
-def nce_parts(similarity: Float[np.ndarray, " 1+K"], temperature: float | int, partition: float | int) -> NCEParts:
+def nce_parts(similarity: Float[np.ndarray, " P"], temperature: float | int, partition: float | int) -> NCEParts:
     """Take the loss of one query apart.
 
     Args:
@@ -146,7 +146,7 @@ class NCEMicroscope(Panel):
         order = np.random.default_rng((self._seed, query)).permutation(self.count - 1)[: self.controls["k"].value]
         return order + (order >= query)  # every clip but the query
 
-    def similarities(self) -> tuple[Int[np.ndarray, " 1+K"], Float[np.ndarray, " 1+K"]]:
+    def similarities(self) -> tuple[Int[np.ndarray, " P"], Float[np.ndarray, " P"]]:
         """The positive and the negatives: which clips, and how similar they are to the query."""
         query, (asks, answers) = self.controls["query"].value, TERMS[self.controls["term"].value]
         clips = np.concatenate([[query], self.negatives()])

@@ -260,9 +260,10 @@ class Scatter(anywidget.AnyWidget):
         left, right, bottom, top = self._view
         ax.set(xlim=(left, right), ylim=(bottom, top), xlabel=look["xlabel"], ylabel=look["ylabel"])
         if look["equal"]:
-            ax.set_aspect("equal")
+            ax.set_aspect("equal", adjustable="datalim")
         if not look["ticks"]:
             ax.set(xticks=[], yticks=[])
+            ax.spines[:].set_visible(False)
         for order, name in enumerate(look["names"]):
             mine = np.flatnonzero(kinds == order)
             if len(mine):

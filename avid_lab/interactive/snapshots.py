@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -38,7 +39,7 @@ def moments(snapshots: Any, count: int | None = None) -> list[Moment]:
         ValueError: None, shapes that differ, or rows without a direction.
     """
     if isinstance(snapshots, tuple) and len(snapshots) == 2 and not hasattr(snapshots[0], "video"):
-        snapshots = [Moment(0, *snapshots)]
+        snapshots = [SimpleNamespace(video=snapshots[0], audio=snapshots[1])]
     if hasattr(snapshots, "video"):
         snapshots = [snapshots]
     found = []
