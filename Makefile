@@ -10,7 +10,7 @@ export OMP_WAIT_POLICY := passive
 export GOMP_SPINCOUNT := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test demo lint notebooks clean
+.PHONY: help lab test demo lint notebooks benchmark clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ lint: $(VENV)/.dev  ## ruff, pyright and the floors of the house
 
 notebooks: $(VENV)/.dev  ## build notebooks/*.ipynb from notebooks/source/*.py (NOTEBOOKS="00 03" for some)
 	$(BIN)/avid-lab publish $(NOTEBOOKS)
+
+benchmark: $(VENV)/.lab  ## measure the fast paths (SECTIONS="mining nce loading training rendering feel", QUICK=--quick)
+	$(BIN)/python -m benchmarks $(SECTIONS) $(QUICK)
 
 clean:  ## remove the environment; rendered clips stay in the cache folder
 	rm -rf $(VENV)

@@ -121,8 +121,8 @@ class VideoAugmentation(nn.Module):
 class PlaneAugmentation(VideoAugmentation):
     """`VideoAugmentation` and ImageNet normalisation of a clip's planes of luma and chroma, in one affine step.
 
-    Planes are cropped, flipped and resized by the same matrices; from YCbCr to normalised RGB is then one 3x4 matrix, in
-    which colour space, brightness, contrast, saturation, hue and normalisation are already multiplied together. Colours
+    Planes are cropped, flipped and resized by the same matrices; from YCbCr to normalised RGB is then one 3x4 matrix,
+    in which colour space, brightness, contrast, saturation, hue and normalisation are already multiplied together. Colours
     are clamped once, to [0, 1] before normalisation.
 
     Differences from the usual order (decode to RGB, resize, jitter in turn): hue turns the chroma plane of YIQ, which
@@ -142,10 +142,10 @@ class PlaneAugmentation(VideoAugmentation):
         draw = torch.rand(1, 9, generator=generator)
         top, left, crop_height, crop_width = _draw_crop(draw[:, :4], self.scale, height, width)
         planes = torch.empty(3, frames, self.size, self.size)
-        # A sample of chroma lies between two rows of luma but on every second column (H.264's default).
-        for plane, out, scale, shift in ((luma[None], planes[:1], 1, 0.0), (chroma, planes[1:], 2, 0.25)):
+        # A sample of chroma lies amid four of luma: so FFmpeg's scaler writes and reads it, whatever the header says.
+        for plane, out, scale in ((luma[None], planes[:1], 1), (chroma, planes[1:], 2)):
             rows = _resize_matrix(top / scale, crop_height / scale, plane.shape[2], self.size)[0]
-            columns = _resize_matrix(left / scale + shift, crop_width / scale, plane.shape[3], self.size)[0]
+            columns = _resize_matrix(left / scale, crop_width / scale, plane.shape[3], self.size)[0]
             if draw[0, 4] < self.flip:
                 columns = columns.flip(0)
             _resample_plane(plane, rows, columns, out)

@@ -1,7 +1,7 @@
 """Pictures as the decoder has them: a plane of luma and, at half the resolution, two of chroma.
 
-Turning every frame into RGB and then cropping, scaling and colouring it costs far more than decoding it. Planes skip the
-first step; `PlaneAugmentation` does the others at once, on half the numbers.
+Turning every frame into RGB and then cropping, scaling and colouring it costs far more than decoding it. Planes skip
+the first step; `PlaneAugmentation` does the others at once, on half the numbers.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import torch
 from jaxtyping import Float32, UInt8
 from torch import Tensor
 
-from avid_lab.config import VideoSpec
-from avid_lab.media.read import read_frames
+from avid_lab.config import AudioSpec, VideoSpec
+from avid_lab.media.read import _read_audio, read_frames
 from avid_lab.media.source import open_source
 from avid_lab.media.types import MediaError
 
@@ -29,10 +29,11 @@ class Planes:
 
     Attributes:
         luma: uint8 (T, H, W).
-        chroma: uint8 (2, T, H / 2, W / 2), Cb and Cr; a sample lies between two rows and on every second column.
+        chroma: uint8 (2, T, H / 2, W / 2), Cb and Cr; a sample lies amid four of luma.
         to_rgb: (3, 4): RGB in [0, 1] of (Y, Cb, Cr, 1), each in [0, 255].
         fps: Frames per second.
         padded_frames: Frames repeated because the picture had not begun or was over.
+        audio: Waveform (1, samples) as `read_clip` gives it, or None.
     """
 
     luma: UInt8[Tensor, "T H W"]
@@ -40,16 +41,26 @@ class Planes:
     to_rgb: Float32[Tensor, "3 4"]
     fps: float
     padded_frames: int
+    audio: Float32[Tensor, "1 samples"] | None = None
 
 
-def read_planes(path: str | os.PathLike[str], start_s: float, video: VideoSpec) -> Planes:
-    """The frames that `read_clip` would show, at the file's own size and in its own colours.
+def read_planes(
+    path: str | os.PathLike[str],
+    start_s: float,
+    video: VideoSpec,
+    audio: AudioSpec | None = None,
+    *,
+    audio_start_s: float | None = None,
+) -> Planes:
+    """The frames that `read_clip` would show, at the file's own size and in its own colours, and the same sound.
 
     Args:
         path: Any file that FFmpeg decodes. Square pixels and an upright picture are taken for granted: prepared copies
             have them, and `read_clip` takes care of others.
         start_s: Seconds from the beginning of the file, >= 0.
         video: Frames wanted; ``size`` is not used.
+        audio: Waveform wanted, or None for no sound.
+        audio_start_s: Where the sound starts, if not at ``start_s``.
 
     Raises:
         MediaError: The file is unusable or over before ``start_s``.
@@ -59,20 +70,26 @@ def read_planes(path: str | os.PathLike[str], start_s: float, video: VideoSpec) 
         if end_s <= start_s:
             problem = f"is over at {end_s:.3f} s, as far as it decodes; the clip starts at {start_s:.3f} s"
             raise MediaError(path, problem, "Choose an earlier start.")
-    planes = torch.from_numpy(np.stack([image for image, _ in images]))  # (T, 3 H / 2, W)
+        sound = None
+        if audio is not None:
+            sound, _, _ = _read_audio(source, start_s if audio_start_s is None else audio_start_s, audio)
+    planes = torch.from_numpy(np.stack([image for image, *_ in images]))  # (T, 3 H / 2, W)
     height = planes.shape[1] * 2 // 3
     chroma = planes[:, height:].reshape(len(planes), 2, height // 2, planes.shape[2] // 2)
-    return Planes(planes[:, :height], chroma.transpose(0, 1), images[0][1], float(video.fps), padded)
+    _, bt709, full_range = images[0]
+    matrix = rgb_matrix(bt709=bt709, full_range=full_range)
+    return Planes(planes[:, :height], chroma.transpose(0, 1), matrix, float(video.fps), padded, sound)
 
 
-def _planes(frame: av.VideoFrame) -> tuple[np.ndarray, Tensor]:
+def _planes(frame: av.VideoFrame) -> tuple[np.ndarray, bool, bool]:
+    """Luma above both planes of chroma, (3 H / 2, W), whether in the colours of HD, and whether of full range."""
+    full_range = frame.color_range == FULL_RANGE or frame.format.name == "yuvj420p"
+    bt709 = frame.colorspace == BT709
     width, height = frame.width // 2 * 2, frame.height // 2 * 2
-    matrix = rgb_matrix(bt709=frame.colorspace == BT709, full_range=frame.color_range == FULL_RANGE)
-    if frame.format.name == "yuvj420p":  # the old name of full range: the planes are the same
-        return frame.to_ndarray(), rgb_matrix(bt709=frame.colorspace == BT709, full_range=True)
-    if (frame.format.name, frame.width, frame.height) != ("yuv420p", width, height):
+    if frame.format.name not in ("yuv420p", "yuvj420p") or (frame.width, frame.height) != (width, height):
         frame = frame.reformat(width=width, height=height, format="yuv420p", threads=1)
-    return frame.to_ndarray(), matrix
+        full_range = False
+    return frame.to_ndarray(), bt709, full_range
 
 
 def rgb_matrix(*, bt709: bool = False, full_range: bool = False) -> Float32[Tensor, "3 4"]:

@@ -48,8 +48,7 @@ class _GatheredScores(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # pyright: ignore
         bank, picked = ctx.saved_tensors
-        (gradient,) = gradients
         weighted = F.embedding_bag(picked, bank, mode="sum", per_sample_weights=gradient.contiguous())
         return weighted, None, None

@@ -1,0 +1,1 @@
+"""Measurements, side by side: ``make benchmark SECTIONS="mining nce loading training rendering feel"``."""

@@ -1,0 +1,91 @@
+"""``python -m benchmarks mining nce``: run sections, write results/*.json and a picture, print the README's table."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+for name, value in (("OMP_WAIT_POLICY", "passive"), ("GOMP_SPINCOUNT", "0")):
+    os.environ.setdefault(name, value)
+
+SECTIONS = ("mining", "nce", "loading", "training", "rendering", "feel")
+FOLDER = Path(__file__).parent / "results"
+
+
+def main() -> int:
+    """Measure, write, draw."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("sections", nargs="*", choices=[*SECTIONS, []], help="default: all")
+    parser.add_argument("--quick", action="store_true", help="the small cases only")
+    parser.add_argument("--draw", action="store_true", help="measure nothing; draw and print what was measured")
+    arguments = parser.parse_args()
+    FOLDER.mkdir(exist_ok=True)
+    if not arguments.draw:
+        from benchmarks.harness import machine
+
+        for name in arguments.sections or SECTIONS:
+            print(f"{name}:", flush=True)
+            made = importlib.import_module(f"benchmarks.{name}").run(arguments.quick)
+            command = f'make benchmark SECTIONS="{name}"' + " QUICK=--quick" * arguments.quick
+            made = {"section": name, "command": command, "machine": machine(), **made}
+            (FOLDER / f"{name}.json").write_text(json.dumps(made, indent=1) + "\n")
+    results = [json.loads(path.read_text()) for name in SECTIONS if (path := FOLDER / f"{name}.json").exists()]
+    draw(results, FOLDER / "ratios.png")
+    print(table(results))
+    return 0
+
+
+def table(results: list[dict[str, Any]]) -> str:
+    """Markdown of every candidate that has a ratio."""
+    lines = ["| | time | against | how many times faster | asked for |", "|---|---|---|---|---|"]
+    for result in results:
+        first = {}
+        for row in result.get("rows", []):
+            reference = first.setdefault(row["case"], row)
+            if row is reference:
+                continue
+            asked = "" if row["required"] is None else f"{row['required']:g}"
+            time = f"{_time(row['median_s'])} a {row['unit']}"
+            against = f"{reference['candidate']}, {_time(reference['median_s'])}"
+            lines.append(f"| {row['case']}: {row['candidate']} | {time} | {against} | {row['ratio']:.2f} | {asked} |")
+    return "\n".join(lines)
+
+
+def _time(seconds: float) -> str:
+    for unit, factor in (("s", 1.0), ("ms", 1e3), ("us", 1e6)):
+        if seconds * factor >= 1:
+            return f"{seconds * factor:.3g} {unit}"
+    return f"{seconds * 1e9:.3g} ns"
+
+
+def draw(results: list[dict[str, Any]], path: Path) -> None:
+    """Bars of the ratios, with a mark at what was asked for."""
+    from matplotlib.figure import Figure
+
+    bars = [row for result in results for row in result.get("rows", []) if row["ratio"] is not None]
+    if not bars:
+        return
+    figure = Figure(figsize=(9.5, 0.6 + 0.27 * len(bars)), layout="constrained")
+    ax = figure.subplots()
+    for place, row in enumerate(bars):
+        colour = "#2563a8" if row["required"] else "#b9c2cc"
+        ax.barh(place, row["ratio"], color=colour, height=0.7)
+        ax.text(row["ratio"] + 0.05, place, f"{row['ratio']:.2f}", va="center", fontsize=8)
+        if row["required"]:
+            ax.plot([row["required"]] * 2, [place - 0.42, place + 0.42], color="#c2410c", linewidth=2)
+    ax.set_yticks(range(len(bars)), [f"{row['case']}: {row['candidate']}" for row in bars], fontsize=8)
+    ax.invert_yaxis()
+    ax.axvline(1, color="0.4", linewidth=0.8)
+    ax.set_xlabel("times as fast as the first candidate of its case (orange: what was asked for)", fontsize=9)
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.margins(y=0.01)
+    figure.savefig(path, dpi=110)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
