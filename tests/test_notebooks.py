@@ -1,4 +1,4 @@
-"""Every notebook runs from top to bottom, and is the one that its source gives."""
+"""Every notebook runs from top to bottom, whatever its student wrote, and is the one that its source gives."""
 
 import os
 from pathlib import Path
@@ -6,10 +6,41 @@ from pathlib import Path
 import pytest
 
 from avid_lab.course import publish
+from avid_lab.course.exercises import EXERCISES
+from avid_lab.course.filling import exercises_in, fill
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 SOURCES = publish.sources(NOTEBOOKS / "source")
 by_name = pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.stem)
+
+
+def asked(source):
+    """Exercises of a notebook, in order."""
+    cells = publish.read_source(source).cells
+    return [name for cell in cells if cell.cell_type == "code" for name in exercises_in(cell.source)]
+
+
+def answered(source, answers):
+    """A notebook whose exercises hold these answers."""
+    notebook = publish.read_source(source)
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.source = fill(cell.source, answers)
+    return notebook
+
+
+STATES = {
+    "blank": {},
+    "solved": {name: exercise.reference for name, exercise in EXERCISES.items()},
+    # Wrong answers that call no helper of their module, so that they stand alone in a cell.
+    "wrong": {
+        name: next(
+            f for f in exercise.wrong.values() if not any(called.startswith("_") for called in f.__code__.co_names)
+        )
+        for name, exercise in EXERCISES.items()
+    },
+}
+WITH_EXERCISES = [source for source in SOURCES if asked(source)]
 
 
 @by_name
@@ -28,14 +59,36 @@ def test_notebook_was_run_before_it_was_published(source):
     assert counts == list(range(1, len(counts) + 1))
 
 
+@by_name
+def test_exercises_are_known_asked_once_and_have_the_references_parameters(source):
+    names = asked(source)
+    assert set(names) <= set(EXERCISES) and len(set(names)) == len(names)
+    for answers in STATES.values():
+        answered(source, answers)
+
+
+def run(notebook, source, tmp_path, monkeypatch):
+    monkeypatch.setenv("AVID_LAB_PROFILE", "smoke")
+    monkeypatch.setenv("AVID_LAB_STUDENT", str(tmp_path))
+    assert os.environ["AVID_LAB_DATA"]  # the session's own world, rendered once
+    publish.run(notebook, NOTEBOOKS, name=source.stem, timeout_s=300)
+    return [output for cell in notebook.cells for output in cell.get("outputs", [])]
+
+
 @pytest.mark.slow
 @by_name
-def test_notebook_runs_from_top_to_bottom(source, smoke_world, monkeypatch):
+def test_notebook_runs_from_top_to_bottom(source, smoke_world, tmp_path, monkeypatch):
     """With the small profile; warnings that a reader would see are failures too."""
-    monkeypatch.setenv("AVID_LAB_PROFILE", "smoke")
-    assert os.environ["AVID_LAB_DATA"]  # the session's own world, rendered once
-    notebook = publish.read_source(source)
-    publish.run(notebook, NOTEBOOKS, name=source.stem, timeout_s=300)
-    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    outputs = run(publish.read_source(source), source, tmp_path, monkeypatch)
     warned = [output.text for output in outputs if output.output_type == "stream" and "Warning" in output.text]
     assert not warned
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("state", ["solved", "wrong"])  # blank is as it is published: the test above
+@pytest.mark.parametrize("source", WITH_EXERCISES, ids=lambda source: source.stem)
+def test_run_all_reaches_the_end_whatever_the_student_wrote(source, state, smoke_world, tmp_path, monkeypatch):
+    outputs = run(answered(source, STATES[state]), source, tmp_path, monkeypatch)
+    pages = [output.data.get("text/html", "") for output in outputs if "data" in output]
+    badge = {"solved": "avid-right", "wrong": "avid-wrong"}[state]
+    assert sum(badge in page and "<code>" in page for page in pages) >= len(asked(source))

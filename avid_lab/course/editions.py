@@ -15,7 +15,7 @@ from avid_lab.course.exercises import EXERCISES
 from avid_lab.course.filling import answered_function, exercises_in, fill
 
 POINTS = 2  # of every exercise
-CONFIG = '''"""nbgrader's settings of this course. Each notebook is an assignment: ``nbgrader generate_assignment 03_avid``."""
+CONFIG = '''"""nbgrader's settings of this course. Each notebook is an assignment."""
 
 c = get_config()  # noqa: F821
 c.CourseDirectory.course_id = "avid_lab"
@@ -121,8 +121,8 @@ def _handbook() -> str:
     head = (
         "# The instructor's edition\n\n"
         "Each notebook in `source/` is an nbgrader assignment, with solutions between `### BEGIN SOLUTION` and "
-        f"`### END SOLUTION` and a test cell of {POINTS} points after every exercise. `nbgrader generate_assignment NN_name` "
-        "takes the solutions out; `nbgrader validate source/NN_name/NN_name.ipynb` runs it. Set `AVID_LAB_PROFILE=smoke` "
-        "for a run of seconds.\n"
+        f"`### END SOLUTION` and a test cell of {POINTS} points after every exercise. "
+        "`nbgrader generate_assignment NN_name` takes the solutions out; "
+        "`nbgrader validate source/NN_name/NN_name.ipynb` runs it. Set `AVID_LAB_PROFILE=smoke` for a run of seconds.\n"
     )
     return head + "".join(f"\n## {e.notebook}: {e.name}\n\n{e.task}\n\n{_notes(e)}\n" for e in EXERCISES.values())

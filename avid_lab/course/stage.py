@@ -113,9 +113,9 @@ class Stage:
     @cached_property
     def memory(self) -> MemoryBank:
         """The run's memory at its end; in the smoke profile the untrained model's embeddings."""
-        video, audio = self.embeddings.video, self.embeddings.audio
         if self.trained:
-            video, audio = self.run.memory["video"], self.run.memory["audio"]
+            return self.run.memory
+        video, audio = self.embeddings.video, self.embeddings.audio
         memory = MemoryBank(len(video), video.shape[1], momentum=0.0)
         memory.update(torch.arange(len(video)), video.float(), audio.float())  # momentum 0: exactly these rows
         memory.momentum = 0.5

@@ -1,0 +1,430 @@
+"""Exercises: every checker passes right answers, also ones written differently, and names every known mistake."""
+
+import json
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from avid_lab.course import badge, filling, frames, lab, student, wrapping
+from avid_lab.course.checks import judge
+from avid_lab.course.exercises import EXERCISES
+
+WRONG = [(name, title) for name, exercise in EXERCISES.items() for title in exercise.wrong]
+
+
+@pytest.fixture(autouse=True)
+def somebody(tmp_path, monkeypatch):
+    """A student who has done nothing yet."""
+    monkeypatch.setenv("AVID_LAB_STUDENT", str(tmp_path / "student"))
+    monkeypatch.setattr(wrapping, "VERDICTS", {})
+    monkeypatch.setattr(lab, "_ASKED", {})
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    """What was displayed."""
+    things = []
+    for module in (wrapping, lab):
+        monkeypatch.setattr(module, "display", lambda thing, **_: things.append(thing))
+    return things
+
+
+# --- right answers, written as somebody else would -------------------------------------------------------------------
+
+
+def bins_by_loop(power):
+    rows = [
+        torch.cat([row[:1], torch.stack([(row[i] + row[i + 1]) / 2 for i in range(1, len(row), 2)])]) for row in power
+    ]
+    db = 10 * torch.log10(torch.clamp(torch.stack(rows), min=1e-10))
+    return torch.maximum(db, db.max() - 100)
+
+
+def nce_as_written(positive, negative, Z):
+    K = negative.shape[1]
+    yes = positive.exp() / (positive.exp() + K * Z)
+    no = K * Z / (negative.exp() + K * Z)
+    return -(yes.log().sum(1) + no.log().sum(1)).mean()
+
+
+def z_by_logsumexp(negative):
+    with torch.no_grad():
+        return (negative.logsumexp((0, 1)) - math.log(negative.numel())).exp()
+
+
+def update_by_loop(memory, index, embedding, momentum):
+    rows = list(memory)
+    for i, z in zip(index.tolist(), embedding.detach(), strict=True):
+        new = momentum * rows[i] + (1 - momentum) * z
+        rows[i] = new / new.norm()
+    return torch.stack(rows)
+
+
+def negatives_by_choice(index, N, K, generator):
+    rows = []
+    for i in index.tolist():
+        others = torch.tensor([j for j in range(N) if j != i])
+        rows.append(others[torch.randint(N - 1, (K,), generator=generator)])
+    return torch.stack(rows)
+
+
+def terms_by_table(video, audio, video_memory, audio_memory, index, negatives, temperature):
+    v2a, a2v = video @ audio_memory.T / temperature, audio @ video_memory.T / temperature
+    return {
+        "a2v": [a2v.gather(1, index[:, None]), a2v.gather(1, negatives)],
+        "v2a": [v2a.gather(1, index[:, None]), v2a.gather(1, negatives)],
+    }
+
+
+def auc_by_loop(same, different):
+    wins = 0.0
+    for s in same.tolist():
+        for d in different.tolist():
+            wins += 1 if s > d else 0.5 if s == d else 0
+    return wins / (len(same) * len(different))
+
+
+def reliability_by_loop(confidence, correct, bins):
+    edges, means, shares = torch.linspace(0, 1, bins + 1), [], []
+    for b in range(bins):
+        last = b == bins - 1
+        inside = (confidence >= edges[b]) & ((confidence < edges[b + 1]) | last)
+        means.append(confidence[inside].mean())
+        shares.append(correct[inside].float().mean())
+    return torch.stack(means), torch.stack(shares)
+
+
+def consensus_by_stack(video_query, audio_query, video, audio):
+    return torch.stack([video_query @ video.T, audio_query @ audio.T]).min(0).values
+
+
+def top_k_by_sorting(score, k):
+    rows = [[j for j in range(len(score)) if j != i] for i in range(len(score))]
+    return torch.tensor([sorted(row, key=lambda j: (-score[i, j].item(), j))[:k] for i, row in enumerate(rows)])
+
+
+def precision_by_loop(positives, labels):
+    hits = [labels[j] == labels[i] for i, row in enumerate(positives.tolist()) for j in row]
+    return sum(h.item() for h in hits) / len(hits)
+
+
+def cma_negatives_by_choice(index, positives, N, K, generator):
+    rows = []
+    for i in index.tolist():
+        allowed = torch.tensor([j for j in range(N) if j != i and j not in positives[i].tolist()])
+        rows.append(allowed[torch.randint(len(allowed), (K,), generator=generator)])
+    return torch.stack(rows)
+
+
+def within_as_written(video, video_memory, positives, negatives, temperature, Z):
+    total = 0.0
+    for v, own, others in zip(video, positives, negatives, strict=True):
+        yes, no = (video_memory[own] @ v / temperature).exp(), (video_memory[others] @ v / temperature).exp()
+        KZ = len(others) * Z
+        total = total - (yes / (yes + KZ)).log().mean() - (KZ / (no + KZ)).log().sum()
+    return total / len(video)
+
+
+def logistic_loss(positive, negative, Z):
+    return F.softplus(negative.logsumexp(1) - positive.mean(1)).mean()
+
+
+def recall_by_topk(score, k):
+    return (score.topk(k).indices == torch.arange(len(score))[:, None]).any(1).float().mean()
+
+
+def knn_by_loop(train, train_labels, test, k):
+    answer = []
+    for x in test:
+        near = F.cosine_similarity(train, x[None]).argsort(descending=True)[:k]
+        answer.append(train_labels[near].bincount().argmax())
+    return torch.stack(answer)
+
+
+def probe_by_autograd(features, labels, weight, bias, learning_rate):
+    weight, bias = weight.clone().requires_grad_(), bias.clone().requires_grad_()
+    F.cross_entropy(features.detach() @ weight.T + bias, labels).backward()
+    return (weight - learning_rate * weight.grad).detach(), (bias - learning_rate * bias.grad).detach()
+
+
+def info_nce_by_hand(video, audio, temperature):
+    s = video @ audio.T / temperature
+    return (s.logsumexp(1).mean() + s.logsumexp(0).mean()) / 2 - s.diagonal().mean()
+
+
+def sigmoid_by_hand(video, audio, temperature, bias):
+    p = torch.sigmoid(video @ audio.T / temperature + bias)
+    yes = torch.eye(len(p), dtype=torch.bool)
+    return -(torch.where(yes, p, 1 - p).log().sum(1)).mean()
+
+
+def weights_by_erf(similarity, floor):
+    s = similarity.detach()
+    z = (s - s.mean()) / ((s - s.mean()) ** 2).mean().sqrt()
+    return floor + (1 - floor) * (1 + torch.erf(z / 2**0.5)) / 2
+
+
+OTHERS = {
+    "log_spectrogram_bins": bins_by_loop,
+    "nce_loss": nce_as_written,
+    "partition_constant": z_by_logsumexp,
+    "memory_update": update_by_loop,
+    "sample_negatives": negatives_by_choice,
+    "cross_terms": terms_by_table,
+    "similarity_auc": auc_by_loop,
+    "reliability": reliability_by_loop,
+    "consensus_scores": consensus_by_stack,
+    "top_k_positives": top_k_by_sorting,
+    "precision_at_k": precision_by_loop,
+    "cma_negatives": cma_negatives_by_choice,
+    "within_positive_loss": within_as_written,
+    "my_loss": logistic_loss,
+    "recall_at_k": recall_by_topk,
+    "knn_predict": knn_by_loop,
+    "linear_probe_step": probe_by_autograd,
+    "info_nce": info_nce_by_hand,
+    "sigmoid_loss": sigmoid_by_hand,
+    "robust_weights": weights_by_erf,
+}
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_the_reference_and_another_right_answer_pass(name):
+    exercise = EXERCISES[name]
+    for answer in (exercise.reference, OTHERS[name]):
+        verdict = judge(exercise, answer)
+        assert verdict.status == "right", verdict
+
+
+@pytest.mark.parametrize(("name", "title"), WRONG)
+def test_every_known_mistake_is_called_by_its_name(name, title):
+    exercise = EXERCISES[name]
+    verdict = judge(exercise, exercise.wrong[title])
+    assert (verdict.status, verdict.title) == ("wrong", title)
+    assert verdict.explanation
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_every_exercise_is_taught_in_full(name):
+    exercise = EXERCISES[name]
+    assert len(exercise.wrong) >= 5 and all(function.__doc__ for function in exercise.wrong.values())
+    assert len(exercise.hints) == 3 and all(exercise.hints) and exercise.task.strip()[-1] in ".?!"
+    assert exercise.name == exercise.reference.__name__
+    blank = filling.blank_cell(exercise)
+    assert filling.exercises_in(blank) == [name]
+    compile(filling.fill(blank, {name: exercise.reference}), name, "exec")
+    for wrong in exercise.wrong.values():
+        compile(filling.fill(blank, {name: wrong}), name, "exec")
+
+
+# --- what students really write --------------------------------------------------------------------------------------
+
+
+def blank_dots(positive, negative, Z): ...
+
+
+def blank_pass(positive, negative, Z):
+    """A docstring."""
+    pass
+
+
+def blank_error(positive, negative, Z):
+    raise NotImplementedError
+
+
+def half_filled(positive, negative, Z):
+    yes = ...
+    return -yes.log().mean()
+
+
+def dots_returned(positive, negative, Z):
+    K = negative.shape[1]
+    loss = ...
+    return loss
+
+
+@pytest.mark.parametrize("function", [blank_dots, blank_pass, blank_error, half_filled, dots_returned])
+def test_an_answer_not_yet_written_is_blank_not_wrong(function):
+    assert judge(EXERCISES["nce_loss"], function).status == "blank"
+
+
+def forgets_return(positive, negative, Z):
+    nce_as_written(positive, negative, Z)
+
+
+def double(positive, negative, Z):
+    return 2 * nce_as_written(positive, negative, Z)
+
+
+def no_gradient(positive, negative, Z):
+    return torch.tensor(nce_as_written(positive, negative, Z).item())
+
+
+def keeps_axis(positive, negative, Z):
+    return nce_as_written(positive, negative, Z)[None]
+
+
+def undefined(positive, negative, Z):
+    return positive + nothing_of_this_name  # noqa: F821
+
+
+def two_parameters(positive, negative):
+    return positive
+
+
+def words(positive, negative, Z):
+    return "a loss"
+
+
+@pytest.mark.parametrize(
+    ("function", "title", "evidence"),
+    [
+        (forgets_return, "nothing is returned", "return"),
+        (double, "the numbers differ", "2 times"),
+        (no_gradient, "the gradient does not flow", "item"),
+        (keeps_axis, "the shape is wrong", "axis of length one"),
+        (undefined, "it stops with an error", "nothing_of_this_name"),
+        (two_parameters, "the parameters", "positive, negative, Z"),
+        (words, "wrong type", "a str"),
+    ],
+)
+def test_mistakes_nobody_foresaw_are_described(function, title, evidence):
+    verdict = judge(EXERCISES["nce_loss"], function)
+    assert verdict.status == "wrong"
+    assert title in verdict.title and evidence in verdict.explanation
+
+
+def test_checking_leaves_the_global_random_numbers_alone():
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    judge(EXERCISES["sample_negatives"], EXERCISES["sample_negatives"].wrong["the generator is not used"])
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+# --- the decorator ---------------------------------------------------------------------------------------------------
+
+SCORES = torch.ones(2, 1), torch.zeros(2, 3), torch.tensor(1.0)
+
+
+def test_blank_and_wrong_answers_leave_the_reference_at_work(shown):
+    for function in (blank_dots, double):
+        answer = wrapping.exercise("nce_loss")(function)
+        assert answer.credit == lab.credit("nce_loss") == "reference"
+        torch.testing.assert_close(answer(*SCORES), EXERCISES["nce_loss"].reference(*SCORES))
+    assert [box.kind for box in shown] == ["blank", "wrong"]
+    assert all(text in repr(shown[0]) for text in ("not written yet", "Hint 1", "Hint 3"))
+
+
+def test_a_right_answer_drives_under_any_name_and_again_when_the_cell_is_copied(shown):
+    calls = []
+
+    @wrapping.exercise("nce_loss")
+    def mine(a, b, c):
+        calls.append(1)
+        return nce_as_written(a, b, c)
+
+    calls.clear()
+    mine(*SCORES)
+    assert calls == [1] and mine.__name__ == "mine" and lab.credit() == "your code"
+    assert wrapping.exercise("nce_loss")(mine).credit == "your code"
+
+
+def test_an_answer_that_fails_later_is_shown_and_the_notebook_goes_on(shown):
+    @wrapping.exercise("nce_loss")
+    def fragile(positive, negative, Z):
+        if len(positive) == 2:
+            raise RuntimeError("not two")
+        return nce_as_written(positive, negative, Z)
+
+    torch.testing.assert_close(fragile(*SCORES), EXERCISES["nce_loss"].reference(*SCORES))
+    assert "not two" in repr(shown[-1]) and lab.credit("nce_loss") == "reference"
+
+
+def test_an_unknown_exercise_names_its_neighbour(unchecked):
+    with pytest.raises(ValueError, match="Did you mean 'nce_loss'"):
+        wrapping.exercise("nce_los")
+
+
+def test_progress_is_kept_counts_attempts_and_survives_damage(shown, capsys):
+    for function in (blank_dots, double, double, nce_as_written, blank_dots):
+        wrapping.exercise("nce_loss")(function)
+    entry = json.loads((student.folder() / "progress.json").read_text())["exercises"]["nce_loss"]
+    assert (entry["attempts"], entry["solved"], entry["status"]) == (2, True, "blank")
+    lab.progress()
+    assert f"1 of {len(EXERCISES)} exercises solved" in repr(shown[-1])
+    (student.folder() / "progress.json").write_text("{")
+    assert student.record()["exercises"] == {}
+    assert (student.folder() / "progress.damaged.json").exists()
+    assert "damaged" in capsys.readouterr().out
+
+
+def test_hints_come_one_after_the_other_and_the_solution_on_request(shown, unchecked):
+    for _ in range(4):
+        lab.hint("nce_loss")
+    assert [f"Hint {n} of 3" in repr(box) for n, box in zip((1, 2, 3, 3), shown, strict=True)] == [True] * 4
+    lab.solution("nce_loss")
+    assert "softplus" in repr(shown[-1])
+    assert student.record()["exercises"]["nce_loss"]["solution_seen"]
+    with pytest.raises(ValueError, match="level must be 1, 2 or 3"):
+        lab.hint("nce_loss", 4)
+
+
+# --- predictions, notes, frames --------------------------------------------------------------------------------------
+
+
+def test_a_prediction_waits_for_nobody_and_is_compared_when_made(shown, unchecked):
+    lab.predict("03-1", "Which is best?", ["cross", "self"])
+    assert "cross" in shown[-1]["text/html"] and "application/vnd.jupyter.widget-view+json" in shown[-1]
+    lab.reveal("03-1", "cross")
+    assert "no guess" in repr(shown[-1])
+    student.write("predictions", "03-1", guess="cross")
+    lab.reveal("03-1", "cross", "because")
+    assert "Well predicted" in repr(shown[-1]) and student.record()["predictions"]["03-1"]["hit"]
+    student.write("predictions", "03-2", guess=0.5)
+    lab.reveal("03-2", 0.71)
+    assert "0.21 away" in repr(shown[-1])
+    with pytest.raises(ValueError, match="must be one of cross, self"):
+        lab.reveal("03-1", "joint")
+    with pytest.raises(ValueError, match="two or more"):
+        lab.predict("03-3", "?", ["one"])
+
+
+def test_notes_keep_values_and_words(shown):
+    lab.note("07-1", loss=torch.tensor(0.5), name="hinge")
+    assert student.record()["notes"]["07-1"]["values"] == {"loss": 0.5, "name": "hinge"}
+    lab.note("07-2", "What broke?")
+    assert "What broke?" in shown[-1]["text/plain"]
+
+
+def test_frames_are_one_piece_of_html_with_a_picture_for_every_value(unchecked):
+    from matplotlib.figure import Figure
+
+    def draw(value):
+        axes = Figure(figsize=(3, 2)).subplots()
+        axes.plot([0, value])
+        return axes
+
+    made = frames(draw, [0.1, 0.2, 0.3], label="temperature")
+    text = made._repr_html_()
+    assert text.count("<img") == 3 and text.count("display:block;max") == 1 and 'max="2"' in text
+    assert 'src="http' not in text and len(text) < 40_000
+    with pytest.raises(ValueError, match="two or more"):
+        frames(draw, [1.0], label="x")
+
+
+def test_what_students_print_is_escaped():
+    assert badge.prose("a < b and `x`") == "a &lt; b and <code>x</code>"
+
+
+def test_the_stage_of_the_smoke_profile_is_labelled_untrained(smoke_world, monkeypatch, capsys, unchecked):
+    monkeypatch.setenv("AVID_LAB_PROFILE", "smoke")
+    stage = lab.stage("05")
+    assert "UNTRAINED" in capsys.readouterr().out and not stage.trained and stage.snapshots == []
+    assert len(stage.memory) == len(stage.clips) == len(stage.names)
+    torch.testing.assert_close(stage.memory.video, stage.embeddings.video)
+    with pytest.raises(ValueError, match="smoke"):
+        _ = stage.run
+    with pytest.raises(ValueError, match="notebook must be one of 04"):
+        lab.stage("00")

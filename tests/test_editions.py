@@ -1,0 +1,135 @@
+"""Working copies that are never overwritten, and editions for students and teachers."""
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+
+import nbformat
+import pytest
+
+from avid_lab.course import editions, publish, site, working
+from avid_lab.course.exercises import EXERCISES
+from avid_lab.course.filling import blank_cell
+
+SOURCE = f"""\
+# %% [markdown]
+# # 02 · Contrast
+# A lesson on $\\mathbf v_i$ with `$code$` and
+#
+# $$ \\frac{{a}}{{b}} $$
+
+# %% [markdown] tags=["instructor"]
+# **Teaching note.** Ask for hands.
+
+# %%
+import math
+
+import torch
+import torch.nn.functional as F
+
+from avid_lab.course import exercise
+
+# %%
+{blank_cell(EXERCISES["nce_loss"])}
+"""
+
+
+@pytest.fixture
+def source(tmp_path):
+    folder = tmp_path / "source"
+    folder.mkdir()
+    (folder / "02_contrast.py").write_text(SOURCE)
+    return folder
+
+
+@pytest.fixture
+def course(tmp_path):
+    folder = tmp_path / "course"
+    folder.mkdir()
+    for name in ("00_start", "05_agree"):
+        (folder / f"{name}.ipynb").write_text(f"{name} one")
+    return folder
+
+
+def test_a_copy_is_made_once_and_edits_are_never_overwritten(course, tmp_path):
+    mine = tmp_path / "my_course"
+    assert len(working.copy(course, mine)) == 2
+    (mine / "05_agree.ipynb").write_text("edited")
+    for path in course.glob("*.ipynb"):
+        path.write_text("two")
+    assert all("newer version" in line for line in working.copy(course, mine))
+    assert (mine / "05_agree.ipynb").read_text() == "edited" and (mine / "00_start.ipynb").read_text() == "00_start one"
+    working.copy(course, mine, update=True)
+    assert (mine / "05_agree.ipynb").read_text() == "edited"
+    assert (mine / "05_agree.new-1.ipynb").read_text() == (mine / "00_start.ipynb").read_text() == "two"
+    assert working.copy(course, mine, update=True) == []  # brought once
+
+
+def test_without_its_record_a_copy_counts_as_edited(course, tmp_path):
+    mine = tmp_path / "my_course"
+    working.copy(course, mine)
+    (mine / working.RECORD).write_text("{damaged")
+    (course / "05_agree.ipynb").write_text("two")
+    working.copy(course, mine, update=True)
+    assert (mine / "05_agree.ipynb").read_text() == "05_agree one"
+    assert working.is_own(course) and not working.is_own(mine)
+
+
+def test_reset_keeps_the_old_one(course, tmp_path, unchecked):
+    mine = tmp_path / "my_course"
+    working.copy(course, mine)
+    for number in (1, 2):
+        (mine / "05_agree.ipynb").write_text(f"edit {number}")
+        assert f"old-{number}" in working.reset(course, mine, "05")
+    assert (mine / "05_agree.ipynb").read_text() == "05_agree one"
+    assert (mine / "05_agree.old-2.ipynb").read_text() == "edit 2"
+    with pytest.raises(ValueError, match="must be one of 00_start, 05_agree; got '7'"):
+        working.reset(course, mine, "7")
+
+
+def test_students_get_neither_answers_nor_teaching_notes(source, tmp_path):
+    (path,) = editions.student(source, tmp_path / "out")
+    text = path.read_text()
+    assert "Teaching note" not in text and "softplus" not in text and "    ..." in text
+
+
+def test_instructors_get_answers_notes_and_marks(source, tmp_path):
+    (path,) = editions.instructor(source, tmp_path / "out")
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    marks = {cell.metadata.nbgrader.grade_id: cell for cell in notebook.cells if "nbgrader" in cell.metadata}
+    assert set(marks) == {"nce_loss", "test_nce_loss", "notes_nce_loss"}
+    assert "### BEGIN SOLUTION" in marks["nce_loss"].source and "softplus" in marks["nce_loss"].source
+    assert marks["test_nce_loss"].metadata.nbgrader.points == editions.POINTS
+    assert "K is missing before Z" in marks["notes_nce_loss"].source
+    assert any("Teaching note" in cell.source for cell in notebook.cells)
+    assert "K is missing before Z" in (tmp_path / "out" / "README.md").read_text()
+
+
+NBGRADER = shutil.which("nbgrader") if importlib.util.find_spec("nbgrader") else None
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(NBGRADER is None, reason="nbgrader is not installed: pip install nbgrader")
+def test_nbgrader_accepts_the_instructors_edition(source, tmp_path):
+    (path,) = editions.instructor(source, tmp_path / "out")
+    environment = os.environ | {"AVID_LAB_PROFILE": "smoke", "AVID_LAB_STUDENT": str(tmp_path / "nobody")}
+    for arguments in (["validate", str(path)], ["generate_assignment", "02_contrast", "--create"]):
+        command = [sys.executable, "-m", "nbgrader", *arguments]
+        done = subprocess.run(command, cwd=tmp_path / "out", env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+    released = (tmp_path / "out" / "release" / "02_contrast" / "02_contrast.ipynb").read_text()
+    assert "softplus" not in released and "NotImplementedError" in released
+
+
+def test_the_site_needs_no_network_and_draws_formulas(source, tmp_path, unchecked):
+    path = publish.build(source / "02_contrast.py", tmp_path, execute=False)
+    index, page = site.build_site([path], tmp_path / "site")
+    text = page.read_text()
+    assert "<mfrac>" in text and "\N{MATHEMATICAL BOLD SMALL V}" in text and "$code$" in text
+    assert 'src="http' not in text and "<script" not in text
+    assert "02 · Contrast" in index.read_text() and 'href="02_contrast.html"' in index.read_text()
+    with pytest.raises(ValueError, match="needs notebooks"):
+        site.build_site([], tmp_path)
