@@ -240,7 +240,6 @@ def half_filled(positive, negative, Z):
 
 
 def dots_returned(positive, negative, Z):
-    K = negative.shape[1]
     loss = ...
     return loss
 
@@ -267,7 +266,7 @@ def keeps_axis(positive, negative, Z):
 
 
 def undefined(positive, negative, Z):
-    return positive + nothing_of_this_name  # noqa: F821
+    return positive + nothing_of_this_name
 
 
 def two_parameters(positive, negative):
