@@ -295,9 +295,9 @@ class Runner:
                     run.step()
         except Exception as error:
             self.error = (error, traceback.format_exc())
-            self._become("failed")
             for run in self.runs:
                 run.go_back()
+            self._become("failed")
         else:
             if self._finished:
                 self._become("done")

@@ -511,7 +511,7 @@ def show_similarities(chart: Curves, seen: Glimpse) -> None:
     middles = (np.arange(BINS) + 0.5) * 2 / BINS - 1
     lines, rows = [], []
     for row, (name, (same, other)) in enumerate(seen.histograms.items()):
-        base = len(seen.histograms) - 1 - row
+        base = float(len(seen.histograms) - 1 - row)
         tall = max(float(same.max()), float(other.max()), 1e-9) / 0.86
         for shares, colour in ((other, MUTED), (same, VIDEO)):
             lines.append(Line(middles, base + shares / tall, colour, width=1.3, base=base))
