@@ -260,9 +260,7 @@ def collapse_table(space: Embeddings, untrained: Embeddings | None = None, *, mo
 
         evenness, rank = estimate_weighted(figures, len(x), chance=chance, percent=[False, False])
         rows[f"{modality} uniformity"] = evenness
-        # A resample repeats clips, which lowers the rank by itself: only its spread is used.
-        centred = rank.value + rank.resampled - rank.resampled.mean()
-        rows[f"{modality} effective rank"] = Estimate(rank.value, centred, rank.chance, percent=False)
+        rows[f"{modality} effective rank"] = rank.centred()
     note = f"Chance: random directions in {dim} dimensions. Alignment 0 is perfect; lower uniformity is more even."
     table = Table("Is the space collapsed?", rows, note)
     return table.beside(None if untrained is None else collapse_table(untrained, most=most))
