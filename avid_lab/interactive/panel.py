@@ -163,11 +163,15 @@ class Coalescer:
         self._asked.append(time.perf_counter())
         if self._loop is None:
             self._now(quick=False)
-        elif threading.get_ident() == self._home:
+        elif self.at_home():
             self._wake()
         else:
             self.strangers += 1
             self._loop.call_soon_threadsafe(self._wake)
+
+    def at_home(self) -> bool:
+        """Whether the caller is in the loop's own thread, as widget messages should be."""
+        return threading.get_ident() == self._home
 
     def flush(self) -> None:
         """Draw at once and fully, if anything was asked; from the loop's own thread."""

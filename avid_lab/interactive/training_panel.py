@@ -19,7 +19,7 @@ from avid_lab.config import PROFILES, profile
 from avid_lab.datasets import ClipDataset
 from avid_lab.interactive.curves import Curves, Line
 from avid_lab.interactive.knobs import LABELS, Change, read, replay, turn
-from avid_lab.interactive.panel import Panel, pack, unpack
+from avid_lab.interactive.panel import SUBSHELLS, Panel, pack, unpack
 from avid_lab.interactive.runner import BINS, Glimpse, Run, Runner
 from avid_lab.interactive.scatter import Scatter
 from avid_lab.interactive.vetting import Loss, LossRefused, gallery_losses, name_of, vet
@@ -225,6 +225,8 @@ class TrainingPanel(Panel):
             except ValueError as refused:
                 self._refused.append((lambda: self.follow_knobs(run, {name: knob}), str(refused)))
 
+        if not self.redraw.at_home():
+            self.notify(SUBSHELLS, key="subshells")
         self.notify("", key="knob")
         self._waiting = self.runner.apply(turned)
 
