@@ -94,8 +94,8 @@ def _per_query(positive, negative, Z):
 
 def _scores(batch, negatives, seed, z):
     positive, negative = (
-        normal(batch, 1, seed=seed, scale=2, grad=True),
-        normal(batch, negatives, seed=seed + 1, scale=2),
+        normal(batch, 1, seed=seed, scale=2.0, grad=True),
+        normal(batch, negatives, seed=seed + 1, scale=2.0),
     )
     return positive, negative.requires_grad_(), torch.tensor(z)
 
@@ -361,7 +361,7 @@ EXERCISES = (
         notebook="02",
         task="Estimate Z, the mean of exp(score) over random pairs, as a constant without a gradient.",
         reference=partition_constant,
-        probes=(lambda: (normal(4, 6, seed=2, scale=2, grad=True),), lambda: (normal(3, 11, seed=3, grad=True),)),
+        probes=(lambda: (normal(4, 6, seed=2, scale=2.0, grad=True),), lambda: (normal(3, 11, seed=3, grad=True),)),
         wrong={
             "a sum instead of a mean": _z_sum,
             "one Z per query": _z_per_row,

@@ -51,7 +51,7 @@ def _order(positive, negative, Z):
 
 
 def _scores():
-    return normal(6, 1, seed=0, scale=2, grad=True), normal(6, 9, seed=1, scale=2, grad=True), torch.tensor(1.5)
+    return normal(6, 1, seed=0, scale=2.0, grad=True), normal(6, 9, seed=1, scale=2.0, grad=True), torch.tensor(1.5)
 
 
 def _gradients(function):
