@@ -56,8 +56,8 @@ class Trainer:
     Several processes (see `process_group`) share every batch; each holds model and memory whole. Gradients are averaged
     (DistributedDataParallel), memories take the embeddings of all, and all have one partition constant. A batch then
     has ``processes * config.accumulate`` parts, each with random numbers of its own, so the run depends on the number
-    of parts and not on how many processes share them. Batch norm sees one part; on GPUs, the parts of all processes at
-    once (SyncBatchNorm).
+    of parts and not on how many processes share them. Batch norm sees one part, its running averages are the first
+    process's; on GPUs it sees the parts of all processes at once (SyncBatchNorm).
 
     Args:
         model: Two encoders; moved to the device and trained in place.
