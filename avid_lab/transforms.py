@@ -122,8 +122,8 @@ class PlaneAugmentation(VideoAugmentation):
     """`VideoAugmentation` and ImageNet normalisation of a clip's planes of luma and chroma, in one affine step.
 
     Planes are cropped, flipped and resized by the same matrices; from YCbCr to normalised RGB is then one 3x4 matrix,
-    in which colour space, brightness, contrast, saturation, hue and normalisation are already multiplied together. Colours
-    are clamped once, to [0, 1] before normalisation.
+    in which colour space, brightness, contrast, saturation, hue and normalisation are already multiplied together.
+    Colours are clamped once, to [0, 1] before normalisation.
 
     Differences from the usual order (decode to RGB, resize, jitter in turn): hue turns the chroma plane of YIQ, which
     keeps luma, while PIL's and torchvision's hue turns HSV's, which does not; nothing is rounded or clamped in between;

@@ -20,10 +20,12 @@ FOLDER = Path(__file__).parent / "results"
 def main() -> int:
     """Measure, write, draw."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("sections", nargs="*", choices=[*SECTIONS, []], help="default: all")
+    parser.add_argument("sections", nargs="*", metavar="SECTION", help=f"some of {', '.join(SECTIONS)} (default: all)")
     parser.add_argument("--quick", action="store_true", help="the small cases only")
     parser.add_argument("--draw", action="store_true", help="measure nothing; draw and print what was measured")
     arguments = parser.parse_args()
+    if unknown := set(arguments.sections) - set(SECTIONS):
+        parser.error(f"no such section: {', '.join(sorted(unknown))}")
     FOLDER.mkdir(exist_ok=True)
     if not arguments.draw:
         from benchmarks.harness import machine
