@@ -6,11 +6,13 @@ queue for at most one step. No widget is known here.
 
 from __future__ import annotations
 
+import atexit
 import copy
 import queue
 import threading
 import time
 import traceback
+import weakref
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
@@ -192,6 +194,7 @@ class Runner:
         self._gate = threading.Lock()  # between a command that comes and a thread that goes
         self._threads_of_torch = torch.get_num_threads()
         self._due = 0.0
+        _runners.add(self)
 
     # Commands, from any thread; each acts within one step and returns at once
 
@@ -239,10 +242,10 @@ class Runner:
         if self.state != "closed":
             self.apply(lambda: self._become("closed"))
 
-    def join(self) -> None:
+    def join(self, timeout_s: int | float | None = None) -> None:
         """Wait until the thread of a runner that was stopped or closed is gone."""
         if (thread := self._thread) is not None:
-            thread.join()
+            thread.join(timeout_s)
 
     def wait(self, timeout_s: int | float | None = None) -> None:
         """Block until the training pauses, ends or fails; for scripts and tests.
@@ -329,6 +332,17 @@ class Runner:
     def _become(self, state: State) -> None:
         self.state = state
         self.revision += 1
+
+
+_runners: weakref.WeakSet[Runner] = weakref.WeakSet()
+
+
+@atexit.register
+def _end_all() -> None:
+    """Let every thread end its step before the interpreter goes: torch aborts when its thread is torn away."""
+    for runner in list(_runners):
+        runner.close()
+        runner.join(10)
 
 
 @torch.no_grad()
