@@ -9,6 +9,7 @@ function render({model, el}) {
     told.setAttribute("aria-live", "polite")
     over.tabIndex = 0
     over.setAttribute("role", "application")
+    over.dataset.lmSuppressShortcuts = "true"  // else JupyterLab takes arrows and Enter for its cells
 
     const send = sender(model, 30)
     let colours = theme(root), panels = [], dragging = false, font = ""

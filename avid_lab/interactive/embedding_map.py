@@ -148,8 +148,8 @@ class EmbeddingMap(Panel):
             for side in ("video", "audio")
         }
         left, right = self.maps.values()
-        for trait in ("hovered", "selected", "clicked", "focused"):  # in the page, so that the pointer never waits
-            widgets.jslink((left, trait), (right, trait))
+        linked = ("hovered", "selected", "clicked", "focused")  # in the page, so that the pointer never waits
+        self._links = [widgets.jslink((left, trait), (right, trait)) for trait in linked]
         for one in (left, right):
             one.observe(self._selected, "selected")
             one.observe(self._clicked, "clicked")
@@ -270,6 +270,12 @@ class EmbeddingMap(Panel):
             turn.append((seen[self._labels[i]], i))
             seen[self._labels[i]] += 1
         return [i for _, i in sorted(turn)[:LISTED]]
+
+    def close(self) -> None:
+        """Remove the panel from the page and free its widgets and links; `snapshot` still works."""
+        for link in self._links:
+            link.close()
+        super().close()
 
     @styled
     def figure(self) -> Figure:

@@ -48,6 +48,7 @@ function render({model, el}) {
     told.setAttribute("aria-live", "polite")
     over.tabIndex = 0
     over.setAttribute("role", "application")
+    over.dataset.lmSuppressShortcuts = "true"  // else JupyterLab takes arrows and Enter for its cells
 
     const send = sender(model, 60)
     let shown = null, view = null  // what is on the screen: (2N,) and [left, right, bottom, top]
