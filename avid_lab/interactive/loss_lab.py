@@ -26,7 +26,7 @@ from avid_lab.interactive.training_panel import (
     similarity_pairs,
 )
 from avid_lab.interactive.vetting import GALLERY, Loss, LossRefused, gallery_losses, name_of
-from avid_lab.plots.style import AUDIO, GOOD, MUTED, VIDEO, panel, picture
+from avid_lab.plots.style import AUDIO, GOOD, MUTED, VIDEO, panel, picture, styled
 from avid_lab.training import Trainer
 
 COLOURS = {"A": VIDEO, "B": AUDIO}
@@ -259,6 +259,7 @@ class LossLab(TrainingPanel):
         name = self.compared
         return np.array(steps, dtype=float), np.array([b[step][name] - a[step][name] for step in steps])
 
+    @styled
     def figure(self) -> Figure:
         """Both sides' similarities, the scores and their difference as one picture."""
         figure = picture(11.0, 6.8)

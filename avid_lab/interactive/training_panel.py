@@ -26,7 +26,7 @@ from avid_lab.interactive.vetting import Loss, LossRefused, gallery_losses, name
 from avid_lab.objectives import Objective
 from avid_lab.plots.curves import DIRECTION_COLOURS
 from avid_lab.plots.statistics import principal_plane, smooth
-from avid_lab.plots.style import AUDIO, COLOURS, MUTED, VIDEO, note, panel, picture
+from avid_lab.plots.style import AUDIO, COLOURS, MUTED, VIDEO, note, panel, picture, styled
 from avid_lab.training import Step, Trainer, avid_trainer
 
 PUBLISH_S = 0.16  # six times a second
@@ -561,6 +561,7 @@ def scores_table(run: Run) -> list[tuple[str, str]]:
     return [*rows, ("chance", f"{100 * run.chance:.1f} %")]
 
 
+@styled
 def training_figure(run: Run) -> Figure:
     """The charts of a run, drawn by matplotlib."""
     figure = picture(11.0, 7.6)
@@ -568,20 +569,23 @@ def training_figure(run: Run) -> Figure:
     losses, scores, similarities, plane = (panel(figure, cells[at]) for at in np.ndindex(2, 2))
     if history := run.history:
         plots.loss_terms(history, ax=losses)
+        losses.set_xlim(0, max(10, history[-1].index))
     else:
         losses.set_title("Loss and its terms: no step yet")
     for name, colour in zip(run.glimpse.scores, SCORE_COLOURS, strict=True):
         line = score_line(run, name, colour)
         scores.plot(line.x, line.y, color=colour, linewidth=2, label=name)
     scores.axhline(run.chance, color=MUTED, linestyle="--", linewidth=1.2, label="chance")
-    scores.set(xlabel="step", ylim=(0, None))
+    reach = max(10, run.trainer.steps_done)
+    scores.set(xlabel="step", xlim=(0, reach), ylim=(0, 1.15 * max(run.chance, scores.get_ylim()[1])))
     scores.set_title("Do neighbours share a class?")
     scores.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
     scores.legend(loc="best")
     for ax in (losses, scores):
         for at, text in marks_of(run):
             ax.axvline(at, color=MUTED, linestyle=":", linewidth=1)
-            note(ax, text, (at, 0.97), (3, 0), xycoords=("data", "axes fraction"), fontsize=8)
+            leans = {"ha": "right"} if at > 0.6 * reach else {}
+            note(ax, text, (at, 0.97), (-3 if leans else 3, 0), xycoords=ax.get_xaxis_transform(), fontsize=8, **leans)
     plots.similarity_histograms(similarity_pairs(run), ax=similarities)
     seen, classes = run.glimpse, run.trainer.clips.classes
     plots.embedding_map(
