@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import json
 
 import pytest
 import torch
@@ -224,3 +225,28 @@ def test_positives_and_false_negatives_agree_with_the_metrics(smoke_world, pipel
     left_out = table["false negatives, consensus K=8 left out"]
     assert left_out.value == pytest.approx(false_negative_rate(space.labels, positives))
     assert table["union P@1"].chance == pytest.approx(false_negative_rate(space.labels))
+
+
+def test_the_command_names_every_protocol_and_compares_two_checkpoints(smoke_world, tmp_path, capsys, monkeypatch):
+    from avid_lab import checkpoints, cli
+    from avid_lab.config import TrainConfig
+    from avid_lab.objectives import AVID
+    from avid_lab.training import Trainer
+
+    assert list(cli._PROTOCOLS) == list(evaluation.PROTOCOLS)
+    assert [name for name, text in cli._PROTOCOLS.items() if text.startswith("*")] == list(evaluation.QUICK)
+    monkeypatch.setenv("AVID_LAB_PROFILE", "smoke")
+    paths = [str(tmp_path / f"{seed}.pt") for seed in (0, 1)]
+    for seed, path in enumerate(paths):
+        objective = AVID(len(smoke_world), TINY.dim, num_negatives=8)
+        network = AudioVisualModel(TINY, seed=seed)
+        checkpoints.save(path, Trainer(network, objective, smoke_world, TrainConfig(steps=1, batch_size=8)))
+    out = tmp_path / "numbers" / "all.json"
+    assert cli.main(["evaluate", paths[0], "--compare", paths[1], "--what", "knn", "--json", str(out)]) == 0
+    text = capsys.readouterr().out
+    assert "20 nearest neighbours" in text and "difference" in text and "random init" in text
+    kept = json.loads(out.read_text())
+    assert kept["tables"]["knn"]["video"].keys() == {"value", "low", "high", "random", "chance", "percent"}
+    ours, other = (kept[key]["tables"] if key else kept["tables"] for key in ("", "compare"))
+    difference = kept["compare"]["differences"]["knn"]["audio"]["value"]
+    assert difference == pytest.approx(other["knn"]["audio"]["value"] - ours["knn"]["audio"]["value"])
