@@ -11,10 +11,11 @@ import torch
 
 from avid_lab import checkpoints
 from avid_lab.checkpoints import CheckpointError
-from avid_lab.config import PRESETS, TrainConfig
+from avid_lab.config import PRESETS, RECIPES, TrainConfig
 from avid_lab.encoders import AudioVisualModel
+from avid_lab.losses import nce_softmax_loss
 from avid_lab.objectives import AVID, CMA
-from avid_lab.training import Trainer, one_cycle
+from avid_lab.training import Trainer, one_cycle, rate_factor
 
 TINY = dataclasses.replace(
     PRESETS["pocket"], video_widths=(4, 4, 4, 8, 8), audio_widths=(4, 4, 4, 8, 8), head=(8,), dim=16
@@ -163,3 +164,62 @@ def test_one_cycle_rises_then_falls_to_zero():
     top = factors.index(max(factors))
     assert factors[0] > 0 and 9 <= top <= 10 and factors[top] == pytest.approx(1, abs=0.1) and factors[100] == 0
     assert factors[: top + 1] == sorted(factors[: top + 1]) and factors[top:] == sorted(factors[top:], reverse=True)
+
+
+def test_a_fork_takes_the_same_next_steps_and_is_independent(smoke_world):
+    trainer = make(smoke_world, dataclasses.replace(CONFIG, ema=0.9))
+    trainer.step()
+    twin = trainer.fork()
+    assert twin.clips is trainer.clips and twin.model is not trainer.model
+    assert losses(itertools.islice(trainer, 3)) == losses(itertools.islice(twin, 3))
+    weight, other = next(trainer.model.parameters()), next(twin.model.parameters())
+    assert torch.equal(weight, other) and torch.equal(trainer.objective.memory.video, twin.objective.memory.video)
+    twin.learning_rate_scale = 0.5
+    trainer.step(), twin.step()
+    assert not torch.equal(weight, other)
+    assert len(trainer.history) == len(twin.history) == 5
+
+
+def test_settings_changed_while_training_act_at_once_and_are_saved(smoke_world, tmp_path):
+    trainer, plain = make(smoke_world), make(smoke_world)
+    trainer.step(), plain.step()
+    trainer.objective.temperature, trainer.objective.num_negatives = 0.2, 8
+    trainer.objective.memory.momentum, trainer.objective.loss = 0.9, nce_softmax_loss
+    trainer.objective.set_weights(within=0.5)
+    trainer.learning_rate_scale = 0.1
+    assert trainer.step().loss != plain.step().loss
+    checkpoints.save(tmp_path / "run.pt", trainer)
+    resumed = make(smoke_world)
+    checkpoints.resume(tmp_path / "run.pt", resumed)
+    assert resumed.objective.settings() == trainer.objective.settings()
+    assert losses(resumed) == losses(trainer)
+    assert resumed.history[-1].learning_rate == trainer.history[-1].learning_rate
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{"precision": "bfloat16"}, {"accumulate": 4}, {"clip_norm": 0.1}, {"optimizer": "adam", "weight_decay": 0.1}],
+)
+def test_every_setting_has_an_effect(smoke_world, more):
+    config = dataclasses.replace(CONFIG, steps=3)
+    steps = list(make(smoke_world, dataclasses.replace(config, **more)))
+    assert losses(steps) != losses(make(smoke_world, config))
+    assert set(steps[0].times) == {"data", "forward", "backward", "memory"}
+    assert sum(steps[0].times.values()) <= steps[0].seconds
+
+
+def test_schedules():
+    config = TrainConfig(steps=100, schedule="step", milestones=(0.5, 0.8), warmup=0.1)
+    factors = [rate_factor(step, config) for step in range(100)]
+    assert factors[:10] == sorted(factors[:10]) and factors[10:50] == [1.0] * 40
+    assert factors[50:80] == [0.1] * 30 and factors[99] == pytest.approx(0.01)
+    constant = TrainConfig(schedule="constant", warmup=0.0)
+    assert {rate_factor(step, constant) for step in range(900)} == {1.0}
+
+
+def test_recipes_take_as_many_steps_as_published():
+    main = RECIPES["paper"]
+    assert main.config(232_067).steps == round(30 * 10 * 232_067 / 256)
+    cma = main.config(232_067, "cma")
+    assert cma.steps == round(20 * 10 * 232_067 / 256) and cma.remine_every == 50.0
+    assert RECIPES["pocket"].config(40).batch_size == 40
