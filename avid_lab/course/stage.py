@@ -16,7 +16,7 @@ from avid_lab.memory import MemoryBank
 from avid_lab.transforms import InputPipeline
 
 # The reference run that a notebook starts from.
-RUNS = {"04": "cross", "05": "cross", "06": "cross", "07": "cross", "08": "cma", "09": "cross", "10": "cma"}
+RUNS = {"04": "cross", "05": "long", "06": "long", "07": "cross", "08": "cma", "09": "cross", "10": "cma"}
 
 
 @dataclass(frozen=True, eq=False)
