@@ -17,7 +17,13 @@ from avid_lab.course.filling import answered_function, exercises_in, fill
 POINTS = 2  # of every exercise
 CONFIG = '''"""nbgrader's settings of this course. Each notebook is an assignment."""
 
+from nbconvert.preprocessors import TagRemovePreprocessor
+from nbgrader.converters import GenerateAssignment
+
 c = get_config()  # noqa: F821
+c.TagRemovePreprocessor.enabled = True
+c.TagRemovePreprocessor.remove_cell_tags = {"instructor"}  # teaching notes stay with the teacher
+c.GenerateAssignment.preprocessors = [TagRemovePreprocessor, *GenerateAssignment().preprocessors]
 c.CourseDirectory.course_id = "avid_lab"
 c.ClearSolutions.code_stub = {"python": "raise NotImplementedError()"}
 c.ExecutePreprocessor.timeout = 3600
@@ -80,14 +86,13 @@ def _taught(cell: NotebookNode) -> list[NotebookNode]:
         metadata={"nbgrader": _mark(f"test_{name}", grade=True, points=POINTS)},
     )
     notes = nbformat.v4.new_markdown_cell(
-        _notes(exercise), id=f"notes-{cell.id}", metadata={"tags": ["instructor"], "nbgrader": _mark(f"notes_{name}")}
+        _notes(exercise), id=f"notes-{cell.id}", metadata={"tags": [publish.INSTRUCTOR]}
     )
     return [cell, test, notes]
 
 
 def _mark(grade_id: str, *, grade: bool = False, solution: bool = False, points: int | None = None) -> dict[str, Any]:
-    """Metadata that nbgrader wants of a cell, schema 3."""
-    kind = "code" if grade or solution else "markdown"
+    """Metadata that nbgrader wants of a code cell, schema 3."""
     mark: dict[str, Any] = {
         "schema_version": 3,
         "grade_id": grade_id,
@@ -95,7 +100,7 @@ def _mark(grade_id: str, *, grade: bool = False, solution: bool = False, points:
         "solution": solution,
         "locked": not solution,
         "task": False,
-        "cell_type": kind,
+        "cell_type": "code",
     }
     return mark | ({} if points is None else {"points": points})
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Sequence
+from copy import deepcopy
 from pathlib import Path
 
 import nbformat
@@ -64,7 +65,7 @@ def build_site(notebooks: Sequence[Path], out: Path) -> list[Path]:
 
 
 def _body(notebook: NotebookNode) -> str:
-    copy = nbformat.from_dict(notebook)
+    copy = deepcopy(notebook)
     for cell in copy.cells:
         if cell.cell_type == "markdown":
             cell.source = mathml(cell.source)
