@@ -17,7 +17,7 @@ from avid_lab.training import Trainer
 LABELS = {
     "temperature": "temperature",
     "negatives": "negatives",
-    "momentum": "memory momentum",
+    "momentum": "momentum",
     "rate": "learning rate ×",
     "loss": "loss",
 }

@@ -56,7 +56,7 @@ class Side:
             options=self._titles(),
             value=self.title,
             layout=widgets.Layout(width="100%"),
-            style={"description_width": "118px"},
+            style={"description_width": "104px"},
         )
         self.choice.observe(self._chosen, "value")
         self.losses = Curves(f"{name}: loss", height=170)

@@ -6,7 +6,7 @@ import asyncio
 import dataclasses
 import time
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -32,6 +32,13 @@ from avid_lab.training import Step, Trainer, avid_trainer
 PUBLISH_S = 0.16  # six times a second
 POINTS = 400  # of a curve: more than its pixels
 SPEEDS = {"full speed": 0.0, "5 steps/s": 0.2, "1 step/s": 1.0, "slow motion": 3.0}
+PLACES = {
+    "temperature": (0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5, 0.7, 1.0),
+    "negatives": tuple(float(2**power) for power in range(13)),
+    "momentum": (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99),
+    "rate": (0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0),
+}
+WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.5, 2.0, 3.0, 5.0)
 SCORE_COLOURS = (VIDEO, AUDIO, "#009e73")
 
 # A trainer has one panel: two would step it in turn.
@@ -194,7 +201,7 @@ class TrainingPanel(Panel):
         self._setting = True
         for name, knob in knobs.items():
             knob.disabled = name not in values
-            if name in values and not _same(knob.value, values[name]):
+            if name in values and knob.value != values[name]:
                 _set(knob, values[name])
         self._setting = False
 
@@ -278,7 +285,7 @@ class LiveTraining(TrainingPanel):
             description="state",
             tooltip="The run as a string: LiveTraining.from_state rebuilds it",
             layout=widgets.Layout(width="100%"),
-            style={"description_width": "118px"},
+            style={"description_width": "104px"},
             disabled=False,
         )
         self.charts = TrainingCharts(self.run)
@@ -414,8 +421,8 @@ class TrainingCharts:
     def __init__(self, run: Run) -> None:
         self.run = run
         self.losses = Curves("Loss and its terms")
-        self.scores = Curves("Do neighbours share a class?", percent=True, room=104)
-        self.similarities = similarity_chart("Similarity of pairs: same class against others")
+        self.scores = Curves("Do neighbours share a class?", percent=True, room=122)
+        self.similarities = similarity_chart("Similarity of pairs: same class, others grey")
         self.map = embedding_scatter(run)
         self.widgets = [self.losses, self.scores, self.similarities, self.map]
         self._seen: Glimpse | None = None
@@ -442,22 +449,19 @@ class TrainingCharts:
 # Parts that LossLab uses, too
 
 
-def make_knob(name: str, value: float) -> Any:
-    """A slider for a knob."""
-    options: dict[str, Any] = {
-        "description": LABELS.get(name, name).replace("_", " "),
-        "layout": widgets.Layout(width="100%"),
-        "style": {"description_width": "118px"},
-    }
-    if name == "temperature":
-        return widgets.FloatLogSlider(value, min=-2, max=0, step=0.01, readout_format=".3f", **options)
-    if name == "rate":
-        return widgets.FloatLogSlider(value, min=-2, max=1, step=0.02, readout_format=".2f", **options)
-    if name == "negatives":
-        numbers = sorted({2**power for power in range(13)} | {int(value)})
-        return widgets.SelectionSlider(value=int(value), options=numbers, **options)
-    top = 0.99 if name == "momentum" else max(2.0, value)
-    return widgets.FloatSlider(value, min=0.0, max=top, step=0.01 if name == "momentum" else 0.05, **options)
+def make_knob(name: str, value: float) -> widgets.SelectionSlider:
+    """A slider over round values and the one in force.
+
+    Not a `FloatSlider`: the page rounds its value to the slider's places as soon as it is shown, and sends it back.
+    """
+    return widgets.SelectionSlider(
+        value=value,
+        options=_places({*PLACES.get(name, WEIGHTS), value}),
+        description=LABELS.get(name, name).replace("_", " "),
+        tooltip=LABELS.get(name, name).replace("_", " "),
+        layout=widgets.Layout(width="100%"),
+        style={"description_width": "104px"},
+    )
 
 
 def grid(children: Sequence[Any], columns: int) -> widgets.GridBox:
@@ -505,7 +509,7 @@ def score_line(run: Run, name: str, colour: str, end: str | None = None, *, dash
 
 def similarity_chart(title: str) -> Curves:
     """A chart for `show_similarities`."""
-    return Curves(title, xlabel="cosine similarity", room=62, whole=False)
+    return Curves(title, xlabel="cosine similarity", room=78, whole=False)
 
 
 def show_similarities(chart: Curves, seen: Glimpse) -> None:
@@ -548,7 +552,7 @@ def embedding_scatter(run: Run) -> Scatter:
         numbers * 2,
         [f"{name}, {side}" for side in ("picture", "sound") for name in names],
         markers=["o"] * len(names) + ["^"] * len(names),
-        title="Map of the memories: ● pictures, ▲ sounds, colour = class",
+        title="Map: ● pictures, ▲ sounds, by class",
         equal=True,
         ticks=False,
         height=230,
@@ -611,14 +615,13 @@ def _duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
 
 
-def _same(shown: int | float, value: float) -> bool:
-    return bool(np.isclose(shown, value, rtol=1e-3, atol=1e-9))
+def _set(knob: widgets.SelectionSlider, value: float) -> None:
+    """Show a value, also one that is no place of the slider."""
+    places = {place for _, place in knob.options}
+    if value not in places:
+        knob.options = _places({*places, value})
+    knob.value = value
 
 
-def _set(knob: Any, value: float) -> None:
-    """Show a value, also one between or beyond the slider's places."""
-    if isinstance(knob, widgets.SelectionSlider):
-        knob.options = sorted({*knob.options, int(value)})
-        knob.value = int(value)
-    else:
-        knob.value = float(value)
+def _places(values: Iterable[float]) -> list[tuple[str, float]]:
+    return [(f"{value:g}", value) for value in sorted(values)]
