@@ -137,7 +137,7 @@ def within(outline, point):
 
 @pytest.mark.parametrize("rule", RULES)
 def test_on_its_line_an_agreement_has_one_value(rule):
-    places = boundary(rule, 0.3, (-1, 1, -1, 1))
+    places = boundary(rule, 0.3, (-1.0, 1.0, -1.0, 1.0))
     steps = np.concatenate([np.linspace(a, b, 9) for a, b in itertools.pairwise(places)])
     x, y = (torch.tensor(side) for side in steps.T)
     assert AGREEMENTS[rule](x, y).numpy() == pytest.approx(0.3)
