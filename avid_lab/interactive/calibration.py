@@ -244,12 +244,12 @@ class CalibrationExplorer(Panel):
         heads = ["", "", "AUC", "overlap", "d′", "same above", "different above", "calibration error"]
         rows = "".join(
             f"<tr><td>{run if space == next(iter(SPACES)) else ''}</td>"
-            f'<td style="text-align:left;font-weight:600">{space}</td>{"".join(f"<td>{x}</td>" for x in numbers)}</tr>'
+            f"<td><b>{space}</b></td>{''.join(f'<td>{x}</td>' for x in numbers)}</tr>"
             for run, space, *numbers in self._rows()
         )
-        style = "text-align:right;font-variant-numeric:tabular-nums;border-spacing:14px 1px"
         return (
-            f'<table style="{style}"><tr class="avid-soft">{"".join(f"<th>{h}</th>" for h in heads)}</tr>{rows}</table>'
+            '<table class="avid-numbers avid-right"><tr class="avid-soft">'
+            f"{''.join(f'<th>{head}</th>' for head in heads)}</tr>{rows}</table>"
             '<span class="avid-soft">Coloured: pairs of the same class; grey: of different classes. '
             "Chance: AUC 0.5, overlap 1, d′ 0.</span>"
         )

@@ -8,7 +8,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 from html import escape
-from typing import Any
+from typing import Any, cast
 
 import ipywidgets as widgets
 import numpy as np
@@ -135,7 +135,8 @@ class EmbeddingMap(Panel):
         thumbnail = None if paths is None else lambda i: still(paths[i])
         self.maps = {
             side: Scatter(
-                *np.zeros((2, count)),
+                np.zeros(count),
+                np.zeros(count),
                 self._labels,
                 words,
                 title=f"{side} space",
@@ -282,10 +283,7 @@ class EmbeddingMap(Panel):
         """The picture of the snapshot: both maps."""
         figure = picture(9.4, 5.2)
         grid = GridSpec(1, 2, figure=figure)
-        axes = [
-            one.draw(panel(figure, cell), selected=self.selected)
-            for one, cell in zip(self.maps.values(), grid, strict=True)
-        ]
+        axes = [one.draw(panel(figure, grid[0, i]), selected=self.selected) for i, one in enumerate(self.maps.values())]
         figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=7, handletextpad=0.1)
         return figure
 

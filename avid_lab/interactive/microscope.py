@@ -115,9 +115,10 @@ class NCEMicroscope(Panel):
         self.add_control("term", widgets.Dropdown(options=list(TERMS), description="term", **wide))
         self.add_control("k", widgets.SelectionSlider(options=ks, value=k, description="K negatives", **wide))
         log = {"step": 0.02, "readout_format": ".3g", **wide}
-        self.add_control(
-            "temperature", widgets.FloatLogSlider(temperature, min=-2, max=0.5, description="temperature", **log)
-        )
+        # The slider's grid holds the temperature given: the page moves values to the grid.
+        lowest = math.log10(temperature) - 0.02 * max(0, math.floor((math.log10(temperature) + 2) / 0.02))
+        t = widgets.FloatLogSlider(temperature, min=lowest, max=lowest + 2.5, description="temperature", **log)
+        self.add_control("temperature", t)
         z = widgets.FloatLogSlider(1.0, min=-2, max=12, description="Z", **log)
         self.add_control("z", z, redraw=False)
         z.observe(lambda _: None if self.controls["estimate"].value else self.redraw(), "value")
@@ -186,7 +187,7 @@ class NCEMicroscope(Panel):
         reach = max(float(np.abs(gradient).max()), 1e-12)
         rows = [
             ("score  s = similarity / temperature", scores, (low, high * 1.12)),
-            ("probability  e^s / (e^s + K Z)", p, (0.0, 1.05)),
+            ("probability  e^s / (e^s + K Z)", p, (0.0, min(1.05, 1.2 * float(p.max())))),
             ("gradient of the loss by the score", gradient, (-1.15 * reach, 1.15 * reach)),
         ]
         across = (-0.9, len(self.places) + 0.9)
@@ -255,8 +256,7 @@ class NCEMicroscope(Panel):
                          f"{_number(gradient / t)}"),
         ]  # fmt: skip
         rows = "".join(f'<tr><td class="avid-soft">{name}</td><td>{line}</td></tr>' for name, line in lines)
-        style = "font-variant-numeric:tabular-nums;border-spacing:10px 1px"
-        return f'<b style="margin-left:10px">{self._name(clips, place)}</b><table style="{style}">{rows}</table>'
+        return f'<b style="margin-left:10px">{self._name(clips, place)}</b><table class="avid-numbers">{rows}</table>'
 
     def figure(self) -> Figure:
         """The picture of the snapshot."""

@@ -258,9 +258,11 @@ class Scatter(anywidget.AnyWidget):
         for colour, index in rings:
             ax.scatter(*self.points[index].T, s=3.2 * size, facecolors="none", edgecolors=colour, linewidths=1.4)
         left, right, bottom, top = self._view
+        if look["equal"]:  # a square view, so that maps side by side are of one size
+            x, y, half = (left + right) / 2, (bottom + top) / 2, max(right - left, top - bottom) / 2
+            left, right, bottom, top = x - half, x + half, y - half, y + half
+            ax.set_aspect("equal")
         ax.set(xlim=(left, right), ylim=(bottom, top), xlabel=look["xlabel"], ylabel=look["ylabel"])
-        if look["equal"]:
-            ax.set_aspect("equal", adjustable="datalim")
         if not look["ticks"]:
             ax.set(xticks=[], yticks=[])
             ax.spines[:].set_visible(False)
