@@ -48,9 +48,9 @@ def tsne(rows: Float[np.ndarray, "N D"], start: Points) -> Points:
 
     start = 1e-4 * start / max(float(start.std()), 1e-12)
     perplexity = min(30.0, (len(rows) - 1) / 3)
-    return TSNE(metric="cosine", init=start.astype(np.float32), perplexity=perplexity, random_state=0).fit_transform(
-        rows
-    )
+    return TSNE(
+        metric="cosine", init=cast(Any, start.astype(np.float32)), perplexity=perplexity, random_state=0
+    ).fit_transform(rows)
 
 
 def umap(rows: Float[np.ndarray, "N D"], start: Points) -> Points:
