@@ -285,7 +285,6 @@ def good(positive_scores, negative_scores, partition):
         (lambda p, n, z: p @ n, "raised RuntimeError"),
         (lambda p: p, "raised TypeError"),
         (lambda video, audio, t: video.sum(), "no gradient through to the audio"),
-        (0.5, "must be a function"),
     ],
 )
 def test_a_loss_that_cannot_train_is_refused_and_the_present_one_stays(smoke_world, live, loss, message):
@@ -295,6 +294,11 @@ def test_a_loss_that_cannot_train_is_refused_and_the_present_one_stays(smoke_wor
         live.loss = loss
     assert live.loss is losses.nce_loss and "nce_loss stays" in live._notice.value
     assert torch.equal(live.trainer.generator.get_state(), before)
+
+
+def test_a_number_is_no_loss(live, unchecked):
+    with pytest.raises(LossRefused, match="must be a function; got float"):
+        live.loss = 0.5
 
 
 def test_a_slow_loss_is_refused(smoke_world):
@@ -342,16 +346,18 @@ def test_every_starting_point_trains(smoke_world, name):
     assert trainer.steps_done == 2
 
 
-def test_without_negatives_everything_becomes_alike(smoke_world):
-    def others(loss):
-        work = Run(make(smoke_world, steps=40))
+def test_without_negatives_other_clips_become_alike(smoke_world):
+    """Slowly: the heads' batch norm keeps a batch spread out, so it collapses to few directions, not to a point."""
+
+    def spread(loss):
+        work = Run(make(smoke_world, steps=80))
         work.set_loss(GALLERY[loss]())
-        for _ in range(40):
+        for _ in range(80):
             work.step()
         _, other = work.glimpse.histograms["video-audio"]
-        return float((other * torch.linspace(-1, 1, len(other)).numpy()).sum())
+        return float((other * torch.linspace(-1, 1, len(other)).numpy() ** 2).sum())
 
-    assert others("no negatives") > others("NCE") + 0.05
+    assert spread("no negatives") > 1.3 * spread("NCE")
 
 
 def test_equal_forks_stay_equal_and_the_trainer_is_not_touched(smoke_world):

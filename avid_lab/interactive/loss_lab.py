@@ -185,8 +185,8 @@ class LossLab(TrainingPanel):
             layout=widgets.Layout(width="300px"),
         )
         self.score.observe(lambda _: self.show(), "value")
-        self.comparison = Curves("A and B", percent=True, room=48, height=220)
-        self.difference = Curves("B − A", percent=True, room=48, height=220)
+        self.comparison = Curves("A and B", percent=True, room=58, height=220)
+        self.difference = Curves("B − A", percent=True, room=58, height=220)
         chosen = [[side.choice, *side.knobs.values()] for side in (self.a, self.b)]
         paired = [control for pair in zip(*chosen, strict=True) for control in pair]
         drawn = [self.a.losses, self.b.losses, self.a.similarities, self.b.similarities]

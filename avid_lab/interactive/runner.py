@@ -79,7 +79,7 @@ class Run:
         self.chance = chance_accuracy(self.labels, self.labels)
         self.glimpse = glimpse(trainer, self.watched, self.labels)
         self.scores.append((trainer.steps_done, self.glimpse.scores))
-        self.every = max(1, round(len(trainer) / 100))
+        self.every = min(10, max(1, round(len(trainer) / 100)))  # a look costs a few milliseconds
         self.begin_here()
 
     @property
