@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from avid_lab import foley
+from avid_lab.atomic import replacing
 from avid_lab.config import Profile
 from avid_lab.reference.report import difference, report
 from avid_lab.reference.runs import VARIANTS, Run, Snapshot, Variant, depth, machine, read
@@ -152,7 +153,5 @@ def _rounded(numbers: dict[str, float]) -> dict[str, float]:
 
 
 def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.part")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")

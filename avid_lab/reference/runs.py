@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from avid_lab.atomic import replacing
 from avid_lab.config import AudioSpec, ModelConfig, Profile, VideoSpec
 from avid_lab.datasets import ClipDataset
 from avid_lab.encoders import AudioVisualModel
@@ -170,7 +171,6 @@ class Run:
             path: Where to; written under a temporary name, then renamed.
             half: Store matrices in half precision, which halves the file and moves an embedding by about 1e-3.
         """
-        path = Path(path)
         tensors = {f"model.{name}": x for name, x in self.weights.items()}
         tensors |= {f"pipeline.{name}": x for name, x in self.statistics.items()}
         tensors |= {"memory.video": self.memory.video, "memory.audio": self.memory.audio}
@@ -188,14 +188,9 @@ class Run:
             "machine": self.machine,
             "partition": self.partition,
         }
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f"{path.name}.part")
-        try:
+        with replacing(path) as temporary:
             save_file({n: x.contiguous() for n, x in tensors.items()}, temporary, {"run": json.dumps(facts)})
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-        return path
+        return Path(path)
 
 
 def read(path: str | Path) -> Run:
