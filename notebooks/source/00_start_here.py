@@ -28,6 +28,7 @@ from IPython.display import display
 
 import avid_lab as al
 from avid_lab import doctor, plots
+from avid_lab.course import lab
 from avid_lab.interactive import LiveLoss, gallery
 
 checks = doctor.examine()
@@ -86,8 +87,14 @@ model = al.AudioVisualModel.preset(profile.model, seed=0)
 print(model.shapes())
 
 # %% [markdown]
-# > **Predict.** The model below has never been trained. Ask it for the sounds that best fit a picture: of the ten it ranks highest,
-# > how many will be of the right kind? Write your number down before you run the next cell.
+# The model has never been trained. Ask it for the sounds that best fit a picture: of the ten it ranks highest, how many will be of the
+# right kind? *Say a number before you run the cell after the next.* This course asks often: a guess that turns out wrong is how you
+# notice what you believed.
+
+# %%
+lab.predict(
+    "00-1", "Of the ten sounds that an untrained model ranks highest, how many are of the right kind?", low=0, high=10
+)
 
 # %%
 pipeline = al.InputPipeline(clips.video, clips.audio).fit(clips)
@@ -96,12 +103,16 @@ blank = al.retrieval(before.video, before.audio, test_clips.labels, test_clips.l
 print(
     f"untrained: {10 * blank.precision[10]:.1f} of 10 are right; guessing gives {10 * blank.chance_precision[10]:.1f}"
 )
+lab.reveal("00-1", 10 * blank.precision[10], "a network that was never told anything guesses", close=0.3)
 
 # %% [markdown]
 # ## Train it, now
 #
 # `AVID` holds a *memory* of every clip's picture and sound, draws negatives from it, and computes the loss; `Trainer` is an
-# iterator of steps, so the loop is yours. What each of these parts does is the subject of notebook 03; for now, watch it learn.
+# iterator of steps, so the loop is yours. What each of these parts does is the subject of notebooks 02 and 03; for now, watch it learn.
+
+# %%
+lab.predict("00-2", "And after a few minutes of training?", low=0, high=10)
 
 # %%
 objective = al.AVID(
@@ -118,6 +129,7 @@ found = al.retrieval(after.video, after.audio, test_clips.labels, test_clips.lab
 print(
     f"trained:   {10 * found.precision[10]:.1f} of 10 are right; guessing gives {10 * found.chance_precision[10]:.1f}"
 )
+lab.reveal("00-2", 10 * found.precision[10], "and nobody told it what a bell is", close=1.0)
 
 # %% [markdown]
 # Those are clips the model has *never seen*. Ask it three questions, the first three held-out clips, not the best three. The picture on the left is the
@@ -154,7 +166,15 @@ for query in range(3):
 # |---|---|
 # | 00 Start here | does it run, and what is the game? |
 # | 01 See and hear the data | what does a network see and hear of a clip, and what could it cheat with? |
-# | 03 AVID | why compare across modalities, and not within one? |
+# | 02 Contrast from scratch | what is a contrastive loss made of: negatives, temperature, memory? |
+# | 03 AVID | why compare across the senses, and not within one? |
+# | 04 Similarity and its calibration | is a similarity of 0.8 a lot? |
+# | 05 Cross-modal agreement | which clips belong together, when nobody says so? |
+# | 06 CMA | what do those positives teach, at equal compute? |
+# | 07 The loss lab | what breaks when you change the loss while it trains? |
+# | 08 Evaluation | what does a network know, and how would you know that it does? |
+# | 09 Beyond | InfoNCE, SigLIP, robust weights: what came after? |
+# | 10 Capstone | your own videos, and the road to Kinetics and AudioSet |
 #
 # Each notebook opens with what you will be able to do, asks for a *prediction* before it shows a result, and can be read on its own.
 #
@@ -162,4 +182,7 @@ for query in range(3):
 # check. A cell that was interrupted can simply be run again: finished clips are kept.
 #
 # **Further reading.** P. Morgado, N. Vasconcelos, I. Misra, *Audio-Visual Instance Discrimination with Cross-Modal Agreement*, CVPR 2021.
-# R. Arandjelović, A. Zisserman, *Look, Listen and Learn*, ICCV 2017, where the game was first played with video and sound.
+# R. Arandjelović, A. Zisserman, *Look, Listen and Learn*, ICCV 2017, an early way to play the game with video and sound.
+
+# %%
+lab.progress("00")

@@ -8,13 +8,17 @@
 # * show what augmentation changes and what it must not change,
 # * name the *nuisances* of a clip, and test whether a label could be guessed from them alone.
 #
-# **Needs:** notebook 00. **Time:** 30 minutes, of which about one is computing.
+# **Needs:** notebook 00. **Time:** 40 minutes, of which about one is computing (CPU; GPU: not measured).
 
 # %%
+import math
+
 import torch
+import torch.nn.functional as F
 
 import avid_lab as al
 from avid_lab import media, plots
+from avid_lab.course import exercise, lab
 from avid_lab.interactive import gallery, player
 
 profile = al.profile()
@@ -81,6 +85,44 @@ batch = clips.batch(torch.arange(4), generator=torch.Generator().manual_seed(0))
 #
 # with a window $w$ of length $L$, moved by a hop $H$. The logarithm makes quiet sounds count, as your ear does. Last, each frequency bin is
 # shifted and scaled over the whole data set (a *z-score*), so that no bin dominates because it is always loud.
+#
+# A Fourier transform has more frequencies than a small network needs, so the model gets neighbours averaged in pairs.
+#
+# **Exercise.** From power to decibels. Left blank, the reference does it for you; wrong, the badge says what is wrong.
+
+
+# %%
+@exercise("log_spectrogram_bins")
+def log_spectrogram_bins(power):
+    """power (frames, n + 1) of a Fourier transform, n even -> (frames, n / 2 + 1) in decibels.
+
+    The lowest bin stays; the others are averaged in pairs. Nothing is more than 100 dB below the loudest value.
+    """
+    ...
+
+
+# %% [markdown]
+# Use it, on the sound of the clip above. (The window of a Fourier transform trades time against pitch: a long one tells pitches apart and smears
+# moments, a short one does the reverse.)
+
+
+# %%
+def fourier_power(sound, length):
+    """sound (samples,) -> (frames, length / 2 + 1): power of a Fourier transform with a Hann window."""
+    transform = torch.stft(sound, length, length // 4, window=torch.hann_window(length), return_complex=True)
+    return transform.abs().square().T
+
+
+plots.grid(
+    {
+        f"window of {1000 * n / 24_000:.0f} ms": log_spectrogram_bins(fourier_power(whole.audio[0], n)).T.flip(0)
+        for n in (128, 512, 2048)
+    },
+    title=f"{names[0]}: the same sound, three windows ({lab.credit('log_spectrogram_bins')})",
+)
+
+# %% [markdown]
+# Now as the library makes it, for four clips at once.
 
 
 # %%
@@ -104,9 +146,13 @@ plots.grid(
 )
 
 # %% [markdown]
-# > **Predict.** Which of the four is a series of sharp hits, which a steady hiss, which a tone that rings on, which a song? Decide first, then
-# > play the clips.
+# Which of the four is a series of sharp hits, which a steady hiss, which a tone that rings on, which a song?
 
+# %%
+lab.predict("01-1", "Which one is the tone that rings on?", ["A", "B", "C", "D"])
+
+# %%
+lab.reveal("01-1", "C", "lines that stay and fade are the partials of something struck")
 # %%
 gallery(None, [clips.path(i) for i in four], [f"{letter}: {names[i]}" for letter, i in zip("ABCD", four, strict=True)])
 
@@ -163,8 +209,13 @@ for fault in ("off_screen", "silent", "noisy"):
 #
 # A label that can be guessed from the average colour or the loudness teaches nothing about objects or sounds. Let us test exactly that, with a
 # nearest-neighbour classifier that sees *only* the nuisance.
-#
-# > **Predict.** There are so many classes that guessing is right in about one case of that number. How far above guessing is mean colour? Loudness?
+
+# %%
+lab.predict(
+    "01-2",
+    "How far above guessing is the better of mean colour and loudness?",
+    ["not at all", "up to three times", "more"],
+)
 
 
 # %%
@@ -191,6 +242,12 @@ for name, describe in {"mean colour": mean_colour, "loudness": loudness}.items()
 chance = al.metrics.chance_accuracy(clips.labels, test_clips.labels)
 plots.accuracy_bars(bars, chance=chance, title="What the nuisances alone say about the class")
 
+# %%
+times = max(bars.values()) / chance
+lab.reveal(
+    "01-2", "not at all" if times < 1.2 else "up to three times" if times < 3 else "more", f"{times:.1f} times guessing"
+)
+
 # %% [markdown]
 # The nuisances say little about the *class*. But they say a great deal about the *instance*: the wallpaper of a clip is in every one of its
 # frames. Keep that in mind. A model that only has to tell one clip's picture from other clips' pictures can do so by wallpaper, and notebook 03
@@ -203,8 +260,14 @@ plots.accuracy_bars(bars, chance=chance, title="What the nuisances alone say abo
 # * Picture and sound share the event and nothing else: not the wallpaper, not the room's echo. What they share is what can be learned across
 #   them.
 #
+# **If it went wrong.** *A file cannot be read:* the error names the file, what is wrong and what to do. *No sound:* is the browser's tab muted?
+# *The badge is red:* read its diagnosis; the reference goes on in your place.
+#
 # **Try it with your own video.** Set `path` above to any video file on your disk and run the first cells again. If something is wrong with the
 # file, the error says what.
 #
 # **Further reading.** A. Owens, A. Efros, *Audio-Visual Scene Analysis with Self-Supervised Multisensory Features*, ECCV 2018.
 # The word *foley* is the film maker's: sounds made in a studio to fit a picture.
+
+# %%
+lab.progress("01")
