@@ -12,15 +12,34 @@ from avid_lab.interactive.live import LiveLoss
 from avid_lab.interactive.players import gallery, playable, player
 
 if TYPE_CHECKING:
+    from avid_lab.interactive.calibration import CalibrationExplorer
+    from avid_lab.interactive.embedding_map import EmbeddingMap
     from avid_lab.interactive.loss_lab import LossLab
+    from avid_lab.interactive.microscope import NCEMicroscope
+    from avid_lab.interactive.scatter import Scatter
     from avid_lab.interactive.training_panel import LiveTraining
 
 _PANELS = {
+    "CalibrationExplorer": "calibration",
+    "EmbeddingMap": "embedding_map",
     "LiveTraining": "training_panel",
     "LossLab": "loss_lab",
+    "NCEMicroscope": "microscope",
+    "Scatter": "scatter",
 }
 
-__all__ = ["LiveLoss", "LiveTraining", "LossLab", "gallery", "playable", "player"]
+__all__ = [
+    "CalibrationExplorer",
+    "EmbeddingMap",
+    "LiveLoss",
+    "LiveTraining",
+    "LossLab",
+    "NCEMicroscope",
+    "Scatter",
+    "gallery",
+    "playable",
+    "player",
+]
 
 
 def __getattr__(name: str) -> Any:
