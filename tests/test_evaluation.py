@@ -170,12 +170,12 @@ def test_an_interval_over_runs_holds_the_spread_of_the_runs():
 
 def test_fine_tuning_learns_and_repeats_with_its_seed(smoke_world, pipeline, model):
     some = smoke_world.subset(torch.nonzero(smoke_world.labels < 3).flatten())
-    settings = FineTuneConfig(epochs=12, batch_size=8, windows=2, learning_rate=3e-3, dropout=0.0)
+    settings = FineTuneConfig(epochs=30, batch_size=8, windows=2, learning_rate=1e-2, dropout=0.0)
     state = torch.get_rng_state()
     made = fine_tune(model, some, some, pipeline, "audio", settings, seed=1)
     assert torch.equal(torch.get_rng_state(), state)
     again = fine_tune(model, some, some, pipeline, "audio", settings, seed=1)
-    assert made.losses == again.losses and len(made.losses) == 12
+    assert made.losses == again.losses and len(made.losses) == 30
     assert made.losses[-1] < 0.7 * made.losses[0]
     torch.testing.assert_close(made.probabilities.sum(1), torch.ones(len(some)))
     assert made.accuracy > 0.5
@@ -199,6 +199,11 @@ def test_every_protocol_stands_beside_chance_random_and_an_interval(smoke_world,
         assert "95 % interval" in table.text(table) and "difference" in table.text(table)
         assert repr(table).startswith(table.title)
         assert set(table.plain()) == set(table)
+    alone = smoke_world.subset([smoke_world.labels.tolist().index(label) for label in range(3)])  # one of each class
+    few = evaluation.Subject(model, pipeline, train, alone)
+    (name, table), (_, found) = evaluation.evaluate(few, ["similarity", "retrieval"])
+    assert (name, len(table)) == ("similarity", 0) and "Not measured" in table.text(table)
+    assert found.note.startswith("3 clip(s) are alone") and "v→v class mAP" not in found
     with pytest.raises(ValueError, match="what must be some of retrieval"):
         list(evaluation.evaluate(subject, ["magic"]))
 

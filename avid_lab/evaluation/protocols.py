@@ -68,6 +68,13 @@ def _probes(classifier: str) -> Callable[[Subject, Subject], Table]:
     return run
 
 
+def _similarity(ours: Subject, blank: Subject) -> Table:
+    labels = ours.test.labels
+    if not 1 < len(labels.unique()) < len(labels):
+        return Table("Similarity of pairs", {}, "Not measured: it needs two test clips of one class and two classes.")
+    return similarity_report(ours.spaces[1], blank.spaces[1]).table
+
+
 def _labels(ours: Subject, blank: Subject) -> Table:
     return label_fraction_table(*ours.spaces, untrained=blank.spaces, progress=ours.progress)
 
@@ -89,7 +96,7 @@ PROTOCOLS: dict[str, Callable[[Subject, Subject], Table]] = {
     "retrieval": lambda ours, blank: retrieval_table(ours.spaces[1], blank.spaces[1]),
     "knn": lambda ours, blank: knn_table(*ours.spaces, untrained=blank.spaces),
     "positives": lambda ours, blank: positives_table(ours.spaces[0], blank.spaces[0]),
-    "similarity": lambda ours, blank: similarity_report(ours.spaces[1], blank.spaces[1]).table,
+    "similarity": _similarity,
     "collapse": lambda ours, blank: collapse_table(ours.spaces[1], blank.spaces[1]),
     "probe": _probes("linear"),
     "svm": _probes("svm"),
