@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from avid_lab.interactive.embedding_map import EmbeddingMap
     from avid_lab.interactive.loss_lab import LossLab
     from avid_lab.interactive.microscope import NCEMicroscope
+    from avid_lab.interactive.positives import PositiveBrowser
+    from avid_lab.interactive.retrieval import RetrievalExplorer
     from avid_lab.interactive.scatter import Scatter
     from avid_lab.interactive.training_panel import LiveTraining
 
@@ -25,6 +27,8 @@ _PANELS = {
     "LiveTraining": "training_panel",
     "LossLab": "loss_lab",
     "NCEMicroscope": "microscope",
+    "PositiveBrowser": "positives",
+    "RetrievalExplorer": "retrieval",
     "Scatter": "scatter",
 }
 
@@ -35,6 +39,8 @@ __all__ = [
     "LiveTraining",
     "LossLab",
     "NCEMicroscope",
+    "PositiveBrowser",
+    "RetrievalExplorer",
     "Scatter",
     "gallery",
     "playable",
