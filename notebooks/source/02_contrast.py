@@ -1,0 +1,620 @@
+# %% [markdown]
+# # 02 · Contrast from scratch: the loss, its ruler, its negatives, its memory
+#
+# After this notebook you can
+#
+# * write noise-contrastive estimation from its equation, and say what it asks that softmax does not,
+# * say what $Z$ is for, and what goes wrong when it is too small and when it is too large,
+# * predict what temperature, number of negatives and momentum do, and test it in a laboratory that trains in about a second,
+# * explain why a loss without negatives may learn nothing at all.
+#
+# **Needs:** PyTorch basics; a glance at notebook 01. **Time:** 50 minutes, of which about one and a half are computing on a laptop's CPU (GPU: not measured).
+
+# %%
+import math
+from types import SimpleNamespace
+
+import torch
+import torch.nn.functional as F
+
+import avid_lab as al
+from avid_lab import plots
+from avid_lab.course import exercise, frames, lab
+from avid_lab.interactive.microscope import NCEMicroscope
+from avid_lab.plots.style import AUDIO, FAINT, MUTED, VIDEO, panel, picture, styled
+
+stage = lab.stage("02", "cross")
+clips, test_clips, memory = stage.clips, stage.test_clips, stage.memory
+N, D = memory.video.shape
+K = stage.profile.num_negatives
+seeds = (0, 1, 2) if stage.trained else (0,)
+
+# %% [markdown]
+# **Where this leads.** A list holds one *note* for every clip's sound: a unit vector. Show the network a picture and ask: which of these notes belongs to it? At first
+# nobody can tell. A few hundred comparisons later the clip's own note stands out, and nobody ever said what a bell is. Here is the list before training and after (the committed run that the line above names).
+
+
+# %%
+def own_and_others(video, audio):
+    """Similarity of each picture to its own sound, and to the sounds of other clips (a sample)."""
+    similarity = video @ audio.T  # (N, N)
+    others = similarity[~torch.eye(len(video), dtype=torch.bool)]
+    return similarity.diagonal(), others[
+        torch.randperm(len(others), generator=torch.Generator().manual_seed(0))[:20000]
+    ]
+
+
+blank = al.MemoryBank(N, D, generator=torch.Generator().manual_seed(0))  # random directions
+after = "reference run" if stage.trained else "UNTRAINED"
+ax = plots.similarity_histograms(
+    {"random notes": own_and_others(blank.video, blank.audio), after: own_and_others(memory.video, memory.audio)},
+    title="Can a picture find its own sound?",
+)
+for words, kind in zip(ax.get_legend().get_texts(), ("other clips' sounds", "its own sound"), strict=True):
+    words.set_text(kind)
+ax
+
+# %% [markdown]
+# ## One question, or many?
+#
+# Write $s_j = \langle \mathbf v, \bar{\mathbf a}_j\rangle / T$ for the **score** of note $j$: the cosine similarity of picture and note, divided by a **temperature** $T$. The obvious
+# loss is the one you know from classification, with every clip a class of its own:
+#
+# $$\text{softmax:}\qquad P(j) = \frac{e^{s_j}}{\sum_{n=1}^{N} e^{s_n}}$$
+#
+# **One** question with $N$ answers. Its denominator runs over every clip there is, for every picture, at every step. **Noise-contrastive estimation** (NCE) asks something cheaper:
+# *here is a pair; is it real, or did I draw the sound at random?* One real pair and $K$ random ones make $K+1$ yes-or-no questions.
+
+# %%
+print(f"{'':<10}{'clips':>11}{'softmax over all':>20}{'NCE, K = 1024':>16}   multiplications per query")
+for name, count in {"here": N, "Kinetics": 232_067, "AudioSet": 1_784_108}.items():
+    print(f"{name:<10}{count:>11,}{count * 128:>20,}{1025 * 128:>16,}")
+
+# %% [markdown]
+# Look at the first row. At *our* size the argument of cost is void, and on today's accelerators a matrix product with a quarter of a million notes frightens nobody. Cost is how NCE was
+# sold; there is a second difference, which matters more to us. It follows from the equation, so let us have that first.
+#
+# ## The equation
+#
+# Call the model's guess of the chance of note $j$ given the picture $e^{s_j}/(N Z)$, with a constant $Z$ that makes the chances sum to about one. A random draw takes each note with chance $1/N$,
+# and there are $K$ draws to one real pair. So the odds of *real* against *drawn* are
+#
+# $$\frac{1}{K}\cdot\frac{e^{s}/(NZ)}{1/N} = \frac{e^{s}}{KZ}
+# \qquad\Longrightarrow\qquad P(\text{real}\mid s) = \frac{e^{s}}{e^{s} + K Z}.$$
+#
+# $N$ has cancelled. The loss is the cross-entropy of all $K+1$ answers:
+#
+# $$\text{NCE}(s_+; s_1 \dots s_K) = -\log \frac{e^{s_+}}{e^{s_+} + KZ} \;-\; \sum_{k=1}^{K} \log \frac{KZ}{e^{s_k} + KZ}$$
+#
+# **Exercise.** Write it. The badge below the cell tells you whether it is right, and if not, what is wrong. Until it is right the reference works in your place.
+
+
+# %%
+@exercise("nce_loss")
+def nce_loss(positive, negative, Z):
+    """positive (B, 1), negative (B, K): similarity / temperature; Z: the partition constant -> one number."""
+    ...
+
+
+# %% [markdown]
+# **Now the second difference.** Add the same number to *all* scores of a query, its positive and its negatives. Softmax divides it away: it sees differences only. Each of NCE's questions is asked of
+# one pair alone, against the fixed ruler $KZ$.
+
+# %%
+lab.predict("02-1", "All scores rise by 3. Which loss notices?", ["softmax", "NCE", "both", "neither"])
+
+# %%
+generator = torch.Generator().manual_seed(0)
+positive, negative = torch.randn(64, 1, generator=generator) + 2, torch.randn(64, 16, generator=generator)
+seen = set()
+for name, loss in {"softmax": lambda p, n: al.nce_softmax_loss(p, n), "NCE": lambda p, n: nce_loss(p, n, 1.65)}.items():
+    before, after = loss(positive, negative).item(), loss(positive + 3, negative + 3).item()
+    print(f"{name:<8} {before:.3f}  ->  {after:.3f}")
+    seen |= {name} if abs(after - before) > 1e-3 else set()
+lab.reveal(
+    "02-1",
+    "both" if len(seen) == 2 else seen.pop() if seen else "neither",
+    "softmax ranks the answers of one query; NCE says of each single pair how likely it is to be real",
+)
+
+# %% [markdown]
+# So softmax learns a *ranking*, and NCE a ranking **and a level**: a score of 5 is to mean the same for every query. Keep that in mind. Notebook 04 asks what such a level is worth, and where it is missing.
+#
+# ## The ruler Z
+#
+# $Z$ should make the chances sum to one: $\sum_j e^{s_j} / (NZ) = 1$, so $Z$ is the mean of $e^{s}$ over all notes. Negatives are a random sample of them. AVID takes the mean over the first batch and never
+# touches it again.
+#
+# **Exercise.** Estimate it.
+
+
+# %%
+@exercise("partition_constant")
+def partition_constant(negative):
+    """negative (B, K): scores of random pairs -> Z, one number, taken as a constant."""
+    ...
+
+
+# %% [markdown]
+# A good habit: before you run a training loop, say what the first loss should be. Random unit vectors in $D$ dimensions have similarities of mean 0 and standard deviation $1/\sqrt D$; at the estimated $Z$,
+# each negative's share of the loss is about $e^{s_k}/(KZ)$, and there are $K$ of them.
+
+# %%
+lab.predict(
+    "02-2", f"Random notes, K = {K}, T = 0.07, Z as estimated. What is the loss of the first batch?", low=0, high=20
+)
+
+
+# %%
+def scores_of(query, notes, index, negatives, T):
+    """Scores (B, 1) of the right notes and (B, K) of the drawn ones."""
+    every = query @ notes.T / T  # (B, N): our list is short, so score all of it and pick
+    return every.gather(1, index[:, None]), every.gather(1, negatives)
+
+
+generator = torch.Generator().manual_seed(0)
+index = torch.arange(min(256, N))
+drawn = al.objectives.draw_negatives(index[:, None], N, K, generator)
+positive, negative = scores_of(blank.video[index], blank.audio, index, drawn, 0.07)
+Z = partition_constant(negative)
+first = nce_loss(positive, negative, Z).item()
+print(
+    f"Z = {Z:.2f}, log(K Z) + 1 = {math.log(K * Z) + 1:.2f}, loss of the first batch = {first:.2f} ({lab.credit('nce_loss')})"
+)
+lab.reveal(
+    "02-2",
+    first,
+    "the positive asks a question at odds of 1 to K Z, and costs log(K Z); all negatives together cost 1",
+    close=0.05,
+)
+
+# %% [markdown]
+# ## What Z does
+#
+# The derivative of the loss by a score is $P(\text{real}) - 1$ for the positive (it is **pulled**) and $P(\text{real})$ for each negative (they are **pushed**). Both depend on $Z$.
+
+# %%
+lab.predict(
+    "02-3",
+    "Z is a hundred times too small. What does the first gradient mostly do?",
+    ["pull partners together", "push strangers apart", "nothing"],
+)
+
+
+# %%
+def pull_and_push(positive, negative, Z):
+    """Mean size of the gradient by the positive's score, and summed over the negatives' scores."""
+    positive, negative = positive.detach().requires_grad_(), negative.detach().requires_grad_()
+    nce_loss(positive, negative, Z).backward()
+    return -positive.grad.sum().item(), negative.grad.sum().item()
+
+
+factors = torch.logspace(-6, 6, 49)
+forces = torch.tensor([pull_and_push(positive, negative, Z * factor) for factor in factors])  # (49, 2)
+
+
+@styled
+def draw_forces():
+    at, ax = forces[24], panel(picture(8.2, 3.4))
+    for values, colour, name in zip(
+        forces.T, (VIDEO, AUDIO), ("pull of the positive", "push of all negatives"), strict=True
+    ):
+        ax.loglog(factors, values.clamp(min=1e-6), color=colour, linewidth=2.2, label=name)
+    ax.axvline(1, color=MUTED, linestyle=(0, (4, 3)), linewidth=1.2)
+    ax.set(xlabel="Z / the estimate of Z", ylabel="size of the gradient", ylim=(1e-4, 2 * K))
+    ax.legend(loc="upper right")
+    ax.set_title(f"At the estimated Z, {K} negatives push {at[1] / at[0]:.2f} times as hard as the positive pulls")
+    return ax
+
+
+draw_forces()
+
+# %%
+pull, push = pull_and_push(positive, negative, Z / 100)
+kind = "nothing" if max(pull, push) < 0.1 else "push strangers apart" if push > pull else "pull partners together"
+lab.reveal(
+    "02-3",
+    kind,
+    f"pull {pull:.2f}, push {push:.1f}: with a ruler too short every stranger looks real, and the few true pairs drown",
+)
+
+# %% [markdown]
+# Read the figure from both ends. **Too small:** every random pair looks real at first, all $K$ of them push with full force, and the one positive is lost among them. **Too large:** everything looks drawn; the positive
+# is pulled at full force for ever, and negatives fall silent, though late: an exponential has room to catch up. One estimate at the right moment balances the two.
+#
+# Under the microscope: one query, its score, probability and gradient for every note, and the equation with its numbers. In a running notebook, drag the temperature, $K$ and $Z$, and click a bar.
+
+# %%
+NCEMicroscope((memory.video, memory.audio), clips.labels, clips.classes)
+
+# %% [markdown]
+# Yellow bars are **false negatives**: drawn as strangers, though they are of the query's kind. The loss cannot know. It pushes them all the same.
+
+# %% [markdown] tags=["instructor"]
+# **Teaching note (10 min).** Let pairs of students set $Z$ by hand in the microscope ("estimate" off) until pull and push balance, then switch "estimate" on: they find the estimate themselves. Common misconception: "$Z$
+# normalises, so it cannot matter, as in softmax". It is a *constant* here: the loss does not compute it from the scores at hand, and that is why the level of a score can mean something.
+
+# %% [markdown]
+# ## Temperature: who gets pushed?
+#
+# Similarities live in $[-1, 1]$; $T$ decides how much of a difference a difference makes. Small $T$: only the negatives most like the query count. Large $T$: all count alike. Move the slider. The grey hill is where
+# the negatives are; the orange one is where the *pushing* happens. (Notes of the trained run; $Z$ estimated anew for each $T$.)
+
+# %%
+alike = clips.labels[drawn] == clips.labels[index][:, None]  # (B, K): false negatives
+
+
+@styled
+def draw_push(T):
+    _, negative = scores_of(memory.video[index], memory.audio, index, drawn, T)
+    push = (negative - math.log(K) - partition_constant(negative).log()).sigmoid()  # P(real) = size of the gradient
+    hardest = push.sort(dim=1, descending=True).values[:, : max(1, K // 10)].sum() / push.sum()
+    ax = panel(picture(7.6, 3.2))
+    bins = torch.linspace(-1, 1, 61)
+    for weights, colour, name in ((torch.ones_like(push), MUTED, "negatives"), (push, AUDIO, "their push")):
+        heights = torch.histogram((negative * T).flatten(), bins, weight=weights.flatten(), density=False).hist
+        ax.stairs(heights / heights.sum(), bins, fill=True, alpha=0.45, color=colour, label=name)
+    ax.set(xlabel="similarity to the query", ylabel="share", xlim=(-0.6, 0.8), ylim=(0, 0.4))
+    ax.legend(loc="upper left")
+    wrong = (push * alike).sum() / push.sum()
+    ax.set_title(f"T = {T:g}: {hardest:.0%} of the push by the hardest tenth, {wrong:.0%} on false negatives")
+    return ax
+
+
+frames(draw_push, [0.02, 0.03, 0.05, 0.07, 0.1, 0.2, 0.5, 1.0], label="temperature", start=3)
+
+# %% [markdown]
+# Small temperatures look clever (why waste force on the easy ones?) until you read the second number: the negatives most like a clip are often of its own kind. **Hard and false go together.** Temperature is a choice of
+# whom you are willing to hurt.
+#
+# ## Drawing negatives
+#
+# **Exercise.** Draw $K$ other instances for each query: every other one equally likely, never the query itself. Pitfall: drawing again where you hit the query, or taking its neighbour instead, is not uniform.
+
+
+# %%
+@exercise("sample_negatives")
+def sample_negatives(index, N, K, generator):
+    """index (B,): the queries; -> (B, K) other instances, uniform over the N - 1 that are not the query."""
+    ...
+
+
+# %%
+strangers = sample_negatives(index, N, K, torch.Generator().manual_seed(1))
+false = (clips.labels[strangers] == clips.labels[index][:, None]).double()
+print(
+    f"false negatives: {false.mean():.1%} of all, {false.sum(1).mean():.1f} per query of {K} ({lab.credit('sample_negatives')})"
+)
+print(f"queries with at least one: {(false.sum(1) > 0).double().mean():.1%}")
+
+# %% [markdown]
+# ## The memory
+#
+# Where do the notes come from? Embedding 512 other clips for every query would make a step hundreds of times dearer. So AVID remembers: after a step, the note of each clip of the batch moves towards its new embedding, and returns to length one.
+#
+# $$\bar{\mathbf a}_i \leftarrow \frac{m\,\bar{\mathbf a}_i + (1-m)\,\mathbf a_i}{\lVert m\,\bar{\mathbf a}_i + (1-m)\,\mathbf a_i\rVert}$$
+#
+# **Exercise.** Write the update. Three pitfalls: which of the two gets $m$, along which axis a row has its length, and whether a gradient may remember the past.
+
+
+# %%
+@exercise("memory_update")
+def memory_update(memory, index, embedding, momentum):
+    """memory (N, D) unit rows; index (B,) different rows; embedding (B, D) unit; -> the new memory (N, D)."""
+    ...
+
+
+# %% [markdown]
+# ## A laboratory that trains in a second
+#
+# Now all four parts are yours, and you will want to turn every knob. Training the whole network takes minutes, so we borrow: the eyes and ears of the reference run stay **frozen**, and only two linear maps on top of them
+# are learned, from nothing, with your loss, your $Z$, your negatives, your memory. The examination: of the 10 held-out sounds closest to a held-out picture, how many are of its kind? (Figures show chance; the first title says what untrained heads reach.)
+
+# %%
+space, held_out = stage.embeddings, stage.test_embeddings
+
+
+def standardised(name):
+    """Frozen features of training and held-out clips, every feature of mean 0 and deviation 1 in training."""
+    train, test = getattr(space, name), getattr(held_out, name)
+    mean, deviation = train.mean(0), train.std(0) + 1e-6
+    return (train - mean) / deviation, (test - mean) / deviation
+
+
+(eyes, test_eyes), (ears, test_ears) = standardised("video_features"), standardised("audio_features")
+
+
+@torch.no_grad()
+def examine(heads):
+    """Share of the 10 closest held-out sounds that are of the picture's class."""
+    video, audio = F.normalize(heads[0](test_eyes), dim=1), F.normalize(heads[1](test_ears), dim=1)
+    nearest = (video @ audio.T).topk(10, dim=1).indices
+    return (test_clips.labels[nearest] == test_clips.labels[:, None]).double().mean().item()
+
+
+# %%
+def experiment(steps=200 if stage.trained else 4, K=K, T=0.07, momentum=0.5, ruler=1.0, loss=nce_loss, seed=0):
+    """Train two linear heads with Cross-AVID's two terms; `ruler` multiplies the estimate of Z."""
+    torch.manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
+    heads = torch.nn.ModuleList([torch.nn.Linear(x.shape[1], D) for x in (eyes, ears)])
+    notes = [F.normalize(torch.randn(N, D, generator=generator), dim=1) for _ in heads]  # of pictures, of sounds
+    optimizer, Z, losses = torch.optim.Adam(heads.parameters(), lr=3e-3), [None, None], []
+    for _ in range(steps):
+        index = torch.randperm(N, generator=generator)[:64]
+        new = [F.normalize(head(x[index]), dim=1) for head, x in zip(heads, (eyes, ears), strict=True)]
+        negatives, total = sample_negatives(index, N, K, generator), 0.0
+        for asks, answers in ((0, 1), (1, 0)):
+            positive, negative = scores_of(new[asks], notes[answers], index, negatives, T)
+            if Z[asks] is None:
+                Z[asks] = ruler * partition_constant(negative)
+            total = total + loss(positive, negative, Z[asks]) / 2
+        optimizer.zero_grad()
+        total.backward()
+        optimizer.step()
+        notes = [memory_update(old, index, embedding, momentum) for old, embedding in zip(notes, new, strict=True)]
+        losses.append(total.item())
+    now = F.normalize(heads[1](ears), dim=1).detach()  # what the head would write today
+    return SimpleNamespace(score=examine(heads), losses=losses, fresh=(now * notes[1]).sum(1).mean().item())
+
+
+untrained = sum(experiment(steps=0, seed=seed).score for seed in seeds) / len(seeds)
+chance = al.metrics.chance_accuracy(clips.labels, test_clips.labels)
+trial = experiment()
+plots.loss_terms(
+    {"loss": trial.losses},
+    title=f"Two heads from nothing: {trial.losses[0]:.1f} to {trial.losses[-1]:.1f}; precision {untrained:.0%} before, "
+    f"{trial.score:.0%} after ({lab.credit('nce_loss')})",
+)
+
+
+# %%
+def sweep(knob, values, title, **fixed):
+    """Train with every value of a knob and every seed, and draw the precision; returns the trials by value."""
+    trials = {value: [experiment(**{knob: value}, **fixed, seed=seed) for seed in seeds] for value in values}
+    means = {value: sum(t.score for t in found) / len(found) for value, found in trials.items()}
+    plots_of = {f"{value:g}": [t.score for t in found] for value, found in trials.items()}
+    best = max(means, key=means.get)
+    ax = plots.accuracy_bars(
+        plots_of,
+        chance=chance,
+        xlabel="precision of the 10 nearest sounds",
+        title=title(means, best),
+    )
+    ax.set_ylabel(knob)
+    return ax, trials
+
+
+# %% [markdown]
+# ### How exact must Z be?
+
+# %%
+ax, rulers = sweep(
+    "ruler",
+    [1e-4, 1e-2, 1, 1e2, 1e4, 1e8],
+    lambda means, best: (
+        f"Z too small by 100: {means[1e-2]:.0%} right. As estimated: {means[1]:.0%}. Too large by 100: {means[1e2]:.0%}"
+    ),
+)
+ax
+
+# %% [markdown]
+# The two errors do not cost alike, as the figure of forces said: compare a hundred times too small with a hundred times too large, then look at the extremes. But these features are frozen; do not conclude that a long ruler is always safe before you have seen the circle below. And remember this in notebook 06, where a *new* kind
+# of pair enters with scores of its own: the $Z$ of the old pairs is then too small for the new ones by orders of magnitude.
+#
+# ### Which temperature?
+
+# %%
+temperatures = [0.01, 0.03, 0.07, 0.2, 1.0]
+lab.predict("02-4", "Which temperature gives the best heads?", [f"{T:g}" for T in temperatures])
+
+# %%
+ax, by_temperature = sweep(
+    "T", temperatures, lambda means, best: f"Temperature {best:g} does best here ({means[best]:.0%})"
+)
+ax
+
+# %%
+means = {f"{T:g}": sum(t.score for t in found) for T, found in by_temperature.items()}
+lab.reveal(
+    "02-4",
+    max(means, key=means.get),
+    "but look at the dots: neighbours differ by little more than seeds do. The frozen features do most of the work here; with a whole network at stake the choice weighs more",
+)
+
+# %% [markdown]
+# ### How many negatives, and which loss?
+#
+# The same negatives can be put to one softmax question instead (*InfoNCE with a memory*). It needs no $Z$.
+
+# %%
+rows = {}
+for name, loss in {"NCE": nce_loss, "softmax": al.nce_softmax_loss}.items():
+    for count in (1, 8, 64, 512) if stage.trained else (1, 8):
+        rows[f"{name}, K = {count}"] = [experiment(K=count, loss=loss, seed=seed).score for seed in seeds]
+mean = {name: sum(x) / len(x) for name, x in rows.items()}
+fewest, most = mean["NCE, K = 1"], max(mean[name] for name in mean if name.startswith("NCE"))
+plots.accuracy_bars(
+    rows,
+    chance=chance,
+    xlabel="precision of the 10 nearest sounds",
+    title=f"One negative already gives {fewest:.0%}; the best number with NCE gives {most:.0%}",
+)
+
+# %% [markdown]
+# More negatives describe the crowd better, with diminishing returns, and bring their false ones along. Between the two losses, be careful: judge by the dots of the seeds, at the $K$ you would really use.
+#
+# ### What the memory's age costs
+#
+# A clip is visited once per pass, every $N/B$ steps. With momentum $m$ a note also keeps a share of what it knew from older visits; on average its content is $\frac NB\big(\frac12 + \frac{m}{1-m}\big)$ steps old.
+# The network has moved on since. We can measure how much: compare every note with what the head *would write today*.
+
+# %%
+ax, ages = sweep(
+    "momentum",
+    [0.0, 0.5, 0.9, 0.98],
+    lambda means, best: f"From momentum 0 to 0.98: from {means[0.0]:.0%} to {means[0.98]:.0%} right",
+)
+for m, found in ages.items():
+    age, fresh = N / 64 * (0.5 + m / (1 - m)), sum(t.fresh for t in found) / len(found)
+    print(
+        f"momentum {m:<5g} content {age:6.0f} steps old on average   similarity of a note to today's embedding {fresh:.2f}"
+    )
+ax
+
+# %% [markdown]
+# A note is stale by design; the art is to keep it *fresh enough*. Whoever trains longer and more slowly may be lazier: what counts is how far the network moves during one pass. (In the paper: momentum 0.5, and 232,067 clips at 256 a step,
+# so that a Kinetics note speaks for a network about 1,400 steps younger.) Two ways out of staleness appear in notebook 09: a queue of recent embeddings, and the batch itself.
+
+# %% [markdown] tags=["instructor"]
+# **Teaching note (15 min).** The laboratory is good for a race: each group gets one knob, writes down a prediction *with a mechanism*, and reports against it. Ask what the laboratory cannot show: frozen features were
+# trained at $T = 0.07$ with 512 negatives, so it is biased towards "nothing matters much". With the whole network learning, `data/reference/README.md` has the comparison ("Temperature and number of negatives").
+#
+# Misconception: "softmax has no Z, so it is better". It computes a sum over its own negatives at every step; what it gives up is the level.
+
+# %% [markdown]
+# ## Why negatives at all: collapse on a circle
+#
+# A small world, to see everything: 120 events, each a direction (its colour). A camera and a microphone each record it, mixed with noise of their own. Two small networks map picture and sound to a **circle**. Left, your NCE with all other events as
+# negatives. In the middle the same, with a $Z$ a thousand times too large. Right, only the pull: "partners, be alike!"
+
+# %%
+lab.predict(
+    "02-5", "Without negatives, where do the points end up?", ["all in one place", "each pair in its own place"]
+)
+
+
+# %%
+def tiny_world(events=120, noise=0.6, seed=0):
+    """Angles of events, and two noisy recordings of each, (events, 6)."""
+    generator = torch.Generator().manual_seed(seed)
+    angle = torch.rand(events, generator=generator) * 2 * math.pi
+    recordings = []
+    for _ in range(2):
+        own = noise * torch.randn(events, 4, generator=generator)
+        mix = torch.linalg.qr(torch.randn(6, 6, generator=generator)).Q
+        recordings.append(torch.cat([angle.cos()[:, None], angle.sin()[:, None], own], dim=1) @ mix)
+    return angle, recordings
+
+
+def on_a_circle(moments, with_negatives=True, ruler=1.0, T=0.2, seed=0):
+    """Train two encoders to the circle; returns the points (2, events, 2) at some steps."""
+    torch.manual_seed(seed)
+    angle, recordings = tiny_world()
+    others = ~torch.eye(len(angle), dtype=torch.bool)
+    encoders = [torch.nn.Sequential(torch.nn.Linear(6, 64), torch.nn.ReLU(), torch.nn.Linear(64, 2)) for _ in range(2)]
+    optimizer = torch.optim.Adam([p for encoder in encoders for p in encoder.parameters()], lr=0.01)
+    found, Z = {}, None
+    for step in range(max(moments) + 1):
+        video, audio = (F.normalize(encoder(x), dim=1) for encoder, x in zip(encoders, recordings, strict=True))
+        if step in moments:
+            found[step] = torch.stack([video, audio]).detach()
+        scores = video @ audio.T / T
+        positive, negative = scores.diagonal()[:, None], scores[others].view(len(angle), -1)
+        Z = ruler * partition_constant(negative) if Z is None else Z
+        loss = nce_loss(positive, negative, Z) if with_negatives else -positive.mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return angle, found
+
+
+# %%
+moments = [0, 2, 5, 10, 20, 40, 80, 150, 300]
+worlds = {
+    "with negatives": on_a_circle(moments),
+    "Z 1,000 x too large": on_a_circle(moments, ruler=1000.0),
+    "without": on_a_circle(moments, with_negatives=False),
+}
+
+
+def gathered(points):
+    """Length of the mean of all points: 0 spread round the circle, 1 all in one place."""
+    return points.flatten(0, 1).mean(0).norm().item()
+
+
+@styled
+def draw_circle(step):
+    figure = picture(9, 3.5)
+    for place, (name, (angle, found)) in enumerate(worlds.items(), start=1):
+        ax = panel(figure, 130 + place)
+        for points, marker, radius in zip(found[step], "o^", (1.0, 1.14), strict=True):
+            ax.scatter(*(radius * points.T), c=angle, cmap="hsv", marker=marker, s=22, alpha=0.7, linewidths=0)
+        ring = torch.linspace(0, 2 * math.pi, 100)
+        ax.plot(ring.cos(), ring.sin(), color=FAINT, linewidth=0.8, zorder=0)
+        ax.set(xlim=(-1.25, 1.25), ylim=(-1.25, 1.25), aspect="equal", xticks=[], yticks=[])
+        ax.set_axis_off()
+        ax.set_title(f"{name}: gathered {gathered(found[step]):.2f}")
+    figure.suptitle(f"After {step} steps (inner ring pictures, outer ring sounds, colour the event)", fontsize=10)
+    return figure
+
+
+frames(draw_circle, moments, label="step", start=len(moments) - 1)
+
+# %%
+end = {name: gathered(found[moments[-1]]) for name, (_, found) in worlds.items()}
+lab.reveal(
+    "02-5",
+    "all in one place" if end["without"] > 0.8 else "each pair in its own place",
+    "the noises of the two recordings differ, so the only way to agree perfectly is to say the same thing about everything",
+)
+
+# %% [markdown]
+# That is **collapse**: a perfect score for "be alike", and not one bit of information. Negatives make the constant answer expensive, so the points must spread, and the cheapest way to spread *and* agree is to arrange them by what picture and sound
+# share: the event. Compare the middle: a loss may have negatives on paper and none in its gradient. Alignment of partners and uniformity of the crowd are all there is to a contrastive loss (Wang and Isola).
+#
+# (Methods without negatives exist, such as BYOL and DINO; each has another device against the constant answer.)
+#
+# ## A trap in half precision
+#
+# GPUs like 16-bit numbers. The equation, typed in as it stands, does not: a perfect match at $T = 0.07$ has $e^{1/0.07}$.
+
+# %%
+print(f"e^(1/0.07) = {math.exp(1 / 0.07):,.0f}; largest half-precision number = {torch.finfo(torch.half).max:,.0f}")
+print(f"smallest safe temperature in half precision: {1 / math.log(torch.finfo(torch.half).max):.3f}\n")
+literal = lambda s, c: -(s.exp() / (s.exp() + c)).log()  # noqa: E731
+careful = lambda s, c: F.softplus(math.log(c) - s)  # noqa: E731
+for dtype in (torch.float32, torch.bfloat16, torch.float16):
+    s = torch.tensor(1 / 0.07, dtype=dtype)
+    print(f"{dtype!s:<15} as typed {literal(s, 1000).item():<10.3g} with softplus {careful(s, 1000).item():.3g}")
+
+# %% [markdown]
+# `nan`, at the very moment when the network has understood a pair. (bfloat16 has the range but only two to three digits: look what is left of the loss.) The identity $-\log\frac{e^s}{e^s+c} = \operatorname{softplus}(\log c - s)$ never computes $e^s$.
+# The library uses it, in single precision whatever the network runs in.
+#
+# ## Experiments
+#
+# 1. **Break it gently.** `experiment(K=1, T=0.01)`: which of the two knobs hurts more, alone and together?
+# 2. **A drifting ruler.** Estimate $Z$ anew at *every* step (one line of `experiment`). What does the loss look more and more like?
+# 3. **Collapse, almost.** At which `ruler` does `on_a_circle` collapse? Does a temperature of 5 do the same? Why not?
+
+# %%
+lab.note("02-e", "Which experiment did you run, what did you expect, and what happened?")
+
+# %% [markdown] tags=["instructor"]
+# **Teaching note (5 min).** Experiment 2 is the bridge to softmax: a $Z$ re-estimated per query from its own negatives *is* nearly the softmax denominator. In experiment 3 a
+# large temperature is harmless because $Z$ is estimated at that temperature: the ruler fits again. Question for the door: "Our negatives are uniform. Whom would you draw instead, and whom would that hurt?"
+
+# %% [markdown]
+# **If it went wrong.**
+#
+# * *A badge is red:* read its diagnosis; the reference goes on in your place, so the figures stay right.
+# * *`nan`:* your `nce_loss` takes `exp` of large scores. See the trap above.
+# * *Your precision differs from a neighbour's by a point or two:* seeds and machines do that. Compare dots, not digits.
+#
+# ## Recap
+#
+# * NCE asks $K+1$ yes-or-no questions: real pair, or drawn? Softmax asks one question with many answers.
+# * $Z$ is the ruler of the level. Too small: the push of strangers drowns the pull. Too large: strangers are hardly pushed, and all may collapse.
+# * Temperature decides whom the push hits; the hardest negatives are often false ones.
+# * The memory buys many negatives for the price of slightly old notes; its age matters as far as the network moves in a pass.
+# * Without negatives, one answer for everything is perfect.
+#
+# **Further reading.** M. Gutmann, A. Hyvärinen, *Noise-contrastive estimation: A new estimation principle for unnormalized statistical models*, AISTATS 2010.
+# Z. Wu, Y. Xiong, S. Yu, D. Lin, *Unsupervised Feature Learning via Non-Parametric Instance Discrimination*, CVPR 2018 (memory, NCE, temperature).
+# A. van den Oord, Y. Li, O. Vinyals, *Representation Learning with Contrastive Predictive Coding*, arXiv 2018 (InfoNCE).
+# T. Wang, P. Isola, *Understanding Contrastive Representation Learning through Alignment and Uniformity on the Hypersphere*, ICML 2020.
+# F. Wang, H. Liu, *Understanding the Behaviour of Contrastive Loss*, CVPR 2021 (temperature).
+
+# %%
+lab.progress("02")

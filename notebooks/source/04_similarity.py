@@ -1,0 +1,498 @@
+# %% [markdown]
+# # 04 · What is a similarity worth?
+#
+# "These two clips are 0.8 similar." So what? After this notebook you can
+#
+# * tell *ranking* from *calibration*, and measure each: AUC, $d'$, overlap; reliability curve, expected calibration error,
+# * show that the same number means different things within the pictures, within the sounds and across the two,
+# * explain with a short proof and a measurement why cross-modal training leaves within-modal similarity to chance,
+# * catch three measures that flatter: each alone can be fooled.
+#
+# **Needs:** notebook 03, or the trust that Cross-AVID compares pictures with sounds only. **Time:** 45 minutes, of which about half a minute is spent computing on a laptop's CPU (GPU: not measured).
+
+# %%
+import math
+
+import torch
+import torch.nn.functional as F
+
+import avid_lab as al
+from avid_lab import evaluation, plots, reference
+from avid_lab.course import exercise, frames, lab
+from avid_lab.interactive.calibration import CalibrationExplorer
+from avid_lab.metrics import fit_probability, pairs
+from avid_lab.plots.style import AUDIO, GOOD, MUTED, VIDEO, panel, picture, styled
+
+stage = lab.stage("04", "cross")
+if stage.trained:
+    clips, space = stage.test_clips, stage.test_embeddings  # held out
+else:
+    clips, space = stage.clips, stage.embeddings  # the smoke profile holds out too few clips to make pairs of
+labels = clips.labels
+twin = evaluation.embed(evaluation.random_twin(stage.model, stage.clips, stage.pipeline), clips, stage.pipeline)
+KINDS = {"v-v": ("video", "video"), "a-a": ("audio", "audio"), "v-a": ("video", "audio")}
+COLOURS = {"v-v": VIDEO, "a-a": AUDIO, "v-a": GOOD}
+
+# %% [markdown]
+# **Where this leads.** Three kinds of pair: two pictures (v-v), two sounds (a-a), a picture and the sound of *another* clip (v-a). Blue, pairs of one kind of scene; grey, pairs of two kinds. The network is Cross-AVID after 900 steps (the committed
+# run that the line above names), the clips are held out. Everything in this notebook is about this figure: how far blue and grey are apart, and *where on the axis* they lie.
+
+
+# %%
+def similarities(space, kind):
+    """Similarities of same-class pairs and of different-class pairs (i, j), i != j."""
+    x, y = (getattr(space, side) for side in KINDS[kind])
+    similarity, alike = x @ y.T, labels[:, None] == labels[None]
+    return similarity[alike & ~torch.eye(len(x), dtype=torch.bool)], similarity[~alike]
+
+
+found = {kind: similarities(space, kind) for kind in KINDS}
+plots.similarity_histograms(found, title="One word, three meanings")
+
+# %% [markdown]
+# Labels are used for this examination only; training never saw them.
+#
+# ## One threshold
+#
+# You want an app that says "same kind of scene" when two clips are at least 0.5 similar. It is tempting to choose the number once.
+
+# %%
+lab.predict(
+    "04-1", "What share of the picture pairs of DIFFERENT classes is at least 0.5 similar?", low=0, high=100, unit="%"
+)
+
+# %%
+print(f"{'at least 0.5':<14}{'same class':>12}{'different':>12}")
+for kind, (same, different) in found.items():
+    print(f"{kind:<14}{(same >= 0.5).double().mean():>12.1%}{(different >= 0.5).double().mean():>12.1%}")
+lab.reveal(
+    "04-1",
+    100 * (found["v-v"][1] >= 0.5).double().mean().item(),
+    "and across the senses the same 0.5 lets hardly anything pass, not even pairs of one class",
+    close=0.25,
+)
+
+# %% [markdown]
+# ## Ranking: AUC
+#
+# Perhaps 0.5 was just the wrong number. Take thresholds out altogether: draw one pair of the same class and one of different classes. How often is the first more similar?
+#
+# $$\text{AUC} = P(s_{\text{same}} > s_{\text{different}}) + \tfrac12 P(s_{\text{same}} = s_{\text{different}})$$
+#
+# 0.5 is a coin, 1 is perfect. **Exercise.** Write it. Half a point for ties is no pedantry: a network that answers the same number to everything must get 0.5.
+
+
+# %%
+@exercise("similarity_auc")
+def similarity_auc(same, different):
+    """same (S,), different (T,): similarities of pairs -> chance that a same pair is more similar; ties count half."""
+    ...
+
+
+# %% [markdown]
+# All pairs of pairs would be a billion comparisons; a thousand against four thousand tell the same story. Beside it the library's AUC of everything, by ranks, and the untrained network.
+
+
+# %%
+def some(values, count, seed=0):
+    """A random sample of the values."""
+    return values[torch.randperm(len(values), generator=torch.Generator().manual_seed(seed))[:count]]
+
+
+print(f"{'AUC':<6}{lab.credit('similarity_auc'):>12}{'all pairs':>12}{'untrained':>12}{'chance':>9}")
+for kind, (same, different) in found.items():
+    yours = float(similarity_auc(some(same, 1000), some(different, 4000)))
+    every, base = (al.calibration(*(getattr(s, side) for side in KINDS[kind]), labels).auc for s in (space, twin))
+    print(f"{kind:<6}{yours:>12.3f}{every:>12.3f}{base:>12.3f}{0.5:>9.3f}")
+
+# %% [markdown]
+# The three kinds rank about equally well, far better than an untrained network; and yet one threshold cannot serve two of them. AUC does not see *where* similarities lie: squash them, shift them, and it stays as it is. **Ranking is not calibration.**
+#
+# ## Two more distances: d' and overlap
+#
+# $$d' = \frac{\mu_{\text{same}} - \mu_{\text{different}}}{\sqrt{(\sigma^2_{\text{same}} + \sigma^2_{\text{different}})/2}}
+# \qquad\qquad \text{overlap} = \sum_{\text{bins}} \min(p_{\text{same}},\, p_{\text{different}})$$
+#
+# $d'$ counts standard deviations between the two means: natural for bells, treacherous for anything else. Overlap compares whole shapes: 1 if blue covers grey, 0 if they never meet.
+
+
+# %%
+def d_prime(same, different):
+    """Distance of the means in units of the pooled standard deviation."""
+    return ((same.mean() - different.mean()) / ((same.var() + different.var()) / 2).sqrt()).item()
+
+
+def overlap(same, different, bins=100):
+    """Shared area of the two histograms over [-1, 1]."""
+    heights = [torch.histc(x.clamp(-1, 1), bins, -1, 1) / len(x) for x in (same, different)]
+    return torch.minimum(*heights).sum().item()
+
+
+for kind, pair in found.items():
+    print(f"{kind}   d' = {d_prime(*pair):.2f}   overlap = {overlap(*pair):.2f}")
+
+# %% [markdown]
+# ## Every threshold at once
+#
+# For each threshold: which share of same-class pairs lies above it (*hits*), which share of different-class pairs (*false alarms*)? The best threshold, if both errors cost the same, is where the distance between the two curves is largest.
+
+
+# %%
+@styled
+def draw_thresholds():
+    thresholds, best, ax = torch.linspace(-1, 1, 201), {}, panel(picture(8.6, 3.4))
+    for kind, pair in found.items():
+        same, different = ((x.sort().values, len(x)) for x in pair)
+        hits, alarms = (1 - torch.searchsorted(x, thresholds) / count for x, count in (same, different))
+        best[kind] = thresholds[(hits - alarms).argmax()].item()
+        ax.plot(thresholds, hits, color=COLOURS[kind], linewidth=2.2, label=f"{kind}: hits")
+        ax.plot(thresholds, alarms, color=COLOURS[kind], linewidth=1.4, linestyle=(0, (2, 2)), label="false alarms")
+        ax.axvline(best[kind], color=COLOURS[kind], linewidth=0.8)
+    ax.set(xlabel="threshold", ylabel="share of pairs above it", xlim=(-1, 1), ylim=(0, 1.02))
+    ax.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
+    ax.set_title("Best threshold: " + ", ".join(f"{kind} {value:.2f}" for kind, value in best.items()))
+    return ax
+
+
+draw_thresholds()
+
+# %% [markdown]
+# In a running notebook, drag the threshold, go back in training with the first slider, and **Fit** threshold and temperature to one kind of pair: then read what they are worth for the other two.
+
+# %%
+CalibrationExplorer(stage.snapshots or (space.video, space.audio), labels)
+
+# %% [markdown] tags=["instructor"]
+# **Teaching note (10 min).** Fit to video–audio, read the calibration errors aloud, then fit to video–video and read again. Misconception: "AUC is high, so 0.8 means 80 %". AUC survives any increasing transformation; ask for one that
+# leaves AUC alone and makes every similarity larger than 0.9. Second misconception: that calibration is a matter of choosing the threshold well: it is, for *one* kind of pair with labels at hand; the point of this course is a method that mines positives
+# without labels and must trust the number.
+
+# %% [markdown]
+# ## From a similarity to a probability
+#
+# What we would like to say is "these two are of one kind with probability 0.7", and be right in 7 of 10 such cases. That promise can be checked. A logistic curve turns a similarity $s$ into a probability,
+#
+# $$p(s) = \frac{1}{1 + e^{-(\alpha s + \beta)}},$$
+#
+# fitted on the pairs of one half of the clips and tested on the other half. Then sort the pairs into bins of $p$: in each, compare the mean promise with the share that kept it.
+#
+# **Exercise.** Write this *reliability* table.
+
+
+# %%
+@exercise("reliability")
+def reliability(confidence, correct, bins):
+    """confidence (N,) in [0, 1], correct (N,) True or False -> (mean confidence (bins,), share correct (bins,)).
+
+    The bins are equally wide over [0, 1]; 1.0 belongs to the last; an empty bin gives NaN.
+    """
+    ...
+
+
+# %% [markdown]
+# The **expected calibration error** is the mean distance of promise and truth, every bin with its weight: $\text{ECE} = \sum_b \frac{n_b}{N} \lvert \text{promise}_b - \text{truth}_b \rvert$.
+
+
+# %%
+def ece(p, correct, bins=10):
+    """Expected calibration error, from your reliability table."""
+    promise, truth = reliability(p, correct, bins)
+    weight = (p * bins).long().clamp(max=bins - 1).bincount(minlength=bins) / len(p)
+    return (weight * (promise - truth).abs()).nansum().item()
+
+
+order = labels.argsort(stable=True)
+halves = order[::2], order[1::2]  # each half has clips of every class, no clip is in both
+fit_on, test_on = (
+    {kind: pairs(getattr(space, x)[half], getattr(space, y)[half], labels[half]) for kind, (x, y) in KINDS.items()}
+    for half in halves
+)
+curve = {
+    kind: fit_probability(part.similarity, part.same) for kind, part in fit_on.items()
+}  # similarity -> probability
+
+
+@styled
+def draw_reliability(ways, title):
+    ax = panel(picture(6.6, 4.4))
+    ax.plot([0, 1], [0, 1], color=MUTED, linestyle=(0, (4, 3)), linewidth=1.2)
+    for name, (kind, which, dashes) in ways.items():
+        part = test_on[kind]
+        p = curve[which](part.similarity)
+        promise, truth = reliability(p, part.same, 10)
+        label = f"{name}: ECE {100 * ece(p, part.same):.1f} %"
+        ax.plot(promise, truth, "o", linestyle=dashes, color=COLOURS[kind], linewidth=1.8, label=label)
+    ax.set(xlabel="promised probability of one class", ylabel="share that kept it", xlim=(0, 1), ylim=(0, 1))
+    ax.legend(loc="upper left")
+    ax.set_title(title)
+    return ax
+
+
+own = {f"{kind}, own curve": (kind, kind, "-") for kind in KINDS}
+draw_reliability(own, f"Each kind with a curve of its own ({lab.credit('reliability')})")
+
+# %% [markdown]
+# Fitted to itself, each kind is believable, as far as it dares: look how far to the right each curve goes. Now use the curve of v-a, *the one kind that training looked at*, for all three.
+
+# %%
+borrowed = {f"{kind}, curve of v-a": (kind, "v-a", "--" if kind != "v-a" else "-") for kind in KINDS}
+errors = {kind: ece(curve["v-a"](part.similarity), part.same) for kind, part in test_on.items()}
+draw_reliability(borrowed, f"The curve of v-a, used for pictures, is off by {100 * errors['v-v']:.0f} points")
+
+# %% [markdown]
+# **That is what "not calibrated" means here.** Similarity within a modality and similarity across are numbers in two currencies, and nobody ever fixed the exchange rate.
+#
+# ### A measure that flatters
+#
+# Before you put an ECE into a paper, a question.
+
+# %%
+lab.predict(
+    "04-2",
+    "Each with its own curve: who has the smaller ECE for pictures?",
+    ["the trained network", "the untrained one"],
+)
+
+# %%
+names = {"the trained network": space, "the untrained one": twin}
+measured = {}
+for name, embeddings in names.items():
+    fit, test = (pairs(embeddings.video[half], embeddings.video[half], labels[half]) for half in halves)
+    p = fit_probability(fit.similarity, fit.same)(test.similarity)
+    brier = (p - test.same.double()).square().mean().item()
+    measured[name] = ece(p, test.same)
+    print(f"{name:<22} ECE {measured[name]:.2%}   Brier {brier:.2%}   promises from {p.min():.0%} to {p.max():.0%}")
+base = test.same.double().mean().item()
+print(f"{'always the base rate':<22} ECE {0:.2%}   Brier {base * (1 - base):.2%}   promises {base:.1%}, to everyone")
+lab.reveal(
+    "04-2",
+    min(measured, key=measured.get),
+    "who answers the base rate to every question keeps every promise, and says nothing",
+)
+
+# %% [markdown]
+# Calibration without *sharpness* is free. Report ECE beside AUC, or use the Brier score (the mean squared error of the probability), which charges for both. Note the base rate, too: with 22 classes one pair in 22 is of one class. A method that looks
+# for a clip's true relatives among *thousands* works at a worse one.
+#
+# Numbers want intervals. The library resamples *clips*, not pairs: all pairs of one odd clip are odd together. A ring is the untrained network.
+
+# %%
+report = evaluation.similarity_report(space, twin)
+shown = [
+    f"{kind} {name}"
+    for kind in KINDS
+    for name in ("AUC", "ECE", "ECE, one curve for all")
+    if f"{kind} {name}" in report.table.rows
+]
+plots.estimate_rows(report.table.rows, rows=shown, title="Similarity of held-out clips, with 95 % intervals")
+
+# %% [markdown]
+# ## Why: what a cross-modal loss cannot see
+#
+# Cross-AVID's loss is a function of the products $\langle \mathbf v_i, \mathbf a_j \rangle$ alone. Suppose all sounds lie in some of the directions of the space. Give every picture an extra component along a direction $\mathbf e$ that *no sound uses*:
+#
+# $$\mathbf v_i' = \sqrt{1 - c^2}\;\mathbf v_i + c\,\mathbf e, \qquad
+# \langle \mathbf v_i', \mathbf a_j\rangle = \sqrt{1-c^2}\,\langle \mathbf v_i, \mathbf a_j\rangle, \qquad
+# \langle \mathbf v_i', \mathbf v_j'\rangle = (1-c^2)\langle \mathbf v_i, \mathbf v_j\rangle + c^2.$$
+#
+# Across, only the scale changes, as if by a temperature a little higher. Within, everything moves towards one. **No cross-modal term objects.** Move the slider.
+
+
+# %%
+def with_blind(c, extra):
+    """Pictures with a share c of their length in directions that no sound uses, and the sounds as they were."""
+    video = torch.cat([math.sqrt(1 - c * c) * space.video, c * extra], dim=1)
+    return video, F.pad(space.audio, (0, extra.shape[1]))
+
+
+def draw_blind(c):
+    video, audio = with_blind(c, torch.ones(len(labels), 1))
+    shifted = {"v-v": al.calibration(video, video, labels), "v-a": al.calibration(video, audio, labels)}
+    passing = (shifted["v-v"].different >= 0.5).double().mean().item()
+    ax = plots.similarity_histograms(
+        {name: (x.same, x.different) for name, x in shifted.items()},
+        title=f"c = {c:g}: {passing:.0%} of different v-v pairs pass 0.5",
+    )
+    ax.set_xlim(-1, 1)
+    return ax
+
+
+frames(draw_blind, [0.0, 0.3, 0.5, 0.7, 0.8, 0.9, 0.97], label="c, the share nobody sees", start=3)
+
+# %% [markdown]
+# Neither AUC moved, and 0.5 lost its meaning: a pure loss of *calibration*. It can be worse. Let the blind directions hold something of the clip's own, say the colour of its wallpaper. Then the *ranking* of pictures goes, too, and the loss is as content as before.
+
+# %%
+colour = torch.tensor(
+    [[int(c[i : i + 2], 16) / 255 for i in (0, 2, 4)] for c in clips.manifest.column("background_rgb")]
+)
+wallpaper = F.normalize(colour - colour.mean(0), dim=1)  # (N, 3)
+for c in (0.0, 0.5, 0.8, 0.95):
+    video, audio = with_blind(c, wallpaper)
+    within, across = al.calibration(video, video, labels).auc, al.calibration(video, audio, labels).auc
+    print(f"c = {c:<5g} AUC v-v {within:.3f}   v-a {across:.3f}")
+
+# %% [markdown]
+# ### Does the real network do that?
+#
+# That was a thought experiment. Now measure. Sort the directions of the space by how much of the *sounds* lies along them (the right singular vectors of all sound embeddings), and ask how much of the *pictures* lies there.
+
+# %%
+lab.predict(
+    "04-3",
+    "A few directions hold 90 % of the sounds' squared length. How much of the pictures' do they hold?",
+    low=0,
+    high=100,
+    unit="%",
+)
+
+
+# %%
+def visible(space):
+    """Cumulative share of sounds and of pictures in the sounds' directions, best first, and these directions."""
+    directions = torch.linalg.svd(space.audio, full_matrices=False).Vh  # (D, D) rows
+    shares = [(x @ directions.T).square().mean(0).cumsum(0) for x in (space.audio, space.video)]
+    return *shares, directions
+
+
+heard, seen, directions = visible(space)
+count = int((heard < 0.9).sum()) + 1
+
+
+@styled
+def draw_visible():
+    ax = panel(picture(7.6, 3.4))
+    for shares, colour, name in ((heard, AUDIO, "sounds"), (seen, VIDEO, "pictures")):
+        ax.plot(range(1, len(shares) + 1), shares, color=colour, linewidth=2.2, label=f"share of the {name}")
+    ax.axvline(count, color=MUTED, linestyle=(0, (4, 3)), linewidth=1.2)
+    ax.set(
+        xlabel="directions, those of the sounds first",
+        ylabel="share of the squared length",
+        ylim=(0, 1.02),
+        xlim=(0, None),
+    )
+    ax.legend(loc="lower right")
+    ax.set_title(f"{count} directions hold 90 % of the sounds and {seen[count - 1]:.0%} of the pictures")
+    return ax
+
+
+draw_visible()
+
+# %%
+lab.reveal(
+    "04-3",
+    100 * seen[count - 1].item(),
+    "a small share of a picture is enough to win the game across; the rest is free, and v-v similarity is made of it",
+    close=0.3,
+)
+
+# %% [markdown]
+# So the loss steers a small part of each picture, and the similarity of two pictures consists mostly of the part it never steered. That part need not be *useless*: it comes out of the same network, whose features were trained. It is merely **nobody's business**.
+# Whether it ranks well is luck, and differs by modality:
+
+# %%
+blind = directions[count:]
+for kind, side in (("v-v", "video"), ("a-a", "audio")):
+    x = getattr(space, side)
+    parts = {"all": x, "seen": F.normalize(x @ directions[:count].T, dim=1), "unseen": F.normalize(x @ blind.T, dim=1)}
+    print(kind, *(f"  AUC {name} {al.calibration(y, y, labels).auc:.3f}" for name, y in parts.items()))
+
+# %% [markdown] tags=["instructor"]
+# **Teaching note (10 min).** The argument has two halves; keep them apart. (1) Invariance: a cross-modal loss *permits* arbitrary within-modal similarity. (2) Measurement: how much of a picture lies where the loss looks. Neither says within-modal similarity must be bad: in the
+# figure on top its AUC is respectable. The claim is that it is *unconstrained*. For a-a, "seen" is defined by the sounds' own directions, so it is a control, not a test. Good question for the class: which term would you add to the loss? (Self-AVID's is the wrong answer of notebook 03;
+# CMA's is the right one of notebook 06.)
+
+# %% [markdown]
+# ## Along training
+#
+# Held-out clips at eight moments of the same run. Watch *when* blue and grey part, and where they settle.
+
+
+# %%
+def draw_moment(moment):
+    snapshot = by_step[moment]
+    ax = plots.similarity_histograms({k: similarities(snapshot, k) for k in KINDS}, title=f"Step {snapshot.step}")
+    ax.set_xlim(-1, 1)
+    return ax
+
+
+stand_ins = [reference.Snapshot(step, x.video, x.audio) for step, x in enumerate((twin, space))]  # smoke profile only
+by_step = {snapshot.step: snapshot for snapshot in stage.snapshots or stand_ins}
+frames(draw_moment, list(by_step), label="step", start=len(by_step) - 1)
+
+# %% [markdown]
+# ## A glimpse of what comes
+#
+# **Cross-modal agreement** (CMA, notebooks 05 and 06) adds the missing term: it finds, without labels, pairs of clips that agree in picture *and* sound, and asks their pictures to be similar and their sounds, too. Two committed runs, equally long: AVID continued, and CMA from the
+# same start. Before you look:
+
+# %%
+lab.predict("04-4", "Whose picture pairs (v-v) have the higher AUC?", ["AVID", "CMA"])
+
+# %%
+ends = {name: [stage.other(name.lower()).snapshots[-1]] if stage.trained else stand_ins for name in ("AVID", "CMA")}
+CalibrationExplorer(ends, labels)
+
+# %%
+table = {
+    name: {kind: al.calibration(*(getattr(end[0], s) for s in KINDS[kind]), labels) for kind in KINDS}
+    for name, end in ends.items()
+}
+print(f"{'held-out, seed 0':<18}" + "".join(f"{kind + ' ' + name:>12}" for kind in KINDS for name in table))
+for measure in ("auc", "overlap", "d_prime"):
+    print(
+        f"{measure:<18}" + "".join(f"{getattr(table[name][kind], measure):>12.3f}" for kind in KINDS for name in table)
+    )
+lab.reveal(
+    "04-4",
+    "CMA" if table["CMA"]["v-v"].auc > table["AVID"]["v-v"].auc else "AVID",
+    "one seed is an anecdote: the next cell takes all that are committed",
+)
+
+# %%
+results = reference.results()
+print("CMA minus AVID over all committed seeds, in points, with 95 % intervals:")
+for score in ("v2v_auc", "v2v_overlap", "a2a_auc", "a2a_overlap", "v2a_auc", "v2a_overlap"):
+    found_over_seeds = reference.difference(results, "cma", "avid", score)
+    if found_over_seeds is None:
+        print(f"{score:<13}fewer than two seeds of both are committed: no verdict")
+    else:
+        mean, half, _ = found_over_seeds
+        print(f"{score:<13}{mean:+.1f} ± {half:.1f}   {'clear' if abs(mean) > half else 'open'}")
+
+# %% [markdown]
+# Read the table twice. AUC and overlap ask whether blue and grey mix. $d'$ asks how far apart the means are, in standard deviations, and the grey pairs are no bell at all: where they have *two* humps (some classes alike, some opposite), a long
+# tail that harms nobody makes $d'$ smaller. **When two measures disagree, look at the histogram before you choose the one you like.** And what none of them says: whether a linear classifier gains. In the committed runs that is another matter;
+# notebook 06 reports it honestly.
+#
+# ## Experiments
+#
+# 1. **Other curves.** `evaluation.similarity_report(space, method="isotonic")` fits any increasing curve. Which ECE changes, and can the shared curve be saved that way?
+# 2. **Other pairs.** Self-AVID compares only within: `stage.other("self").snapshots[-1]`. Predict its three AUCs, then measure.
+# 3. **Fewer relatives.** Keep only 3 clips a class. Which of AUC, overlap, ECE and Brier depend on the base rate?
+
+# %%
+lab.note("04-e", "Which experiment did you run, what did you expect, and what happened?")
+
+# %% [markdown]
+# **If it went wrong.**
+#
+# * *Memory runs out in `similarity_auc`:* you passed all pairs; take a sample with `some`.
+# * *A reliability curve jumps at its right end:* few pairs make such bold promises. Look at the bin's count.
+# * *In the `smoke` profile* nothing is trained: the cells run, the numbers mean nothing.
+#
+# ## Recap
+#
+# * Ranking (AUC) does not care where similarities lie; calibration is about nothing else.
+# * A probability is a promise that can be checked: reliability curve, ECE. Without sharpness it is cheap: check AUC or Brier, too.
+# * A cross-modal loss constrains products across. Directions that the other sense does not use are free, and within-modal similarity is made of them.
+# * One threshold, one probability curve for all kinds of pair: that has to be trained for. CMA begins to.
+#
+# **Further reading.** P. Morgado, N. Vasconcelos, I. Misra, *Audio-Visual Instance Discrimination with Cross-Modal Agreement*, CVPR 2021 (section on within-modal similarity).
+# C. Guo, G. Pleiss, Y. Sun, K. Q. Weinberger, *On Calibration of Modern Neural Networks*, ICML 2017.
+# M. Pakdaman Naeini, G. Cooper, M. Hauskrecht, *Obtaining Well Calibrated Probabilities Using Bayesian Binning*, AAAI 2015 (ECE).
+# J. Platt, *Probabilistic Outputs for Support Vector Machines*, 1999 (the logistic curve).
+# W. Liang, Y. Zhang, Y. Kwon, S. Yeung, J. Zou, *Mind the Gap: Understanding the Modality Gap in Multi-modal Contrastive Representation Learning*, NeurIPS 2022.
+
+# %%
+lab.progress("04")
