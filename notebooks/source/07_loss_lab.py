@@ -1,0 +1,503 @@
+# %% [markdown]
+# # 07 · The loss lab: edit the loss while it trains
+#
+# After this notebook you can
+#
+# * change the loss of a *running* training from a cell, and say what a jump of its curve means and what it does not,
+# * write a loss of your own and let it train a real network,
+# * tell a collapse from progress although both make the loss fall, by effective rank and uniformity,
+# * compare two losses fairly: one starting point, the same batches, and a difference that starts at exactly zero.
+#
+# **Needs:** notebook 02 (the loss) and 03 (AVID). **Time:** 45 minutes, of which about 2 are computing on one core of a laptop's CPU (GPU: not measured).
+
+# %%
+import copy
+import dataclasses
+import math
+
+import torch
+import torch.nn.functional as F
+from IPython.display import display
+
+import avid_lab as al
+from avid_lab import evaluation, plots
+from avid_lab.course import exercise, lab
+from avid_lab.interactive import LiveTraining, LossLab
+from avid_lab.interactive.vetting import GALLERY, LossRefused, set_loss
+from avid_lab.metrics import alignment, effective_rank, uniformity, uniformity_of_the_sphere
+from avid_lab.plots.style import AUDIO, VIDEO, panel, picture, styled
+
+stage = lab.stage("07")
+clips, test_clips, pipeline = stage.clips, stage.test_clips, stage.pipeline
+
+# %% [markdown]
+# **Where this leads.** Below is what 900 steps of Cross-AVID built: the held-out clips of the committed reference run, scenes apart, pictures beside their sounds. You will
+# take a copy of this network, replace one function of three arguments, and destroy it in a few seconds, *while its loss keeps falling*. Then you will know how to notice.
+
+# %%
+space = stage.test_embeddings
+plots.embedding_map(
+    space.video, space.audio, test_clips.labels, test_clips.classes, title=f"Held-out clips, {stage.label}"
+)
+
+# %% [markdown]
+# ## A health check that is not the loss
+#
+# A loss measures what it was written to measure. Three numbers look at the *space* instead, and need no labels. For unit embeddings $\mathbf v_i$ of pictures and $\mathbf a_i$ of sounds:
+#
+# * **alignment** $\frac1N\sum_i \lVert\mathbf v_i-\mathbf a_i\rVert^2$: how far partners are apart; 0 is perfect, 2 is unrelated;
+# * **uniformity** $\log \operatorname{mean}_{i\neq j} e^{-2\lVert\mathbf v_i-\mathbf v_j\rVert^2}$: how evenly embeddings cover the sphere; 0 is a single point, lower is more even;
+# * **effective rank** $\exp\left(-\sum_k p_k\log p_k\right)$, where $p_k$ are the singular values of the matrix of embeddings, scaled to sum to one: how many directions are in use; 1 is a line.
+#
+# Alignment alone is easy to cheat: put everything in one place. **Collapse** is just that, and the other two see it.
+
+# %%
+few = test_clips.subset(range(0, len(test_clips), 3))  # a third of the held-out clips: quick to ask again and again
+
+
+def health(model):
+    """Alignment, uniformity and effective rank of what a model makes of held-out clips."""
+    seen = evaluation.embed(model, few, pipeline, windows=1)
+    return {
+        "alignment": alignment(seen.video, seen.audio).mean().item(),
+        "uniformity": uniformity(seen.video).item(),
+        "effective rank": effective_rank(seen.video).item(),
+    }
+
+
+lab.predict(
+    "07-1",
+    f"Embeddings have {stage.model.config.dim} numbers. How many directions do an untrained network's pictures use (effective rank)?",
+    low=1,
+    high=100,
+)
+
+# %%
+untrained = evaluation.random_twin(stage.model, clips, pipeline)
+checks = {"untrained": health(untrained), "trained": health(stage.model)}
+print(f"{'':<12}" + "".join(f"{name:>16}" for name in checks["trained"]))
+for name, found in checks.items():
+    print(f"{name:<12}" + "".join(f"{value:>16.2f}" for value in found.values()))
+print(
+    f"{'the limit':<12}{0:>16.2f}{uniformity_of_the_sphere(stage.model.config.dim):>16.2f}{stage.model.config.dim:>16.2f}"
+)
+lab.reveal(
+    "07-1",
+    round(checks["untrained"]["effective rank"], 1),
+    "a random network sees nearly the same thing in every clip; to tell clips apart is what training adds",
+    close=0.3,
+)
+
+# %% [markdown] tags=["instructor"]
+# **Teaching note (5 min).** Ask which of the three numbers a constant network makes perfect (alignment: 0), and which two betray it. A common misconception is that uniformity should be as low as
+# possible: perfect uniformity would place two clips of one scene as far apart as any others. Alignment and uniformity pull against each other; every contrastive loss is a treaty between them.
+
+# %% [markdown]
+# ## A training you can touch
+#
+# We go on training the reference network from where it stopped: same memory, a constant learning rate, small batches, so that a step takes a fraction of a second.
+#
+# `LiveTraining` runs the steps in a thread of its own. In the cell below it takes some steps by itself and then waits. Then it is **yours**: press *Start*, turn any slider; each acts within one step and leaves a mark on the curves.
+
+
+# %%
+def continued(steps=400):
+    """A training that goes on from the reference run's end."""
+    model, memory = copy.deepcopy(stage.model), copy.deepcopy(stage.memory)
+    generator = torch.Generator().manual_seed(0)
+    objective = al.AVID(len(clips), model.config.dim, num_negatives=stage.profile.num_negatives, generator=generator)
+    objective.memory = memory
+    config = dataclasses.replace(
+        stage.profile.train,
+        steps=steps,
+        batch_size=32 if stage.trained else 16,
+        learning_rate=1e-3,
+        schedule="constant",
+        warmup=0.0,
+    )
+    return al.Trainer(model, objective, clips, config, pipeline=copy.deepcopy(pipeline))
+
+
+async def advance(training, steps):
+    """Let a panel take some steps, and wait for them; its pictures follow."""
+    training.runner.pause_at = training.runner.runs[0].trainer.steps_done + steps
+    training.start()
+    await training.finished()
+
+
+STEPS = 40 if stage.trained else 3
+live = LiveTraining(continued(), title="Cross-AVID goes on")
+shown = display(live, display_id=True)
+await advance(live, STEPS)
+shown.update(live)
+
+# %% [markdown]
+# ### A jump of the loss
+#
+# The temperature divides every similarity before the loss sees it. Raise it from 0.07 to 0.5 in the next step, with the network as it is:
+
+# %%
+lab.predict(
+    "07-2", "The temperature goes from 0.07 to 0.5. What does the loss do at once?", ["falls", "stays", "jumps up"]
+)
+
+# %%
+before = live.trainer.history[-5:]
+live.knobs["temperature"].value = 0.5
+await advance(live, 5 if stage.trained else 1)
+after = live.trainer.history[-1]
+live.knobs["temperature"].value = 0.07
+await advance(live, STEPS // 2)
+
+mean_before = sum(step.loss for step in before) / len(before)
+jump = after.loss - mean_before
+plots.loss_terms(live.trainer.history, smoothing=0.5, title=f"A few steps at T = 0.5 move the loss by {jump:+.1f}")
+
+# %%
+lab.reveal(
+    "07-2",
+    "jumps up" if jump > 0.3 else "falls" if jump < -0.3 else "stays",
+    "the network hardly changed in these steps: the ruler did. Divided by 0.5, similarities can no longer make the answers sure",
+)
+
+# %% [markdown]
+# **Losses of different temperatures, different numbers of negatives or different formulas are not comparable.** A change of the loss's *definition* moves the curve at once; a change of the *network* takes
+# steps. When you edit a loss, judge by something that you did not edit.
+#
+# ## Write your own
+#
+# The functions that AVID can train with see only scores: `positive` (B, 1) and `negative` (B, K), each a similarity divided by the temperature, and the constant $Z$, which you may ignore. NCE was
+#
+# $$\mathcal L = -\log\frac{e^{s_+}}{e^{s_+}+KZ}-\sum_{k}\log\frac{KZ}{e^{s_k}+KZ}.$$
+#
+# **Exercise (experiment).** Invent another. There is no single right answer: the badge checks that positives pull, negatives push, nothing overflows, and the order of negatives does not matter.
+
+
+# %%
+@exercise("my_loss")
+def my_loss(positive, negative, Z):
+    """positive (B, P), negative (B, K): similarity / temperature; Z: a constant you may ignore -> one number, to minimise."""
+    ...
+
+
+# %% [markdown]
+# Before it trains a network, see its *slope*: how hard does it pull at a positive and push at a negative, depending on where they are? One clip, 64 negatives, all else fixed.
+
+
+# %%
+def slopes(loss, points):
+    """Size of the gradient with respect to the positive's similarity, and to one negative's, at these similarities."""
+    pulls, pushes = [], []
+    for at in points:
+        positive = torch.full((1, 1), 0.5 / 0.07)
+        negative = torch.linspace(-0.3, 0.3, 64)[None] / 0.07
+        positive[0, 0], rest = at / 0.07, negative.clone()
+        x = positive.requires_grad_()
+        pulls.append(torch.autograd.grad(loss(x, rest, torch.tensor(2.0)), x)[0].abs().item())
+        y = rest.clone()
+        y[0, 0] = at / 0.07
+        y.requires_grad_()
+        pushes.append(
+            torch.autograd.grad(loss(torch.full((1, 1), 0.5 / 0.07), y, torch.tensor(2.0)), y)[0][0, 0].abs().item()
+        )
+    return torch.tensor(pulls), torch.tensor(pushes)
+
+
+@styled
+def draw_slopes(losses):
+    """Pull and push, each loss scaled to its own strongest slope."""
+    points = torch.linspace(-0.9, 0.95, 75)
+    page = picture(9.6, 3.3)
+    cells = page.add_gridspec(1, 2)
+    axes = [panel(page, cells[0, i]) for i in (0, 1)]
+    for (name, loss), colour in zip(losses.items(), (VIDEO, AUDIO, "#009e73"), strict=False):
+        for ax, slope in zip(axes, slopes(loss, points.tolist()), strict=True):
+            ax.plot(points, slope / slope.max().clamp(min=1e-12), color=colour, linewidth=2, label=name)
+    for ax, who in zip(axes, ("Pull at the positive", "Push at one negative"), strict=True):
+        ax.set(xlabel="its cosine similarity", ylabel="slope / largest slope", ylim=(-0.04, 1.08))
+        ax.set_title(f"{who}, by where it is")
+    axes[0].legend(loc="lower left")
+    return axes[0]
+
+
+draw_slopes({"NCE": al.nce_loss, f"my_loss ({lab.credit('my_loss')})": my_loss, "InfoNCE": al.losses.nce_softmax_loss})
+
+# %% [markdown]
+# Where a slope is zero, nothing is taught: that clip, or that negative, is *done*. Where it is large, the loss spends its effort. Hard negatives, easy positives, a margin: all of it can be read here before one step is taken.
+#
+# Now put your function into the running training. It is one line, from any cell, also while the training runs:
+
+# %%
+live.loss = my_loss
+await advance(live, STEPS // 2)
+plots.loss_terms(
+    live.trainer.history[-STEPS:],
+    smoothing=0.5,
+    title=f"{STEPS // 2} steps of NCE, then {STEPS // 2} of my_loss ({lab.credit('my_loss')})",
+)
+
+# %% [markdown]
+# In the panel above, a mark on the curves says where your loss took over. If the curve jumps there, by now you know why that means nothing.
+#
+# ### What the lab refuses
+#
+# A mistake in a loss should not cost you the training. Before a function is put in, it is tried on one batch of random embeddings. Some that everyone writes once:
+
+# %%
+mistakes = {
+    "a vector": lambda positive, negative, Z: -positive,
+    "a plain number": lambda positive, negative, Z: -positive.mean().item(),
+    "nothing to learn": lambda positive, negative, Z: positive.detach().mean() - negative.detach().mean(),
+    "an overflow": lambda positive, negative, Z: (1e4 * negative).exp().mean() - positive.mean(),
+    "a wrong shape": lambda positive, negative, Z: (positive @ negative).mean(),
+}
+for name, mistake in mistakes.items():
+    try:
+        live.loss = mistake
+    except LossRefused as refused:
+        print(f"{name}: {str(refused).replace('<lambda>', 'your loss')}\n")
+print("Still training with:", live.loss.__name__)
+
+# %% [markdown]
+# ## A fork in the road
+#
+# To say what a change *does*, compare with the same training without it. A **fork** copies everything: weights, memory, the optimiser's state, random numbers. Both copies then take the same batches, the same
+# augmentations, the same negatives, so whatever differs is due to the change. First the control, a fork in which nothing is changed:
+
+# %%
+base = continued()
+twins = LossLab(base, title="Control: nothing is changed")
+await advance(twins, 6 if stage.trained else 2)
+a, b = ([step.loss for step in side.trainer.history] for side in (twins.a, twins.b))
+print(
+    f"largest difference of the two losses in {len(a)} steps: {max(abs(x - y) for x, y in zip(a, b, strict=True)):.1e}"
+)
+twins.close()
+
+# %% [markdown]
+# That is the ruler's zero. (It removes the luck of the batches, not the luck of the *starting point*: a difference between A and B is certain for this network, and says little about the next. For that you need several seeds; the last
+# experiment asks for them.)
+#
+# ## Break it: no negatives
+#
+# AVID says "be close to your partner's note, far from others'". The second half costs $K$ dot products a query. Why not leave it out?
+#
+# $$\mathcal L_{\text{no negatives}} = -\tfrac1B\sum_i s_i^+$$
+#
+# It is in the gallery. Run A keeps NCE, run B pulls only.
+
+# %%
+lab.predict("07-3", "Without negatives, B's loss ...", ["rises", "stays", "falls"])
+lab.predict("07-4", "... and the effective rank of B's pictures ...", ["rises", "stays", "falls"])
+
+
+# %%
+async def follow(lab_panel, steps, looks=6):
+    """Run a loss lab on and check the health of both networks on the way: steps done, checks of A, checks of B."""
+    shown = display(lab_panel, display_id=True)
+    sides = (lab_panel.a, lab_panel.b)
+    done, found = [0], [[health(side.trainer.model)] for side in sides]
+    for _ in range(looks):
+        await advance(lab_panel, max(1, steps // looks))
+        done.append(sides[0].trainer.steps_done - lab_panel.began_at)
+        for side, checks in zip(sides, found, strict=True):
+            checks.append(health(side.trainer.model))
+    shown.update(lab_panel)
+    return done, *found
+
+
+collapse = LossLab(base, b={"loss": "no negatives"}, title="A: NCE. B: no negatives")
+done, healthy, broken = await follow(collapse, 40 if stage.trained else 2, looks=5 if stage.trained else 2)
+
+
+# %%
+@styled
+def compare_health(done, a, b, names, title):
+    """Uniformity and effective rank of two networks along their training."""
+    page = picture(9.6, 3.4)
+    cells = page.add_gridspec(1, 3)
+    for column, what in enumerate(("alignment", "uniformity", "effective rank")):
+        ax = panel(page, cells[0, column])
+        for checks, name, colour in ((a, names[0], VIDEO), (b, names[1], AUDIO)):
+            ax.plot(done, [found[what] for found in checks], "o-", color=colour, linewidth=2, markersize=4, label=name)
+        ax.set(xlabel="steps after the fork")
+        low, high = ax.get_ylim()
+        ax.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
+        ax.set_title(
+            {"alignment": "alignment: 0 is perfect", "uniformity": "uniformity: 0 is one point"}.get(
+                what, f"{what}: 1 is a line"
+            ),
+            fontsize=10,
+        )
+        if column == 2:
+            ax.legend(loc="best")
+    page.suptitle(title, x=0.01, ha="left", weight="bold", fontsize=11.5)
+    return page
+
+
+start, end = broken[0]["effective rank"], broken[-1]["effective rank"]
+compare_health(
+    done,
+    healthy,
+    broken,
+    ("A: NCE", "B: no negatives"),
+    f"Without negatives the effective rank goes from {start:.0f} to {end:.1f} in {done[-1]} steps",
+)
+
+# %%
+losses = [step.loss for step in collapse.b.trainer.history][collapse.began_at :]
+
+
+def way(first, last, share=0.05):
+    """Whether a number rose, fell, or stayed within a share of itself."""
+    return "stays" if abs(last - first) < share * max(abs(first), 1e-9) else "rises" if last > first else "falls"
+
+
+print(
+    f"B's loss: {losses[0]:.2f} -> {losses[-1]:.2f}. Its floor is -1 / T = {-1 / 0.07:.2f}: every partner at similarity 1."
+)
+lab.reveal("07-3", way(losses[0], losses[-1]), "it is easier than ever: all it asks for is that partners agree")
+lab.reveal(
+    "07-4", way(start, end), "the cheapest way to agree with everybody's partner is to say the same thing always"
+)
+
+# %% [markdown]
+# **By its own measure, B is the better network.** Its loss is near its floor and its alignment is near zero, while it forgets what distinguishes one clip from another. Only a measure that the loss does not optimise can see it. That is why every
+# table of this course has *chance*, *untrained*, and something about the space.
+#
+# Negatives are one way to keep a space open. Methods without them need another: a predictor and a stopped gradient (BYOL, SimSiam), or a term that punishes low rank directly (VICReg, Barlow Twins).
+
+# %% [markdown] tags=["instructor"]
+# **Teaching note (10 min).** Let the class watch B's loss only, and vote on which run to keep; then show the histograms of the panel, where both hills of B wander to the right and melt into one. Misconception: "collapse happens because the
+# learning rate is too high". Let them lower B's rate slider to 0.1 and press Start: it collapses all the same, later. Discussion: does the memory save B? (Notes are old embeddings; they follow.)
+
+# %% [markdown]
+# ## Break it again: forgot to normalise
+#
+# Cosine similarity needs vectors of length one. Forget the division, and a score is $\lVert\mathbf v\rVert\,\lVert\mathbf a\rVert\cos\theta / T$. Nothing crashes. A is InfoNCE over the batch, B the same formula over the raw outputs of the heads.
+
+# %%
+lab.predict(
+    "07-5",
+    "Forgotten normalisation: is B's first loss larger or smaller than A's?",
+    ["smaller", "about the same", "larger"],
+)
+
+
+# %%
+@torch.no_grad()
+def lengths(model):
+    """Mean length of the video head's raw outputs, before normalisation."""
+    model.eval()
+    video, _ = pipeline(few.batch(torch.arange(len(few))))
+    return model.video_head(model.video_encoder(video)).norm(dim=1).mean().item()
+
+
+forgot = LossLab(
+    base,
+    a={"loss": "InfoNCE, in batch"},
+    b={"loss": "forgot to normalise"},
+    title="A: InfoNCE in the batch. B: not normalised",
+)
+begun = lengths(forgot.b.trainer.model)
+done, fine, runaway = await follow(forgot, 24 if stage.trained else 2, looks=3 if stage.trained else 2)
+first_a, first_b = (side.trainer.history[forgot.began_at].loss for side in (forgot.a, forgot.b))
+ended = {name: lengths(side.trainer.model) for name, side in (("A", forgot.a), ("B", forgot.b))}
+
+# %%
+print(
+    f"first loss    A {first_a:8.2f}    B {first_b:8.2f}    (log of the batch: {math.log(base.config.batch_size):.2f})"
+)
+print(f"length of v   before {begun:.2f}    A {ended['A']:.2f}    B {ended['B']:.2f}")
+for name, found in (("A", fine[-1]), ("B", runaway[-1])):
+    print(f"{name}: " + ", ".join(f"{what} {value:.2f}" for what, value in found.items()))
+ratio = first_b / first_a
+lab.reveal(
+    "07-5",
+    "larger" if ratio > 1.2 else "smaller" if ratio < 0.8 else "about the same",
+    "lengths multiply every score: it acts as a temperature that the network sets itself, and wrong answers become sure ones",
+)
+
+# %% [markdown]
+# Length is a way to be *sure* without being *right*. A temperature that no one chose now depends on the clip, on the weights and on the day. The similarity histograms of the panel are of normalised memories in both runs: see whether the hills of one class and of others still part.
+#
+# ## The gallery
+#
+# Seven starting points are in the menus of the lab. One short run of each, all from the same fork, all with the same batches:
+
+# %%
+rows = {}
+for name, make in GALLERY.items():
+    trainer = base.fork()
+    set_loss(trainer, make())
+    trained_steps = [trainer.step().loss for _ in range(12 if stage.trained else 1)]
+    rows[name] = health(trainer.model) | {"loss": trained_steps[-1]}
+print(f"{'after ' + str(len(trained_steps)) + ' steps':<22}" + "".join(f"{what:>16}" for what in rows["NCE"]))
+print(f"{'at the fork':<22}" + "".join(f"{value:>16.2f}" for value in health(base.model).values()))
+for name, found in rows.items():
+    print(f"{name:<22}" + "".join(f"{value:>16.2f}" for value in found.values()))
+
+# %% [markdown]
+# Read it by columns. The losses span orders of magnitude and rank nothing. Alignment alone would crown the collapsed one. Uniformity and rank tell the broken from the sound; *which of the sound ones is best* a few steps cannot say, and this table does not claim it.
+#
+# ## Your loss against NCE
+#
+# Same fork, same batches: NCE in A, yours in B. The lower right curve of the panel is what you are after: the difference.
+
+# %%
+mine = LossLab(base, b={"loss": my_loss}, title=f"A: NCE. B: my_loss ({lab.credit('my_loss')})")
+done, nce, own = await follow(mine, 40 if stage.trained else 2, looks=4 if stage.trained else 2)
+
+# %%
+steps, gap = mine.gap()
+compare_health(
+    done,
+    nce,
+    own,
+    ("A: NCE", f"B: my_loss ({lab.credit('my_loss')})"),
+    f"After {done[-1]} steps my_loss is {100 * gap[-1]:+.1f} points from NCE in {mine.compared}",
+)
+
+# %%
+lab.note(
+    "07-a",
+    "What does your loss do otherwise than NCE, which of the pictures shows it, and what would make you change your mind?",
+)
+
+# %% [markdown]
+# ## Experiments
+#
+# 1. **Half a collapse.** A loss may keep its negatives and still collapse a little. Try `negative.clamp(min=0)` inside yours, or 8 negatives instead of hundreds (the slider), and watch the rank.
+# 2. **Rescue.** Fork *after* the collapse, `LossLab(collapse.b.trainer, b={"loss": "NCE"})`: can NCE reopen a space that has one point? How many steps does it take?
+# 3. **Three seeds.** `continued()` seeds its batches by `stage.profile.train.seed`. Repeat your comparison with three other seeds (`dataclasses.replace(..., seed=1)`) and note the three differences. Is your loss still better, or worse, by more than they differ?
+# 4. **Focus.** Multiply each negative's term by how similar it is. Where does your slope go, and what do *false negatives*, other clips of the same scene, make of that?
+
+# %%
+lab.note("07-b", "Which experiment did you do, and what are the numbers (all seeds)?")
+
+# %%
+for closing in (collapse, forgot, mine):
+    closing.close()
+
+# %% [markdown]
+# **If it went wrong.**
+#
+# * *The panel does not move:* a training pauses when its planned steps are done; *Start* goes on, *Start over* goes back to where the panel began.
+# * *"lets no gradient through":* something in your loss is detached, or compares where it should subtract: `>` has no slope.
+# * *The training says "failed":* the loss or its gradient became NaN. Start goes on from the last good state; change the loss first.
+# * *A slider acts late:* while a cell runs, its messages wait. After the cell they act within one step.
+#
+# ## Recap
+#
+# * A loss is a ruler that you may swap at any step. A jump when you swap it is the ruler's, not the network's.
+# * Collapse looks like success to a loss without negatives. Effective rank and uniformity see it; the loss cannot.
+# * Unnormalised vectors bring a temperature that nobody chose.
+# * A fork with the same batches makes a comparison exact for one starting point. Seeds make it general.
+# * Slopes tell where a loss teaches. Read them before you train.
+#
+# **Further reading.** T. Wang, P. Isola, *Understanding Contrastive Representation Learning through Alignment and Uniformity on the Hypersphere*, ICML 2020.
+# O. Roy, M. Vetterli, *The Effective Rank: A Measure of Effective Dimensionality*, EUSIPCO 2007. J.-B. Grill et al., *Bootstrap Your Own Latent*, NeurIPS 2020.
+# X. Chen, K. He, *Exploring Simple Siamese Representation Learning*, CVPR 2021. A. Bardes, J. Ponce, Y. LeCun, *VICReg: Variance-Invariance-Covariance Regularization for Self-Supervised Learning*, ICLR 2022.
+
+# %%
+lab.progress("07")
