@@ -523,7 +523,7 @@ def on_a_circle(moments, with_negatives=True, ruler=1.0, T=0.2, seed=0):
 moments = [0, 2, 5, 10, 20, 40, 80, 150, 300]
 worlds = {
     "with negatives": on_a_circle(moments),
-    "Z 1,000 x too large": on_a_circle(moments, ruler=1000.0),
+    "Z a thousand times too large": on_a_circle(moments, ruler=1000.0),
     "without": on_a_circle(moments, with_negatives=False),
 }
 
@@ -535,7 +535,7 @@ def gathered(points):
 
 @styled
 def draw_circle(step):
-    figure = picture(9, 3.5)
+    figure = picture(9, 3.8)
     for place, (name, (angle, found)) in enumerate(worlds.items(), start=1):
         ax = panel(figure, 130 + place)
         for points, marker, radius in zip(found[step], "o^", (1.0, 1.14), strict=True):
@@ -544,7 +544,7 @@ def draw_circle(step):
         ax.plot(ring.cos(), ring.sin(), color=FAINT, linewidth=0.8, zorder=0)
         ax.set(xlim=(-1.25, 1.25), ylim=(-1.25, 1.25), aspect="equal", xticks=[], yticks=[])
         ax.set_axis_off()
-        ax.set_title(f"{name}: gathered {gathered(found[step]):.2f}")
+        ax.set_title(f"{name}\ngathered {gathered(found[step]):.2f}", loc="center", fontsize=10)
     figure.suptitle(f"After {step} steps (inner ring pictures, outer ring sounds, colour the event)", fontsize=10)
     return figure
 

@@ -15,6 +15,7 @@ import math
 
 import torch
 import torch.nn.functional as F
+from IPython.display import display
 
 import avid_lab as al
 from avid_lab import evaluation, plots, reference
@@ -278,13 +279,12 @@ lab.reveal(
 
 # %%
 report = evaluation.similarity_report(space, twin)
-shown = [
-    f"{kind} {name}"
-    for kind in KINDS
-    for name in ("AUC", "ECE", "ECE, one curve for all")
-    if f"{kind} {name}" in report.table.rows
-]
-plots.estimate_rows(report.table.rows, rows=shown, title="Similarity of held-out clips, with 95 % intervals")
+shown = [name for name in report.table.rows if "ECE" in name]
+if shown:  # in the smoke profile a half may hold no two clips of one class
+    title = "Expected calibration error with 95 % intervals: curves of their own, and one for all"
+    display(plots.estimate_rows(report.table.rows, rows=shown, title=title))
+else:
+    print(report.table)
 
 # %% [markdown]
 # ## Why: what a cross-modal loss cannot see
@@ -364,6 +364,7 @@ def draw_visible():
     ax = panel(picture(7.6, 3.4))
     for shares, colour, name in ((heard, AUDIO, "sounds"), (seen, VIDEO, "pictures")):
         ax.plot(range(1, len(shares) + 1), shares, color=colour, linewidth=2.2, label=f"share of the {name}")
+    ax.plot([0, len(heard)], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (1, 2)), label="if evenly spread")
     ax.axvline(count, color=MUTED, linestyle=(0, (4, 3)), linewidth=1.2)
     ax.set(
         xlabel="directions, those of the sounds first",
@@ -382,7 +383,7 @@ draw_visible()
 lab.reveal(
     "04-3",
     100 * seen[count - 1].item(),
-    "a small share of a picture is enough to win the game across; the rest is free, and v-v similarity is made of it",
+    f"spread evenly it would be {100 * count / len(heard):.1f}: a small share of a picture is enough for the game across, and v-v similarity is made of the rest",
     close=0.3,
 )
 
