@@ -281,8 +281,8 @@ lab.reveal(
 report = evaluation.similarity_report(space, twin)
 shown = [name for name in report.table.rows if "ECE" in name]
 if shown:  # in the smoke profile a half may hold no two clips of one class
-    title = "Expected calibration error with 95 % intervals: curves of their own, and one for all"
-    display(plots.estimate_rows(report.table.rows, rows=shown, title=title))
+    title = "What one curve for all kinds of pair costs: expected calibration error"
+    display(plots.estimate_rows(report.table.rows, rows=shown, percent=False, title=title))
 else:
     print(report.table)
 
