@@ -8,8 +8,8 @@
 # * judge positives with the ground truth that only a rendered world has: by eye, by ear and by number, with seeds and chance beside,
 # * tell a query that nobody can help from one that another rule would serve.
 #
-# **Needs:** notebook 03 (AVID and its memory); 04 helps. **Time:** 45 minutes to read and play; to compute, under one minute on a laptop's
-# CPU, for nothing is trained here. GPU: not measured.
+# **Needs:** notebook 03 (AVID and its memory); 04 helps. **Time:** 45 minutes to read and play; to compute, 18 s of one CPU core
+# (measured), for nothing is trained here. GPU: not measured.
 
 # %%
 import math
@@ -412,6 +412,7 @@ by_scene()
 # %%
 browser = PositiveBrowser(memory, clips)
 browser.controls["query"].value = query
+browser.draw(True)  # now, not when the kernel is idle: the picture below is taken at once
 browser
 
 # %%

@@ -8,7 +8,7 @@
 # * make the only fair comparison, against the same model trained on *without* the new idea for as many steps, with seeds and intervals,
 # * say what improves, what does not, and when to start.
 #
-# **Needs:** notebooks 03 and 05; 04 for the word *calibration*. **Time:** 50 minutes to read and try; to compute, two minutes on a laptop's CPU, one of them
+# **Needs:** notebooks 03 and 05; 04 for the word *calibration*. **Time:** 50 minutes to read and try; to compute, 62 s of one CPU core (measured), most of them
 # training. GPU: not measured.
 
 # %%
@@ -109,7 +109,7 @@ batch = torch.arange(min(64, N))
 generator = torch.Generator().manual_seed(0)
 drawn = {
     "AVID's draw": al.objectives.draw_negatives(batch[:, None], N, draws, generator),
-    f"yours ({lab.credit('cma_negatives')})": cma_negatives(batch, positives, N, draws, generator),
+    f"cma_negatives ({lab.credit('cma_negatives')})": cma_negatives(batch, positives, N, draws, generator),
 }
 for name, negatives in drawn.items():
     spared = (negatives[:, :, None] == positives[batch][:, None]).any(2).double().mean()
@@ -207,7 +207,7 @@ def beliefs():
     page = picture(8.2, 4.2)
     ax = panel(page)
     for (name, values), colour in zip(score_of.items(), (MUTED, GOOD), strict=True):
-        ax.hist(values.numpy(), 50, (-1, 1), density=True, color=colour, alpha=0.35, label=name)
+        ax.hist(values.numpy(), 50, range=(-1, 1), density=True, color=colour, alpha=0.35, label=name)
     ax.set(xlim=(-0.6, 1), xlabel="similarity of two pictures", yticks=[], ylabel="how many pairs")
     other = ax.twinx()
     x, mean = torch.linspace(-0.6, 1, 300), {}
@@ -501,7 +501,7 @@ lab.note("06-2", "Which experiment did you run, what did you expect, what happen
 # ## If it went wrong
 #
 # * *The loss jumps to a hundred or more:* a Z of another temperature, or the shared one. After changing `temperature`, call `objective.partition.fill_(torch.nan)`: it is then estimated anew.
-# * *CMA is worse everywhere:* look at its positives first (`al.positive_precision(cma.positives, labels)`). Below about two thirds, train AVID longer.
+# * *CMA is worse everywhere:* look at its positives first (`al.positive_precision(cma.positives, labels)`). If they are poor, train AVID longer, and compare with the figure above.
 # * *"nothing is left to draw":* more positives than clips; lower `k`.
 #
 # ## Recap
