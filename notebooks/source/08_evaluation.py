@@ -1,0 +1,755 @@
+# %% [markdown]
+# # 08 · What does a network know? Retrieval, neighbours, probes
+#
+# After this notebook you can
+#
+# * examine a network that was trained without labels in four ways, each written by yourself, and say what each examination can *not* see,
+# * read a number as it should be read: beside chance, beside the same network untrained, and with an interval,
+# * keep a frozen network frozen, and show what happens to those who do not,
+# * tell a failure of the network from a failure of the question, by ear.
+#
+# **Needs:** notebook 03; 06 says what CMA is, the network that we examine. **Time:** 50 minutes to read, listen and write; to compute, about 1½ minutes on a laptop's CPU
+# (measured: 94 s from start to end, one thread of a shared x86 machine), for nothing is trained here but linear classifiers. GPU: not measured.
+
+# %%
+import copy
+import dataclasses
+
+import torch
+import torch.nn.functional as F
+
+import avid_lab as al
+from avid_lab import evaluation, plots, reference
+from avid_lab.course import exercise, lab
+from avid_lab.interactive import gallery
+from avid_lab.interactive.embedding_map import EmbeddingMap
+from avid_lab.interactive.retrieval import RetrievalExplorer
+from avid_lab.interactive.search import confident_wrong
+from avid_lab.metrics import estimate
+from avid_lab.plots.style import AUDIO, FAINT, GOOD, INK, MUTED, VIDEO, panel, picture, styled
+
+stage = lab.stage("08")
+clips, test_clips, pipeline = stage.clips, stage.test_clips, stage.pipeline
+classes, labels, test_labels = len(clips.classes), clips.labels, test_clips.labels
+results = reference.results()
+
+# %% [markdown]
+# ## Where this leads
+#
+# One network, one set of held-out clips, four examinations. Every row asks the same thing, *what did it learn?*, and gets another answer.
+
+
+# %%
+def committed(variant, score):
+    """A score of the committed runs, one value a seed."""
+    return [run["scores"][score] for run in results["runs"] if run["variant"] == variant]
+
+
+EXAMINATIONS = {
+    "a picture finds its very own sound among 10": "v2a_recall_at_10",
+    "the 10 sounds it finds are of its class": "v2a_precision_at_10",
+    "20 nearest pictures vote on its class": "video_knn",
+    "a linear classifier reads its class": "video_probe",
+}
+
+
+@styled
+def four_examinations():
+    """Scores of CMA, of an untrained network and of guessing, in four examinations."""
+    ax = panel(picture(8.4, 3.1))
+    means = {}
+    for row, (words, score) in enumerate(EXAMINATIONS.items()):
+        values = [100 * x for x in committed("cma", score)]
+        blank = [100 * scores[score] for scores in results["untrained"].values()]
+        means[words] = sum(values) / len(values)
+        ax.plot([sum(blank) / len(blank), means[words]], [row, row], color=FAINT, linewidth=3, zorder=1)
+        ax.plot(values, [row] * len(values), "o", color=VIDEO, markersize=8, label="CMA (dots: seeds)")
+        ax.plot(blank, [row] * len(blank), "o", markerfacecolor="white", color=VIDEO, label="untrained")
+        ax.plot(100 * results["chance"][score], row, "|", color=INK, markersize=15, label="chance")
+    ax.set_yticks(range(len(EXAMINATIONS)), list(EXAMINATIONS))
+    ax.set(xlim=(-2, 102), ylim=(len(EXAMINATIONS) - 0.5, -0.5), xlabel="held-out clips, % (committed runs)")
+    ax.grid(axis="x")
+    handles, words = ax.get_legend_handles_labels()
+    ax.legend(handles[:3], words[:3], loc="lower center", bbox_to_anchor=(0.3, 1.0), ncols=3)
+    ax.set_title(f"One network, from {min(means.values()):.0f} to {max(means.values()):.0f} %", pad=28)
+    return ax
+
+
+four_examinations()
+
+# %% [markdown]
+# ## The set-up: frozen, held out, and with a twin
+#
+# Training clips (whose labels training never saw) are what examinations may *learn from*; held-out clips are what they *judge*. The network answers in evaluation mode, without augmentation, from two
+# windows of each clip whose embeddings are averaged. And it has a **twin**: the same architecture at random initialisation, with batch-norm statistics measured on real clips so that it is no straw man.
+# What the twin can do, learning did not teach.
+
+# %%
+train, test = stage.embeddings, stage.test_embeddings
+twin = evaluation.random_twin(stage.model, clips, pipeline)
+blank_train, blank_test = (evaluation.embed(twin, part, pipeline) for part in (clips, test_clips))
+print(f"{len(clips):,} training and {len(test_clips):,} held-out clips of {classes} classes; {stage.label}")
+print(f"embeddings {tuple(test.video.shape)} for comparing, features {tuple(test.video_features.shape)} for probing")
+
+# %% [markdown]
+# ## 1. Retrieval: find the other half
+#
+# A picture asks, all held-out sounds answer, sorted by similarity. Does it find *its own*? Recall at $k$ counts the queries whose target is among the first $k$:
+#
+# $$ \text{R@}k \;=\; \frac1N \sum_i \big[\, \text{fewer than } k \text{ items score higher than the target of } i \,\big] $$
+
+
+# %%
+@exercise("recall_at_k")
+def recall_at_k(score, k):
+    """score (N, N): row i are query i's scores, its target is item i -> share of queries with it among their k best."""
+    ...
+
+
+# %%
+lab.predict(
+    "08-1",
+    f"One in {len(test_clips)} sounds is a picture's own. For how many pictures is it among the first 10?",
+    low=0,
+    high=100,
+    unit="%",
+)
+
+# %%
+ks = [k for k in (1, 2, 5, 10, 20, 50, 100, 200) if k < len(test_clips)]
+asked = {"picture → sound": test.video @ test.audio.T, "sound → picture": test.audio @ test.video.T}
+asked["untrained, picture → sound"] = blank_test.video @ blank_test.audio.T
+recalls = {name: [100 * float(recall_at_k(score, k)) for k in ks] for name, score in asked.items()}
+
+
+@styled
+def recall_curves():
+    """Recall over k, beside the untrained twin and chance."""
+    ax = panel(picture(8.2, 4.0))
+    for (name, values), colour in zip(recalls.items(), (VIDEO, AUDIO, MUTED), strict=True):
+        ax.plot(ks, values, "o-", color=colour, label=name, markersize=4)
+    ax.plot(ks, [100 * k / len(test_clips) for k in ks], "--", color=INK, label="chance, k / N")
+    ax.set_xscale("log")
+    ax.set_xticks(ks, ks)
+    ax.set(xlabel="k", ylabel="own half among the first k, %", ylim=(0, 102))
+    ax.legend(loc="upper left")
+    first = recalls["picture → sound"][0]
+    ax.set_title(f"The very first sound is the right one for {first:.0f} % ({lab.credit('recall_at_k')})")
+    return ax
+
+
+ten = max(i for i, k in enumerate(ks) if k <= 10)
+lab.reveal("08-1", recalls["picture → sound"][ten], "little in absolute terms; compare it with chance before you judge")
+recall_curves()
+
+# %% [markdown]
+# Disappointing at $k=1$? Think about the question. The gallery holds nearly twenty bouncing balls, and nothing in a picture says which of twenty thuds is *this* ball's. Part of what recall by
+# **instance** asks for cannot be known. So we ask a second time, by **class**: a hit is any sound of the query's kind. And within a modality, too: there an instance's target is the same clip at
+# another moment, and by class the query itself is hidden.
+#
+# **Mean average precision** reads the whole ranking instead of one cut: with $r_{i1} < r_{i2} < \dots$ the ranks of the $n_i$ right answers of query $i$,
+#
+# $$ \text{mAP} = \frac1N \sum_i \frac1{n_i} \sum_{m=1}^{n_i} \frac{m}{r_{im}} . $$
+
+# %%
+directions = ["v→a", "a→v", "v→v", "a→a"]
+lab.predict("08-2", "By class, in which direction is mean average precision highest?", directions)
+
+# %%
+found = evaluation.retrieval_table(test, blank_test)
+rows = [row for kind in ("instance", "class") for d in directions if (row := f"{d} {kind} mAP") in found]
+by_class = {d: found[f"{d} class mAP"].value for d in directions if f"{d} class mAP" in found}
+best = max(by_class, key=by_class.get)
+hardest = min((row for row in rows if "instance" in row), key=lambda row: found[row].value)
+lab.reveal("08-2", best, "look at the intervals before you make a story of it")
+plots.estimate_rows(
+    found,
+    rows=rows,
+    xlabel="mean average precision, 95 % intervals over clips",
+    title=f"By class {best} does best; {hardest.removesuffix(' mAP')} is hardest",
+)
+
+# %% [markdown]
+# Read it in pairs. Across the senses *by instance* is hard, *by class* far easier: the network knows **what** it sees, hardly **which**. Within a modality the same clip half a second later is easily found, since wallpaper and pitch
+# stay the same; even the untrained twin (rings) does part of that with pictures. And the twin in the other rows sits on chance: across modalities nothing comes for free.
+#
+# The ranking itself, with medians:
+
+# %%
+for name in ("v→a instance median rank", "v→a class median rank", "v→a instance R@1", "v→a class R@1"):
+    print(f"{name:<26} {found[name]}")
+
+# %% [markdown]
+# ## What an interval says, and what it does not
+#
+# The intervals are **bootstraps**: draw as many clips as there are, with replacement, compute the figure again, a thousand times; the middle 95 % is the interval. It answers *"what if the held-out clips had been others of this kind?"* It does **not** answer *"what
+# if I had trained with another seed?"* For that there is one way: train with other seeds. The committed runs did.
+
+# %%
+for name, row in (("v2a_recall_at_10", "v→a instance R@10"), ("v2a_precision_at_10", None), ("video_knn", None)):
+    values = 100 * torch.tensor(committed("cma", name))
+    text = f"{name:<20} committed seeds: {', '.join(f'{x:.1f}' for x in values)}"
+    if row in found:
+        text += f";  bootstrap of seed {stage.seed}: {100 * found[row].low:.1f} to {100 * found[row].high:.1f}"
+    print(text)
+
+# %% [markdown] tags=["instructor"]
+# **Teaching note (8 min).** The commonest misreading of an interval in papers: a bootstrap over test items sold as evidence that *method A* beats *method B*. It is evidence that *these weights* beat *those
+# weights*. Let students name everything that is random in a run (weights, batches, crops, negatives, memory) and what each interval holds fixed. Then ask what three seeds can show (little: $t_{0.975}$ with 2 degrees of freedom is 4.3).
+
+# %% [markdown]
+# ## Ask it yourself
+#
+# Every point is a clip, in the order of its similarity to the query. Press one to play it beside the query; choose another direction; *next failure* leads to the worst. Upload or record a clip of your
+# own: the network has never seen one. (In a published notebook this is a picture. Run the cell to have it live.)
+
+# %%
+explorer = RetrievalExplorer(test, test_clips, stage.model, pipeline)
+explorer
+
+# %%
+lab.note("08-1", "Find a query whose ten answers are all wrong. Is it the network's fault, or the question's?")
+
+# %% [markdown]
+# The same space as a map, along training: pictures left, sounds right, joined clip by clip. The map shows two directions of 128, so believe neighbours only as far as the explorer above confirms them.
+
+# %%
+shown = stage.snapshots if stage.trained else (test.video, test.audio)
+EmbeddingMap(shown, test_labels, test_clips.classes, paths=[test_clips.path(i) for i in range(len(test_clips))])
+
+# %% [markdown]
+# ## 2. Neighbours that vote
+#
+# Retrieval asks about rankings. The simplest *classifier* needs no more: let the $k$ nearest training clips vote. It has no parameters to fit, so it judges the geometry as it is, scale and all.
+
+
+# %%
+@exercise("knn_predict")
+def knn_predict(train, train_labels, test, k):
+    """train (N, F), train_labels (N,), test (M, F) -> (M,): the commonest class of the k nearest by cosine similarity.
+
+    Among equally common classes, the lower one.
+    """
+    ...
+
+
+# %%
+voters = [k for k in (1, 3, 5, 10, 20, 50, 100, 200, 400, 800) if k <= len(clips)]
+votes = {
+    "pictures": [(knn_predict(train.video, labels, test.video, k) == test_labels) for k in voters],
+    "sounds": [(knn_predict(train.audio, labels, test.audio, k) == test_labels) for k in voters],
+    "pictures, untrained": [
+        (knn_predict(blank_train.video, labels, blank_test.video, k) == test_labels) for k in voters
+    ],
+}
+guess = al.metrics.chance_accuracy(labels, test_labels)
+
+
+@styled
+def voting():
+    """Accuracy of the vote over the number of voters, with 95 % intervals."""
+    ax = panel(picture(8.2, 4.0))
+    for (name, hits), colour in zip(votes.items(), (VIDEO, AUDIO, MUTED), strict=True):
+        rows = [estimate(hit.double()) for hit in hits]
+        ax.fill_between(voters, [100 * r.low for r in rows], [100 * r.high for r in rows], color=colour, alpha=0.15)
+        ax.plot(voters, [100 * r.value for r in rows], "o-", color=colour, markersize=4, label=name)
+    ax.axhline(100 * guess, color=INK, linestyle="--", label="chance")
+    ax.set_xscale("log")
+    ax.set_xticks(voters, voters)
+    ax.set(xlabel="k, neighbours that vote", ylabel="right class, %", ylim=(0, 102))
+    ax.legend(loc="center left")
+    top = max(range(len(voters)), key=lambda i: votes["pictures"][i].double().mean())
+    ax.set_title(f"Pictures vote best with k = {voters[top]} ({lab.credit('knn_predict')})")
+    return ax
+
+
+voting()
+
+# %% [markdown]
+# The plateau is long, and the curve ends where $k$ exceeds the size of a class (about 75 training clips): then strangers must vote. Whom do the voters confuse? Rows are true, columns predicted.
+
+# %%
+k = min(20, len(clips))
+matrices = {}
+for name, (bank, query) in {"pictures": (train.video, test.video), "sounds": (train.audio, test.audio)}.items():
+    predicted = knn_predict(bank, labels, query, k)
+    matrices[name] = torch.zeros(classes, classes).index_put((test_labels, predicted), torch.ones(1), accumulate=True)
+
+
+def worst_pair(matrix):
+    """The two classes that are confused most, in words."""
+    wrong = (matrix + matrix.T).fill_diagonal_(0).triu()
+    row, column = divmod(int(wrong.argmax()), classes)
+    return f"{clips.classes[row]} and {clips.classes[column]}".replace("_", " ")
+
+
+titles = {name: f"{name}: mostly {worst_pair(matrix)}" for name, matrix in matrices.items()}
+words = [name.replace("_", " ") for name in clips.classes]
+plots.confusion(matrices["sounds"], words, title=f"Confused {titles['sounds']}")
+
+# %%
+for name, matrix in matrices.items():
+    right = 100 * matrix.diagonal().sum() / matrix.sum()
+    print(f"{name:>9}: {right:.1f} % right; confused most: {worst_pair(matrix)}")
+
+# %% [markdown]
+# ## 3. A linear probe
+#
+# A vote weighs all directions of the space alike. A **linear probe** may *choose*: it fits a weight to each feature and asks what is there for a straight line to find. The paper's tables are linear probes of the frozen network (of its features before the
+# head, which keep more than the embedding). One step of softmax regression, with the features $\mathbf x$ standing still:
+#
+# $$ \mathbf p = \operatorname{softmax}(W\mathbf x + \mathbf b), \qquad W \leftarrow W - \eta\,\tfrac1B \sum_i (\mathbf p_i - \mathbf y_i)\,\mathbf x_i^\top, \qquad \mathbf b \leftarrow \mathbf b - \eta\, \tfrac1B \sum_i (\mathbf p_i - \mathbf y_i). $$
+
+
+# %%
+@exercise("linear_probe_step")
+def linear_probe_step(features, labels, weight, bias, learning_rate):
+    """features (B, F), labels (B,), weight (C, F), bias (C,) -> (weight, bias) after one step of gradient descent.
+
+    The loss is softmax cross-entropy, averaged over the batch. The features are frozen.
+    """
+    ...
+
+
+# %%
+def probe_by_hand(features, test_features, steps=200, rate=1.0):
+    """Held-out accuracy after every tenth step of full-batch gradient descent."""
+    mean, deviation = features.mean(0), features.std(0).clamp(min=1e-5)
+    x, y = (features - mean) / deviation, (test_features - mean) / deviation  # statistics of the *training* clips only
+    weight, bias = torch.zeros(classes, x.shape[1]), torch.zeros(classes)
+    seen = []
+    for step in range(steps + 1):
+        if step % 10 == 0:
+            seen.append(((y @ weight.T + bias).argmax(1) == test_labels).double().mean().item())
+        weight, bias = linear_probe_step(x, labels, weight, bias, rate)
+    return seen
+
+
+steps = 200 if stage.trained else 20
+by_hand = {
+    "pictures": probe_by_hand(train.video_features, test.video_features, steps),
+    "sounds": probe_by_hand(train.audio_features, test.audio_features, steps),
+    "untrained pictures": probe_by_hand(blank_train.video_features, blank_test.video_features, steps),
+}
+optimum = evaluation.linear_probe(train.video_features, labels, test.video_features, test_labels)
+ends = ", ".join(f"{name} {100 * values[-1]:.1f} %" for name, values in by_hand.items())
+print(f"after {steps} steps ({lab.credit('linear_probe_step')}): {ends}")
+print(f"pictures at the optimum of the library's regularised probe (L-BFGS): {100 * optimum:.1f} %")
+
+# %% [markdown]
+# Few steps do it: nothing deep is fitted. The library's `fit_linear` goes to the optimum by L-BFGS, so that there is no learning rate to argue about and no seed to average over.
+#
+# ## Frozen means frozen
+#
+# "I froze the network: its weights are not in my optimizer, and there is `no_grad` around it." That is *not* enough. A network in **train mode** also carries batch-norm statistics, and every forward pass moves them:
+#
+# $$ \boldsymbol\mu \leftarrow 0.9\,\boldsymbol\mu + 0.1\,\boldsymbol\mu_\text{batch} . $$
+
+# %%
+lab.predict(
+    "08-3",
+    "One pass over the training clips in train mode, under no_grad, class by class as files lie in folders. "
+    "What becomes of a probe that was fitted before?",
+    ["nothing, no weight moved", "its accuracy rises", "its accuracy falls"],
+)
+
+
+# %%
+classifier = evaluation.fit_linear(train.video_features, labels, classes)
+
+
+def one_pass(order, training):
+    """A copy of the network after one pass over the clips without any gradient, and what the probe makes of it."""
+    network = copy.deepcopy(stage.model).train(training)
+    with torch.no_grad():
+        for index in order.split(32):
+            if len(index) > 1:
+                network.video_encoder(pipeline(clips.batch(index))[0])
+    now, before = network.state_dict(), stage.model.state_dict()
+    weights = sum(not torch.equal(w, b) for w, b in zip(network.parameters(), stage.model.parameters(), strict=True))
+    moved = [name for name in now if name.startswith("video") and not torch.equal(now[name], before[name])]
+    seen = evaluation.embed(network.eval(), test_clips, pipeline, windows=2)
+    hits = (classifier(seen.video_features).argmax(1) == test_labels).double()
+    print(f"{weights} weights and {len(moved):3d} batch-norm statistics moved: probe {100 * hits.mean():.1f} %")
+    return estimate(hits)
+
+
+shuffled = torch.randperm(len(clips), generator=torch.Generator().manual_seed(0))
+after = {
+    "eval mode, any order": one_pass(shuffled, training=False),
+    "train mode, shuffled": one_pass(shuffled, training=True),
+    "train mode, class by class": one_pass(labels.argsort(stable=True), training=True),
+}
+
+# %%
+lost = after["train mode, class by class"] - after["eval mode, any order"]  # paired: the same clips
+truth = (
+    "nothing, no weight moved"
+    if lost.low <= 0 <= lost.high
+    else f"its accuracy {'rises' if lost.value > 0 else 'falls'}"
+)
+lab.reveal("08-3", truth, "the statistics forget all but the last dozen batches, and those hold a handful of classes")
+change = f"{100 * lost.value:+.1f} points [{100 * lost.low:+.1f}, {100 * lost.high:+.1f}]"
+plots.estimate_rows(
+    after,
+    xlabel="held-out accuracy of the same probe",
+    title=f"Class by class: {change}",
+)
+
+# %% [markdown]
+# Shuffled batches hide the fault, which is why it lives on: the paper's own released probe has it. Look for it whenever a "frozen" result cannot be repeated. `evaluation.embed` puts everything in evaluation mode, and each layer back as it was.
+#
+# ## How few labels?
+#
+# What self-supervision promises is not a better number with all labels. It is a *good* number with few.
+
+# %%
+fractions = (0.01, 0.03, 0.1, 0.3, 1.0)
+few = evaluation.label_fraction_table(train, test, (blank_train, blank_test), fractions=fractions, draws=3)
+
+
+@styled
+def label_fractions():
+    """Probe accuracy over the share of labels, trained and untrained."""
+    page = picture(9.0, 3.6)
+    for place, (modality, colour) in enumerate((("video", VIDEO), ("audio", AUDIO)), 1):
+        ax = panel(page, 120 + place)
+        rows = [few[f"{modality}, {100 * f:g} % of labels"] for f in fractions]
+        x = [100 * f for f in fractions]
+        ax.fill_between(x, [100 * r.low for r in rows], [100 * r.high for r in rows], color=colour, alpha=0.15)
+        ax.plot(x, [100 * r.value for r in rows], "o-", color=colour, label="CMA, frozen")
+        ax.plot(x, [100 * r.random for r in rows], "o--", color=colour, markerfacecolor="white", label="untrained")
+        ax.axhline(100 * guess, color=INK, linewidth=1, label="chance")
+        ax.set_xscale("log")
+        ax.set_xticks(x, [f"{value:g}" for value in x])
+        ax.set(xlabel="labels used, %", ylabel="held-out accuracy, %" if place == 1 else "", ylim=(0, 102))
+        ax.set_title(f"{modality}: 1 % of labels {100 * rows[0].value:.0f} %, all {100 * rows[-1].value:.0f} %")
+        if place == 1:
+            ax.legend(loc="center right")
+    return page
+
+
+label_fractions()
+
+# %% [markdown]
+# One per cent is a single clip of each class. The interval holds both the choice of that clip and the choice of held-out clips.
+#
+# ## Which block knows it?
+#
+# The paper probes every block, and later blocks are better: on Kinetics, Cross-AVID reads 19.8, 27.0, 34.8 and 40.0 % from block 1 to block 4. Here are ours, from the committed runs:
+
+
+# %%
+@styled
+def by_block():
+    """Probes along depth for three networks."""
+    page = picture(9.0, 3.6)
+    models = {"CMA": ("cma", VIDEO), "Self-AVID": ("self", AUDIO), "untrained": (None, MUTED)}
+    for place, modality in enumerate(("video", "audio"), 1):
+        ax = panel(page, 120 + place)
+        for name, (variant, colour) in models.items():
+            scores = [f"{modality}_block{n}" for n in (1, 2, 3, 4)]
+            columns = [
+                committed(variant, s) if variant else [seed[s] for seed in results["untrained"].values()]
+                for s in scores
+            ]
+            means = [100 * sum(values) / len(values) for values in columns]
+            ax.plot((1, 2, 3, 4), means, "o-", color=colour, label=name)
+            ax.set_title(f"{modality}: untrained from {means[0]:.0f} % down to {means[3]:.0f} %")
+        ax.axhline(100 * results["chance"][f"{modality}_block1"], color=INK, linewidth=1, label="chance")
+        ax.set(xlabel="block", xticks=(1, 2, 3, 4), ylim=(0, 102), ylabel="linear probe, %" if place == 1 else "")
+        if place == 1:
+            ax.legend(loc="lower left")
+    return page
+
+
+by_block()
+
+# %% [markdown]
+# For pictures the other way round! And the first block of a network that has learned **nothing** does brilliantly. Before you distrust the code: what does a probe of block 1 get? Not a vector but a *map*, 16 channels
+# on 12 × 12 places, 2,304 numbers that say **what is where**. Our suspicion: in our tidy world objects stand in their place, so *where* gives the class away. A fair test keeps
+# all 2,304 numbers and forgets only the places: **sort** the 144 values of each channel.
+
+# %%
+options = ["it stays within 5 points", "it falls, but stays above block 4", "it falls below block 4"]
+lab.predict("08-4", "Untrained block 1 without the places: what becomes of its probe?", options)
+
+
+# %%
+def first_block(network):
+    """(N, 16, h, w) maps of the first video block, of training and held-out clips; and (N, F) of the last one."""
+    parts = [evaluation.block_features(network, part, pipeline, windows=1) for part in (clips, test_clips)]
+    maps = [part.video["block1"][:, 0].unflatten(1, (16, -1)) for part in parts]  # (N, 16, places)
+    return maps, [part.video["block4"][:, 0] for part in parts]
+
+
+def pixels(part):
+    """(N, 3, places): the frames' mean over time on 12 x 12 places, no network at all."""
+    batches = torch.arange(len(part)).split(128)
+    frames = torch.cat([pipeline(part.windows(index, 1))[0].mean(2) for index in batches])
+    return F.adaptive_avg_pool2d(frames, 12).flatten(2)
+
+
+def forget(pair):
+    """The same numbers, but nobody knows any more where they were."""
+    return [x.sort(2).values for x in pair]
+
+
+def read(pair):
+    """Held-out accuracy of a linear probe on two (N, ...) features."""
+    x, y = (part.flatten(1) for part in pair)
+    return evaluation.linear_probe(x, labels, y, test_labels, steps=60)
+
+
+(maps, last), (ours, ours_last) = first_block(twin), first_block(stage.model)
+colours = [pixels(part) for part in (clips, test_clips)]
+where = {
+    "pixels, no network": read(colours),
+    "pixels, places forgotten": read(forget(colours)),
+    "untrained block 1": read(maps),
+    "untrained block 1, places forgotten": read(forget(maps)),
+    "untrained block 4": read(last),
+    "trained block 1": read(ours),
+    "trained block 1, places forgotten": read(forget(ours)),
+    "trained block 4": read(ours_last),
+}
+
+# %%
+full, forgot, deep = (where[f"untrained block {name}"] for name in ("1", "1, places forgotten", "4"))
+lab.reveal(
+    "08-4",
+    options[0] if forgot > full - 0.05 else options[1] if forgot > deep else options[2],
+    "what goes with the places is layout; what stays is texture and colour",
+)
+plots.accuracy_bars(
+    where,
+    chance=guess,
+    xlabel="held-out accuracy of a linear probe, one window a clip",
+    title=f"Untrained block 1: {100 * full:.0f} % with places, {100 * forgot:.0f} % without",
+)
+
+# %% [markdown]
+# No miracle. Bare pixels, averaged over time, need no network at all for a good part of it; random filters add contours; and the difference between each pair of bars is what *places* are worth. What is left beats block 4 for a plain reason: 2,304 numbers say more than 128. A probe measures the data and the features
+# **together**, and an easy world makes weak features shine. Real video moves camera and subject; there the map of block 1 is worth less, and the paper's order holds. What learning added shows where places are gone, and always in the distance to the *twin*.
+
+# %% [markdown] tags=["instructor"]
+# **Teaching note (10 min).** Students like to "explain" a surprising number before checking it. Stop after the figure of blocks, collect hypotheses (a bug, leakage between splits, lucky seeds, random features are good), and ask for each what experiment would kill it.
+# Those in the cell (forget the places, bare pixels) kill or confirm. Why sort, and not average each channel? An average leaves 16 numbers, and 16 *random mixtures* of the map do no better: size and place would be confounded. Random features *are* good in low dimension: that is the theory behind reservoir computing and random kitchen sinks. Discussion: which benchmark that you know has a "pixels" baseline?
+
+# %% [markdown]
+# ## Equal compute: CMA against AVID continued
+#
+# Now use the examinations for what they are for. CMA and AVID both continued the same run for the same 450 steps. Same clips, so the differences are **paired**: each resample draws the same clips for both, which
+# cancels what is hard for everyone.
+
+# %%
+lab.predict("08-5", "Of ten figures, in how many is CMA ahead of AVID with an interval clear of zero?", low=0, high=10)
+
+# %%
+other = stage.other("avid").model() if stage.trained else twin
+avid_train, avid_test = (evaluation.embed(other, part, pipeline) for part in (clips, test_clips))
+
+
+def examined(train, test):
+    """Ten figures of one network."""
+    retrieved = evaluation.retrieval_table(test)
+    rows = {
+        name: retrieved[name]
+        for name in retrieved
+        if name.endswith(("class mAP", "→v instance R@10", "→a instance R@10"))
+    }
+    rows |= {f"{m} kNN": row for m, row in evaluation.knn_table(train, test).items()}
+    rows |= {
+        f"{m} probe": evaluation.label_fraction_table(train, test, fractions=(1.0,))[f"{m}, 100 % of labels"]
+        for m in ("video", "audio")
+    }
+    return {name: row for name, row in rows.items() if name[:3] not in ("v→v", "a→a") or "class" in name}
+
+
+ours, theirs = examined(train, test), examined(avid_train, avid_test)
+gains = {name: ours[name] - theirs[name] for name in ours}
+
+
+@styled
+def forest():
+    """Paired differences with their intervals."""
+    ax = panel(picture(8.4, 1.3 + 0.33 * len(gains)))
+    for row, gain in enumerate(gains.values()):
+        colour = GOOD if gain.low > 0 else AUDIO if gain.high < 0 else MUTED
+        ax.plot([100 * gain.low, 100 * gain.high], [row, row], color=colour, linewidth=2.4)
+        ax.plot(100 * gain.value, row, "o", color=colour, markersize=7)
+    ax.axvline(0, color=INK, linewidth=1)
+    ax.set_yticks(range(len(gains)), list(gains))
+    ax.set(ylim=(len(gains) - 0.5, -0.5), xlabel="CMA minus AVID, points, paired 95 % intervals over clips")
+    ax.grid(axis="x")
+    ax.set_title(f"One seed: CMA surely ahead in {ahead} of {len(gains)}, surely behind in {behind}")
+    return ax
+
+
+ahead, behind = sum(g.low > 0 for g in gains.values()), sum(g.high < 0 for g in gains.values())
+lab.reveal("08-5", ahead, "rankings and lines see little of what agreement repairs; read on", close=0.1)
+forest()
+
+# %% [markdown]
+# Say it plainly: in these examinations CMA does not win, and a linear probe finds no more in it. (On Kinetics the released models do gain in the probe, 43.0 to 44.4 %.) So where to look for what agreement repairs? At similarity as a **number**. AUC and overlap (notebook 04; less overlap is better) put *all* pairs on one
+# scale, while retrieval ranks each query's own list and never compares two queries. Here are both kinds, with 95 % intervals over seeds. One that contains zero has shown nothing, and two or three seeds give wide ones. Choose the examination for the use you have in mind, *before* you see the numbers.
+
+# %%
+for score in ("v2v_auc", "v2v_overlap", "a2a_auc", "a2a_overlap", "v2v_precision_at_10", "video_knn", "video_probe"):
+    ours, theirs = (100 * committed(variant, score)[0] for variant in ("cma", "avid"))
+    gain = reference.difference(results, "cma", "avid", score)
+    told = f"over seeds {gain[0]:+.1f} ± {gain[1]:.1f} points" if gain else "one seed with both runs so far"
+    print(f"{score:<20} CMA {ours:5.1f}   AVID {theirs:5.1f}   (committed, seed 0; {told})")
+
+# %% [markdown]
+# ## Has the space collapsed?
+#
+# A contrastive loss can fail quietly: all embeddings end up close together, or on a few directions. Three gauges (Wang and Isola; Roy and Vetterli):
+#
+# * **alignment** $\;\mathbb E\,\|\mathbf v_i - \mathbf a_i\|^2$: how far partners are from each other; 0 is perfect, 2 unrelated,
+# * **uniformity** $\;\log \mathbb E_{i \ne j}\, e^{-2 \|\mathbf x_i - \mathbf x_j\|^2}$: how evenly the sphere is filled; 0 is a single point, lower is more even,
+# * **effective rank** $\;\exp\big(-\sum_d p_d \log p_d\big)$ with $p$ the normalised singular values: how many directions are in use.
+#
+# A trick before you trust them. Glue the same constant, 2, to every embedding as a 129th coordinate and bring it back to length one.
+
+# %%
+lab.predict(
+    "08-6", "What does that do to retrieval (recall at 10)?", ["it falls to chance", "it falls a little", "nothing"]
+)
+
+
+# %%
+def glued(x, constant=2.0):
+    """(..., D) unit rows with one more coordinate, the same for all, and of length one again."""
+    return F.normalize(F.pad(x.double(), (0, 1), value=constant), dim=-1)
+
+
+sides = ("video", "audio", "video_windows", "audio_windows")
+squeezed = dataclasses.replace(test, **{side: glued(getattr(test, side)) for side in sides})
+ten = min(10, len(test_clips) - 1)
+before, now = (float(recall_at_k(space.video.double() @ space.audio.double().T, ten)) for space in (test, squeezed))
+truth = (
+    "nothing"
+    if abs(now - before) < 0.005
+    else "it falls a little"
+    if now > 3 * ten / len(test_clips)
+    else "it falls to chance"
+)
+lab.reveal("08-6", truth, "(s + 4) / 5 instead of s, for every pair: no ranking notices")
+gauges = {
+    "as trained": evaluation.collapse_table(test, blank_test),
+    "with 2 glued on": evaluation.collapse_table(squeezed),
+}
+plots.collapse_panels(gauges, title=f"Recall at 10 stays at {100 * now:.1f} %, every gauge moves")
+
+# %% [markdown]
+# *Retrieval sees order only.* The gauges see spread, and so does anything that uses the similarity as a **number**: a threshold, a temperature, another modality's scale. No examination sees everything, which is why there are several.
+#
+# ## Failures worth hearing
+#
+# Our world knows what is wrong with its clips: some are silent, some buried in noise, some carry the sound of another scene (off-screen). How much of what we counted as the network's mistakes are these?
+
+# %%
+truth = {
+    name: torch.tensor([x == "1" for x in test_clips.manifest.column(name)])
+    for name in ("off_screen", "silent", "noisy")
+}
+truth["second sound"] = torch.tensor([x != "" for x in test_clips.manifest.column("sound_distractor")])
+truth["intact"] = ~torch.stack(list(truth.values())).any(0)
+near = {"v→a": (test.video @ test.audio.T).topk(ten).indices, "a→v": (test.audio @ test.video.T).topk(ten).indices}
+right = {d: (test_labels[near[d]] == test_labels[:, None]).double().mean(1) for d in near}  # (N,): precision at 10
+for name, which in truth.items():
+    if which.any():
+        told = "   ".join(
+            f"{d} {100 * row.value:5.1f} % [{100 * row.low:.0f}, {100 * row.high:.0f}]"
+            for d, row in ((d, estimate(x[which])) for d, x in right.items())
+        )
+        print(f"{name:<13}{int(which.sum()):4d} clips   precision at 10: {told}")
+
+# %% [markdown]
+# Look at *off-screen*. There the label says what is **seen**; a sound can only know what is **heard**.
+
+# %%
+kinds = ["what is seen", "what is heard", "neither"]
+lab.predict("08-7", "An off-screen sound asks for pictures. What do most of the ten show?", kinds)
+
+# %%
+heard = torch.tensor([test_clips.classes.index(name) for name in test_clips.manifest.column("heard_scene")])
+answers = test_labels[near["a→v"][truth["off_screen"]]]  # (n, 10): what the pictures show
+seen, sound = ((answers == x[truth["off_screen"], None]).double() for x in (test_labels, heard))
+shares = (
+    torch.stack([seen.mean(), sound.mean(), 1 - seen.mean() - sound.mean()])
+    if len(answers)
+    else torch.tensor([0.0, 0, 1])
+)
+lab.reveal(
+    "08-7",
+    kinds[int(shares.argmax())],
+    f"{100 * shares[1]:.0f} % show what is heard, {100 * shares[0]:.0f} % what is seen",
+)
+
+# %% [markdown]
+# If it says *what is heard*, the network was right and our label was the wrong question. So set the faulty clips aside, and listen to the mistakes that remain **its own**: the intact sounds that are surest of a wrong picture. Each pair: the clip that asked, then the clip whose picture it chose. Play both. Would you have known?
+
+# %%
+sure = confident_wrong(test.audio, test.video, test_labels.numpy())
+worst = [i for i in torch.from_numpy(sure).argsort(descending=True).tolist() if truth["intact"][i]][:3]
+chosen = [int(near["a→v"][i, 0]) for i in worst]
+pairs = [i for pair in zip(worst, chosen, strict=True) for i in pair]
+captions = [
+    f"{'asks' if n % 2 == 0 else 'chosen'}: {stage.test_names[i].replace('_', ' ')}" for n, i in enumerate(pairs)
+]
+gallery(
+    None,
+    [test_clips.path(i) for i in pairs],
+    captions,
+    title="The surest mistakes of the ear, in pairs",
+    columns=2,
+    clip_bytes=32_000,
+)
+
+# %%
+lab.note("08-2", "For each pair: could a person who only hears it have known? What would you change, network or world?")
+
+# %% [markdown] tags=["instructor"]
+# **Teaching note (10 min).** Play the pairs with the picture hidden and let the class vote before the reveal; human accuracy on sound-alikes is a ceiling that no table shows. Misconception to correct: "the network is 75 % right." Right *about what*? The label is a decision of whoever made the data set.
+# Assessment idea: each student brings one mistake and one sentence of evidence for whose mistake it is.
+
+# %% [markdown]
+# ## Experiments
+#
+# 1. **Whiten it.** Subtract the training mean from the embeddings and normalise again, before `knn_predict` and retrieval. Which direction gains most, and why across modalities?
+# 2. **Embedding or features?** Give `knn_predict` the features instead of the embeddings, and the probe the embeddings. Which examination prefers which?
+# 3. **Thaw it.** `evaluation.fine_tune(stage.model, clips, test_clips, pipeline, "video", fraction=0.05)` trains all weights on 5 % of the labels (a minute or two). Is it better than the probe with 5 %?
+
+# %%
+lab.note("08-3", "Which experiment, which numbers (with interval), which explanation?")
+
+# %% [markdown]
+# **If it went wrong.**
+#
+# * *Everything is at chance:* what does `lab.stage` say? In the smoke profile the network is untrained.
+# * *Recall is 1 at k = 1:* you compare pictures with the same pictures. Hide the query, or ask another window.
+# * *The probe does not learn:* are the features standardised, with the statistics of the training clips? A feature of size 100 makes the step explode.
+# * *My frozen numbers differ from run to run:* look for a `.train()`; see above.
+#
+# ## Recap
+#
+# * Retrieval asks about order, votes about neighbourhoods, probes about what a line can find, gauges about spread. None replaces another.
+# * By instance and by class are different questions, and some instances nobody could tell apart.
+# * A number stands beside chance, an untrained twin and an interval; an interval over clips says nothing of seeds.
+# * `no_grad` does not freeze batch norm. Evaluation mode does.
+# * Early blocks keep a map, and many numbers. In a tidy world that is enough; check with pixels before you praise a network.
+# * Before you count a mistake, listen to it.
+#
+# ## Further reading
+#
+# * P. Morgado, N. Vasconcelos, I. Misra, *Audio-Visual Instance Discrimination with Cross-Modal Agreement*, CVPR 2021: the protocols used here.
+# * T. Wang, P. Isola, *Understanding Contrastive Representation Learning through Alignment and Uniformity on the Hypersphere*, ICML 2020.
+# * G. Alain, Y. Bengio, *Understanding Intermediate Layers Using Linear Classifier Probes*, ICLR workshop 2017.
+# * Z. Wu, Y. Xiong, S. Yu, D. Lin, *Unsupervised Feature Learning via Non-Parametric Instance Discrimination*, CVPR 2018: neighbours that vote.
+# * O. Roy, M. Vetterli, *The Effective Rank: A Measure of Effective Dimensionality*, EUSIPCO 2007.
+# * B. Efron, *Bootstrap Methods: Another Look at the Jackknife*, The Annals of Statistics, 1979.
+
+# %%
+lab.progress("08")
