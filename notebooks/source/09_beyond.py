@@ -1,0 +1,620 @@
+# %% [markdown]
+# # 09 · Beyond: InfoNCE, SigLIP, and whom to believe
+#
+# After this notebook you can
+#
+# * write the two losses that most of today's multi-modal models are trained with, CLIP's and SigLIP's, and place AVID's beside them on one map,
+# * say where negatives come from (memory, queue, batch) and what each source costs in age, size and *false* negatives,
+# * find clips whose picture and sound do not belong together, without labels, and check your finding against the truth,
+# * read a comparison of methods with the right amount of distrust, your own included.
+#
+# **Needs:** notebooks 02 and 03; 05 for false negatives. **Time:** 50 minutes to read and write; to compute, about two minutes on a laptop's CPU, most of it one short training comparison
+# (measured: 130 s from start to end, one thread of a shared x86 machine). GPU: not measured.
+
+# %%
+import copy
+import dataclasses
+import functools
+import math
+
+import torch
+import torch.nn.functional as F
+
+import avid_lab as al
+from avid_lab import evaluation, losses, plots
+from avid_lab.course import exercise, frames, lab
+from avid_lab.interactive import gallery
+from avid_lab.metrics import bootstrap
+from avid_lab.objectives.avid import QueueAVID
+from avid_lab.plots.statistics import auc
+from avid_lab.plots.style import AUDIO, GOOD, INK, MUTED, VIDEO, panel, picture, styled
+
+stage = lab.stage("09")
+clips, labels, memory, pipeline = stage.clips, stage.clips.labels, stage.memory, stage.pipeline
+N, classes, T = len(clips), len(clips.classes), 0.07
+B = stage.profile.train.batch_size
+
+# %% [markdown]
+# ## Where this leads
+#
+# AVID believes every clip: *its* sound belongs to *its* picture. Some clips lie. In our world one in twenty carries the sound of another scene, as a film does when the source is off-screen. Below are the similarities of each clip's own
+# picture and sound, after Cross-AVID was trained **on all of them alike**. The liars give themselves away, and by the end you will have written the lines that use it.
+
+# %%
+off_screen = torch.tensor([value == "1" for value in clips.manifest.column("off_screen")])
+own = (memory.video * memory.audio).sum(1)  # (N,): each picture with its own sound
+
+
+@styled
+def liars(values, xlabel, title):
+    """Histogram of a value for intact and for off-screen clips."""
+    ax = panel(picture(8.2, 3.2))
+    edges = torch.linspace(float(values.min()), float(values.max()), 40).numpy()
+    for which, colour, word in ((~off_screen, MUTED, "intact clips"), (off_screen, AUDIO, "off-screen sound")):
+        ax.hist(
+            values[which].numpy(), edges, density=True, color=colour, alpha=0.55, label=f"{word}, {int(which.sum())}"
+        )
+    ax.set(xlabel=xlabel, yticks=[], ylabel="share of the group")
+    ax.legend(loc="best")
+    ax.set_title(title)
+    return ax
+
+
+means = (
+    [float(own[which].mean()) for which in (~off_screen, off_screen)] if off_screen.any() else [float(own.mean())] * 2
+)
+liars(
+    own,
+    "similarity of a clip's picture to its own sound",
+    f"Mean {means[0]:.2f} if intact, {means[1]:.2f} if off-screen ({stage.label})",
+)
+
+# %% [markdown]
+# ## One map for many methods
+#
+# A contrastive method makes three choices. Once you see them, a new paper is mostly a new row:
+#
+# | method | whom is a query compared with? | where do negatives come from? | the question asked |
+# |---|---|---|---|
+# | AVID (2021) | the other sense | memory bank, drawn at random | $K+1$ yes-or-no questions against noise (NCE) |
+# | CMA (2021) | the other sense, and agreeing clips | memory bank without these | the same |
+# | MoCo (2020), between senses | the other sense | queue of the last embeddings | *which one?* (softmax) |
+# | CLIP (2021): **InfoNCE** | the other sense | the rest of the batch | *which one?*, both ways |
+# | **SigLIP** (2023) | the other sense | the rest of the batch | a yes-or-no question for every pair |
+# | Robust-xID (2021) | the other sense, **as far as it is believed** | the rest, softly | weighted *which one?* |
+#
+# We write the bold ones.
+#
+# ## InfoNCE: which of these sounds is mine?
+#
+# A batch of $B$ clips makes a table of scores $S_{ij} = \mathbf v_i^\top \mathbf a_j / \tau$. Every row is a multiple-choice question (which sound is this picture's?), every column too; the right answers are on the diagonal:
+#
+# $$ \mathcal L = -\frac1{2B} \sum_i \left( \log \frac{e^{S_{ii}}}{\sum_j e^{S_{ij}}} + \log \frac{e^{S_{ii}}}{\sum_j e^{S_{ji}}} \right). $$
+#
+# No memory, no $Z$, nothing old: embeddings are compared as they are *now*, and gradients flow into both sides.
+
+
+# %%
+@exercise("info_nce")
+def info_nce(video, audio, temperature):
+    """video, audio (B, D): unit embeddings of the same clips -> one number, the mean of both directions."""
+    ...
+
+
+# %%
+lab.predict("09-1", f"{B} clips, embeddings in random directions, temperature 1. What is the loss?", low=0, high=10)
+
+
+# %%
+def random_pairs(count, seed=0, dim=128):
+    """(B, D) twice: unit vectors in unrelated directions."""
+    generator = torch.Generator().manual_seed(seed)
+    return [F.normalize(torch.randn(count, dim, generator=generator), dim=1) for _ in range(2)]
+
+
+sizes = (4, 16, 64, 256, 1024)
+first = {t: [float(info_nce(*random_pairs(size), t)) for size in sizes] for t in (1.0, 0.2, T)}
+lab.reveal(
+    "09-1",
+    float(info_nce(*random_pairs(B), 1.0)),
+    f"log B = {math.log(B):.2f}: a blind guess among B, see the dashed line",
+)
+
+
+@styled
+def first_losses():
+    """InfoNCE of random embeddings over the batch size."""
+    ax = panel(picture(8.2, 3.6))
+    for (t, values), colour in zip(first.items(), (VIDEO, AUDIO, GOOD), strict=True):
+        ax.plot(sizes, values, "o-", color=colour, label=f"temperature {t:g}")
+    ax.plot(sizes, [math.log(size) for size in sizes], "--", color=INK, label="log B")
+    ax.set_xscale("log", base=2)
+    ax.set_xticks(sizes, sizes)
+    ax.set(xlabel="clips in a batch", ylabel="first loss")
+    ax.legend(loc="upper left")
+    ax.set_title(f"Knowing nothing costs log B, and more when cold ({lab.credit('info_nce')})")
+    return ax
+
+
+first_losses()
+
+# %% [markdown]
+# Two things to keep. **Cold is overconfident**: at $\tau = 0.07$ random directions already make a blind network sure of itself, and it pays. And $\log B$ is also a ceiling of what one batch can teach: InfoNCE bounds the
+# information shared by picture and sound from below by $\log B - \mathcal L$, so small batches ask easy questions. That is why CLIP trained with tens of thousands, and why a *memory* was such a good idea for those who cannot.
+#
+# And the false negatives of notebook 05? Nobody in a batch asks whether two of its clips show the same thing.
+
+# %%
+generator = torch.Generator().manual_seed(0)
+batches = torch.stack([torch.randperm(N, generator=generator)[:B] for _ in range(500)])  # (500, B)
+same = (labels[batches][:, :, None] == labels[batches][:, None]).sum(2) - 1  # (500, B): others of its class
+print(
+    f"batch of {B}: a clip meets {same.double().mean():.1f} of its own class, {100 * (same > 0).double().mean():.0f} % of clips meet one or more"
+)
+
+# %% [markdown]
+# ## Bank, queue, batch: how old are the negatives?
+#
+# A negative from a *bank* was written when its clip was last seen. In a *queue* (MoCo) the last $Q$ embeddings stay; in the *batch* all are fresh. Age matters, for the network that wrote an old note is no longer the one that reads it.
+
+
+# %%
+def ages(n, batch, queue):
+    """Mean age of a negative in steps: bank of n clips in shuffled passes, queue, batch."""
+    return {"bank": n / batch / 2, "queue": queue / batch / 2, "batch": 0.0}
+
+
+for name, n, batch, queue in (("here", N, B, 512), ("Kinetics, batch 256", 232_067, 256, 65_536)):
+    told = ", ".join(f"{source} {age:,.0f}" for source, age in ages(n, batch, queue).items())
+    print(f"{name:<20} mean age of a negative in steps: {told}")
+
+# %% [markdown]
+# At the size of Kinetics a bank's note is hundreds of steps old. AVID's answer is to average notes ($\bar{\mathbf v} \leftarrow$ half old, half new), MoCo's to let a second, slowly moving network write them. Our `QueueAVID` is the queue without that second
+# network: where the network moves fast, a short queue is the honest choice.
+#
+# ## SigLIP: every pair its own question
+#
+# A softmax lets the candidates of a row compete: the whole row must be known before one term can be computed (on many machines: everybody waits for everybody). SigLIP asks each of the $B^2$ pairs on its own, *do you two belong together?*
+#
+# $$ \mathcal L = -\frac1B \sum_{ij} \log \sigma\big( y_{ij}\,(\mathbf v_i^\top \mathbf a_j / \tau + b) \big), \qquad y_{ij} = +1 \text{ on the diagonal, else } -1. $$
+
+
+# %%
+@exercise("sigmoid_loss")
+def sigmoid_loss(video, audio, temperature, bias):
+    """video, audio (B, D): unit embeddings of the same clips -> one number: all B x B pairs, divided by B."""
+    ...
+
+
+# %%
+question = f"{B} clips, random embeddings. Which bias makes the FIRST loss smallest?"
+lab.predict("09-2", question, low=-12, high=2)
+
+# %%
+biases = [x / 2 for x in range(-24, 5)]
+at_start = {size: [float(sigmoid_loss(*random_pairs(size), 0.1, b)) for b in biases] for size in sorted({4, B, 256})}
+least = {size: biases[min(range(len(biases)), key=values.__getitem__)] for size, values in at_start.items()}
+lab.reveal(
+    "09-2",
+    least[B],
+    f"there are {B - 1} wrong pairs for each right one, odds of e^-{math.log(B - 1):.1f}; the bias says so",
+)
+
+
+@styled
+def bias_curves():
+    """First loss over the bias for several batch sizes."""
+    ax = panel(picture(8.2, 3.6))
+    for (size, values), colour in zip(at_start.items(), (VIDEO, GOOD, AUDIO), strict=False):
+        ax.plot(biases, values, color=colour, label=f"B = {size}: least at {least[size]:g}")
+        ax.plot(least[size], min(values), "o", color=colour)
+        ax.axvline(-math.log(size - 1), color=colour, linestyle=":", linewidth=1)
+    ax.set_yscale("log")
+    ax.set(xlabel="bias b (dotted: -log(B - 1))", ylabel="first loss")
+    ax.legend(loc="upper left")
+    ax.set_title(
+        f"With bias 0 the first loss is {at_start[B][24] / min(at_start[B]):.0f} times as large ({lab.credit('sigmoid_loss')})"
+    )
+    return ax
+
+
+bias_curves()
+
+# %% [markdown]
+# With bias 0 the first thousand steps go into saying *no* to everything. The paper starts at $b=-10$, $\tau = 0.1$ and *learns* both; then the start hardly matters. Ours stay fixed, so we take $b = -\log(B-1)$.
+#
+# Does the formula look familiar? It should: AVID's NCE is the same sigmoid with $b = -\log(KZ)$, asked of notes in a memory instead of the batch. Three years and a name apart.
+#
+# ## Who gets pushed?
+#
+# Losses that agree on what is *right* may still push *wrong* ones very differently. Take Cross-AVID's memory, let clips draw negatives, and look at the gradient: what share of the whole push lands on **false** negatives, clips of the query's own class?
+
+# %%
+kinds = ["NCE", "softmax", "hard negatives"]
+lab.predict("09-3", "Which loss sends the largest share of its push to false negatives?", kinds)
+
+# %%
+generator = torch.Generator().manual_seed(0)
+queries = torch.randperm(N, generator=generator)[:256]
+K = stage.profile.num_negatives
+drawn = al.objectives.draw_negatives(queries[:, None], N, K, generator)  # (Q, K)
+false = labels[drawn] == labels[queries][:, None]  # (Q, K)
+right = own[queries][:, None] / T
+wrong = torch.einsum("qd,qkd->qk", memory.video[queries], memory.audio[drawn]) / T
+Z = (random_pairs(2000)[0] * random_pairs(2000, seed=1)[0]).sum(1).div(T).exp().mean()  # as at the start of training
+
+
+def push(loss):
+    """(Q, K): how hard the loss pushes each negative away."""
+    scores = wrong.clone().requires_grad_()
+    loss(right, scores, Z).backward()
+    return scores.grad.clamp(min=0)
+
+
+candidates = {
+    "NCE": losses.nce_loss,
+    "softmax": losses.nce_softmax_loss,
+    "hard negatives": functools.partial(losses.hard_negative_loss, hardness=1.0, class_prior=0.0),
+}
+pushed = {name: push(loss) for name, loss in candidates.items()}
+onto_false = {name: float(grad[false].sum() / grad.sum()) for name, grad in pushed.items()}
+most = max(onto_false, key=onto_false.get)
+lab.reveal(
+    "09-3", most, "the most similar negatives are the false ones, and the sharper a loss looks, the more it finds them"
+)
+plots.accuracy_bars(
+    onto_false,
+    chance=float(false.double().mean()),
+    xlabel="share of the push that lands on false negatives (line: their share of the draw)",
+    title=f"Hardest on its own kind: {most}, {100 * onto_false[most]:.0f} % ({stage.label})",
+)
+
+# %% [markdown]
+# Here is the price of "hard" negatives in the open. **Hard-negative** losses weigh each negative by $e^{\beta s}$; slide $\beta$ and watch the push move to the right, where the false ones are.
+
+
+# %%
+def hardness(beta):
+    """Where the push goes, over similarity, for one hardness."""
+    grad = push(functools.partial(losses.hard_negative_loss, hardness=beta, class_prior=0.0))
+    return push_over_similarity(grad / grad.sum(), beta)
+
+
+@styled
+def push_over_similarity(share, beta):
+    ax = panel(picture(7.6, 3.2))
+    parts = [(wrong[which] * T).numpy() for which in (~false, false)]
+    weights = [share[which].numpy() for which in (~false, false)]
+    ax.hist(parts, 36, range=(-0.6, 1.0), weights=weights, stacked=True, color=[MUTED, AUDIO], label=["true", "false"])
+    ax.set(xlabel="similarity of the negative to the query", ylabel="share of the push", yticks=[])
+    ax.legend(title="negatives", loc="upper left")
+    ax.set_title(f"hardness {beta:g}: {100 * share[false].sum():.0f} % of the push hits the query's own class")
+    return ax
+
+
+frames(hardness, [0.0, 0.5, 1.0, 2.0, 4.0], label="hardness", dpi=60, alt="where hard-negative losses push")
+
+# %% [markdown]
+# The **debiased** loss goes another way: if a share $\rho$ of random negatives is false, subtract from their sum what these are expected to contribute, $\sum_k e^{s_k} - \rho K e^{s_+}$. It cannot tell *which* are false; it can only decide that there is nothing left to push. Watch the three columns as
+# $\rho$ grows (the true share is one in twenty-two):
+
+# %%
+for prior in (0.0, 0.02, 1 / classes, 0.1, 0.2):
+    grad = push(functools.partial(losses.debiased_loss, class_prior=prior))
+    print(
+        f"class prior {prior:.3f}: push {grad.sum() / pushed['softmax'].sum():5.2f} times that of softmax, "
+        f"{100 * (grad.sum(1) == 0).double().mean():3.0f} % of queries push nobody, "
+        f"{100 * grad[false].sum() / grad.sum().clamp(min=1e-12):.0f} % of the push is on false ones"
+    )
+
+# %% [markdown] tags=["instructor"]
+# **Teaching note (8 min).** Misconception: "hard negatives are always better." They are in *supervised* metric learning, where labels say that a hard negative is a negative. Without labels the hardest are suspects. Let the class order the methods by how much they *know* about false negatives:
+# softmax (nothing), debiased (how many), soft targets (which, by similarity), CMA (which, by agreement of two senses). Then ask what each would do on a data set with 10,000 rare classes, where hard-negative mining does pay.
+
+# %% [markdown]
+# ## Whom to believe: robust weights
+#
+# Back to the first figure. An off-screen clip is a **faulty positive**: the loss says *bring these two together*, and they have nothing in common. Robust-xID's answer: weigh each clip by how plausible it is *compared with the others*. With $\mu, \sigma$ the mean and standard deviation of the similarities $s_i = \mathbf v_i^\top \mathbf a_i$ and $\Phi$ the normal distribution,
+#
+# $$ w_i = w_{\min} + (1 - w_{\min})\; \Phi\!\left( \frac{s_i - \mu}{\sigma} \right) \qquad (\text{a constant: no gradient}). $$
+
+
+# %%
+@exercise("robust_weights")
+def robust_weights(similarity, floor):
+    """similarity (B,): of each picture to its own sound -> (B,) weights in [floor, 1], constants.
+
+    The share of a normal distribution, with the similarities' mean and standard deviation (that of the batch itself, divided
+    by B), that lies below each similarity; squeezed into [floor, 1].
+    """
+    ...
+
+
+# %%
+question = "Of an intact and an off-screen clip, how often does the intact one get the larger weight? (0.5: no idea.)"
+lab.predict("09-4", question, low=0.5, high=1.0)
+
+# %%
+weights = robust_weights(own, 0.25)
+
+
+def separation(values):
+    """AUC of intact above off-screen clips, with its 95 % interval over clips."""
+    inside, outside = values[~off_screen].numpy(), values[off_screen].numpy()
+    draws = zip(
+        *(next(bootstrap(len(x), resamples=300, seed=s)).numpy() for s, x in enumerate((inside, outside))), strict=True
+    )
+    low, high = (
+        torch.tensor([auc(inside[a], outside[b]) for a, b in draws]).quantile(torch.tensor([0.025, 0.975])).tolist()
+    )
+    return auc(inside, outside), low, high
+
+
+if off_screen.any():
+    area, low, high = separation(weights)
+    lab.reveal(
+        "09-4", area, "nobody told the network which clips lie: most clips do not, and it learned from those", close=0.1
+    )
+    shown = liars(
+        weights,
+        "weight",
+        f"Weights find the off-screen clips: AUC {area:.2f} [{low:.2f}, {high:.2f}] ({lab.credit('robust_weights')})",
+    )
+else:
+    shown = print("this small world has no off-screen clip")
+shown
+
+# %% [markdown]
+# A weight is a suspicion, not a verdict: many intact clips are doubted, too. Which kinds? And what are the least believed clips of all? Play them. The caption says what is seen and what is heard; a tick means that the suspicion was right.
+
+# %%
+truth = {
+    name: torch.tensor([v == "1" for v in clips.manifest.column(name)]) for name in ("off_screen", "silent", "noisy")
+}
+faulty = torch.stack(list(truth.values())).any(0)
+doubted = weights.argsort()
+least = doubted[: max(4, round(0.05 * N))]
+print(
+    f"of the {len(least)} least believed clips: "
+    + ", ".join(f"{int(x[least].sum())} {n}" for n, x in truth.items())
+    + f", {int((~faulty)[least].sum())} intact"
+)
+by_class = {
+    c: float(weights[(labels == i) & ~faulty].mean())
+    for i, c in enumerate(clips.classes)
+    if ((labels == i) & ~faulty).any()
+}
+for name in sorted(by_class, key=by_class.get)[:3]:
+    print(
+        f"doubted though intact: {name.replace('_', ' '):<16} mean weight {by_class[name]:.2f} (all intact clips {weights[~faulty].mean():.2f})"
+    )
+
+# %%
+heard = clips.manifest.column("heard_scene")
+six = doubted[:6].tolist()
+gallery(
+    None,
+    [clips.path(i) for i in six],
+    [f"sees {stage.names[i]}, hears {'nothing' if truth['silent'][i] else heard[i]}".replace("_", " ") for i in six],
+    correct=[bool(faulty[i]) for i in six],
+    scores=weights[six].tolist(),
+    title="The six least believed clips",
+    columns=3,
+    clip_bytes=40_000,
+)
+
+# %% [markdown]
+# ## You must know something before you can doubt
+#
+# Plausibility comes from the network that is being trained. At the start it knows nothing, and its doubts are noise. The committed runs, from untrained to CMA:
+
+# %%
+twin = evaluation.random_twin(stage.model, clips, pipeline)
+blank = evaluation.embed(twin, clips, pipeline, windows=1)
+spaces = {"untrained": (blank.video, blank.audio)}
+for variant, words in (
+    ("cross", "Cross-AVID, 900 steps"),
+    ("long", "Cross-AVID, 1,350 steps"),
+    ("avid", "Cross-AVID, 1,800 steps"),
+    ("cma", "CMA, 1,350 + 450 steps"),
+):
+    bank = stage.other(variant).memory if stage.trained else memory
+    spaces[words] = (bank.video, bank.audio)
+if off_screen.any():
+    areas = {
+        words: separation(robust_weights((video * audio).sum(1), 0.25))[0] for words, (video, audio) in spaces.items()
+    }
+    final = list(areas)[-1]
+    title = f"Doubt is {areas['untrained']:.2f} right untrained, {areas[final]:.2f} after {final.split(',')[0]} (seed 0, committed runs)"
+    shown = plots.accuracy_bars(areas, chance=0.5, xlabel="AUC: intact above off-screen clips", title=title)
+shown
+
+# %% [markdown]
+# So robust weighting starts after a warm-up, for the same reason that CMA does, and keeps a floor: a clip that was unlucky once must have a way back.
+#
+# ## Soft targets: whom else could it be?
+#
+# The second half of Robust-xID is about *negatives*. Instead of "row $i$ must answer $i$", let a share $\lambda$ of the target go to those that look right: $T_{ij} = (1-\lambda)[i=j] + \lambda\,\text{softmax}_j(s_{ij}/\tau)$. In the **swapped** form, a picture's target is what its *sound* finds, so that one sense corrects the other.
+
+# %%
+some = torch.cat([(labels == c).nonzero()[:8, 0] for c in range(min(6, classes))])  # clips of six classes, in order
+seen = memory.audio[some] @ memory.video[some].T  # (n, n): what each sound finds
+soft = losses.soft_targets(seen, share=0.5, temperature=T)
+others = soft - torch.diag(soft.diagonal())
+kin = labels[some][:, None] == labels[some][None]
+inside = 100 * float(others[kin].sum() / others.sum())
+by_chance = 100 * float((kin.sum() - len(some)) / (len(some) ** 2 - len(some)))
+
+
+@styled
+def targets():
+    """Hard and soft targets of one batch, sorted by class."""
+    page = picture(9.0, 4.2)
+    for place, (name, matrix) in enumerate(
+        {"InfoNCE: only myself": torch.eye(len(some)), "swapped soft target": soft}.items(), 1
+    ):
+        ax = panel(page, 120 + place)
+        ax.imshow(matrix.numpy(), cmap="Blues", vmin=0, vmax=0.25)
+        for edge in (labels[some][1:] != labels[some][:-1]).nonzero()[:, 0].tolist():
+            ax.axhline(edge + 0.5, color=MUTED, linewidth=0.7)
+            ax.axvline(edge + 0.5, color=MUTED, linewidth=0.7)
+        ax.set(xticks=[], yticks=[], xlabel="sounds, sorted by class", ylabel="pictures" if place == 1 else "")
+        ax.set_title(name)
+    page.suptitle(
+        f"{inside:.0f} % of what is shared stays in the class (by chance {by_chance:.0f} %)",
+        x=0.01,
+        ha="left",
+        weight="bold",
+    )
+    return page
+
+
+targets()
+
+# %% [markdown]
+# The blocks are classes that nobody named. CMA draws the same conclusion with a knife (32 positives, the rest not), soft targets with a brush.
+#
+# ## A short race
+#
+# Five objectives continue the **same committed network** (Cross-AVID, 900 steps): same seed, clips, learning rate and number of steps. Your losses drive three of them.
+#
+# > **This is short: it says what a few dozen steps do here, with one seed.** It is no verdict on the methods: the start is Cross-AVID's, the rate was tuned for none of the others, and batches are small.
+
+# %%
+names = ["Cross-AVID (bank, NCE)", "queue (softmax)", "InfoNCE", "SigLIP", "InfoNCE, weighted"]
+lab.predict("09-5", "Which one retrieves sounds by class best after so few more steps?", names)
+
+
+# %%
+def siglip(video, audio, temperature):
+    return sigmoid_loss(video, audio, temperature, -math.log(len(video) - 1))
+
+
+def weighted_info_nce(video, audio, temperature):
+    """InfoNCE in which every clip counts by its plausibility."""
+    score, target = video @ audio.T / temperature, torch.arange(len(video), device=video.device)
+    weight = robust_weights((video * audio).sum(1), 0.25)
+    both = F.cross_entropy(score, target, reduction="none") + F.cross_entropy(score.T, target, reduction="none")
+    return (weight * both).sum() / (2 * weight.sum())
+
+
+def contestants():
+    """Objectives by name, new ones each time."""
+    seed = functools.partial(torch.Generator().manual_seed, 0)
+    batch = functools.partial(al.InBatch, N, 128, temperature=T)
+    made = [
+        al.AVID(N, 128, num_negatives=K, temperature=T, generator=seed()),
+        QueueAVID(N, 128, queue_size=K, temperature=T, generator=seed()),
+        batch(lambda video, audio, temperature: info_nce(video, audio, temperature), generator=seed()),
+        batch(siglip, generator=seed()),
+        batch(weighted_info_nce, generator=seed()),
+    ]
+    made[0].memory.load_state_dict(memory.state_dict())  # goes on with the run's notes, and with Z of a random start
+    made[0].partition.fill_(float(Z))
+    return dict(zip(names, made, strict=True))
+
+
+# %%
+steps = 50 if stage.trained else 3
+config = dataclasses.replace(stage.profile.train, steps=steps, learning_rate=1e-3)
+race, curves, gaps = {"where all begin": evaluation.retrieval_table(stage.test_embeddings)}, {}, {}
+for name, objective in contestants().items():
+    model = copy.deepcopy(stage.model)
+    trainer = al.Trainer(model, objective, clips, config, pipeline=pipeline)
+    curves[name] = [step.loss for step in trainer]
+    space = evaluation.embed(model, stage.test_clips, pipeline)
+    race[name] = evaluation.retrieval_table(space)
+    gaps[name] = float((space.video.mean(0) - space.audio.mean(0)).norm())
+    print(
+        f"{name:<24} {steps} steps in {sum(step.seconds for step in trainer.history):.0f} s, loss {curves[name][0]:.2f} to {curves[name][-1]:.2f}"
+    )
+
+# %%
+rows = [
+    row
+    for row in ("v→a class mAP", "a→v class mAP", "v→v class mAP", "a→a class mAP")
+    if row in next(iter(race.values()))
+]
+winner = max(names, key=lambda name: race[name]["v→a class mAP"].value)
+second = max((name for name in names if name != winner), key=lambda name: race[name]["v→a class mAP"].value)
+lead = race[winner]["v→a class mAP"] - race[second]["v→a class mAP"]
+clear = "clearly" if lead.low > 0 else "within the interval"
+lab.reveal(
+    "09-5",
+    winner,
+    f"ahead of {second} by {100 * lead.value:.1f} points [{100 * lead.low:.1f}, {100 * lead.high:.1f}] on these clips, one seed",
+)
+ax = plots.estimate_rows(race, rows=rows, xlabel="mean average precision on held-out clips, 95 % intervals over clips")
+ax.set_title(f"SHORT: after {steps} more steps {winner} leads, {clear}", loc="left", pad=44)
+ax
+
+# %% [markdown]
+# Losses of different objectives cannot be compared with each other (NCE sums $K+1$ questions, InfoNCE starts near $\log B$); retrieval can. And one more thing that all of them leave behind. The two senses need not
+# share a place: a loss of *rankings* is content when each picture is nearest to its own sound, however far away both clouds are. That is the **modality gap**, seen in CLIP, too:
+
+# %%
+for name, gap in gaps.items():
+    print(f"{name:<24} distance of mean picture to mean sound {gap:.2f}   (0: same place, 2: opposite poles)")
+lab.note(
+    "09-1",
+    "Repeat the race with another seed, or from nothing (`al.AudioVisualModel.preset`), with 240 steps. Who leads now?",
+)
+
+# %% [markdown] tags=["instructor"]
+# **Teaching note (10 min).** The race is made to be argued with. Ask for at least five reasons why it is unfair (rate tuned for one method, fixed bias, batch too small for in-batch losses *or* too easy, one seed, few steps, one metric, a start that one contestant made), and let groups design the fair version: equal tuning
+# budget, several seeds, a fixed metric chosen before. Ask what weighting would do from *nothing*: it would doubt at random (see the untrained bar above).
+
+# %% [markdown]
+# ## What changed since 2021
+#
+# * **The batch ate the memory.** With large batches, softmax over the batch became standard (CLIP); sigmoids made it cheaper to spread over machines (SigLIP). Banks survive where hardware is small or positives are *mined*, as in CMA and NNCLR.
+# * **Negatives became optional.** BYOL predicts a slowly moving copy of itself; Barlow Twins and VICReg decorrelate coordinates. Their guard against collapse sits in the architecture or the loss, not in other clips.
+# * **Clusters instead of instances.** XDC and SeLaVi let the clusters of one sense label the other, another way to stop pushing one's own kind.
+# * **Reconstruction joined in.** CAV-MAE and MAViL hide patches of picture and sound, restore them, and keep a contrastive term beside it. Transformers replaced the convolutions.
+# * **More senses, one space.** ImageBind ties sound, depth, heat and motion to pictures, so that pairs never seen together can be compared. Calibration across spaces (notebook 04) is then not a luxury.
+# * **What did not change:** false negatives, faulty positives and shortcuts. Every method above inherits all three, and you now know how to measure them.
+#
+# We quote no scores of these papers: they differ in data, network and protocol, and a table of such numbers would claim a comparison that nobody made.
+#
+# ## Experiments
+#
+# 1. **A dirtier world.** `foley.load(dataclasses.replace(foley.PRESETS["pocket"], off_screen=0.3))` renders 30 % liars (some minutes). Train InfoNCE and weighted InfoNCE on it for 240 steps. Does the weight begin to pay?
+# 2. **Warm-up.** Weigh only after half of the steps (`trainer.objective.loss = ...` may be changed while it trains).
+# 3. **Two suspicions.** Combine the weight with the consensus score of notebook 05. Does the AUC rise?
+
+# %%
+lab.note("09-2", "Which experiment, what did you expect, what came out (with interval or seeds)?")
+
+# %% [markdown]
+# **If it went wrong.**
+#
+# * *InfoNCE starts far above log B:* the temperature is cold and the embeddings are not random; or you forgot to normalise.
+# * *SigLIP's loss starts near B · log 2:* the bias is 0, and every wrong pair costs as much as a coin toss.
+# * *The weighted loss goes to zero:* a gradient flows through the weights, and the network learned to distrust everything. `detach`.
+# * *All weights are alike:* are you using similarities of an untrained network?
+#
+# ## Recap
+#
+# * A contrastive method is three choices: whom to compare, where negatives come from, which question to ask.
+# * InfoNCE knows nothing at $\log B$; SigLIP asks pairs one by one and needs its bias; AVID's NCE is its cousin with a memory.
+# * The sharper a loss looks at hard negatives, the more it pushes its own kind.
+# * A trained network can say which clips lie, without labels; an untrained one can not.
+# * A short race with one seed is no verdict.
+#
+# ## Further reading
+#
+# * A. van den Oord, Y. Li, O. Vinyals, *Representation Learning with Contrastive Predictive Coding*, arXiv 2018 (InfoNCE).
+# * A. Radford et al., *Learning Transferable Visual Models From Natural Language Supervision*, ICML 2021 (CLIP).
+# * X. Zhai, B. Mustafa, A. Kolesnikov, L. Beyer, *Sigmoid Loss for Language Image Pre-Training*, ICCV 2023 (SigLIP).
+# * K. He, H. Fan, Y. Wu, S. Xie, R. Girshick, *Momentum Contrast for Unsupervised Visual Representation Learning*, CVPR 2020 (MoCo).
+# * P. Morgado, I. Misra, N. Vasconcelos, *Robust Audio-Visual Instance Discrimination*, CVPR 2021.
+# * C.-Y. Chuang, J. Robinson, Y.-C. Lin, A. Torralba, S. Jegelka, *Debiased Contrastive Learning*, NeurIPS 2020.
+# * J. Robinson, C.-Y. Chuang, S. Sra, S. Jegelka, *Contrastive Learning with Hard Negative Samples*, ICLR 2021.
+# * D. Dwibedi, Y. Aytar, J. Tompson, P. Sermanet, A. Zisserman, *With a Little Help from My Friends: Nearest-Neighbor Contrastive Learning of Visual Representations*, ICCV 2021 (NNCLR).
+# * H. Alwassel et al., *Self-Supervised Learning by Cross-Modal Audio-Video Clustering*, NeurIPS 2020 (XDC). Y. Asano et al., *Labelling Unlabelled Videos from Scratch with Multi-Modal Self-Supervision*, NeurIPS 2020 (SeLaVi).
+# * J.-B. Grill et al., *Bootstrap Your Own Latent*, NeurIPS 2020 (BYOL). J. Zbontar et al., *Barlow Twins*, ICML 2021. A. Bardes, J. Ponce, Y. LeCun, *VICReg*, ICLR 2022.
+# * Y. Gong et al., *Contrastive Audio-Visual Masked Autoencoder*, ICLR 2023 (CAV-MAE). P.-Y. Huang et al., *MAViL: Masked Audio-Video Learners*, NeurIPS 2023.
+# * R. Girdhar et al., *ImageBind: One Embedding Space To Bind Them All*, CVPR 2023. W. Liang et al., *Mind the Gap*, NeurIPS 2022 (the modality gap).
+
+# %%
+lab.progress("09")
