@@ -549,6 +549,9 @@ ax.set_title(f"SHORT: after {steps} more steps {winner} leads, {clear}", loc="le
 ax
 
 # %% [markdown]
+# **Before you believe the title, look at *where all begin*.** Leading the others is not the same as having gained anything. A restart costs first: a new optimizer without its averages, a learning rate that climbs again, a queue full of random directions, a loss that the features were not made for. In the committed runs the same
+# kind of restart pays after some hundreds of steps (*Cross-AVID, longer*). A race that stops in the dip measures the dip, and whoever publishes only the title has told no lie and misled everybody.
+#
 # Losses of different objectives cannot be compared with each other (NCE sums $K+1$ questions, InfoNCE starts near $\log B$); retrieval can. And one more thing that all of them leave behind. The two senses need not
 # share a place: a loss of *rankings* is content when each picture is nearest to its own sound, however far away both clouds are. That is the **modality gap**, seen in CLIP, too:
 
