@@ -114,14 +114,15 @@ def accuracy_bars(
     for order, (name, values) in enumerate(seeds.items()):
         colour, mean = class_colour(order), float(values.mean())
         ax.barh(order, mean, height=0.62, color=colour, alpha=0.30, gid=f"bar {name}")
-        text, lift = f"{100 * mean:.1f}", np.zeros(1)
+        text, lift, end = f"{100 * mean:.1f}", np.zeros(1), mean
         if len(values) > 1:
             spread, lift = float(values.std(ddof=1)), np.linspace(-0.14, 0.14, len(values))
+            end = max(mean + spread, float(values.max()))
             text += f" ± {100 * spread:.1f}"
             ax.hlines(order, mean - spread, mean + spread, color=colour, linewidth=2, gid=f"spread {name}", zorder=3)
         dots = {"markersize": 5.5, "markeredgecolor": "white", "gid": f"seeds {name}", "zorder": 4}
         ax.plot(values, order + lift, "o", color=colour, **dots)
-        note(ax, text, (max(mean, float(values.max())), order), (9, 0), weight="bold", gid=f"value {name}")
+        note(ax, text, (end, order), (9, 0), weight="bold", gid=f"value {name}")
     count = max(len(values) for values in seeds.values())
     top = max(float(values.max()) for values in seeds.values())
     _reference_lines(ax, chance, baseline)
