@@ -209,8 +209,9 @@ def test_interrupted_training_goes_on_and_ends_as_if_never_stopped(smoke_world, 
     assert not (tmp_path / "stopped.pt").exists()
 
     resumed, whole = start("stopped.pt"), start("whole.pt")
-    losses = [process.communicate(timeout=300)[0].split(",")[0] for process in (resumed, whole)]
-    assert losses[0].startswith("loss ") and losses[0] == losses[1]
+    ends = [process.communicate(timeout=300)[0].splitlines()[-1] for process in (resumed, whole)]
+    losses = [end.split(",")[0] for end in ends]
+    assert losses[0].startswith("loss ") and losses[0] == losses[1], ends
     assert not (tmp_path / "stopped.unfinished").exists()
 
 

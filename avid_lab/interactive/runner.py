@@ -73,7 +73,8 @@ class Run:
         self.changes: list[Change] = []
         self.planned: list[Change] = []
         self.scores: deque[tuple[int, dict[str, float]]] = deque(maxlen=2000)
-        order = torch.randperm(len(trainer.clips), generator=torch.Generator().manual_seed(0))
+        # A seed of its own: a trainer's first batches are a permutation by its seed, and these clips would all be in them.
+        order = torch.randperm(len(trainer.clips), generator=torch.Generator().manual_seed(20_211))
         self.watched = order[:watched].sort().values
         self.labels = trainer.clips.labels[self.watched]
         self.chance = chance_accuracy(self.labels, self.labels)
