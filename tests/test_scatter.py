@@ -124,3 +124,12 @@ def test_the_script_is_a_valid_module(tmp_path, name):
     script.write_text("\n".join((HERE / file).read_text() for file in ("canvas.js", name)))
     shown = subprocess.run(["node", "--check", str(script)], capture_output=True, text=True, check=False)
     assert shown.returncode == 0, shown.stderr
+
+
+def test_a_view_can_be_set_and_has_no_empty_sides():
+    one = Scatter([0.0, 1.0], [0.0, 1.0], [0, 0], ["a", "b"])
+    one.view = (-1.0, 2.0, 0.25, 0.5)
+    assert one.get_state()["_view"] == [-1.0, 2.0, 0.25, 0.5]
+    with pytest.raises(ValueError, match="left < right"):
+        one.view = (2.0, 2.0, 0.0, 1.0)
+    assert one.view == (-1.0, 2.0, 0.25, 0.5)

@@ -141,7 +141,7 @@ class PositiveBrowser(Panel):
             if self._placed != self.ranking.query:
                 self.plane.set_points(self.ranking.video, self.ranking.audio)
                 self._placed = self.ranking.query
-            self.plane._view = list(view_of(self.ranking, self.controls["near"].value))
+            self.plane.view = view_of(self.ranking, self.controls["near"].value)
             self._paint(choice)
             self.plane.set_overlay(lines=self._lines(choice), highlight=self._shown(choice))
             if not quick and self._named != self.ranking.query:

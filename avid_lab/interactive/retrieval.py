@@ -183,7 +183,7 @@ class RetrievalExplorer(Panel):
         shown = min(RANKS_SHOWN, len(found.order))
         low, high = float(similarity[:shown].min()), float(similarity[0])
         pad = max(0.07 * (high - low), 1e-3)
-        view = [0.0, shown + 1.0, low - pad, high + pad]
+        view = (0.0, shown + 1.0, low - pad, high + pad)
         with self.ranks.hold_sync():
             if (key := self._found[0] if self._found else ()) != self._named:
                 self.ranks.set_points(rank, similarity)
@@ -191,7 +191,7 @@ class RetrievalExplorer(Panel):
                     labels = [self._label(place) for place in range(len(found.order))]
                     self.ranks.set_labels([*labels, ""][:count])
                     self._named = key
-            self.ranks._view = view
+            self.ranks.view = view
             colours, shapes = ([style[side] for style in MARKS.values()] for side in (0, 1))
             names = list(MARKS)[: None if found.own is not None else OWN]
             self.ranks.set_colors(kind, np.array(shapes)[kind].tolist(), palette=colours, names=names)

@@ -73,7 +73,7 @@ class Run:
         self.changes: list[Change] = []
         self.planned: list[Change] = []
         self.scores: deque[tuple[int, dict[str, float]]] = deque(maxlen=2000)
-        # A seed of its own: a trainer's first batches are a permutation by its seed, and these clips would all be in them.
+        # A seed of its own: a trainer's first batches are a permutation by its seed, and would hold all of these clips.
         order = torch.randperm(len(trainer.clips), generator=torch.Generator().manual_seed(20_211))
         self.watched = order[:watched].sort().values
         self.labels = trainer.clips.labels[self.watched]

@@ -135,9 +135,16 @@ class Scatter(anywidget.AnyWidget):
 
     @property
     def view(self) -> tuple[float, float, float, float]:
-        """Left, right, bottom and top of what is shown."""
+        """Left, right, bottom and top of what is shown; set it to show another part, until the points move."""
         left, right, bottom, top = self._view
         return left, right, bottom, top
+
+    @view.setter
+    def view(self, sides: tuple[float, float, float, float]) -> None:
+        left, right, bottom, top = (float(side) for side in sides)
+        if not (left < right and bottom < top):
+            raise ValueError(f"view must be left < right and bottom < top; got {tuple(sides)}")
+        self._view = [left, right, bottom, top]
 
     def set_points(self, x: Any, y: Any) -> None:
         """Move the points; in the page they travel there.
