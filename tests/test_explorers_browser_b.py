@@ -118,9 +118,11 @@ def test_a_point_is_seen_heard_and_caught(panels):
     assert value(page, "[len(m.selected), *(len(o.selected) for o in m.maps.values())]") == [64, 64, 64]
     left.focus()
     page.keyboard.press("Escape")
+    assert value(page, "m.selected") == []
+    left.focus()
     page.keyboard.press("ArrowRight")
     page.keyboard.press("Enter")
-    page.wait_for_timeout(500)
+    page.wait_for_timeout(1000)
     clip, selected = value(page, "[m.controls['clip'].value, m.selected]")
     assert clip >= 0 and selected == [clip]
 
