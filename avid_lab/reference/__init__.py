@@ -100,7 +100,6 @@ def run_all(
     for name in variants:
         if name not in VARIANTS:
             raise ValueError(f"variant must be one of {', '.join(VARIANTS)}; got {name!r}")
-    needed = sorted(_with_starts(variants), key=depth)
     made_with = json.loads(json.dumps({"command": command, "profile": dataclasses.asdict(profile), **machine()}))
     found: dict[str, Any] = {"made_with": made_with, "chance": {}, "untrained": {}, "runs": []}
     path = out / "runs.json"
@@ -111,13 +110,16 @@ def run_all(
 
     train, test = (foley.load(profile.world, split=split, progress=progress) for split in ("train", "test"))
     found["chance"] = _rounded(score_chance(train, test))
-    for name, seed in [(name, seed) for seed in seeds for name in needed]:
-        if any((run["variant"], run["seed"]) == (name, seed) for run in found["runs"]):
-            continue
+    done = {(run["variant"], run["seed"]) for run in found["runs"]}
+    # A finished run is trained again only where its file is gone and a missing one continues it.
+    wanted = {s: sorted(_with_starts([name for name in variants if (name, s) not in done]), key=depth) for s in seeds}
+    for name, seed in [(name, s) for s, names in wanted.items() for name in names]:
         file, start = work / f"{name}-{seed}.safetensors", VARIANTS[name].start
         if not file.exists():
             parent = read(work / f"{start}-{seed}.safetensors") if start else None
             train_run(name, seed, train, test, profile, parent=parent, progress=progress).save(file)
+        if (name, seed) in done:
+            continue
         run = read(file)
         found["runs"].append(
             {
