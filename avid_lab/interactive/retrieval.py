@@ -117,7 +117,10 @@ class RetrievalExplorer(Panel):
         self.add_control("direction", ways)
         k = self.add_control("k", widgets.IntSlider(min(10, most), 1, most, description="K", layout={"width": "340px"}))
         self.upload = widgets.FileUpload(
-            accept="video/*,.mp4,.mov,.mkv,.webm,.avi", description="your clip", tooltip="Ask with a video file"
+            accept="video/*,.mp4,.mov,.mkv,.webm,.avi",
+            description="your clip",
+            # Jupyter's server drops a larger message, and the kernel never hears of it.
+            tooltip="Ask with a video file below 10 MB; for a larger one call ask(path) on this panel",
         )
         self.recorder = Recorder(lambda data, ending: self._offer(data, f"recording{ending}"))
         self.drop = widgets.Button(description="back to the set", tooltip="Ask with a clip of the set again")
