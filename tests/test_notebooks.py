@@ -75,7 +75,6 @@ def run(notebook, source, tmp_path, monkeypatch):
     return [output for cell in notebook.cells for output in cell.get("outputs", [])]
 
 
-@pytest.mark.slow
 @by_name
 def test_notebook_runs_from_top_to_bottom(source, smoke_world, tmp_path, monkeypatch):
     """With the small profile; warnings that a reader would see are failures too."""
