@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from avid_lab import train_command
+from avid_lab.atomic import replacing
 from avid_lab.config import PRESETS, ModelConfig, Profile, profile
 from avid_lab.doctor import PASSIVE_OPENMP
 
 if TYPE_CHECKING:
-    from avid_lab.datasets import ClipDataset
+    from avid_lab.datasets import ClipDataset, Manifest
     from avid_lab.evaluation import Subject
 
 USER_ERROR, INTERRUPTED = 2, 130
@@ -275,9 +276,22 @@ def _clips(arguments: argparse.Namespace, model: ModelConfig) -> tuple[ClipDatas
         clips = foley.load(arguments.world or profile().world, video=model.video, audio=model.audio)
     else:
         manifest = Manifest.read(arguments.data) if arguments.data.is_file() else Manifest.from_folder(arguments.data)
+        _check_splits(manifest, arguments.data)
         clips = ClipDataset(manifest, video=model.video, audio=model.audio, on_error="skip")
     held_out = "test" if "test" in clips.manifest.column("split") else "val"  # Kinetics is evaluated on "val"
     return clips.select(split="train"), clips.select(split=held_out)
+
+
+def _check_splits(manifest: Manifest, source: Path) -> None:
+    """Before anything is decoded: there are clips to train on, and others to test on."""
+    splits = Counter(manifest.column("split"))
+    if not splits["train"] or not (splits["test"] or splits["val"]):
+        classes = ", ".join(f"{name} {count}" for name, count in Counter(manifest.column("label")).most_common(10))
+        raise ValueError(
+            f'{source} needs clips to train on ("train") and others to test on ("test" or "val"); it has '
+            + (", ".join(f"{count} {split!r}" for split, count in splits.items()) or "none")
+            + f" ({classes}). In a folder of videos, one in five of a class is held out: give at least 3 of one class."
+        )
 
 
 def _demo(arguments: argparse.Namespace) -> int:
@@ -304,23 +318,19 @@ def _mine(arguments: argparse.Namespace) -> int:
     space = evaluation.embed(model, clips, pipeline, progress=True)
     positives = mine_positives(space.video, space.audio, arguments.k, arguments.agreement)
     names = [record.id for record in clips.manifest.records]
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = arguments.out.with_suffix(".part")
-    with temporary.open("w", newline="", encoding="utf-8") as file:
+    with replacing(arguments.out) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["clip", "rank", "positive", "agreement"])
         for name, index, score in zip(names, positives.index.tolist(), positives.score.tolist(), strict=True):
             writer.writerows(
                 [name, rank, names[i], f"{s:.4f}"] for rank, (i, s) in enumerate(zip(index, score, strict=True), 1)
             )
-    temporary.replace(arguments.out)
     print(f"{arguments.k} positives of {len(clips)} clips: {arguments.out}")
     return 0
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
     from avid_lab import evaluation
-    from avid_lab.atomic import replacing
 
     what = list(_PROTOCOLS) if "all" in (arguments.what or ()) else arguments.what or evaluation.QUICK
     ours = _subject(arguments, arguments.checkpoint)

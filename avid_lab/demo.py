@@ -27,6 +27,7 @@ from avid_lab.report import Section, SummaryRow, write_report
 from avid_lab.training import Trainer, avid_trainer
 
 SHOWN = 5  # results of a gallery: one row of the page
+POSITIVES = 32  # of a query, where there are many clips (the paper's number)
 SAVE_EVERY = 50  # steps: what an interrupted run loses at most
 
 
@@ -48,7 +49,8 @@ def run(train: ClipDataset, test: ClipDataset, profile: Profile, out: Path) -> s
     checkpoint = out / "checkpoint.pt"
     trainer = fit(train, profile, checkpoint)
     memory = trainer.objective.memory
-    positives = mine_positives(memory.video.cpu(), memory.audio.cpu(), k=min(32, len(train) - 1))
+    k = max(1, min(POSITIVES, len(train) // 10))  # of few clips, the 32 most alike would be nearly all
+    positives = mine_positives(memory.video.cpu(), memory.audio.cpu(), k=k)
     scores, space = compare(trainer.model, train, test, trainer.pipeline, progress=True)
     (out / "scores.json").write_text(
         json.dumps({name: dataclasses.asdict(row) for name, row in scores.items()}, indent=1)
@@ -73,7 +75,7 @@ def run(train: ClipDataset, test: ClipDataset, profile: Profile, out: Path) -> s
     )
     return (
         f"\n{table(scores, title=f'{len(test):,} held-out clips, {len(trainer)} steps, seed {profile.train.seed}')}\n\n"
-        f"Of the positives mined, {same:.1%} are of their query's class (chance {chance:.1%}).\n\n"
+        f"Of the {k} positives mined for each clip, {same:.1%} are of their query's class (chance {chance:.1%}).\n\n"
         f"Report      {report.resolve()}\nCheckpoint  {checkpoint.resolve()}"
     )
 

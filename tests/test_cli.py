@@ -165,6 +165,16 @@ def test_the_demo_takes_a_folder_of_videos(smoke_world, tmp_path, capsys, monkey
     assert "Report" in capsys.readouterr().out
 
 
+def test_too_few_videos_are_told_before_anything_is_decoded(smoke_world, tmp_path, capsys):
+    for name, index in (("loud", 0), ("quiet", 1)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "only.mp4").write_bytes(smoke_world.manifest.path(index).read_bytes())
+    assert cli.main(["demo", "--data", str(tmp_path), "--out", str(tmp_path / "out")]) == 2
+    told = capsys.readouterr().err
+    assert "it has 2 'train' (loud 1, quiet 1)" in told and "at least 3 of one class" in told
+    assert "decoding" not in told and not (tmp_path / "out").exists()
+
+
 def test_data_info_tells_what_is_there(smoke_world, capsys):
     assert cli.main(["data", "info", "smoke"]) == 0
     shown = capsys.readouterr().out

@@ -13,6 +13,7 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
+from avid_lab.atomic import replacing
 from avid_lab.config import AudioSpec, VideoSpec
 from avid_lab.datasets.journal import resumable
 from avid_lab.datasets.layouts import LAYOUTS, Candidate, candidates
@@ -99,12 +100,10 @@ def write_unusable(path: Path, unusable: Sequence[Unusable]) -> None:
     if not unusable:
         path.unlink(missing_ok=True)
         return
-    temporary = path.with_name(f".{path.name}.part")
-    with temporary.open("w", newline="", encoding="utf-8") as file:
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["path", "reason", "detail"])
         writer.writerows([item.path, item.reason, item.detail] for item in unusable)
-    os.replace(temporary, path)
 
 
 def _files(root: Path, ours: Collection[Path]) -> tuple[list[str], list[Unusable]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import math
 import os
-import uuid
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +15,8 @@ from typing import Any, Literal
 import torch
 from jaxtyping import Int64
 from torch import Tensor
+
+from avid_lab.atomic import replacing
 
 Streams = Literal["both", "video", "audio"]  # what of a clip is wanted
 
@@ -176,19 +177,13 @@ class Manifest:
         path = Path(path)
         above = place_below(path, self.root)
         extras = self._extra_columns()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{uuid.uuid4().hex}.part")
-        try:
-            with temporary.open("w", newline="", encoding="utf-8") as file:
-                writer = csv.writer(file)
-                writer.writerow([*COLUMNS, *extras])
-                for record in self.records:
-                    place = (above / record.path).as_posix()
-                    fixed = [record.id, place, record.label, repr(float(record.duration_s)), record.split]
-                    writer.writerow([*fixed, *(record.extras.get(name, "") for name in extras)])
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow([*COLUMNS, *extras])
+            for record in self.records:
+                place = (above / record.path).as_posix()
+                fixed = [record.id, place, record.label, repr(float(record.duration_s)), record.split]
+                writer.writerow([*fixed, *(record.extras.get(name, "") for name in extras)])
         return path
 
     @classmethod

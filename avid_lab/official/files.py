@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
+from avid_lab.atomic import replacing
 from avid_lab.config import AudioSpec, ModelConfig, VideoSpec
 from avid_lab.encoders import AudioVisualModel
 from avid_lab.memory import MemoryBank
@@ -115,14 +115,8 @@ def save_safetensors(path: str | Path, destination: str | Path) -> Path:
     if "train_criterion" in content:
         tensors |= criterion_tensors(_part(path, content, "train_criterion"))
     tensors = {name: x.contiguous().clone() for name, x in tensors.items()}
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    temporary = destination.with_name(f"{destination.name}.{os.getpid()}.part")
-    try:
+    with replacing(destination) as temporary:
         save_file(tensors, temporary, {"model_config": json.dumps(dataclasses.asdict(model.config))})
-        os.replace(temporary, destination)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
     return destination
 
 
