@@ -80,17 +80,15 @@ def run(train: ClipDataset, test: ClipDataset, profile: Profile, out: Path) -> s
     )
 
 
-def fit(train: ClipDataset, profile: Profile, checkpoint: Path, *, within: float = 0.0, cross: float = 1.0) -> Trainer:
+def fit(train: ClipDataset, profile: Profile, checkpoint: Path) -> Trainer:
     """Train AVID to its end, with a live progress line; a run that was stopped goes on where it was.
 
     Args:
         train: Clips to learn from.
         profile: The model preset and the training settings.
         checkpoint: Where the finished run is saved. Until then it lies beside it, named ``*.unfinished``.
-        within: Weight of the within-modal terms.
-        cross: Weight of the cross-modal terms.
     """
-    trainer = avid_trainer(train, profile, cross=cross, within=within)
+    trainer = avid_trainer(train, profile)
     unfinished = checkpoint.with_suffix(".unfinished")
     if unfinished.exists():
         try:
