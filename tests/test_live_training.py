@@ -386,6 +386,22 @@ def test_forks_differ_by_what_was_changed(smoke_world, live):
     lab.close()
 
 
+@pytest.mark.parametrize("kind", [AVID, InBatch])
+def test_sides_may_begin_with_losses_of_different_kinds(smoke_world, kind):
+    lab = LossLab(make(smoke_world, kind), a={"loss": "NCE"}, b={"loss": "InfoNCE, in batch"})
+    assert (lab.a.choice.value, lab.b.choice.value) == ("NCE", "InfoNCE, in batch")
+    assert list(lab.a.knobs) == list(lab.b.knobs) and "negatives" in lab.a.knobs
+    assert lab.b.knobs["negatives"].disabled and not lab.a.knobs["negatives"].disabled
+    lab.a.knobs["negatives"].value = 8.0
+    lab.b.loss = "InfoNCE"
+    lab.publish()
+    assert not lab.b.knobs["negatives"].disabled and lab.a.trainer.objective.num_negatives == 8
+    lab.rewind()
+    run(lab)
+    assert lab.runner.state == "done" and lab.snapshot().png
+    lab.close()
+
+
 def test_a_menu_changes_the_loss_of_one_side(smoke_world):
     lab = LossLab(make(smoke_world))
     lab.b.choice.value = "triplet"

@@ -12,7 +12,7 @@ import time
 import ipywidgets as widgets
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from PIL import Image
@@ -94,6 +94,20 @@ def test_slow_drawings_do_not_pile_up_and_the_last_state_is_drawn_fully():
     assert len(redraw.latencies_ms) == 100
 
 
+def test_a_snapshot_is_of_what_was_set_in_the_same_cell():
+    async def cell():
+        panel = Lines()
+        panel.controls["slope"].value = 8
+        panel.snapshot()
+        at_once = panel.drawings[-1]
+        panel.snapshot()  # nothing new
+        await asyncio.sleep(0.5)
+        return at_once, panel.drawings
+
+    at_once, drawings = asyncio.run(cell())
+    assert at_once == (8, True) and drawings == [(1, False), (8, True), (8, False)]
+
+
 def test_a_thread_that_asks_does_not_draw():
     threads = []
 
@@ -126,6 +140,7 @@ def test_what_fails_while_drawing_is_shown_and_goes_when_it_works_again():
 # State
 
 
+@example({"a": " "})
 @given(
     st.dictionaries(
         st.from_regex(r"[a-z_]{1,8}", fullmatch=True),

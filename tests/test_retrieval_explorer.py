@@ -1,7 +1,5 @@
 """RetrievalExplorer: its rankings are the metric's, any clip asks, also a file of one's own."""
 
-import datetime
-
 import numpy as np
 import pytest
 import torch
@@ -201,18 +199,33 @@ def test_a_clip_of_the_set_given_as_a_file_finds_what_it_found(equipped, model, 
     assert equipped.own is None and equipped.pair.stalls[0].path == clips.path(6)
 
 
-def test_uploads_ask(equipped, clips):
-    content = clips.path(1).read_bytes()
-    file = {"name": "mine.mp4", "type": "video/mp4", "size": len(content), "content": memoryview(content)}
-    equipped.upload.value = (file | {"last_modified": datetime.datetime.now(datetime.UTC)},)
+def hand(panel, data, name, part=10_000):
+    """What the page does with a file: it sends parts, in order."""
+    for at in range(0, max(len(data), 1), part):
+        message = {"name": name, "at": at, "size": len(data)}
+        panel.intake._handle_custom_msg(message, [memoryview(data[at : at + part])])
+
+
+def test_files_that_come_in_parts_ask(equipped, clips):
+    data, said = clips.path(1).read_bytes(), []
+    equipped.intake.send = said.append
+    assert len(data) > 10_000
+    equipped.intake._handle_custom_msg(
+        {"name": "broken off.mp4", "at": 0, "size": len(data)}, [memoryview(data[:5000])]
+    )
+    hand(equipped, data, "mine.mp4")
     assert equipped.own is not None and equipped.own.name == "mine.mp4" and not equipped._notice.value
+    assert said == [{"done": "mine.mp4"}]
+    rows = dict(equipped.snapshot().rows)
+    k = equipped.controls["k"].value
+    assert not any("of its class among" in row for row in rows)  # it has no class
+    nearest = [equipped.classes[equipped.labels[i]] for i in equipped.found.order[:k]]
+    name, count = rows[f"most among {k}"].split(", ")
+    assert nearest.count(name) == int(count) == max(nearest.count(c) for c in CLASSES)
     equipped.drop.click()
     assert equipped.own is None
-
-
-def test_recordings_ask(equipped, clips):
-    equipped.recorder._handle_custom_msg({"recorded": "video/mp4"}, [memoryview(clips.path(1).read_bytes())])
-    assert equipped.own is not None and equipped.own.name == "recording.mp4"
+    hand(equipped, b"", "empty.mp4")
+    assert "empty.mp4" in equipped._notice.value
 
 
 @pytest.mark.parametrize("content", [b"", b"not a video at all" * 100])
@@ -238,7 +251,7 @@ def test_a_long_large_file_becomes_a_short_small_copy(tmp_path):
 
 
 def test_without_a_model_only_the_set_asks(explorer, clips):
-    assert explorer.upload.disabled
+    assert explorer.intake._refusal
     with pytest.raises(ValueError, match="ask needs the model"):
         explorer.ask(clips.path(0))
 

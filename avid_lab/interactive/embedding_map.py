@@ -118,6 +118,7 @@ class EmbeddingMap(Panel):
         except RuntimeError:
             self._loop = None
         self.selected: list[int] = []
+        self._touched = False  # the clip was pressed in a map, not chosen by its number
 
         last = len(self.moments) - 1
         wide = {"style": {"description_width": "70px"}}
@@ -241,12 +242,15 @@ class EmbeddingMap(Panel):
             self.controls["method"].value = "PCA"
 
     def _clicked(self, change: Any) -> None:
+        # The page has marked the clip in both maps. To tell it so again would undo what was pressed meanwhile.
+        self._touched = True
         self.controls["clip"].value = change["new"]
+        self._touched = False
 
     def _show_clip(self) -> None:
-        """Mark a clip in both maps, and play it."""
+        """Mark a clip in both maps, which plays it."""
         clip = self.controls["clip"].value
-        for one in self.maps.values():
+        for one in () if self._touched else self.maps.values():
             one.clicked = clip
             if clip >= 0 and clip not in one.selected:
                 one.selected = [clip]

@@ -172,10 +172,13 @@ class LossLab(TrainingPanel):
         self.began_at = forks[0].trainer.steps_done
         self._quiet = False
         self.a, self.b = (Side(self, name, run) for name, run in zip("AB", forks, strict=True))
+        values = read(trainer)
         for side, settings in ((self.a, a), (self.b, b)):
             side.set(**dict(settings or {}))
-            side.knobs = self.make_knobs(side.run)
             side.run.begin_here()
+            values = read(side.trainer) | values
+        for side in (self.a, self.b):  # a loss of another kind has other knobs: both sides show all
+            side.knobs = self.make_knobs(side.run, values)
         names = list(forks[0].glimpse.scores)
         self.score = widgets.Dropdown(
             options=names,

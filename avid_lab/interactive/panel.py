@@ -173,13 +173,10 @@ class Coalescer:
         """Whether the caller is in the loop's own thread, as widget messages should be."""
         return threading.get_ident() == self._home
 
-    def flush(self) -> None:
-        """Draw at once and fully, if anything was asked; from the loop's own thread."""
-        if self._task is not None:
-            self._task.cancel()
-            self._task = None
-        if self._asked:
-            self._now(quick=False)
+    def catch_up(self) -> None:
+        """Draw roughly at once what was asked; the full drawing follows as ever. For the loop's own thread."""
+        if self._asked and not self._closed and self.at_home():
+            self._now(quick=True)
 
     def close(self) -> None:
         """Draw no more."""
@@ -350,7 +347,8 @@ class Panel:
     # Showing
 
     def snapshot(self) -> Snapshot:
-        """A static picture and table of what the panel shows now."""
+        """A static picture and table of the state as it is now, also where the cell that set it still runs."""
+        self.redraw.catch_up()
         figure = self.figure()
         png, width = (None, 0) if figure is None else (encode_png(figure), screen_width(figure))
         return Snapshot(self.title, png, list(self.table()), width)
@@ -417,8 +415,9 @@ def unpack(state: str) -> dict[str, Any]:
 
 def _text(value: Any) -> str:
     """JSON, but plain text without its quotes where that cannot be misread."""
-    if isinstance(value, str) and isinstance(_value(value), str) and not value.startswith('"'):
-        return value
+    if isinstance(value, str):
+        plain = isinstance(_value(value), str) and not value.startswith('"') and value == value.strip()
+        return value if plain else json.dumps(value)
     if isinstance(value, float):
         return f"{value:.6g}"
     return json.dumps(value, separators=(",", ":"))

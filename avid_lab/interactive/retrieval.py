@@ -22,11 +22,11 @@ from avid_lab.config import AudioSpec, VideoSpec
 from avid_lab.datasets import ClipDataset, Manifest, Record
 from avid_lab.encoders import AudioVisualModel
 from avid_lab.evaluation import embed
+from avid_lab.interactive.intake import Intake
 from avid_lab.interactive.panel import Panel
 from avid_lab.interactive.players import still
 from avid_lab.interactive.queries import FLOW, Pages, QueryPicker
 from avid_lab.interactive.ranking import faults
-from avid_lab.interactive.recorder import Recorder
 from avid_lab.interactive.scatter import Scatter
 from avid_lab.interactive.search import DIRECTIONS, MARKS, OWN, Found, confident_wrong, marks, search
 from avid_lab.interactive.shelf import Shelf, Stall
@@ -116,17 +116,9 @@ class RetrievalExplorer(Panel):
         ways = widgets.Dropdown(options=list(DIRECTIONS), description="find", layout={"width": "230px"})
         self.add_control("direction", ways)
         k = self.add_control("k", widgets.IntSlider(min(10, most), 1, most, description="K", layout={"width": "340px"}))
-        self.upload = widgets.FileUpload(
-            accept="video/*,.mp4,.mov,.mkv,.webm,.avi",
-            description="your clip",
-            # Jupyter's server drops a larger message, and the kernel never hears of it.
-            tooltip="Ask with a video file below 10 MB; for a larger one call ask(path) on this panel",
-        )
-        self.recorder = Recorder(lambda data, ending: self._offer(data, f"recording{ending}"))
+        refusal = "" if self.model is not None else "Give model and pipeline to ask with your own clips"
+        self.intake = Intake(self._offer, refusal=refusal)
         self.drop = widgets.Button(description="back to the set", tooltip="Ask with a clip of the set again")
-        if self.model is None:
-            self.upload.disabled = True
-            self.upload.tooltip = "Give model and pipeline to ask with your own clips"
         self.ranks = Scatter(
             np.arange(1, count + 1),
             np.zeros(count),
@@ -141,12 +133,11 @@ class RetrievalExplorer(Panel):
         self.pair = Shelf("the query and the clip pressed in the ranking", width=168)
         self.results = Pages("results, best first", SHELF, self._show_clips, width=138)
         self.verdict, self.whole = widgets.HTML(), widgets.HTML()
-        own = [self.upload, *([self.recorder] if self.model is not None else []), self.drop]
         side = widgets.VBox([self.pair, self.verdict], layout={"flex": "0 1 370px", "min_width": "300px"})
         middle = widgets.VBox([self.ranks], layout={"flex": "1 1 480px", "min_width": "320px"})
         self.body.children = [
             widgets.HBox([*self.queries.row, failures], layout=FLOW),
-            widgets.HBox([ways, k, *own], layout=FLOW),
+            widgets.HBox([ways, k, self.intake, self.drop], layout=FLOW),
             widgets.HBox([side, middle], layout={"flex_flow": "row wrap", "grid_gap": "0 18px"}),
             self.results.widget,
             self.whole,
@@ -156,7 +147,6 @@ class RetrievalExplorer(Panel):
         self.queries.number.observe(lambda _: self.back_to_the_set(), "value")
         self.drop.on_click(lambda _: self.back_to_the_set())
         self.drop.layout.display = "none"
-        self.upload.observe(self._uploaded, "value")
         self.ranks.observe(lambda change: self.press(change["new"]), "clicked")
 
     # What is shown
@@ -248,9 +238,8 @@ class RetrievalExplorer(Panel):
 
     def _verdict_html(self, found: Found, k: int) -> str:
         if self.own:
-            near = self.labels[found.order[:k]]
-            most = int(np.bincount(near).argmax())
-            text = f"Most of the {k} nearest are <b>{escape(self.classes[most])}</b>: {(near == most).sum()} of them."
+            name, count = self._most(found, k)
+            text = f"Most of the {k} nearest are <b>{escape(name)}</b>: {count} of them."
         else:
             chance = (found.right.sum()) / len(found.order)
             text = f"<b>{found.right[:k].mean():.0%}</b> of the {k} nearest are of its class (chance {chance:.0%})."
@@ -258,6 +247,11 @@ class RetrievalExplorer(Panel):
                 text += f"<br>Its own {DIRECTIONS[self.controls['direction'].value][1]} comes at rank "
                 text += f"<b>{found.own + 1}</b> of {len(found.order)}."
         return f'<div style="margin-top:8px;line-height:1.5">{text}</div>'
+
+    def _most(self, found: Found, k: int) -> tuple[str, int]:
+        """The class that most of the K nearest are of, and how many."""
+        counts = np.bincount(self.labels[found.order[:k]])
+        return self.classes[int(counts.argmax())], int(counts.max())
 
     # The whole set
 
@@ -349,10 +343,6 @@ class RetrievalExplorer(Panel):
         self.drop.layout.display = ""
         self.redraw()
 
-    def _uploaded(self, _change: Any) -> None:
-        for file in self.upload.value:
-            self._offer(bytes(file["content"]), file["name"])
-
     def _offer(self, data: bytes, name: str) -> None:
         """Ask with bytes from the browser; what is wrong with them is said in the panel."""
         self.notify("", key="own")
@@ -380,7 +370,12 @@ class RetrievalExplorer(Panel):
         found, k, direction = self.found, self.controls["k"].value, self.controls["direction"].value
         query = self.own.name if self.own else f"clip {self.controls['query'].value}, "
         query += "" if self.own else self._name(self.controls["query"].value)
-        rows = [("query", query), ("find", direction), (f"of its class among {k}", f"{found.right[:k].mean():.0%}")]
+        rows = [("query", query), ("find", direction)]
+        if self.own:
+            name, count = self._most(found, k)
+            rows.append((f"most among {k}", f"{name}, {count}"))
+        else:
+            rows.append((f"of its class among {k}", f"{found.right[:k].mean():.0%}"))
         if found.own is not None:
             rows.append(("rank of its own", f"{found.own + 1} of {len(found.order)}"))
         for name, by_class in self._kinds():

@@ -279,11 +279,19 @@ function render({model, el}) {
         if (i === model.get("hovered")) return
         model.set("hovered", i)
         send()
-        if (i >= 0 && look().thumbnails && !stills.has(i)) {
-            stills.set(i, "")
-            model.send({thumbnail: i})
-        }
+        fetch(i)
         touch()
+    }
+
+    function fetch(i) {
+        if (i < 0 || !look().thumbnails || stills.has(i)) return
+        stills.set(i, "")
+        model.send({thumbnail: i})
+    }
+
+    function forget() {
+        for (const still of stills.values()) if (still) URL.revokeObjectURL(still)
+        stills.clear()
     }
 
     function select(index) {
@@ -382,10 +390,16 @@ function render({model, el}) {
         stills.set(message.thumbnail, buffers.length ? URL.createObjectURL(new Blob([buffers[0]], {type: "image/jpeg"})) : "")
         touch()
     }
+    /** Other words are of other things: a point may now stand for another clip. */
+    function renamed() {
+        forget()
+        fetch(model.get("hovered"))
+        touch()
+    }
     const [ask, stop] = redrawn(stage, draw)
     const listeners = {
         "change:_points": depart, "change:_view": depart, "change:_look": () => { name(); ask() },
-        "change:_colours": () => { name(); ask() }, "change:_markers": ask, "change:_labels": touch,
+        "change:_colours": () => { name(); ask() }, "change:_markers": ask, "change:_labels": renamed,
         "change:_lines": ask, "change:_rings": ask, "change:selected": ask,
         "change:clicked": touch, "change:hovered": touch,
         "change:focused": () => { focus = model.get("focused"); ask() }, "msg:custom": received,
@@ -398,7 +412,7 @@ function render({model, el}) {
     return () => {
         stop()
         for (const [event, act] of Object.entries(listeners)) model.off(event, act)
-        for (const still of stills.values()) if (still) URL.revokeObjectURL(still)
+        forget()
     }
 }
 

@@ -186,9 +186,15 @@ class TrainingPanel(Panel):
 
     # Knobs and losses
 
-    def make_knobs(self, run: Run) -> dict[str, Any]:
-        """A slider for everything that can be turned in a run; it acts within one step."""
-        knobs = {name: make_knob(name, value) for name, value in read(run.trainer).items()}
+    def make_knobs(self, run: Run, others: Mapping[str, float] | None = None) -> dict[str, Any]:
+        """A slider for everything that can be turned in a run; it acts within one step.
+
+        Args:
+            run: What the sliders turn.
+            others: Knobs that the run may get with another loss, and values to show until then.
+        """
+        values = dict(others or {}) | read(run.trainer)
+        knobs = {name: make_knob(name, value) for name, value in values.items()}
         for name, knob in knobs.items():
             knob.observe(lambda change, name=name, knob=knob: self._turned(run, name, knob), "value")
         return knobs
