@@ -50,6 +50,12 @@ class Lab:
         with urllib.request.urlopen(f"{self.address}/api/sessions?token={TOKEN}", timeout=30) as answer:
             return json.load(answer)
 
+    def set(self, plugin, settings):
+        """Change a plugin's settings as a user does; empty ones are the defaults again."""
+        address, body = f"{self.address}/lab/api/settings/{plugin}?token={TOKEN}", {"raw": json.dumps(settings)}
+        change = urllib.request.Request(address, json.dumps(body).encode(), method="PUT")
+        urllib.request.urlopen(change, timeout=30).close()
+
     def shut_down_kernels(self):
         """End what earlier tests left running."""
         for session in self.sessions():

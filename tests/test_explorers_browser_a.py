@@ -1,11 +1,13 @@
 """PositiveBrowser and RetrievalExplorer under a person's hands, in a real JupyterLab."""
 
+import base64
 import hashlib
 import json
+import struct
 from pathlib import Path
 
 import pytest
-from browser import CHROMIUM, OPTIONS, keep_screenshot, open_notebook, run_cell
+from browser import CHROMIUM, OPTIONS, ask, keep_screenshot, open_notebook, run_cell
 
 pytestmark = [
     pytest.mark.slow,
@@ -54,6 +56,10 @@ PLAYED = """async video => {
     const file = [...hash].map(byte => byte.toString(16).padStart(2, '0')).join('')
     return {at: video.currentTime, width: video.videoWidth, sound: video.webkitAudioDecodedByteCount, file}
 }"""
+PICTURED = """async image => {
+    const bytes = new Uint8Array(await (await fetch(image.src)).arrayBuffer())
+    return btoa(bytes.reduce((text, byte) => text + String.fromCharCode(byte), ''))
+}"""
 COLOURED = """canvas => {
     const {data} = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height)
     const seen = new Map()
@@ -100,7 +106,7 @@ def press_point(canvas, number):
 def upload(page, panel, file):
     """Press the upload button and choose a file; its input is made by the press and stays outside the page."""
     with page.expect_file_chooser() as chosen:
-        panel.get_by_role("button", name="your clip").click()
+        panel.get_by_role("button", name="your clip", exact=True).click()
     chosen.value.set_files(file)
 
 
@@ -187,4 +193,78 @@ def test_results_play_and_clips_of_ones_own_ask(page, lab):
     run_cell(page, 0, 120_000)
     page.get_by_text("No recording here", exact=False).wait_for(timeout=30_000)
     assert page.locator(".avid-panel").count() == 1
+    assert page.errors == [] and page.complaints == []
+
+
+def test_the_picture_beside_the_pointer_is_of_the_clip_under_it(page, lab):
+    lab.write("stills", RETRIEVAL, "pass")
+    open_notebook(page, lab, "stills")
+    run_cell(page, 0, 120_000)
+    panel = page.locator(".avid-panel").first
+    canvas, picture = panel.locator("canvas.avid-touch"), panel.locator(".avid-tip img")
+    panel.get_by_text("median rank").wait_for(timeout=60_000)
+
+    def seen(place):
+        """The picture in the page, and what it should be: of the clip that has this place for the present query."""
+        x, y = canvas.evaluate("(canvas, i) => canvas.place(i)", place)
+        canvas.hover(position={"x": x, "y": y})
+        picture.wait_for(timeout=30_000)
+        page.wait_for_timeout(500)
+        shown = base64.b64decode(picture.evaluate(PICTURED))
+        code = "import hashlib\nfrom avid_lab.interactive.players import still\n"
+        code += f"i = panel._at({place}); print(i, hashlib.sha256(still(clips.path(i))).hexdigest())"
+        clip, wanted = ask(page, 1, code).split()
+        return clip, hashlib.sha256(shown).hexdigest(), wanted
+
+    first, shown, wanted = seen(3)
+    assert shown == wanted
+    ask(page, 1, "panel.controls['query'].value = 9")
+    page.wait_for_timeout(1500)
+    second, shown, wanted = seen(3)
+    assert second != first and shown == wanted
+    assert page.errors == [] and page.complaints == []
+
+
+def test_a_large_file_arrives_whole_and_one_above_the_limit_is_refused_in_the_page(page, lab):
+    lab.write("large", RETRIEVAL, TELL_RETRIEVAL, "pass")
+    open_notebook(page, lab, "large")
+    run_cell(page, 0, 120_000)
+    panel = page.locator(".avid-panel").first
+    panel.get_by_text("median rank").wait_for(timeout=60_000)
+    small = Path(json.loads(run_cell(page, 1))["query"]).read_bytes()
+    # 12 MB, more than Jupyter's server takes in one message: a real film and a box that players skip.
+    large = small + struct.pack(">I4s", 12_000_000, b"free") + bytes(12_000_000 - 8)
+    upload(page, panel, {"name": "large.mp4", "mimeType": "video/mp4", "buffer": large})
+    panel.get_by_text("asks: large.mp4").wait_for(timeout=60_000)
+    told = json.loads(run_cell(page, 1))
+    assert told["own"] == "large.mp4" and told["notice"] == ""
+    ask(page, 2, "panel.intake._most = 5_000_000")
+    upload(page, panel, {"name": "larger.mp4", "mimeType": "video/mp4", "buffer": large})
+    panel.get_by_text("larger.mp4 has 12 MB; at most 5 MB", exact=False).wait_for(timeout=30_000)
+    assert json.loads(run_cell(page, 1))["own"] == "large.mp4"
+    keep_screenshot(panel, "refused")
+    assert page.errors == [] and page.complaints == []
+
+
+def test_where_the_setting_is_not_in_force_the_panel_says_so_and_works(page, lab):
+    lab.set("@jupyterlab/apputils-extension:kernels-settings", {"commsOverSubshells": "perCommTarget"})
+    try:
+        lab.write("subshells", POSITIVES, TELL_POSITIVES)
+        open_notebook(page, lab, "subshells")
+        run_cell(page, 0, 120_000)
+        panel = page.locator(".avid-panel").first
+        page.wait_for_function("() => document.querySelectorAll('.avid-shelf .avid-start').length >= 7", timeout=60_000)
+        drag_to(page, panel.locator(".widget-slider", has_text="K"), 0.1)
+        panel.get_by_text("among 7", exact=False).first.wait_for(timeout=30_000)
+        notice = panel.get_by_role("status").filter(has_text="avid-lab doctor")
+        notice.wait_for(timeout=30_000)
+        press_point(panel.locator("canvas.avid-touch"), 30)
+        pressed = panel.locator(".avid-shelf").first.locator("video")
+        pressed.wait_for(timeout=30_000)
+        played, told = pressed.evaluate(PLAYED), json.loads(run_cell(page, 1))
+        assert told["clicked"] == 30 and played["at"] > 0 and played["file"] == sha256(told["pressed"])
+        assert "k=7" in told["state"] and len(told["best"]) == 7
+        keep_screenshot(panel, "subshells")
+    finally:
+        lab.set("@jupyterlab/apputils-extension:kernels-settings", {})
     assert page.errors == [] and page.complaints == []
