@@ -220,6 +220,8 @@ def test_files_that_come_in_parts_ask(equipped, clips):
     k = equipped.controls["k"].value
     assert not any("of its class among" in row for row in rows)  # it has no class
     nearest = [equipped.classes[equipped.labels[i]] for i in equipped.found.order[:k]]
+    assert equipped.ranks._look["names"] == ["further down", "among the K"]  # neither right nor wrong
+    assert list(equipped.ranks._colours) == [1] * k + [0] * (18 - k)
     name, count = rows[f"most among {k}"].split(", ")
     assert nearest.count(name) == int(count) == max(nearest.count(c) for c in CLASSES)
     equipped.drop.click()

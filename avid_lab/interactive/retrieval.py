@@ -28,7 +28,7 @@ from avid_lab.interactive.players import still
 from avid_lab.interactive.queries import FLOW, Pages, QueryPicker
 from avid_lab.interactive.ranking import faults
 from avid_lab.interactive.scatter import Scatter
-from avid_lab.interactive.search import DIRECTIONS, MARKS, OWN, Found, confident_wrong, marks, search
+from avid_lab.interactive.search import DIRECTIONS, MARKS, OWN, UNJUDGED, Found, confident_wrong, marks, search
 from avid_lab.interactive.shelf import Shelf, Stall
 from avid_lab.metrics import Retrieval, retrieval
 from avid_lab.plots.style import AUDIO, FAINT, GOOD, VIDEO, Picture, panel, picture, styled
@@ -167,7 +167,9 @@ class RetrievalExplorer(Panel):
     def draw(self, quick: bool) -> None:
         """The ranking at once; clips and the whole set's table once the controls rest."""
         found, k = self.found, self.controls["k"].value
-        count, kind = len(self.labels), marks(self.found, self.controls["k"].value)
+        count, styles, kind = len(self.labels), MARKS, marks(found, k)
+        if self.own:
+            styles, kind = UNJUDGED, (np.arange(len(found.order)) < k).astype(np.uint8)
         # Within one modality one point is left over: it hides behind the last.
         similarity, kind = (
             np.resize(x, count) if len(x) == count else np.append(x, x[-1]) for x in (found.similarity, kind)
@@ -185,8 +187,8 @@ class RetrievalExplorer(Panel):
                     self.ranks.set_labels([*labels, ""][:count])
                     self._named = key
             self.ranks.view = view
-            colours, shapes = ([style[side] for style in MARKS.values()] for side in (0, 1))
-            names = list(MARKS)[: None if found.own is not None else OWN]
+            colours, shapes = ([style[side] for style in styles.values()] for side in (0, 1))
+            names = list(styles)[: None if found.own is not None else OWN]
             self.ranks.set_colors(kind, np.array(shapes)[kind].tolist(), palette=colours, names=names)
             line = {"points": np.array([(k + 0.5, view[3]), (k + 0.5, view[2])]), "colour": GOOD, "label": f"K = {k}"}
             self.ranks.set_overlay(lines=[line], highlight=[] if found.own is None else [found.own])

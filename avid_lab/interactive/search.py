@@ -20,6 +20,7 @@ MARKS = {
     "its own": (INK, "D"),
 }
 FURTHER, MISSED, RIGHT, WRONG, OWN = range(len(MARKS))
+UNJUDGED = {"further down": MARKS["further down"], "among the K": (VIDEO, "o")}  # of a query without a class
 DIRECTIONS = {
     "video → audio": ("video", "audio"),
     "audio → video": ("audio", "video"),
