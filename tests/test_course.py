@@ -353,6 +353,8 @@ def test_progress_is_kept_counts_attempts_and_survives_damage(shown, capsys):
     assert (entry["attempts"], entry["solved"], entry["status"]) == (2, True, "blank")
     lab.progress()
     assert f"1 of {len(EXERCISES)} exercises solved" in repr(shown[-1])
+    lab.progress("00")
+    assert "This notebook has none" in repr(shown[-1])
     (student.folder() / "progress.json").write_text("{")
     assert student.record()["exercises"] == {}
     assert (student.folder() / "progress.damaged.json").exists()
@@ -380,7 +382,8 @@ def test_a_prediction_waits_for_nobody_and_is_compared_when_made(shown, unchecke
     assert "no guess" in repr(shown[-1])
     student.write("predictions", "03-1", guess="cross")
     lab.reveal("03-1", "cross", "because")
-    assert "Well predicted" in repr(shown[-1]) and student.record()["predictions"]["03-1"]["hit"]
+    assert "It is cross. Because.\nYou said cross. Well predicted." in repr(shown[-1])
+    assert student.record()["predictions"]["03-1"]["hit"]
     student.write("predictions", "03-2", guess=0.5)
     lab.reveal("03-2", 0.71)
     assert "0.21 away" in repr(shown[-1])
@@ -415,6 +418,12 @@ def test_frames_are_one_piece_of_html_with_a_picture_for_every_value(unchecked):
 
 def test_what_students_print_is_escaped():
     assert badge.prose("a < b and `x`") == "a &lt; b and <code>x</code>"
+
+
+def test_words_in_stars_are_italic_and_stars_in_code_are_not():
+    assert badge.prose("*both* `f(*a, *b)`, *v*ideo, 2 * 3 * 4") == (
+        "<i>both</i> <code>f(*a, *b)</code>, <i>v</i>ideo, 2 * 3 * 4"
+    )
 
 
 def test_the_stage_of_the_smoke_profile_is_labelled_untrained(smoke_world, monkeypatch, capsys, unchecked):

@@ -14,8 +14,16 @@ from avid_lab.course.filling import blank_cell
 
 SOURCE = f"""\
 # %% [markdown]
-# # 02 · Contrast
-# A lesson on $\\mathbf v_i$ with `$code$` and
+# # 02 · Contrast: from scratch
+#
+# After this notebook you can
+#
+# * say what $Z$ is *for*, and what
+#   goes wrong without it,
+# * write the loss.
+#
+# A lesson on $\\mathbf v_i$ with `$code$` and $a,
+# b$ and
 #
 # $$ \\frac{{a}}{{b}} $$
 
@@ -129,8 +137,10 @@ def test_the_site_needs_no_network_and_draws_formulas(source, tmp_path, unchecke
     path = publish.build(source / "02_contrast.py", tmp_path, execute=False)
     index, page = site.build_site([path], tmp_path / "site")
     text = page.read_text()
-    assert "<mfrac>" in text and "\N{MATHEMATICAL BOLD SMALL V}" in text and "$code$" in text
+    assert "<mfrac>" in text and "\N{MATHEMATICAL BOLD SMALL V}" in text and "$code$" in text and "$a" not in text
     assert 'src="http' not in text and "<script" not in text
-    assert "02 · Contrast" in index.read_text() and 'href="02_contrast.html"' in index.read_text()
+    contents = " ".join(index.read_text().split())
+    assert "02 · Contrast: from scratch" in contents and 'href="02_contrast.html"' in contents
+    assert "<em>for</em>, and what goes wrong without it</li><li>write the loss</li></ul>" in contents
     with pytest.raises(ValueError, match="needs notebooks"):
         site.build_site([], tmp_path)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import imread
+from matplotlib.text import Text
 
 from avid_lab import plots
 from avid_lab.memory import MemoryBank
@@ -188,6 +189,14 @@ class TestStyle:
             style.frames_of(values)
 
 
+def test_images_of_any_shape_can_be_stretched_to_one():
+    sheet = plots.grid({"flat": np.zeros((4, 100)), "tall": np.zeros((100, 4))}, aspect=0.5)
+    sheet.draw_without_rendering()
+    boxes = [ax.get_window_extent() for ax in sheet.axes]
+    assert boxes[0].height == pytest.approx(boxes[1].height)
+    assert boxes[0].height / boxes[0].width == pytest.approx(0.5, rel=0.2)
+
+
 class TestClipSheet:
     def test_everything_stands_on_one_time_axis(self, clip):
         video, audio = clip
@@ -328,6 +337,14 @@ class TestCurves:
         assert levels == [0.1, 0.5]
         assert [text.get_text() for text in ax.get_legend().get_texts()].count("chance") == 1
         assert isinstance(plots.recall_bars(result), Axes)
+
+    @pytest.mark.parametrize("curves", [1, 2, 7])
+    def test_a_long_title_never_meets_the_legend(self, curves):
+        result = Recall({1: 0.4}, {1: 0.1})
+        ax = plots.recall_bars({f"network {n}": result for n in range(curves)}, title="a title as wide as this " * 3)
+        ax.figure.draw_without_rendering()
+        title = next(text for text in ax.findobj(Text) if text.get_text().startswith("a title"))
+        assert title.get_window_extent().y0 >= ax.get_legend().get_window_extent().y1 - 1
 
     def test_recall_at_different_k(self):
         with pytest.raises(ValueError, match=r"k = \[1\]; got \[5\] for 'b'"):

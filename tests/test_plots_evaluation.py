@@ -1,6 +1,6 @@
 """Pictures of evaluations, read from their artists."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import matplotlib as mpl
 import numpy as np
@@ -60,6 +60,12 @@ def test_two_models_share_the_rows_chosen_and_do_not_cover_each_other():
         plots.estimate_rows({"AVID": BLOCKS, "CMA": {"video block1": BLOCKS["video block1"]}})
     with pytest.raises(ValueError, match="at least one row"):
         plots.estimate_rows({})
+
+
+def test_what_is_not_known_is_not_in_the_legend():
+    lone = {"kNN": replace(BLOCKS["video block1"], chance=np.nan, random=np.nan)}
+    legend = [text.get_text() for text in plots.estimate_rows(lone).get_legend().get_texts()]
+    assert legend == ["with 95 % interval"]
 
 
 def test_blocks_stand_in_order_of_depth_by_modality():

@@ -61,7 +61,11 @@ def verdict_box(exercise: Exercise, verdict: Verdict) -> Box:
 
 
 def prose(text: str) -> str:
-    """Text to HTML: ``code`` in backticks, paragraphs at empty lines."""
-    escaped = html.escape(text, quote=False)
-    escaped = re.sub(r"`+([^`]+)`+", r"<code>\1</code>", escaped)
-    return re.sub(r"\n\s*\n", "<br>", escaped)
+    """Text to HTML: ``code`` in backticks, *words* in stars, paragraphs at empty lines."""
+    code_and_words = re.split(r"`+([^`]+)`+", html.escape(text, quote=False))
+    for number, part in enumerate(code_and_words):
+        if number % 2:
+            code_and_words[number] = f"<code>{part}</code>"
+        else:
+            code_and_words[number] = re.sub(r"\*(\w[^*\n]*?)\*", r"<i>\1</i>", part)
+    return re.sub(r"\n\s*\n", "<br>", "".join(code_and_words))

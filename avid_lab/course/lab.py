@@ -73,7 +73,7 @@ def reveal(key: str, truth: str | float, because: str = "", *, close: float = 0.
     Args:
         key: Of the prediction.
         truth: The option that was right, or the number.
-        because: One sentence of explanation.
+        because: One sentence of explanation, begun small and without a full stop.
         close: A guess of a number counts as close within this share of the slider's range, or of the truth.
 
     Raises:
@@ -84,10 +84,9 @@ def reveal(key: str, truth: str | float, because: str = "", *, close: float = 0.
     shown = f"{truth:.3g}" if isinstance(truth, float) else str(truth)
     entry = student.record()["predictions"].get(key, {})
     guess = entry.get("guess")
-    tail = f" {prose(because)}" if because else ""
-    answer = f"It is <b>{html.escape(shown)}</b>."
+    answer = f"It is <b>{html.escape(shown)}</b>.{_sentence(because)}"
     if guess is None:
-        display(Box("plain", f"{answer} You made no guess this time.{tail}"))
+        display(Box("plain", f"{answer} (You made no guess this time.)"))
         return
     hit = guess == truth
     if isinstance(guess, (int, float)) and not isinstance(truth, str):
@@ -97,7 +96,7 @@ def reveal(key: str, truth: str | float, because: str = "", *, close: float = 0.
         said = f"You said <i>{html.escape(str(guess))}</i>."
     student.write("predictions", key, truth=truth, hit=hit)
     verdict = "Well predicted." if hit else "A surprise is worth more than a lucky guess: what did you not think of?"
-    display(Box("right" if hit else "blank", f"{answer} {said} {verdict}{tail}"))
+    display(Box("right" if hit else "blank", f"{answer}<br>{said} {verdict}"))
 
 
 def note(key: str, prompt: str = "", text: str | None = None, **values: Any) -> None:
@@ -154,8 +153,18 @@ def progress(notebook: str | None = None) -> None:
         told = f"{sum(p['hit'] for p in guessed)} of {len(guessed)} predictions came true" if guessed else ""
         rows.append(f"<tr><td><b>{name}</b></td><td>{' &nbsp; '.join(cells)}</td><td>{told}</td></tr>")
     solved = sum(bool(known["exercises"].get(name, {}).get("solved")) for name in EXERCISES)
-    head = f"<b>{solved} of {len(EXERCISES)} exercises solved.</b> ✓ right &nbsp; ✗ not yet &nbsp; ○ not begun"
+    head = f"<b>{solved} of {len(EXERCISES)} exercises solved in the whole course.</b>"
+    if not rows:
+        display(Box("plain", f"{head} This notebook has none that checks itself."))
+        return
+    head += " ✓ right &nbsp; ✗ not yet &nbsp; ○ not begun"
     display(Box("plain", f'{head}<table style="margin:.4em 0;text-align:left">{"".join(rows)}</table>'))
+
+
+def _sentence(text: str) -> str:
+    """Words that follow a full stop: " Softmax ranks." of "softmax ranks"."""
+    end = "" if not text or text[-1] in ".?!" else "."
+    return f" {prose(text[:1].upper() + text[1:] + end)}" if text else ""
 
 
 def _choice(options: Sequence[str], before: Any) -> tuple[Any, str]:

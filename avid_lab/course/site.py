@@ -11,6 +11,7 @@ from pathlib import Path
 import nbformat
 from latex2mathml.converter import convert as to_mathml
 from nbconvert import HTMLExporter
+from nbconvert.filters import markdown2html
 from nbformat import NotebookNode
 from pygments.formatters import HtmlFormatter
 
@@ -19,7 +20,7 @@ from avid_lab.course.publish import write_text
 MAX_BYTES = 4_000_000  # of one page
 TITLE = "See, hear, contrast"
 STYLE = (Path(__file__).parent / "site.css").read_text(encoding="utf-8")
-MATH = re.compile(r"\$\$(?P<block>.+?)\$\$|(?<![\\$\w])\$(?P<inline>[^$\n]+?)\$(?![\w$])", re.DOTALL)
+MATH = re.compile(r"\$\$(?P<block>.+?)\$\$|(?<![\\$\w])\$(?P<inline>(?:[^$\n]|\n(?!\n))+?)\$(?![\w$])", re.DOTALL)
 BOLD = re.compile(r'<mi mathvariant="bold">([A-Za-z])</mi>')
 CODE = re.compile(r"```.*?```|`[^`\n]+`", re.DOTALL)
 
@@ -45,7 +46,7 @@ def build_site(notebooks: Sequence[Path], out: Path) -> list[Path]:
     for number, (path, notebook) in enumerate(read.items()):
         before = notebooks[number - 1] if number else None
         after = notebooks[number + 1] if number + 1 < len(notebooks) else None
-        link = _link(before, titles, "←"), '<a href="index.html">Contents</a>', _link(after, titles, "→")
+        link = _link(before, titles, "← {}"), '<a href="index.html">Contents</a>', _link(after, titles, "{} →")
         bar = f"<nav>{''.join(f'<span>{one}</span>' for one in link)}</nav>"
         text = _page(titles[path], f"{bar}<main>{_body(notebook)}</main>{bar}")
         if len(text.encode()) > MAX_BYTES:
@@ -53,7 +54,7 @@ def build_site(notebooks: Sequence[Path], out: Path) -> list[Path]:
             raise ValueError(f"{path.stem}: its page must stay under {MAX_BYTES / 1e6:g} MB; got {size}")
         pages.append(write_text(out / f"{path.stem}.html", text))
     rows = [
-        f'<li><a href="{path.stem}.html">{html.escape(titles[path])}</a><p>{_first_goal(notebook)}</p></li>'
+        f'<li><a href="{path.stem}.html">{html.escape(titles[path])}</a>{_goals(notebook)}</li>'
         for path, notebook in read.items()
     ]
     head = (
@@ -99,15 +100,25 @@ def _title(notebook: NotebookNode, name: str) -> str:
     return found[1] if found else name
 
 
-def _first_goal(notebook: NotebookNode) -> str:
-    """The first paragraph or goal of a notebook, for the contents."""
-    lines = [line.strip("* >") for line in notebook.cells[0].source.splitlines()[1:]] if notebook.cells else []
-    chosen = next((line for line in lines if len(line) > 30), "")
-    return re.sub(r"[*`$\\]", "", html.escape(chosen.rstrip(",")))
+def _goals(notebook: NotebookNode) -> str:
+    """The list of goals with which a notebook opens, for the contents."""
+    opening = notebook.cells[0].source if notebook.cells else ""
+    goals = re.findall(r"^\* (.+?)(?=\n\*|\n\n|\Z)", opening, re.MULTILINE | re.DOTALL)
+    items = "".join(f"<li>{_inline(goal.rstrip(',.'))}</li>" for goal in goals)
+    return f"<ul>{items}</ul>" if items else ""
 
 
-def _link(path: Path | None, titles: dict[Path, str], arrow: str) -> str:
-    return "" if path is None else f'<a href="{path.stem}.html">{arrow} {html.escape(titles[path])}</a>'
+def _inline(markdown: str) -> str:
+    """One line of Markdown without its paragraph."""
+    return re.sub(r"^<p>|</p>$", "", str(markdown2html(mathml(" ".join(markdown.split())))).strip())
+
+
+def _link(path: Path | None, titles: dict[Path, str], form: str) -> str:
+    """A link to a neighbouring page; of a long title, the part before its colon or up to its question mark."""
+    if path is None:
+        return ""
+    short = re.split(r"(?<=\?) |: ", titles[path])[0]
+    return f'<a href="{path.stem}.html">{form.format(html.escape(short))}</a>'
 
 
 def _page(title: str, body: str) -> str:

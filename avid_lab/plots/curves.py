@@ -11,7 +11,19 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from matplotlib.transforms import blended_transform_factory
 
 from avid_lab.plots.statistics import pushed_apart, smooth
-from avid_lab.plots.style import AUDIO, COLOURS, INK, MUTED, VIDEO, array, axes_or_new, class_colour, note, styled
+from avid_lab.plots.style import (
+    AUDIO,
+    COLOURS,
+    INK,
+    MUTED,
+    VIDEO,
+    array,
+    axes_or_new,
+    class_colour,
+    legend_above,
+    note,
+    styled,
+)
 
 DIRECTION_COLOURS = {"v2a": VIDEO, "a2v": AUDIO, "v2v": "#009e73", "a2a": "#b5478c"}
 
@@ -173,9 +185,9 @@ def recall_bars(
         heights = [result.recall[k] for k in ks]
         colour = "#a3adb8" if name.startswith(("random", "untrained")) else class_colour(order)
         ax.bar(places, heights, 0.92 * width, color=colour, label=name or None, gid=f"recall {name}")
-        for place, height in zip(places, heights, strict=True):
-            note(ax, f"{100 * height:.0f}", (place, height), (0, 8), ha="center", weight="bold")
         chance = [result.chance_recall[k] for k in ks]
+        for place, height, line in zip(places, heights, chance, strict=True):
+            note(ax, f"{100 * height:.0f}", (place, max(height, line)), (0, 8), ha="center", weight="bold")
         lines = ax.hlines(chance, places - 0.46 * width, places + 0.46 * width, color=INK, gid=f"chance {name}")
         lines.set(linewidth=2, label="chance" if order == len(named) - 1 else None)
     ax.set_xticks(range(len(ks)), [f"first {k}" if k > 1 else "first" for k in ks], color=INK)
@@ -185,9 +197,7 @@ def recall_bars(
     ax.tick_params(axis="x", length=0)
     ax.grid(axis="y")
     ax.set_ylabel("recall")
-    ax.legend(loc="lower right", bbox_to_anchor=(1.0, 0.99), ncols=4, handlelength=1.4, borderaxespad=0.2)
-    if title:
-        ax.set_title(title, loc="left")
+    legend_above(ax, title)
     return ax
 
 

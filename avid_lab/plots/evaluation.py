@@ -18,6 +18,7 @@ from avid_lab.plots.style import (
     array,
     axes_or_new,
     class_colour,
+    legend_above,
     note,
     panel,
     picture,
@@ -82,14 +83,16 @@ def estimate_rows(
         values, low, high = (np.array([getattr(table[n], key) for n in names]) for key in ("value", "low", "high"))
         colour = class_colour(order)
         ax.hlines(places, low, high, color=colour, linewidth=2.2, gid=f"interval {model}")
-        ax.plot(values, places, "o", color=colour, markersize=6.5, label=model or "trained", gid=f"value {model}")
         random = [table[n].random for n in names]
+        label = model or ("trained" if np.isfinite(random).any() else "with 95 % interval")
+        ax.plot(values, places, "o", color=colour, markersize=6.5, label=label, gid=f"value {model}")
         ring = {"markerfacecolor": "white", "markeredgecolor": colour, "markersize": 5.5, "gid": f"random {model}"}
         label = "random initialisation" if order == 0 and np.isfinite(random).any() else None
         ax.plot(random, places, "o", label=label, **ring)
     first = next(iter(models.values()))
     chance = [first[n].chance for n in names]
-    ax.plot(chance, np.arange(len(names)), "|", color=INK, markersize=13, markeredgewidth=1.6, label="chance")
+    label = "chance" if np.isfinite(chance).any() else None
+    ax.plot(chance, np.arange(len(names)), "|", color=INK, markersize=13, markeredgewidth=1.6, label=label)
     ax.lines[-1].set_gid("chance")
     ax.set_yticks(range(len(names)), names, color=INK)
     ax.set_ylim(len(names) - 0.45, -0.55)
@@ -100,7 +103,7 @@ def estimate_rows(
         ax.set_xlim(left=0)
         ax.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     ax.set_xlabel(xlabel)
-    _legend_above(ax, title)
+    legend_above(ax, title)
     return ax
 
 
@@ -157,7 +160,7 @@ def block_bars(
     ax.grid(axis="y")
     ax.set_ylabel(ylabel)
     ax.set_xlabel(" ", labelpad=14)
-    _legend_above(ax, title)
+    legend_above(ax, title)
     return ax
 
 
@@ -265,10 +268,3 @@ def _require_rows(models: Mapping[str, Mapping[str, EstimateLike]], names: Seque
         lost = [name for name in names if name not in table]
         if lost or not names:
             raise ValueError(f"every table must have the rows drawn; {model or 'the table'} lacks {lost or 'all'}")
-
-
-def _legend_above(ax: Axes, title: str | None) -> None:
-    """A legend in a line above the axes, at the right; the title, if any, a line higher."""
-    ax.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=4, handlelength=1.4, borderaxespad=0.2)
-    if title:
-        ax.set_title(title, loc="left", pad=24)

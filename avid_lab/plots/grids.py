@@ -65,7 +65,13 @@ def contact_sheet(
 
 
 @styled
-def grid(images: Mapping[str, Any], *, columns: int | None = None, title: str | None = None) -> Picture:
+def grid(
+    images: Mapping[str, Any],
+    *,
+    columns: int | None = None,
+    aspect: int | float | None = None,
+    title: str | None = None,
+) -> Picture:
     """Named images side by side, their first row on top: spectrograms, filters, frames.
 
     Matrices ``(H, W)`` share one colour scale, so that equal colours are equal values; pictures ``(3, H, W)`` or
@@ -74,6 +80,7 @@ def grid(images: Mapping[str, Any], *, columns: int | None = None, title: str | 
     Args:
         images: Matrix or picture by name.
         columns: Images in a row; at most six if not given.
+        aspect: Height over width of every image, which is stretched to it; its own if not given.
         title: Title of the picture.
 
     Raises:
@@ -95,7 +102,7 @@ def grid(images: Mapping[str, Any], *, columns: int | None = None, title: str | 
         else image_of(image, f"images[{name!r}]")
         for name, image in images.items()
     ]
-    return _grid(stills, list(images), min(columns or min(6, len(stills)), len(stills)), title)
+    return _grid(stills, list(images), min(columns or min(6, len(stills)), len(stills)), title, aspect)
 
 
 @styled
@@ -155,14 +162,22 @@ def retrieval_grid(
     return figure
 
 
-def _grid(stills: Sequence[np.ndarray], captions: Sequence[str], columns: int, title: str | None) -> Picture:
+def _grid(
+    stills: Sequence[np.ndarray],
+    captions: Sequence[str],
+    columns: int,
+    title: str | None,
+    aspect: int | float | None = None,
+) -> Picture:
     rows = -(-len(stills) // columns)
-    aspect = max(still.shape[0] / still.shape[1] for still in stills)
-    cell = SHEET_WIDTH / columns
-    figure = picture(SHEET_WIDTH, rows * (cell * aspect + 0.24) + (0.35 if title else 0.05), photographic=True)
+    height = SHEET_WIDTH / columns * (aspect or max(still.shape[0] / still.shape[1] for still in stills))
+    figure = picture(SHEET_WIDTH, rows * (height + 0.24) + (0.35 if title else 0.05), photographic=True)
     grid = figure.add_gridspec(rows, columns)
     for number, (still, caption) in enumerate(zip(stills, captions, strict=True)):
-        _still(panel(figure, grid[number // columns, number % columns]), still, caption, None)
+        ax = panel(figure, grid[number // columns, number % columns])
+        _still(ax, still, caption, None)
+        if aspect is not None:
+            ax.set_aspect("auto")
     if title:
         figure.suptitle(title, x=0.007, ha="left", fontsize=11.5, weight="bold")
     return figure

@@ -24,6 +24,7 @@ from avid_lab.plots.style import (
     array,
     axes_or_new,
     class_colour,
+    legend_above,
     note,
     styled,
 )
@@ -75,9 +76,7 @@ def similarity_histograms(
     ax.spines[["left", "bottom"]].set_visible(False)
     ax.set(xlim=(edges[0], edges[-1]), ylim=(-0.02, len(pairs) + 0.02), xlabel="cosine similarity")
     ax.grid(axis="x")
-    ax.legend(loc="lower right", bbox_to_anchor=(1.0, 0.99), ncols=2, handlelength=1.2, borderaxespad=0.2)
-    if title:
-        ax.set_title(title, loc="left")
+    legend_above(ax, title)
     return ax
 
 

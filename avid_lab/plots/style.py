@@ -149,6 +149,15 @@ def note(ax: Axes, text: str, at: Any, shift: tuple[int, int] = (0, 0), **style:
     return ax.annotate(text, at, shift, textcoords="offset points", **style)
 
 
+def legend_above(ax: Axes, title: str | None = None) -> None:
+    """A legend in lines above the axes, at the right; the title, if any, above the legend, so that they never meet."""
+    columns = 4
+    ax.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=columns, handlelength=1.4, borderaxespad=0.2)
+    if title:
+        lines = -(-len(ax.get_legend_handles_labels()[1]) // columns)
+        ax.set_title(title, loc="left", pad=8 + 15 * lines)
+
+
 def class_colour(index: int) -> str:
     """Colour of a class; repeats after two dozen."""
     return COLOURS[index % len(COLOURS)]
