@@ -34,6 +34,13 @@ class Memories:
         # Rows, products and sums each round by half an eps; by a whole one, to be on the safe side.
         self.error = (video.shape[1] + 4) * torch.finfo(torch.float32).eps + product_rounding()
 
+    def combine_into(self, video: Float[Tensor, "R C"], audio: Float[Tensor, "R C"]) -> None:
+        """The agreement of two blocks of products, written over the first."""
+        if self.combine in (torch.minimum, torch.maximum):
+            self.combine(video, audio, out=video)
+        else:
+            video.copy_(self.combine(video, audio))
+
     def decide(
         self, query: Int64[Tensor, "M"], candidate: Int64[Tensor, "M"], row: Int64[Tensor, "M"], rows: int, k: int
     ) -> tuple[Int64[Tensor, "{rows} {k}"], Float64[Tensor, "{rows} {k}"]]:

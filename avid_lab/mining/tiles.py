@@ -24,31 +24,30 @@ ROOM = 64  # matches that wait beside the best ones before the two are merged
 
 
 class Shortlist:
-    """The best matches so far of every query: at least ``keep`` of them, unordered, and the score to beat.
+    """The best matches so far of every query: all of its ``k`` best, some more, and the score to beat.
 
     Args:
         queries: How many.
-        keep: Matches that are never lost.
+        k: Best matches that are looked for.
+        keep: Matches that stay when a shortlist is full; more than ``k``.
+        slack: By how much a score may miss the ``k``-th best and still be wanted.
     """
 
-    def __init__(self, queries: int, keep: int) -> None:
-        self.keep = keep
+    def __init__(self, queries: int, k: int, keep: int, slack: float) -> None:
+        self.k, self.keep, self.slack = k, keep, slack
         self.score = torch.full((queries, keep + ROOM), -torch.inf)
         self.index = torch.zeros(queries, keep + ROOM, dtype=torch.int32)
-        self.count = torch.full((queries,), keep)  # places taken; the first ``keep`` always are
+        self.count = torch.zeros(queries, dtype=torch.int64)  # places taken
         self.beat = torch.full((queries,), -torch.inf)
 
     def offer(self, first: int, tile: Float[Tensor, "R C"], column: int) -> None:
         """Show queries ``first``, first + 1, ... their scores with instances ``column``, column + 1, ..."""
         rows, columns = tile.shape
         beat = self.beat[first : first + rows]
-        if columns >= self.keep and bool((self.score[first] == -torch.inf).all()):  # their first tile
-            best = tile.topk(self.keep)
-            self.score[first : first + rows, : self.keep] = best.values
-            self.index[first : first + rows, : self.keep] = (best.indices + column).int()
-            self.beat[first : first + rows] = best.values[:, -1]
-            return
         peak = _peaks(tile)
+        if peak.shape[1] >= self.k and bool((beat == -torch.inf).all()):  # their first tile
+            # The k-th best peak is a score that at least k matches reach.
+            beat.copy_(peak.topk(self.k).values[:, -1] - self.slack)
         group = (peak > beat[:, None]).flatten().nonzero().flatten()
         row, member = group // peak.shape[1], group % peak.shape[1]
         # From here on, places in flat memory: much cheaper to look up than pairs of indices.
@@ -85,8 +84,8 @@ class Shortlist:
         self.index[here, : self.keep] = self.index[here].gather(1, best.indices)
         self.score[here, : self.keep] = best.values
         self.score[here, self.keep :] = -torch.inf
-        self.count[here] = self.keep
-        self.beat[here] = best.values[:, -1]
+        self.count[here].clamp_(max=self.keep)
+        torch.maximum(self.beat[here], best.values[:, self.k - 1] - self.slack, out=self.beat[here])
 
     def best(self) -> tuple[Float[Tensor, "Q keep"], Int64[Tensor, "Q keep"]]:
         """Scores, falling, and instances."""
@@ -108,7 +107,7 @@ def best_by_tiles(
     """
     n = len(memories.video)
     keep = min(k + max(8, k // 4), n - 1)  # more than k, so that rounding cannot push a true match out unnoticed
-    shortlist = Shortlist(len(queries), keep)
+    shortlist = Shortlist(len(queries), k, keep, 2 * memories.error)
     own = [slice(begin, min(begin + tile, queries.stop)) for begin in queries[::tile]]
     others = [
         slice(begin, min(begin + tile, stop))
@@ -146,7 +145,7 @@ def _tile(memories: Memories, rows: slice, columns: slice, scratch: Tensor) -> F
         part, block = slice(begin, begin + BLOCK), slice(rows.start + begin, min(rows.start + begin + BLOCK, rows.stop))
         torch.mm(memories.video[block], right[0], out=scores[part])
         torch.mm(memories.audio[block], right[1], out=heard[: block.stop - block.start])
-        scores[part] = memories.combine(scores[part], heard[: block.stop - block.start])
+        memories.combine_into(scores[part], heard[: block.stop - block.start])
     return scores
 
 
