@@ -432,6 +432,10 @@ def test_the_stage_of_the_smoke_profile_is_labelled_untrained(smoke_world, monke
     assert "UNTRAINED" in capsys.readouterr().out and not stage.trained and stage.snapshots == []
     assert len(stage.memory) == len(stage.clips) == len(stage.names)
     torch.testing.assert_close(stage.memory.video, stage.embeddings.video)
+    answers = lab.ask(stage.embeddings, stage.clips, 0, count=2).data
+    assert f"the question: {stage.names[0]}" in answers and answers.count("<video") == 3
+    with pytest.raises(ValueError, match="query must be in"):
+        lab.ask(stage.embeddings, stage.clips, -1)
     with pytest.raises(ValueError, match="smoke"):
         _ = stage.run
     with pytest.raises(ValueError, match="notebook must be one of 04"):

@@ -136,29 +136,18 @@ lab.reveal("00-2", 10 * found.precision[10], "and nobody told it what a bell is"
 # question; beside it are the clips whose **sounds** the model finds closest. Play them: even the mistakes have their reasons.
 
 # %%
-test_names = [test_clips.classes[c] for c in test_clips.labels]
-
-
-def ask(query, count=3):
-    """The clips whose sounds are closest to the picture of a query."""
-    scores, best = (after.audio @ after.video[query]).sort(descending=True)
-    best = best[:count].tolist()
-    return gallery(
-        test_clips.path(query),
-        [test_clips.path(i) for i in best],
-        [test_names[i] for i in best],
-        correct=[test_names[i] == test_names[query] for i in best],
-        scores=scores[:count].tolist(),
-        query_caption=f"the question: {test_names[query]}",
-    )
-
-
 for query in range(3):
-    display(ask(query))
+    display(lab.ask(after, test_clips, query, count=3))
 
 # %% [markdown]
-# **Try it.** Ask about other clips: `ask(10)`. Which scenes does a short training already separate, and which does it mix up?
-# Do the mixed-up ones *sound* alike?
+# **Try it.** Ask about other clips: `lab.ask(after, test_clips, 10)`. Which scenes does a short training already separate, and
+# which does it mix up? Do the mixed-up ones *sound* alike?
+#
+# ## Recap
+#
+# * The game: find the sound that was recorded with a picture, among many. The right answer comes with every video, for free.
+# * Whoever plays well has learned what things look and sound like, without one label.
+# * A number says little by itself. Here it stands beside guessing and beside the same network untrained, and so it will throughout.
 #
 # ## Where the course goes
 #

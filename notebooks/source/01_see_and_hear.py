@@ -58,7 +58,12 @@ whole
 # %%
 onsets = [float(t) for t in clips.manifest.column("onsets")[0].split(";") if t]
 plots.clip_sheet(
-    whole.video, whole.audio, fps=16, rate=24_000, onsets=onsets, title=f"{names[0]}: one event, two traces"
+    whole.video,
+    whole.audio,
+    fps=16,
+    rate=24_000,
+    onsets=onsets,
+    title=f"{names[0]}: {len(onsets)} events, each seen and heard",
 )
 
 # %% [markdown]
@@ -81,7 +86,7 @@ batch = clips.batch(torch.arange(4), generator=torch.Generator().manual_seed(0))
 #
 # Thousands of samples a second are hard to compare. A **spectrogram** asks, for each short moment, how strong each frequency is:
 #
-# $$ X_{t,f} = \Big|\sum_n w_n\, x_{n + tH}\, e^{-2\pi i f n / L}\Big|^2, \qquad S_{t,f} = 10 \log_{10} X_{t,f} $$
+# $$ X_{t,f} = \left|\sum_n w_n\, x_{n + tH}\, e^{-2\pi i f n / L}\right|^2, \qquad S_{t,f} = 10 \log_{10} X_{t,f} $$
 #
 # with a window $w$ of length $L$, moved by a hop $H$. The logarithm makes quiet sounds count, as your ear does. Last, each frequency bin is
 # shifted and scaled over the whole data set (a *z-score*), so that no bin dominates because it is always loud.
@@ -118,7 +123,8 @@ plots.grid(
         f"window of {1000 * n / 24_000:.0f} ms": log_spectrogram_bins(fourier_power(whole.audio[0], n)).T.flip(0)
         for n in (128, 512, 2048)
     },
-    title=f"{names[0]}: the same sound, three windows ({lab.credit('log_spectrogram_bins')})",
+    aspect=0.8,
+    title=f"A short window tells moments apart, a long one pitches ({names[0]}, {lab.credit('log_spectrogram_bins')})",
 )
 
 # %% [markdown]
@@ -174,17 +180,21 @@ plots.contact_sheet(
 )
 
 # %% [markdown]
-# **Try it.** Which augmentations could *hurt*? Think of a class that is told by its colour, or by left and right.
-#
+# Not every change is harmless.
+
+# %%
+lab.note("01-e", "Name a kind of video for which mirroring or recolouring would *hurt*, and say what would be lost.")
+
+# %% [markdown]
 # ## The truth about every clip
 #
 # Because the world is rendered, each clip comes with its full description. No training ever sees it; we use it to *understand* what was learned.
 
 # %%
-first = records[0]
-print(f"{first.id}: label {first.label}, {first.duration_s:g} s")
-for name, value in first.extras.items():
-    print(f"  {name:<14} {value}")
+record = records[0]
+print(f"{record.id}: label {record.label}, {record.duration_s:g} s")
+for name, value in record.extras.items():
+    print(f"  {name:<17} {value}")
 
 # %% [markdown]
 # Some scenes are made to be confused. **Look-alikes** share their picture and differ in sound; **sound-alikes** share their sound and differ
@@ -213,8 +223,8 @@ for fault in ("off_screen", "silent", "noisy"):
 # %%
 lab.predict(
     "01-2",
-    "How far above guessing is the better of mean colour and loudness?",
-    ["not at all", "up to three times", "more"],
+    "The better of mean colour and loudness: how good is it at telling the kind, compared with guessing?",
+    ["no better", "up to three times as good", "better than that"],
 )
 
 
@@ -226,10 +236,9 @@ def mean_colour(clips):
 
 
 def loudness(clips):
-    """(N, 1): the level of each clip's centre window in decibels, twice so that it has a direction."""
+    """(N, 1): the level of each clip's centre window in decibels."""
     parts = [clips.batch(index)["audio"].square().mean((1, 2)) for index in torch.arange(len(clips)).split(128)]
-    level = 10 * torch.cat(parts).clamp(min=1e-10).log10()
-    return torch.stack([level, torch.full_like(level, level.std().item())], 1)
+    return 10 * torch.cat(parts).clamp(min=1e-10).log10()[:, None]
 
 
 bars = {}
@@ -240,13 +249,15 @@ for name, describe in {"mean colour": mean_colour, "loudness": loudness}.items()
     nearest = clips.labels[distance.topk(15, largest=False).indices]  # (M, 15) labels of the nearest
     bars[name] = (nearest.mode(1).values == test_clips.labels).double().mean().item()
 chance = al.metrics.chance_accuracy(clips.labels, test_clips.labels)
-plots.accuracy_bars(bars, chance=chance, title="What the nuisances alone say about the class")
+best = max(bars, key=bars.get)
+plots.accuracy_bars(
+    bars, chance=chance, title=f"By {best} alone, {bars[best]:.0%} are right; guessing gives {chance:.0%}"
+)
 
 # %%
-times = max(bars.values()) / chance
-lab.reveal(
-    "01-2", "not at all" if times < 1.2 else "up to three times" if times < 3 else "more", f"{times:.1f} times guessing"
-)
+times = bars[best] / chance
+truth = "no better" if times < 1.2 else "up to three times as good" if times < 3 else "better than that"
+lab.reveal("01-2", truth, f"{times:.1f} times as good as guessing")
 
 # %% [markdown]
 # The nuisances say little about the *class*. But they say a great deal about the *instance*: the wallpaper of a clip is in every one of its

@@ -487,7 +487,7 @@ lab.note("04-e", "Which experiment did you run, what did you expect, and what ha
 # * Ranking (AUC) does not care where similarities lie; calibration is about nothing else.
 # * A probability is a promise that can be checked: reliability curve, ECE. Without sharpness it is cheap: check AUC or Brier, too.
 # * A cross-modal loss constrains products across. Directions that the other sense does not use are free, and within-modal similarity is made of them.
-# * One threshold, one probability curve for all kinds of pair: that has to be trained for. CMA begins to.
+# * One threshold, one probability curve for all kinds of pair: that has to be trained for. Notebook 06 says how far CMA gets.
 #
 # **Further reading.** P. Morgado, N. Vasconcelos, I. Misra, *Audio-Visual Instance Discrimination with Cross-Modal Agreement*, CVPR 2021 (section on within-modal similarity).
 # C. Guo, G. Pleiss, Y. Sun, K. Q. Weinberger, *On Calibration of Modern Neural Networks*, ICML 2017.

@@ -68,7 +68,7 @@ lab.reveal("05-1", round(false.mean().item(), 1), "a uniform draw meets a class 
 
 # %% [markdown]
 # Every step, for every clip. The more classes a data set has, the rarer they are (with 400 classes of equal size, 2 or 3 of 1,024), but they never vanish, and they are the
-# negatives that hurt most: the most similar ones pull the hardest on the loss.
+# negatives that hurt most: the most similar negatives are pushed hardest (notebook 02).
 #
 # Could the network find them by itself? Then it could stop pushing them, and even *pull*. Without labels it has one thing to go by, its own memory $\bar{\mathbf v}_i,
 # \bar{\mathbf a}_i$ of what every clip looked and sounded like. The nearest neighbours in it, then. But nearest in *which* sense?
@@ -107,20 +107,20 @@ world_map()
 
 # %% [markdown]
 # Read a row: scenes that an eye may confuse. Read a column: scenes that an ear may confuse. Now let three judges choose for the query of the first figure: the eye
-# alone (first row), the ear alone (second row), and both together (third row). Play them. *Which mistakes are the eye's, which the ear's?*
+# alone (first row), the ear alone (second row), and both together (third row). Play them. *Which mistakes are the eye's, which the ear's, and which survive both?*
 
 # %%
 judges = ("video", "audio", "consensus")
-chosen = [(rule, i) for rule in judges for i in mined[rule].index[query, :2].tolist()]
+chosen = [(rule, i) for rule in judges for i in mined[rule].index[query, :4].tolist()]
 gallery(
     clips.path(query),
     [clips.path(i) for _, i in chosen],
     [f"{rule}: {names[i].replace('_', ' ')}" for rule, i in chosen],
     correct=[labels[i] == labels[query] for _, i in chosen],
     query_caption=f"the query: {names[query].replace('_', ' ')}",
-    title="First two positives by sight, by hearing, by both",
-    columns=2,
-    clip_bytes=26_000,
+    title="First four positives by sight, by hearing, by both",
+    columns=4,
+    clip_bytes=16_000,
 )
 
 # %% [markdown] tags=["instructor"]
@@ -474,7 +474,7 @@ values = {f"mean consensus of the {K} positives": depth, "own picture with own s
 alarms(values) if faulty.any() else print("this small world has no off-screen clip")
 
 # %% [markdown]
-# That is a use of agreement that the paper does not make: not only *who* is my positive, but *should I have any*? Two papers later the same authors gave every pair a weight by such a
+# That is a use of agreement that the paper does not make: not only *who* is my positive, but *should I have any*? A later paper of the same authors gives every pair a weight by such a
 # score; notebook 09 does it.
 #
 # ## What becomes of the false negatives?
@@ -573,7 +573,7 @@ lab.note("05-2", "My rule against the minimum", **{name.replace(" ", "_"): round
 # * P. Morgado, I. Misra, N. Vasconcelos, *Robust Audio-Visual Instance Discrimination*, CVPR 2021: faulty positives and false negatives, weighted.
 # * T. Han, W. Xie, A. Zisserman, *Self-supervised Co-Training for Video Representation Learning*, NeurIPS 2020: positives mined in the other view of a video.
 # * D. Dwibedi, Y. Aytar, J. Tompson, P. Sermanet, A. Zisserman, *With a Little Help from My Friends*, ICCV 2021: nearest neighbours as positives, in one modality.
-# * C.-Y. Chuang, J. Robinson, L. Yen-Chen, A. Torralba, S. Jegelka, *Debiased Contrastive Learning*, NeurIPS 2020: false negatives, without finding them.
+# * C.-Y. Chuang, J. Robinson, Y.-C. Lin, A. Torralba, S. Jegelka, *Debiased Contrastive Learning*, NeurIPS 2020: false negatives, without finding them.
 
 # %%
 lab.progress("05")

@@ -3,7 +3,7 @@
 #
 # After this notebook you can
 #
-# * examine a network that was trained without labels in four ways, each written by yourself, and say what each examination can *not* see,
+# * examine a network that was trained without labels in four ways, three of them written by yourself, and say what each examination can *not* see,
 # * read a number as it should be read: beside chance, beside the same network untrained, and with an interval,
 # * keep a frozen network frozen, and show what happens to those who do not,
 # * tell a failure of the network from a failure of the question, by ear.
@@ -171,7 +171,7 @@ plots.estimate_rows(
 
 # %% [markdown]
 # Read it in pairs. Across the senses *by instance* is hard, *by class* far easier: the network knows **what** it sees, hardly **which**. Within a modality the same clip half a second later is easily found, since wallpaper and pitch
-# stay the same; even the untrained twin (rings) does part of that with pictures. And the twin in the other rows sits on chance: across modalities nothing comes for free.
+# stay the same; even the untrained twin (rings) does part of that with pictures. Across modalities the twin sits on chance: there nothing comes for free.
 #
 # The ranking itself, with medians:
 
@@ -591,7 +591,7 @@ lab.reveal("08-5", ahead, "rankings and lines see little of what agreement repai
 forest()
 
 # %% [markdown]
-# Say it plainly: in these examinations CMA does not win, and a linear probe finds no more in it. (On Kinetics the released models do gain in the probe, 43.0 to 44.4 %.) So where to look for what agreement repairs? At similarity as a **number**. AUC and overlap (notebook 04; less overlap is better) put *all* pairs on one
+# Say it plainly: on the whole CMA does not win these examinations, and a linear probe finds no more in it. (On Kinetics the released models do gain in the probe, 43.0 to 44.4 %.) So where to look for what agreement repairs? At similarity as a **number**. AUC and overlap (notebook 04; less overlap is better) put *all* pairs on one
 # scale, while retrieval ranks each query's own list and never compares two queries. Here are both kinds, with 95 % intervals over seeds. One that contains zero has shown nothing, and two or three seeds give wide ones. Choose the examination for the use you have in mind, *before* you see the numbers.
 
 # %%
@@ -697,14 +697,15 @@ worst = [i for i in torch.from_numpy(sure).argsort(descending=True).tolist() if 
 chosen = [int(near["a→v"][i, 0]) for i in worst]
 pairs = [i for pair in zip(worst, chosen, strict=True) for i in pair]
 captions = [
-    f"{'asks' if n % 2 == 0 else 'chosen'}: {stage.test_names[i].replace('_', ' ')}" for n, i in enumerate(pairs)
+    f"{n // 2 + 1} {'asks' if n % 2 == 0 else 'chosen'}: {stage.test_names[i].replace('_', ' ')}"
+    for n, i in enumerate(pairs)
 ]
 gallery(
     None,
     [test_clips.path(i) for i in pairs],
     captions,
     title="The surest mistakes of the ear, in pairs",
-    columns=2,
+    columns=4,
     clip_bytes=32_000,
 )
 
