@@ -111,16 +111,16 @@ world_map()
 
 # %%
 judges = ("video", "audio", "consensus")
-chosen = [(rule, i) for rule in judges for i in mined[rule].index[query, :4].tolist()]
+chosen = [(rule, i) for rule in judges for i in mined[rule].index[query, :3].tolist()]
 gallery(
     clips.path(query),
     [clips.path(i) for _, i in chosen],
     [f"{rule}: {names[i].replace('_', ' ')}" for rule, i in chosen],
     correct=[labels[i] == labels[query] for _, i in chosen],
     query_caption=f"the query: {names[query].replace('_', ' ')}",
-    title="First four positives by sight, by hearing, by both",
-    columns=4,
-    clip_bytes=16_000,
+    title="First three positives by sight, by hearing, by both",
+    columns=3,
+    clip_bytes=26_000,
 )
 
 # %% [markdown] tags=["instructor"]
