@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from avid_lab.config import AudioSpec, VideoSpec
+from avid_lab.kernels import kernel_or_plain
 from avid_lab.losses import nce_loss, nce_softmax_loss
 from avid_lab.media import Clip, MediaError, read_clip, write_clip
 from avid_lab.media.planes import read_planes, rgb_matrix
@@ -148,3 +150,36 @@ def test_colour_matrices_send_white_to_white_and_grey_to_grey():
 def test_planes_past_the_end_name_the_file(coloured_file):
     with pytest.raises(MediaError, match=r"clip\.mp4.*starts at 9\.000 s"):
         read_planes(coloured_file, 9.0, VideoSpec(4, 8.0, None))
+
+
+# ---- kernels of a GPU, beside the plain path
+
+BESIDE_PLAIN = Path(__file__).parent / "kernels_beside_plain.py"
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_kernels_compute_what_the_plain_path_does(device):
+    """In a process of its own: the interpreter is chosen on import, and checked annotations would hide kernels."""
+    pytest.importorskip("triton")
+    if device == "cuda" and not torch.cuda.is_available():
+        pytest.skip("no GPU")
+    environment = {**os.environ, "TRITON_INTERPRET": str(int(device == "cpu"))}
+    command = [sys.executable, str(BESIDE_PLAIN), device]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
+    assert done.returncode == 0 and "kernels agree" in done.stdout, done.stderr
+
+
+def test_a_kernel_that_fails_is_said_once_and_the_plain_path_taken(monkeypatch):
+    monkeypatch.setattr("avid_lab.kernels._failed", [])
+
+    class OnGpu(torch.Tensor):
+        device = torch.device("cuda")
+
+    def fails():
+        raise RuntimeError("no compiler\nlong trace")
+
+    tensor = torch.zeros(2).as_subclass(OnGpu)
+    with pytest.warns(UserWarning, match=r"do not run here \(RuntimeError: no compiler\); plain PyTorch"):
+        assert kernel_or_plain(tensor, fails, lambda: "plain") == "plain"
+    assert kernel_or_plain(tensor, fails, lambda: "plain") == "plain"  # warnings are errors: nothing is said again
+    assert kernel_or_plain(torch.zeros(2), fails, lambda: "plain") == "plain"  # never tried on a CPU

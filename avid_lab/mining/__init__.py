@@ -18,6 +18,7 @@ import torch.distributed as dist
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from avid_lab.kernels import kernel_or_plain
 from avid_lab.memory import from_all_processes
 from avid_lab.mining.exact import Combine, Memories, exact_products, product_rounding
 from avid_lab.mining.rows import best_by_rows
@@ -30,7 +31,7 @@ AGREEMENTS: dict[str, Combine] = {
     "video": lambda video, audio: video,
     "audio": lambda video, audio: audio,
 }
-TILES_FROM = 2048  # instances from which tiles beat whole rows on a CPU
+TILES_FROM = 2048  # instances from which tiles, or groups on a GPU, are worth more than whole rows
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,8 @@ def mine_positives(
     The instance itself is excluded by identity, so an exact duplicate of it may be its best positive. Ties go to the
     lower index. Neither the chunking nor the path taken nor the device changes the answer (`Memories` says why).
 
-    Paths: `rows` is the one to read, and runs anywhere; on a CPU, `tiles` does the same several times faster. Where
+    Paths: `rows` is the one to read, and runs anywhere; on a CPU, `tiles` does the same several times faster, and so
+    does `groups` on a GPU with Triton. Where
     `torch.distributed` is initialised, all processes must call this together with equal memories; each mines its share
     of the queries, and all get the whole answer.
 
@@ -99,7 +101,8 @@ def mine_positives(
         k: K, at most N - 1.
         agreement: See `agreement_scores`.
         chunk_size: Takes the path of whole rows, with so many queries at a time. ``None`` chooses the fastest path,
-            which needs under 512 MiB beside a copy of the memories up to 500,000 instances, then 1 KiB for each.
+            which on a CPU needs under 512 MiB beside a copy of the memories up to 500,000 instances, then 1 KiB for
+            each; on a GPU under 2 GiB beside two copies, up to 2,000,000 instances.
         progress: Whether to show a progress bar.
 
     Raises:
@@ -123,6 +126,12 @@ def mine_positives(
         memories = Memories(video, audio, combine)
         if chunk_size is None and video.device.type == "cpu" and n >= TILES_FROM and product_rounding() == 0:
             index, score = best_by_tiles(memories, k, queries, progress=shown)
+        elif chunk_size is None and n >= TILES_FROM:
+            index, score = kernel_or_plain(
+                video,
+                lambda: _best_by_groups(memories, agreement, k, queries, shown),
+                lambda: best_by_rows(memories, k, queries, progress=shown),
+            )
         else:
             index, score = best_by_rows(memories, k, queries, chunk_size, progress=shown)
     index, score = from_all_processes(index), from_all_processes(score)
@@ -193,6 +202,14 @@ def _combine(agreement: str) -> Combine:
     if agreement not in AGREEMENTS:
         raise ValueError(f"agreement must be one of {', '.join(AGREEMENTS)}; got {agreement!r}")
     return AGREEMENTS[agreement]
+
+
+def _best_by_groups(
+    memories: Memories, agreement: str, k: int, queries: range, progress: str | None
+) -> tuple[Tensor, Tensor]:
+    from avid_lab.mining.groups import best_by_groups  # needs Triton
+
+    return best_by_groups(memories, agreement, k, queries, progress=progress)
 
 
 def _own_share(n: int) -> range:

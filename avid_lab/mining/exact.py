@@ -36,8 +36,10 @@ class Memories:
 
     def combine_into(self, video: Float[Tensor, "R C"], audio: Float[Tensor, "R C"]) -> None:
         """The agreement of two blocks of products, written over the first."""
-        if self.combine in (torch.minimum, torch.maximum):
-            self.combine(video, audio, out=video)
+        if self.combine is torch.minimum:
+            torch.minimum(video, audio, out=video)
+        elif self.combine is torch.maximum:
+            torch.maximum(video, audio, out=video)
         else:
             video.copy_(self.combine(video, audio))
 

@@ -10,7 +10,7 @@ little more than that of the products.
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float, Float64, Int64
+from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 from tqdm.auto import tqdm
 
@@ -160,16 +160,16 @@ def _decide(memories: Memories, shortlist: Shortlist, queries: range, k: int) ->
     instance = torch.arange(queries.start, queries.stop)
     best = torch.empty(len(queries), k, dtype=torch.int64)
     exact = torch.empty(len(queries), k, dtype=torch.float64)
-    for part in _parts(complete, 4 * TILE):
+    for part in parts(complete, 4 * TILE):
         by_index = index[part].sort(dim=1)
         row, column = (score[part].gather(1, by_index.indices) >= needed[part]).nonzero(as_tuple=True)
         candidate = by_index.values[row, column]
         best[part], exact[part] = memories.decide(instance[part][row], candidate, row, len(part), k)
-    for part in _parts(~complete, rows_at_a_time(memories)):
+    for part in parts(~complete, rows_at_a_time(memories)):
         best[part], exact[part] = best_of_rows(memories, instance[part], k)
     return best, exact
 
 
-def _parts(chosen: Tensor, size: int) -> list[Tensor]:
+def parts(chosen: Bool[Tensor, " Q"], size: int) -> list[Int64[Tensor, " _"]]:
     """Where ``chosen`` is true, so many places at a time."""
     return [part for part in chosen.nonzero().flatten().split(size) if len(part)]

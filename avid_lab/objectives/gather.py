@@ -20,6 +20,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from avid_lab.kernels import kernel_or_plain
+
 
 def gathered_scores(
     query: Float[Tensor, "B D"], bank: Float[Tensor, "N D"], picked: Int64[Tensor, "B M"]
@@ -27,8 +29,10 @@ def gathered_scores(
     """``query[b] . bank[picked[b, m]]``; differentiable by the query only.
 
     Args:
-        query: Queries.
-        bank: Memories in the query's precision, single or double, on the CPU; they get no gradient.
+        query: Queries. On a GPU a Triton kernel takes those of single precision; with others, or where it fails, the
+            rows are gathered whole.
+        bank: Memories on the query's device, which get no gradient; on the CPU in the query's precision, single or
+            double.
         picked: Which memories each query is compared with.
     """
     return _GatheredScores.apply(query, bank, picked)
@@ -38,17 +42,40 @@ class _GatheredScores(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, query: Tensor, bank: Tensor, picked: Tensor) -> Tensor:
         ctx.save_for_backward(bank, picked)
-        rows, picks = picked.shape
-        buffer = bank.new_empty(picks, bank.shape[1])
-        scores = query.new_empty(rows, picks)
-        for row in range(rows):
-            torch.index_select(bank, 0, picked[row], out=buffer)
-            torch.mv(buffer, query[row], out=scores[row])
-        return scores
+        if query.device.type == "cpu":
+            return _dots_by_rows(query, bank, picked)
+
+        def kernel() -> Tensor:
+            from avid_lab.kernels.gather import dots  # needs Triton
+
+            return dots(query, bank, picked)
+
+        return kernel_or_plain(query, kernel, lambda: torch.einsum("bd,bmd->bm", query, bank[picked].to(query.dtype)))
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # pyright: ignore
         bank, picked = ctx.saved_tensors
-        weighted = F.embedding_bag(picked, bank, mode="sum", per_sample_weights=gradient.contiguous())
-        return weighted, None, None
+        if gradient.device.type == "cpu":
+            weighted = F.embedding_bag(picked, bank, mode="sum", per_sample_weights=gradient.contiguous())
+            return weighted, None, None
+
+        def kernel() -> Tensor:
+            from avid_lab.kernels.gather import weighted_sums
+
+            return weighted_sums(gradient, bank, picked)
+
+        def plain() -> Tensor:
+            return torch.einsum("bm,bmd->bd", gradient, bank[picked].to(gradient.dtype))
+
+        return kernel_or_plain(gradient, kernel, plain), None, None
+
+
+def _dots_by_rows(query: Tensor, bank: Tensor, picked: Tensor) -> Tensor:
+    rows, picks = picked.shape
+    buffer = bank.new_empty(picks, bank.shape[1])
+    scores = query.new_empty(rows, picks)
+    for row in range(rows):
+        torch.index_select(bank, 0, picked[row], out=buffer)
+        torch.mv(buffer, query[row], out=scores[row])
+    return scores

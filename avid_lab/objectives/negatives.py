@@ -52,11 +52,12 @@ def score_instances(
     """Similarity of each query to its picked instances: ``query[b] . bank[picked[b, m]]``.
 
     Gathering (B, M, D) vectors, as the last line does, costs more than it looks. While the bank is small against the
-    picks, one product with all of it is cheaper; the picks are then read from that. A large bank on a CPU is gathered
-    one query at a time (`gathered_scores`).
+    picks, one product with all of it is cheaper; the picks are then read from that. A large bank is gathered
+    one query at a time on a CPU, and by a fused kernel on a GPU (`gathered_scores`).
     """
     if len(bank) <= 16 * picked.shape[1]:
         return (query @ bank.to(query.dtype).T).gather(1, picked)
-    if query.device.type == "cpu" and query.dtype == bank.dtype and not bank.requires_grad and picked.shape[1]:
+    fits = query.dtype == bank.dtype if query.device.type == "cpu" else query.dtype == torch.float32
+    if fits and query.device.type in ("cpu", "cuda") and not bank.requires_grad and picked.shape[1]:
         return gathered_scores(query, bank, picked)
     return torch.einsum("bd,bmd->bm", query, bank[picked].to(query.dtype))

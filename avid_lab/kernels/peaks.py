@@ -1,0 +1,103 @@
+"""The highest agreement within each group of instances, on a GPU: all that mining keeps of the similarity matrix.
+
+Products are of half-precision copies, summed in single precision: tensor cores. `screening_error` bounds what that
+loses, so that mining can stay exact.
+"""
+
+# pyright: reportArgumentType=false, reportCallIssue=false, reportAttributeAccessIssue=false
+# (what a kernel is called with is Triton's to check)
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+import triton
+import triton.language as tl
+from jaxtyping import Float16, Float32
+from torch import Tensor
+
+ROWS, STEP = 128, 64  # queries of a program; dimensions that it multiplies at a time
+RULES = {"consensus": 0, "union": 1, "video": 2, "audio": 3}
+
+
+def half_copy(x: Float32[Tensor, "N D"]) -> Float16[Tensor, "N D2"]:
+    """Half-precision rows, with zeros up to a multiple of `STEP` dimensions."""
+    return F.pad(x, (0, -x.shape[1] % STEP)).half().contiguous()
+
+
+def screening_error(dim: int) -> float:
+    """The most that a product of two half copies of rows of at most unit length is off.
+
+    Halves round a number by 2^-11 of it, or by 2^-25 if it is tiny; sums of tensor cores lose less than 2^-21 a term.
+    The second term covers the squares of those, and the rounding of the rows themselves to single precision.
+    """
+    return 2.0**-10 + 2.0**-20 + 2.0**-23 * math.sqrt(dim) + 2.0**-21 * dim
+
+
+def group_peaks(
+    video: Float16[Tensor, "N D2"],
+    audio: Float16[Tensor, "N D2"],
+    agreement: str,
+    first: int,
+    queries: int,
+    group: int = 128,
+) -> Float32[Tensor, "{queries} groups"]:
+    """Of queries ``first``, ``first`` + 1, ...: the highest agreement with instances [0, group), [group, 2 group), ...
+
+    A query's agreement with itself does not count; a group without any other instance has -inf.
+    """
+    (n, dim), groups = video.shape, triton.cdiv(len(video), group)
+    peaks = torch.empty(queries, groups, device=video.device)
+    grid = triton.cdiv(queries, ROWS), groups
+    sizes = {"RULE": RULES[agreement], "DIM": dim, "STEP": STEP, "ROWS": ROWS, "GROUP": group}
+    _group_peaks[grid](video, audio, peaks, first, queries, n, groups, **sizes)
+    return peaks
+
+
+@triton.jit
+def _group_peaks(
+    video,
+    audio,
+    peaks,
+    first,
+    queries,
+    n,
+    groups,
+    RULE: tl.constexpr,
+    DIM: tl.constexpr,
+    STEP: tl.constexpr,
+    ROWS: tl.constexpr,
+    GROUP: tl.constexpr,
+):
+    # Neighbouring programs share the group's rows, and all queries of a call fit the GPU's second cache.
+    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
+    instance = tl.program_id(1).to(tl.int64) * GROUP + tl.arange(0, GROUP)
+    query, asks, answers = first + row, row < queries, instance < n
+    seen, heard = tl.zeros([ROWS, GROUP], tl.float32), tl.zeros([ROWS, GROUP], tl.float32)
+    for begin in range(0, DIM, STEP):
+        column = begin + tl.arange(0, STEP)
+        left, right = query[:, None] * DIM + column[None, :], instance[None, :] * DIM + column[:, None]
+        if RULE != 3:
+            seen = tl.dot(
+                tl.load(video + left, mask=asks[:, None], other=0.0),
+                tl.load(video + right, mask=answers[None, :], other=0.0),
+                seen,
+            )
+        if RULE != 2:
+            heard = tl.dot(
+                tl.load(audio + left, mask=asks[:, None], other=0.0),
+                tl.load(audio + right, mask=answers[None, :], other=0.0),
+                heard,
+            )
+    score = seen
+    if RULE == 0:
+        score = tl.minimum(seen, heard)
+    if RULE == 1:
+        score = tl.maximum(seen, heard)
+    if RULE == 3:
+        score = heard
+    counts = answers[None, :] & (query[:, None] != instance[None, :])
+    peak = tl.max(tl.where(counts, score, float("-inf")), 1)
+    tl.store(peaks + row * groups + tl.program_id(1), peak, mask=asks)

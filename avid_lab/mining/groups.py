@@ -1,0 +1,73 @@
+"""Fast exact mining on a GPU: first the highest score of each group of instances, then the groups that can matter.
+
+The k-th highest of a query's group maxima is a score that at least k instances reach. So its k best matches all lie in
+the groups whose maximum is at least that: about k of N / GROUP. Only those are scored
+once more in single precision, and of these only the near best in double. The similarity matrix is never written.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float64, Int64
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from avid_lab.kernels.peaks import group_peaks, half_copy, screening_error
+from avid_lab.mining.exact import Memories
+from avid_lab.mining.rows import best_of_rows, rows_at_a_time
+from avid_lab.mining.tiles import parts
+
+GROUP = 128  # instances of a group
+QUERIES = 4096  # whose maxima are taken at a time
+GATHER_BYTES = 512 * 2**20  # of the candidates' memories that are gathered at a time
+
+
+def best_by_groups(
+    memories: Memories, agreement: str, k: int, queries: range, *, group: int = GROUP, progress: str | None = None
+) -> tuple[Int64[Tensor, "Q {k}"], Float64[Tensor, "Q {k}"]]:
+    """Instances and exact scores of the k best matches of consecutive queries.
+
+    Args:
+        memories: Of all N instances, made for the same agreement.
+        agreement: See `mine_positives`.
+        k: Matches of each query.
+        queries: Which instances ask.
+        group: Instances of a group, a power of two >= 16.
+        progress: Shows a bar of this name.
+    """
+    n, device = len(memories.video), memories.video.device
+    halves = half_copy(memories.video), half_copy(memories.audio)
+    slack = 2 * screening_error(halves[0].shape[1])
+    groups = -(-n // group)
+    taken = min(groups, k + max(16, k // 2))  # more than k, for what half precision cannot tell apart
+    gathered = max(1, GATHER_BYTES // (4 * memories.video.shape[1] * group * taken))
+    index = torch.empty(len(queries), k, dtype=torch.int64, device=device)
+    score = torch.empty(len(queries), k, dtype=torch.float64, device=device)
+    for begin in tqdm(queries[::QUERIES], desc=progress, unit="chunk", disable=progress is None):
+        query = torch.arange(begin, min(begin + QUERIES, queries.stop), device=device)
+        best = group_peaks(*halves, agreement, begin, len(query), group).topk(taken)
+        if taken == groups:
+            complete = torch.ones_like(query, dtype=torch.bool)
+        else:
+            complete = best.values[:, -1] < best.values[:, k - 1] - slack
+        for part in parts(complete, gathered):
+            place = query[part] - queries.start
+            index[place], score[place] = _best_of_groups(memories, query[part], best.indices[part], group, k)
+        for part in parts(~complete, rows_at_a_time(memories)):
+            place = query[part] - queries.start
+            index[place], score[place] = best_of_rows(memories, query[part], k)
+    return index, score
+
+
+def _best_of_groups(memories: Memories, query: Tensor, groups: Tensor, group: int, k: int) -> tuple[Tensor, Tensor]:
+    """The k best of each query among the instances of its groups."""
+    n = len(memories.video)
+    member = torch.arange(group, device=query.device)
+    candidate = (groups.sort(dim=1).values[:, :, None] * group + member).flatten(1)  # (Q, C), increasing
+    known = candidate.clamp(max=n - 1)
+    products = (torch.einsum("qd,qcd->qc", x[query], x[known]) for x in (memories.video, memories.audio))
+    scores = memories.combine(*products)
+    scores = scores.masked_fill((candidate >= n) | (candidate == query[:, None]), -torch.inf)
+    kth = scores.topk(k).values[:, -1:]
+    row, column = (scores >= kth - 2 * memories.error).nonzero(as_tuple=True)
+    return memories.decide(query[row], candidate[row, column], row, len(query), k)
