@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from avid_lab.mining import AGREEMENTS, TILES_FROM, agreement_plane, agreement_scores, mine_positives
+from avid_lab.mining.approximate import mine_approximately
 from avid_lab.mining.exact import Memories
 from avid_lab.mining.tiles import best_by_tiles
 
@@ -357,3 +358,47 @@ def test_working_memory_stays_within_the_stated_budget(tmp_path, kind):
     )
     assert done.returncode == 0, done.stderr
     assert float(done.stdout) < (130 if kind == "tiles" else 512)  # the whole matrix would take 10 GB
+
+
+# ---- approximate mining
+
+
+def clustered(n, clusters=20, dim=16):
+    generator = torch.Generator().manual_seed(0)
+    member = torch.randint(clusters, (n,), generator=generator)
+    centres = F.normalize(torch.randn(2, clusters, dim, generator=generator), dim=2)
+    noise = 0.1 * torch.randn(2, n, dim, generator=generator)
+    video, audio = F.normalize(centres[:, member] + noise, dim=2)
+    return video, audio
+
+
+@pytest.mark.parametrize("agreement", AGREEMENTS)
+def test_approximate_mining_says_its_recall_and_exact_scores(agreement):
+    pytest.importorskip("faiss")
+    video, audio = clustered(2000)
+    exact = mine_positives(video, audio, 8, agreement)
+    made = mine_approximately(video, audio, 8, agreement, probes=4, checked=2000)
+    found = (made.index[:, :, None] == exact.index[:, None]).any(2).double().mean()
+    assert made.recall == pytest.approx(float(found)) and made.recall > 0.8 and made.checked == 2000
+    every = agreement_scores(video.double(), audio.double(), video.double(), audio.double(), agreement)
+    torch.testing.assert_close(made.score.double(), every.gather(1, made.index), atol=1e-6, rtol=0)
+    assert (made.score.diff(dim=1) <= 0).all() and not (made.index == torch.arange(2000)[:, None]).any()
+    assert all(len(set(row)) == 8 for row in made.index.tolist())
+
+
+def test_approximate_mining_that_looks_everywhere_is_exact():
+    pytest.importorskip("faiss")
+    video, audio = memories(300, 8, 0, duplicates=20)
+    made = mine_approximately(video, audio, 5, "consensus", candidates=299, probes=99, checked=50)
+    assert made.recall == 1 and torch.equal(made.index, mine_positives(video, audio, 5).index)
+
+
+def test_approximate_mining_names_what_is_wrong(unchecked, monkeypatch):
+    video, audio = memories(50, 8, 0)
+    with pytest.raises(ValueError, match="k must be between 1 and N - 1 = 49"):
+        mine_approximately(video, audio, 50)
+    with pytest.raises(ValueError, match="probes must be >= 1; got 0"):
+        mine_approximately(video, audio, 5, probes=0)
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    with pytest.raises(ModuleNotFoundError, match=r"avid-lab\[approximate\]"):
+        mine_approximately(video, audio, 5)

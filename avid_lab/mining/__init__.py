@@ -108,15 +108,8 @@ def mine_positives(
     Raises:
         ValueError: Shapes or devices differ, a value is not finite, K does not fit N or the agreement is unknown.
     """
-    combine = _combine(agreement)
-    _check_memories(video, audio)
-    n = len(video)
-    if not 1 <= k <= n - 1:
-        raise ValueError(f"k must be between 1 and N - 1 = {n - 1} (an instance is no positive of itself); got {k}")
-    for name, x in (("video", video), ("audio", audio)):
-        if not x.isfinite().all():
-            row = int((~x.isfinite()).any(1).nonzero()[0])
-            raise ValueError(f"{name} must be finite; row {row} holds NaN or infinity: did training diverge?")
+    check_mining(video, audio, k, agreement)
+    n, combine = len(video), AGREEMENTS[agreement]
     if chunk_size is not None and chunk_size < 1:
         raise ValueError(f"chunk_size must be >= 1, or None; got {chunk_size}")
 
@@ -188,6 +181,19 @@ def agreement_plane(
         positives[name], threshold[name] = ordered.indices[:k], float(ordered.values[k - 1])
     seen[query] = heard[query] = torch.nan
     return AgreementPlane(query, seen.float(), heard.float(), positives, threshold)
+
+
+def check_mining(video: Tensor, audio: Tensor, k: int, agreement: str) -> None:
+    """Raises the errors of `mine_positives`."""
+    _combine(agreement)
+    _check_memories(video, audio)
+    n = len(video)
+    if not 1 <= k <= n - 1:
+        raise ValueError(f"k must be between 1 and N - 1 = {n - 1} (an instance is no positive of itself); got {k}")
+    for name, x in (("video", video), ("audio", audio)):
+        if not x.isfinite().all():
+            row = int((~x.isfinite()).any(1).nonzero()[0])
+            raise ValueError(f"{name} must be finite; row {row} holds NaN or infinity: did training diverge?")
 
 
 def _check_memories(
