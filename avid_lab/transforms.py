@@ -138,10 +138,10 @@ class PlaneAugmentation(VideoAugmentation):
         generator: torch.Generator,
     ) -> Float[Tensor, "3 T {self.size} {self.size}"]:
         """A network's input of one clip (see `avid_lab.media.planes`): normalised, where `forward` is in [0, 1]."""
-        frames, height, width = luma.shape
-        draw = torch.rand(1, 9, generator=generator)
+        (frames, height, width), device = luma.shape, luma.device
+        draw = torch.rand(1, 9, generator=generator, device=generator.device).to(device)
         top, left, crop_height, crop_width = _draw_crop(draw[:, :4], self.scale, height, width)
-        planes = torch.empty(3, frames, self.size, self.size)
+        planes = torch.empty(3, frames, self.size, self.size, device=device)
         # A sample of chroma lies amid four of luma: so FFmpeg's scaler writes and reads it, whatever the header says.
         for plane, out, scale in ((luma[None], planes[:1], 1), (chroma, planes[1:], 2)):
             rows = _resize_matrix(top / scale, crop_height / scale, plane.shape[2], self.size)[0]
@@ -156,10 +156,10 @@ class PlaneAugmentation(VideoAugmentation):
         brightness, contrast = factor(5, self.brightness), factor(6, self.contrast)
         colours = brightness * contrast * _colour_matrix(factor(7, self.saturation), factor(8, self.hue) - 1)[0]
         pixels = planes.flatten(1)  # (3, T * size * size)
-        weights = torch.tensor(RGB_TO_YIQ[0])
+        weights = torch.tensor(RGB_TO_YIQ[0], device=device)
         mean = weights @ (to_rgb[:, :3] @ pixels.mean(1) + to_rgb[:, 3])  # luma of the clip
         offset = colours @ to_rgb[:, 3] + brightness * (1 - contrast) * mean
-        black, std = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)
+        black, std = (torch.tensor(x, device=device) for x in (IMAGENET_MEAN, IMAGENET_STD))
         matrix = colours @ to_rgb[:, :3] / std[:, None]
         pixels = torch.addmm(((offset - black) / std)[:, None], matrix, pixels)
         for channel, low, high in zip(pixels, -black / std, (1 - black) / std, strict=True):
@@ -349,7 +349,7 @@ class InputPipeline(nn.Module):
     Args:
         video: Clips wanted; ``size`` is the side of the crop.
         audio: Waveforms and spectrogram wanted.
-        augmentation: Replaces the default `VideoAugmentation` of training.
+        augmentation: Replaces the default `PlaneAugmentation` of training, which is `VideoAugmentation` for frames.
         gain: In training the waveform is multiplied by a number drawn from [1 - gain, 1 + gain].
         shift: In training, an optional `TimeShift` of the waveform against the picture.
         masking: In training, an optional `SpectrogramMasking`.
@@ -377,7 +377,7 @@ class InputPipeline(nn.Module):
         if not 0 <= gain < 1:
             raise ValueError(f"gain must be in [0, 1); got {gain}")
         self.size, self.gain = video.size, gain
-        self.augmentation = augmentation or VideoAugmentation(video.size)
+        self.augmentation = augmentation or PlaneAugmentation(video.size)
         self.spectrogram = LogSpectrogram(audio)
         self.shift, self.masking = shift, masking
         self.register_buffer("pixel_mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1, 1), persistent=False)
@@ -389,21 +389,33 @@ class InputPipeline(nn.Module):
         """Network inputs of a batch, on the pipeline's device.
 
         Args:
-            batch: ``video`` uint8 (B, 3, T, H, W) and ``audio`` float (B, 1, samples); other entries are ignored.
+            batch: ``video`` uint8 (B, 3, T, H, W) and ``audio`` float (B, 1, samples); other entries are ignored. Or,
+                rather than ``video``, the ``luma``, ``chroma`` and ``to_rgb`` of ``ClipDataset(..., planes=True)``.
             generator: Draws the augmentation; needed in training mode, not used in evaluation mode.
 
         Raises:
-            ValueError: Training mode without a generator.
+            ValueError: Training mode without a generator, or planes with an augmentation that takes frames only.
         """
         device = self.pixel_mean.device
-        video, audio = batch["video"].to(device), batch["audio"].to(device)
+        audio = batch["audio"].to(device)
+        planes = None
+        if "luma" in batch:
+            planes = batch["luma"].to(device), batch["chroma"].to(device), batch["to_rgb"].to(device)
         if not self.training:
+            video = planes_to_rgb(*planes) if planes else batch["video"].to(device)
             return self._normalise(centre_crop(video, self.size)), self.spectrogram(audio)
         if generator is None:
             raise ValueError(
                 "augmentation draws random numbers: pass generator=torch.Generator(), or call .eval() first"
             )
-        video = self._normalise(self.augmentation(video, generator))
+        if planes is None:
+            video = self._normalise(self.augmentation(batch["video"].to(device), generator))
+        elif isinstance(self.augmentation, PlaneAugmentation):
+            clips = [self.augmentation.augment(*clip, generator) for clip in zip(*planes, strict=True)]
+            video = torch.stack(clips).contiguous(memory_format=torch.channels_last_3d)
+        else:
+            kind = type(self.augmentation).__name__
+            raise ValueError(f"planes need a PlaneAugmentation; got {kind}: pass that, or ClipDataset(planes=False)")
         draw = torch.rand(len(audio), 1, 1, generator=generator, device=generator.device).to(device)
         audio = audio * (1 + self.gain * (2 * draw - 1))
         if self.shift is not None:
@@ -433,6 +445,16 @@ class InputPipeline(nn.Module):
         # Channels last in memory: convolutions on a CPU take such clips a fifth faster.
         out = torch.empty_like(video, memory_format=torch.channels_last_3d)
         return torch.addcmul(-self.pixel_mean / self.pixel_std, video, 1 / self.pixel_std, out=out)
+
+
+def planes_to_rgb(
+    luma: UInt8[Tensor, "B T H W"], chroma: UInt8[Tensor, "B 2 T H2 W2"], to_rgb: Float[Tensor, "B 3 4"]
+) -> UInt8[Tensor, "B 3 T H W"]:
+    """Frames of `avid_lab.media.planes`, each sample of chroma for the four of luma around it."""
+    chroma = chroma.repeat_interleave(2, dim=3).repeat_interleave(2, dim=4)
+    planes = torch.cat([luma[:, None], chroma], 1).float()
+    rgb = torch.einsum("bij,bjthw->bithw", to_rgb[:, :, :3], planes) + to_rgb[:, :, 3, None, None, None]
+    return (rgb.clamp(0, 1) * 255).round().byte()
 
 
 def centre_crop(video: UInt8[Tensor, "B 3 T H W"], size: int) -> Float[Tensor, "B 3 T {size} {size}"]:

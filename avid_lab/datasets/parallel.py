@@ -19,10 +19,14 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 
+def usable_cores() -> int:
+    """Processor cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def default_workers(tasks: int) -> int:
     """Processes worth starting for so many tasks: a start costs seconds, so few tasks are done in this process (0)."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    workers = min(cores, 32, tasks // 48)
+    workers = min(usable_cores(), 32, tasks // 48)
     return workers if workers > 1 else 0
 
 
