@@ -200,7 +200,8 @@ class Kernel:
 
     kernel = None
 
-    def __init__(self, cell, run):
+    def __init__(self, cell, run, kept=()):
+        self.user_ns = {"_oh": dict(enumerate(kept))} | {f"_{i}": value for i, value in enumerate(kept)}
         self.message = {
             "header": {"msg_type": "execute_request", "msg_id": run},
             "metadata": {"cellId": cell},
@@ -221,6 +222,18 @@ def test_a_cell_that_runs_again_closes_its_panels_and_no_others(monkeypatch):
     assert not any(panel.closed for panel in (*other, *first))
     second = run("mine", 2)
     assert [panel.closed for panel in (*other, *first, *second)] == [False, True, True, False]
+
+
+def test_a_panel_that_was_closed_is_not_kept_by_what_cells_returned(monkeypatch):
+    monkeypatch.setattr(module, "_made", {})
+    monkeypatch.setattr(module, "get_ipython", lambda: Kernel("mine", "1"))
+    first = Lines()
+    again = Kernel("mine", "2", kept=(1, first))
+    again.user_ns["_"], again.user_ns["mine"] = first, first
+    monkeypatch.setattr(module, "get_ipython", lambda: again)
+    Lines()
+    assert first.closed
+    assert again.user_ns == {"_oh": {0: 1}, "_0": 1, "_": "", "mine": first}  # what has a name of one's own stays
 
 
 def test_pictures_are_opaque_quick_ones_smaller():

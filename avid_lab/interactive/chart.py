@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import anywidget
 import numpy as np
 import traitlets
 from matplotlib.colors import to_rgba
 from matplotlib.gridspec import GridSpec
 
-from avid_lab.interactive.scatter import HERE, front_end
+from avid_lab.interactive.script import HERE, Scripted, script
 from avid_lab.plots.style import FAINT, INK, MUTED, Picture, panel, picture, styled
 
 NAMED = {"ink": INK, "muted": MUTED, "faint": FAINT}  # in the page these follow the theme
 
 
-class Chart(anywidget.AnyWidget):
+class Chart(Scripted):
     """Panels on a grid. `show` takes a description; the page draws it and tells the kernel what was touched.
 
     A panel is a dict: ``cell`` (row, column, rows it spans), ``xlim``, ``ylim``; and if wanted ``title``, ``xlabel``,
@@ -42,7 +41,7 @@ class Chart(anywidget.AnyWidget):
         hovered: ``id`` of the bar under the pointer, -1 for none.
     """
 
-    _esm = front_end("chart.js")
+    _script = script("canvas.js", "chart.js")
     _css = HERE / "canvas.css"
 
     guide = traitlets.Float(0.0).tag(sync=True)

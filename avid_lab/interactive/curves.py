@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import anywidget
 import numpy as np
 import traitlets
 
-HERE = Path(__file__).parent
+from avid_lab.interactive.script import HERE, Scripted, script
 
 
 @dataclass(frozen=True)
@@ -39,7 +37,7 @@ class Line:
     base: float | None = None
 
 
-class Curves(anywidget.AnyWidget):
+class Curves(Scripted):
     """A chart of lines.
 
     Args:
@@ -51,7 +49,7 @@ class Curves(anywidget.AnyWidget):
         whole: Only whole numbers along the bottom.
     """
 
-    _esm = "\n".join((HERE / name).read_text(encoding="utf-8") for name in ("canvas.js", "curves.js"))
+    _script = script("canvas.js", "curves.js")
     _css = HERE / "canvas.css"
 
     _data = traitlets.Bytes().tag(sync=True)  # float32, of each line all x, then all y

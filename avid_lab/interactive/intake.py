@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-import anywidget
 import traitlets
 
-HERE = Path(__file__).parent
+from avid_lab.interactive.script import HERE, Scripted, script
+
 MOST_BYTES = 200_000_000
 
 
-class Intake(anywidget.AnyWidget):
+class Intake(Scripted):
     """Two buttons: one takes a video file, one records. The kernel gets the bytes.
 
     Files come in parts, because Jupyter's server drops a message above 10 MB and nobody hears of it. One above the
@@ -26,7 +25,7 @@ class Intake(anywidget.AnyWidget):
         refusal: Why nothing is taken here; the buttons are then disabled.
     """
 
-    _esm = HERE / "intake.js"
+    _script = script("intake.js")
     _css = HERE / "intake.css"
 
     _seconds = traitlets.Float().tag(sync=True)

@@ -171,6 +171,7 @@ class LossLab(TrainingPanel):
         super().__init__(title, forks)
         self.began_at = forks[0].trainer.steps_done
         self._quiet = False
+        self._seen: tuple[Glimpse, Glimpse, str] | None = None
         self.a, self.b = (Side(self, name, run) for name, run in zip("AB", forks, strict=True))
         values = read(trainer)
         for side, settings in ((self.a, a), (self.b, b)):
@@ -244,6 +245,9 @@ class LossLab(TrainingPanel):
         """Bring everything up to date."""
         for side in (self.a, self.b):
             side.show()
+        if (seen := (self.a.run.glimpse, self.b.run.glimpse, self.compared)) == self._seen:
+            return
+        self._seen = seen
         a, b = (score_line(side.run, self.compared, COLOURS[side.name], side.name) for side in (self.a, self.b))
         chance = self.a.run.chance
         floor = Line(np.array(self.reach), np.full(2, chance), MUTED, "chance", 1.2, dash=True)

@@ -358,7 +358,8 @@ class Panel:
         if not self.closed:
             self.closed = True
             self.redraw.close()
-            for part in reversed(list(_descendants(self.widget))):
+            roots = [self.widget, *self.controls.values()]  # a control need not be shown
+            for part in reversed([part for root in roots for part in _descendants(root)]):
                 part.close()
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
@@ -458,5 +459,21 @@ def _close_predecessors(panel: Panel) -> None:
     if run != header["msg_id"]:
         for old in panels:
             old.close()
+            _forget(shell, old)
         panels = []
     _made[cell] = (header["msg_id"], [*panels, panel])
+
+
+def _forget(shell: Any, panel: Panel) -> None:
+    """IPython keeps what cells returned, so a panel that was closed would live on, its trainings with it."""
+    hook, names = getattr(shell, "displayhook", None), ("_", "__", "___")
+    for name in names:
+        if getattr(hook, name, None) is panel:
+            setattr(hook, name, None)
+    namespace: dict[Any, Any] = getattr(shell, "user_ns", {})
+    for kept in (namespace, namespace.get("_oh", {})):
+        for name in [name for name, value in kept.items() if value is panel and str(name).strip("_").isdecimal()]:
+            del kept[name]
+    for name in names:
+        if namespace.get(name) is panel:
+            namespace[name] = ""

@@ -34,7 +34,7 @@ PAIRS = ("video-video", "audio-audio", "video-audio")
 BINS = 80
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Glimpse:
     """What the memories of some clips say after a step: how well they tell classes apart, and how similar they are.
 

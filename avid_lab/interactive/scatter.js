@@ -53,7 +53,8 @@ function render({model, el}) {
     const send = sender(model, 60)
     let shown = null, view = null  // what is on the screen: (2N,) and [left, right, bottom, top]
     let flight = null, box = null, colours = theme(root), focus = model.get("focused"), lasso = null, pressed = null
-    const stills = new Map()
+    const stills = new Map(), stamps = new Map()
+    let listed = ""  // what the legend was made of
 
     const look = () => model.get("_look")
     const count = () => shown.length / 2
@@ -175,29 +176,32 @@ function render({model, el}) {
         p.clip()
     }
 
+    /** One small picture for each colour and shape, painted many times; a canvas is dear to make. */
+    function stampOf(colour, shape, radius, side) {
+        const key = [colour, shape, radius, colours.dark, colours.paper, window.devicePixelRatio].join()
+        if (stamps.size > 500) stamps.clear()
+        if (!stamps.has(key)) {
+            const sheet = document.createElement("canvas"), q = pen(sheet, side, side)
+            q.translate(side / 2, side / 2)
+            q.beginPath()
+            SHAPES[shape](q, radius)
+            q.fillStyle = readable(colour, colours.dark)
+            q.fill()
+            q.lineWidth = 0.7
+            q.strokeStyle = colours.paper
+            q.stroke()
+            stamps.set(key, sheet)
+        }
+        return stamps.get(key)
+    }
+
     function drawPoints(p) {
         const {palette, markers, radius} = look(), selected = model.get("selected")
         const kinds = bytes(model.get("_colours")), forms = bytes(model.get("_markers"))
         const chosen = selected.length > 1 ? new Set(selected) : null
         const bright = i => (chosen ? chosen.has(i) : true) && (focus < 0 || kinds[i] === focus)
-        // One small picture for each colour and shape, painted many times.
-        const stamps = new Map(), side = 2 * Math.ceil(1.5 * radius + 2), density = window.devicePixelRatio || 1
-        const stamp = (colour, form) => {
-            const key = 256 * colour + form
-            if (!stamps.has(key)) {
-                const sheet = document.createElement("canvas"), q = pen(sheet, side, side)
-                q.translate(side / 2, side / 2)
-                q.beginPath()
-                SHAPES[markers[form]](q, radius)
-                q.fillStyle = readable(palette[colour], colours.dark)
-                q.fill()
-                q.lineWidth = 0.7
-                q.strokeStyle = colours.paper
-                q.stroke()
-                stamps.set(key, sheet)
-            }
-            return stamps.get(key)
-        }
+        const side = 2 * Math.ceil(1.5 * radius + 2), density = window.devicePixelRatio || 1, known = []
+        const stamp = (colour, form) => known[256 * colour + form] ??= stampOf(palette[colour], markers[form], radius, side)
         for (const lit of [false, true]) {  // the dimmed ones below
             p.globalAlpha = lit ? 0.8 : 0.13
             for (let i = 0; i < count(); i++) {
@@ -363,18 +367,22 @@ function render({model, el}) {
         const {title, xlabel, ylabel, names, palette, markers} = look()
         over.setAttribute("aria-label",
             `${title || "points"}: ${xlabel} against ${ylabel}. Arrows move between points, Enter selects, Escape clears.`)
+        const kinds = [...bytes(model.get("_colours"))], forms = bytes(model.get("_markers"))
+        const shapes = names.map((_, order) => markers[forms[kinds.indexOf(order)]] ?? "o")
+        const now = JSON.stringify([names, palette, shapes, colours.dark])
+        if (now === listed) return
+        listed = now
         legend.replaceChildren()
         names.forEach((text, order) => {
             const button = element("button", "", legend)
             button.type = "button"
             button.dataset.order = order
-            const form = [...bytes(model.get("_colours"))].indexOf(order)
             const sheet = element("canvas", "", button)
             sheet.style.cssText = "width:12px;height:12px"
             const p = pen(sheet, 12, 12)
             p.translate(6, 6)
             p.beginPath()
-            SHAPES[form < 0 ? "o" : markers[bytes(model.get("_markers"))[form]]](p, 4.2)
+            SHAPES[shapes[order]](p, 4.2)
             p.fillStyle = readable(palette[order], colours.dark)
             p.fill()
             element("span", "", button).textContent = text

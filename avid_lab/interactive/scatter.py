@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-import anywidget
 import numpy as np
 import traitlets
 from matplotlib.axes import Axes
 
+from avid_lab.interactive.script import HERE, Scripted, script
 from avid_lab.plots.style import COLOURS, HALO, INK, MARKERS, array, axes_or_new, class_marker, note, styled
 
-HERE = Path(__file__).parent
 
-
-def front_end(name: str) -> str:
-    """The script of a canvas: what all share, then its own."""
-    return "\n".join((HERE / file).read_text(encoding="utf-8") for file in ("canvas.js", name))
-
-
-class Scatter(anywidget.AnyWidget):
+class Scatter(Scripted):
     """Points on a canvas, coloured by class. The kernel hears what was touched; it is not asked for drawing.
 
     Hover shows a point's label; a click selects it, a lasso selects many (Shift adds), a click beside clears. With the
@@ -54,7 +46,7 @@ class Scatter(anywidget.AnyWidget):
         ValueError: Lengths that differ, values that are not finite, or an unknown marker.
     """
 
-    _esm = front_end("scatter.js")
+    _script = script("canvas.js", "scatter.js")
     _css = HERE / "canvas.css"
 
     selected = traitlets.List(traitlets.Int()).tag(sync=True)

@@ -8,14 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import anywidget
 import traitlets
 
 from avid_lab.interactive.players import CLIP_BYTES, StrPath, playable, still
 from avid_lab.interactive.ranking import two_digits
+from avid_lab.interactive.script import HERE, Scripted, script
 from avid_lab.media import MediaError
-
-HERE = Path(__file__).parent
 
 
 @dataclass(frozen=True)
@@ -39,7 +37,7 @@ class Stall:
     warning: str = ""
 
 
-class Shelf(anywidget.AnyWidget):
+class Shelf(Scripted):
     """A row of clips to play. Stills come at once; a file is fetched when its clip is played, with a sign meanwhile.
 
     One clip sounds at a time, and at most four players live in a page: older ones go back to their stills. Everything
@@ -54,7 +52,7 @@ class Shelf(anywidget.AnyWidget):
         playing: Place of the clip that was last started, -1 for none; set it to start one.
     """
 
-    _esm = HERE / "shelf.js"
+    _script = script("shelf.js")
     _css = HERE / "shelf.css"
 
     playing = traitlets.Int(-1).tag(sync=True)

@@ -29,7 +29,7 @@ from avid_lab.plots.statistics import principal_plane, smooth
 from avid_lab.plots.style import AUDIO, COLOURS, MUTED, VIDEO, note, panel, picture, styled
 from avid_lab.training import Step, Trainer, avid_trainer
 
-PUBLISH_S = 0.16  # six times a second
+PUBLISH_S = 0.25  # each costs the page some 50 ms of a core that the training could use
 POINTS = 400  # of a curve: more than its pixels
 SPEEDS = {"full speed": 0.0, "5 steps/s": 0.2, "1 step/s": 1.0, "slow motion": 3.0}
 PLACES = {
@@ -431,7 +431,7 @@ class TrainingCharts:
         self.similarities = similarity_chart("Similarity of pairs: same class, others grey")
         self.map = embedding_scatter(run)
         self.widgets = [self.losses, self.scores, self.similarities, self.map]
-        self._seen: Glimpse | None = None
+        self._seen: tuple[Glimpse, list[tuple[float, str]]] | None = None
         self._plane = plane_of(run.glimpse, None)
 
     def show(self) -> None:
@@ -440,16 +440,17 @@ class TrainingCharts:
         history = run.history
         reach = (0.0, float(max(10, history[-1].index if history else 0)))
         self.losses.show(loss_lines(history), x=reach, marks=marks)
+        if (run.glimpse, marks) == self._seen:
+            return
+        self._seen = run.glimpse, marks
         names = list(run.glimpse.scores)
         lines = [score_line(run, name, colour) for name, colour in zip(names, SCORE_COLOURS, strict=True)]
         chance = Line(np.array(reach), np.full(2, run.chance), MUTED, "chance", 1.2, dash=True)
         top = max([0.5, *(float(line.y.max()) + 0.05 for line in lines)])
         self.scores.show([chance, *lines], x=reach, y=(0.0, top), marks=marks)
-        if run.glimpse is not self._seen:
-            self._seen = run.glimpse
-            show_similarities(self.similarities, run.glimpse)
-            self._plane = plane_of(run.glimpse, self._plane)
-            self.map.set_points(self._plane[:, 0], self._plane[:, 1])
+        show_similarities(self.similarities, run.glimpse)
+        self._plane = plane_of(run.glimpse, self._plane)
+        self.map.set_points(self._plane[:, 0], self._plane[:, 1])
 
 
 # Parts that LossLab uses, too

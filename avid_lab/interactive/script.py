@@ -1,0 +1,40 @@
+"""Widgets with a script of their own in the page, read once a page and not once a widget."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import anywidget
+import traitlets
+
+HERE = Path(__file__).parent
+
+# A browser keeps every module that it ever imported, some 0.1 MB for each of ours, and anywidget imports anew for every
+# widget. So what it imports is this; the script itself travels as a trait, and widgets of one kind share one import.
+LOADER = """
+const scripts = globalThis.avidLabScripts ??= new Map()
+
+async function render(context) {
+    const text = context.model.get("_script")
+    if (!scripts.has(text)) {
+        const address = URL.createObjectURL(new Blob([text], {type: "text/javascript"}))
+        scripts.set(text, import(address).finally(() => URL.revokeObjectURL(address)))
+    }
+    return (await scripts.get(text)).default.render(context)
+}
+
+export default {render}
+"""
+
+
+class Scripted(anywidget.AnyWidget):
+    """A widget that is drawn in the page. A subclass gives ``_script = script("its.js")`` and ``_css``."""
+
+    _esm = LOADER
+    _script = traitlets.Unicode().tag(sync=True)
+
+
+def script(*names: str) -> traitlets.Unicode:
+    """Files of this folder, one after the other, as one script."""
+    text = "\n".join((HERE / name).read_text(encoding="utf-8") for name in names)
+    return traitlets.Unicode(text).tag(sync=True)
