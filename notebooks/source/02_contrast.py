@@ -467,7 +467,7 @@ plots.accuracy_bars(
     whole,
     chance=chance,
     xlabel="precision of the 10 nearest sounds",
-    title=f"The whole network after 450 steps: {early} is ahead with {mean[early]:.0%} (committed runs)",
+    title=f"Whole network, 450 steps: {early} is ahead with {mean[early]:.0%}",
 )
 
 # %% [markdown]

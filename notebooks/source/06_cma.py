@@ -53,7 +53,7 @@ pairs = {name: al.calibration(space.video, space.video, seen.labels) for name, s
 overlap = [f"{100 * found.overlap:.0f}" for found in pairs.values()]
 plots.similarity_histograms(
     {name: (found.same, found.different) for name, found in pairs.items()},
-    title=f"The hills overlap by {overlap[0]} %, later by {overlap[1]} (AVID) and {overlap[2]} (CMA): {source}",
+    title=f"Overlap {overlap[0]} %, then {overlap[1]} % (AVID) and {overlap[2]} % (CMA), {source}",
 )
 
 # %% [markdown]
@@ -511,7 +511,7 @@ def choices(scores=("v2v_precision_at_10", "a2a_precision_at_10")):
         ax.set_yticks(range(len(knobs)), list(knobs) if place == 0 else [""] * len(knobs))
         ax.set(ylim=(len(knobs) - 0.5, -0.5), xlabel="changed minus CMA, points")
         ax.grid(axis="x")
-        ax.set_title(f"{readable(score)}: {outside} of {len(knobs)} beyond the grey")
+        ax.set_title(f"{readable(score).replace('precision at ', 'P@')}: {outside} of {len(knobs)} beyond the grey")
     return page
 
 
@@ -519,7 +519,7 @@ print("seeds of each:", {name: len(paired(variant, "cma", asked[0])) for name, v
 choices()
 
 # %% [markdown]
-# A dot inside the grey says nothing, and with one seed a dot outside says little. But two have a reason that you know: pictures *alone* choose the worst positives (notebook 05), and 128 positives are more than the 75 clips of a
+# A dot inside the grey says nothing, and a single one outside says little. But two have a reason that you know: pictures *alone* choose the worst positives (notebook 05), and 128 positives are more than the 75 clips of a
 # class, so that strangers must be among them.
 
 # %% [markdown]

@@ -543,13 +543,14 @@ lab.reveal(
     winner,
     f"ahead of {second} by {100 * lead.value:.1f} points [{100 * lead.low:.1f}, {100 * lead.high:.1f}] on these clips, one seed",
 )
+brief = winner.split(" (")[0]
 fallen = race[winner]["v→a class mAP"].value < race["where all begin"]["v→a class mAP"].value
 plots.estimate_rows(
     race,
     rows=rows,
     xlabel="mean average precision on held-out clips, 95 % intervals over clips",
-    title=f"After {steps} more steps "
-    + (f"none is back where all began; {winner} fell least" if fallen else f"{winner} leads, {clear}"),
+    title=f"v→a after {steps} steps: "
+    + (f"all below the start, {brief} the least" if fallen else f"{brief} leads, {clear}"),
 )
 
 # %% [markdown]
