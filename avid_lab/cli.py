@@ -132,6 +132,7 @@ def _parser() -> argparse.ArgumentParser:
 
     doctor = command("doctor", _doctor, "check this machine and say what mends it")
     doctor.add_argument("--json", action="store_true", help="print the checks as JSON")
+    doctor.add_argument("--bench", action="store_true", help="rather measure its speed, in about half a minute")
 
     data = commands.add_parser("data", help="the clips: build rendered ones, index and prepare videos of your own")
     actions = data.add_subparsers(title="commands", required=True, metavar="COMMAND")
@@ -384,6 +385,13 @@ def _reference(arguments: argparse.Namespace) -> int:
 def _doctor(arguments: argparse.Namespace) -> int:
     from dataclasses import asdict
 
+    if arguments.bench:
+        from avid_lab import doctor_bench
+
+        measures = doctor_bench.measure()
+        rows = [asdict(measure) for measure in measures]
+        print(json.dumps(rows, indent=2) if arguments.json else doctor_bench.table(measures))
+        return 0
     from avid_lab import doctor
 
     checks = doctor.examine()

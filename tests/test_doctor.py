@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from avid_lab import cli, doctor
+from avid_lab import cli, doctor, doctor_bench
 
 FITTING = {"torch": "2.14.1+cu130", "torchvision": "0.29.2", "torchaudio": "2.11.0"}
 
@@ -184,3 +184,21 @@ def test_one_failed_check_is_exit_code_one(tmp_path, monkeypatch, capsys):
     shown = capsys.readouterr().out
     assert "FAIL  Cache folder" in shown
     assert "1 of" in shown
+
+
+def test_the_table_of_speeds_lines_up():
+    rows = [
+        doctor_bench.Measure("copies in memory, one thread", 12.345, "GB/s", 25.0),
+        doctor_bench.Measure("training step, batch of 64", 0.5, "s"),
+    ]
+    lines = doctor_bench.table(rows).splitlines()
+    assert lines[1].split() == ["copies", "in", "memory,", "one", "thread", "12.3", "GB/s", "25"]
+    assert lines[1].index("12.3") + 4 == lines[2].index("0.5") + 3 and len(lines[0]) == len(lines[1])
+
+
+@pytest.mark.slow
+def test_speeds_are_measured_and_printed_as_json(capsys):
+    assert cli.main(["doctor", "--bench", "--json"]) == 0
+    found = {row["name"]: row["value"] for row in json.loads(capsys.readouterr().out)}
+    assert all(value > 0 for value in found.values())
+    assert found["the course's training, 900 steps"] == pytest.approx(found["training step, batch of 64"] * 15)
