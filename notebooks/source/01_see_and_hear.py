@@ -8,7 +8,7 @@
 # * show what augmentation changes and what it must not change,
 # * name the *nuisances* of a clip, and test whether a label could be guessed from them alone.
 #
-# **Needs:** notebook 00. **Time:** 40 minutes, of which about one is computing (CPU; GPU: not measured).
+# **Needs:** notebook 00. **Time:** 40 minutes; computing takes a quarter of one (CPU; GPU: not measured).
 
 # %%
 import math

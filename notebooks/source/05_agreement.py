@@ -8,7 +8,7 @@
 # * judge positives with the ground truth that only a rendered world has: by eye, by ear and by number, with seeds and chance beside,
 # * tell a query that nobody can help from one that another rule would serve.
 #
-# **Needs:** notebook 03 (AVID and its memory); 04 helps. **Time:** 45 minutes to read and play; to compute, 18 s of one CPU core
+# **Needs:** notebook 03 (AVID and its memory); 04 helps. **Time:** 45 minutes to read and play; to compute, 23 s of one CPU core
 # (measured), for nothing is trained here. GPU: not measured.
 
 # %%

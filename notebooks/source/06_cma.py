@@ -8,7 +8,7 @@
 # * make the only fair comparison, against the same model trained on *without* the new idea for as many steps, with seeds and intervals,
 # * say what improves, what does not, and when to start.
 #
-# **Needs:** notebooks 03 and 05; 04 for the word *calibration*. **Time:** 50 minutes to read and try; to compute, 62 s of one CPU core (measured), most of them
+# **Needs:** notebooks 03 and 05; 04 for the word *calibration*. **Time:** 50 minutes to read and try; to compute, 72 s of one CPU core (measured), most of them
 # training. GPU: not measured.
 
 # %%
