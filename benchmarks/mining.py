@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from avid_lab.mining import AGREEMENTS, Memories, best_by_rows, best_by_tiles
+from avid_lab.mining.approximate import mine_approximately
 from benchmarks.harness import as_json, compare, limits
 
 K, DIM = 32, 128
@@ -89,6 +90,14 @@ def run(quick: bool) -> dict[str, Any]:
         best_by_tiles(ready, K, range(n))
         seconds = time.perf_counter() - begun
         curve[n] = {"seconds": seconds, "share of sgemm": 2 * n * n * DIM / seconds / 1e9 / top["sgemm, GFLOP/s"]}
+    approximate = {}
+    if "faiss" not in skipped:
+        for n in (5_000,) if quick else (5_000, 50_000):
+            for kind in ("clustered", "random"):
+                begun = time.perf_counter()
+                found = mine_approximately(*memories(n, kind), K)
+                approximate[f"{n}, {kind}"] = {"seconds": time.perf_counter() - begun, "recall": found.recall}
+                print(f"  approximate, {n:,} {kind}: {approximate[f'{n}, {kind}']}", flush=True)
     largest = max(curve)
     computed = {n: curve[largest]["seconds"] * (n / largest) ** 2 for n in (200_000, 232_067, 1_784_108, 100_000_000)}
     torch.set_num_threads(threads)
@@ -101,5 +110,6 @@ def run(quick: bool) -> dict[str, Any]:
         "limits, 1 thread": top,
         "curve": {str(n): row for n, row in sorted(curve.items())},
         "computed seconds": {str(n): seconds for n, seconds in computed.items()},
+        "approximate (FAISS, 32 cells)": approximate,
         "skipped": sorted(set(skipped)),
     }

@@ -183,3 +183,14 @@ def test_a_kernel_that_fails_is_said_once_and_the_plain_path_taken(monkeypatch):
         assert kernel_or_plain(tensor, fails, lambda: "plain") == "plain"
     assert kernel_or_plain(tensor, fails, lambda: "plain") == "plain"  # warnings are errors: nothing is said again
     assert kernel_or_plain(torch.zeros(2), fails, lambda: "plain") == "plain"  # never tried on a CPU
+
+
+def test_the_gpu_benchmark_runs_as_far_as_a_cpu_can():
+    from avid_lab.config import PRESETS
+    from benchmarks import gpu
+
+    device = torch.device("cpu")
+    assert all(value > 0 for value in gpu.ceilings(device, 64).values())
+    assert gpu.mining(device, 300)["AudioSet, s (by N^2)"] > 0
+    assert [row.candidate for row in gpu.nce(device, 500, 4, 16)] == ["gather + bmm", "ours"]
+    assert gpu.training(device, PRESETS["pocket"], 2, size=48)["clips/s"] > 0

@@ -1,0 +1,125 @@
+"""One GPU: its measured ceilings, mining, the noise-contrastive step and training of the paper's model. Needs CUDA."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from avid_lab.config import ModelConfig
+from avid_lab.encoders import AudioVisualModel
+from avid_lab.mining import mine_positives
+from avid_lab.objectives.negatives import score_instances
+from benchmarks.harness import as_json, compare
+
+CLIPS = {"Kinetics-400": 240_000, "AudioSet": 1_784_108}  # instances of an epoch
+N, DIM, BATCH, K = 232_067, 128, 256, 1024
+
+
+def run(quick: bool) -> dict[str, Any]:
+    """All parts; nothing without CUDA."""
+    if not torch.cuda.is_available():
+        print("  gpu: skipped, no CUDA device")
+        return {"skipped": ["no CUDA device"]}
+    device = torch.device("cuda")
+    top = ceilings(device, 2048 if quick else 8192)
+    print(f"  {top}", flush=True)
+    rows = nce(device, N, BATCH, K)
+    made = {"ceilings": top, "rows": as_json(rows), "mining": mining(device, 20_000 if quick else 100_000)}
+    made["training"] = {
+        name: training(device, ModelConfig(), 32, compiled=name == "compiled")
+        for name in (("eager",) if quick else ("eager", "compiled"))
+    }
+    return made
+
+
+def seconds(device: torch.device, work: Callable[[], Any], turns: int = 5) -> float:
+    """Best time of a call that ends when the device is done."""
+    times = []
+    for _ in range(turns + 1):
+        wait(device)
+        begun = time.perf_counter()
+        work()
+        wait(device)
+        times.append(time.perf_counter() - begun)
+    return min(times[1:])
+
+
+def wait(device: torch.device) -> None:
+    """Until everything sent to the device is done."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def ceilings(device: torch.device, side: int) -> dict[str, float]:
+    """TFLOP/s of bfloat16 products, TB/s of copies."""
+    square = torch.randn(side, side, device=device).bfloat16()
+    block = torch.zeros(side * side, device=device)
+    copy = torch.empty_like(block)
+    return {
+        "bf16 products, TFLOP/s": 2 * side**3 / seconds(device, lambda: square @ square) / 1e12,
+        "copy, TB/s": 8 * side * side / seconds(device, lambda: copy.copy_(block)) / 1e12,
+    }
+
+
+def mining(device: torch.device, n: int) -> dict[str, float]:
+    """Seconds of exact consensus mining of random memories, and what N^2 makes of them for AudioSet."""
+    generator = torch.Generator().manual_seed(0)
+    video, audio = (F.normalize(torch.randn(n, DIM, generator=generator), dim=1).to(device) for _ in range(2))
+    spent = seconds(device, lambda: mine_positives(video, audio, 32), turns=1)
+    made = {"instances": float(n), "seconds": spent, "AudioSet, s (by N^2)": spent * (CLIPS["AudioSet"] / n) ** 2}
+    print(f"  mining: {made}", flush=True)
+    return made
+
+
+def nce(device: torch.device, n: int, batch: int, negatives: int) -> list[Any]:
+    """Scores of picked memories and their gradient, one direction: gather and bmm against the library's."""
+    generator = torch.Generator().manual_seed(0)
+    bank = F.normalize(torch.randn(n, DIM, generator=generator), dim=1).to(device)
+    query = F.normalize(torch.randn(batch, DIM, generator=generator), dim=1).to(device).requires_grad_()
+    picked = torch.randint(n, (batch, 1 + negatives), generator=generator).to(device)
+
+    def step(score: Callable[..., Any]) -> Callable[[], None]:
+        def run() -> None:
+            query.grad = None
+            score(query, bank, picked).logsumexp(1).sum().backward()
+            wait(device)
+
+        return run
+
+    def plain(query: Any, bank: Any, picked: Any) -> Any:
+        return torch.bmm(bank[picked], query[:, :, None]).squeeze(2)
+
+    candidates = {"gather + bmm": step(plain), "ours": step(score_instances)}
+    case = f"NCE scores on {device.type}, B = {batch}, K = {negatives}"
+    return compare(case, candidates, turns=21, required={"ours": 3.0}, unit="step")
+
+
+def training(
+    device: torch.device, config: ModelConfig, batch: int, *, size: int = 112, compiled: bool = False
+) -> dict[str, Any]:
+    """Clips a second of both encoders, forward and backward, bfloat16 and channels last; hours of an epoch of that."""
+    model = AudioVisualModel(config, seed=0).to(device).train()
+    model.video_encoder.to(memory_format=torch.channels_last_3d)
+    model.audio_encoder.to(memory_format=torch.channels_last)
+    video = torch.randn(batch, 3, 8, size, size, device=device).contiguous(memory_format=torch.channels_last_3d)
+    audio = torch.randn(batch, 1, 100, 129, device=device)
+    embed: Callable[..., Any] = torch.compile(model) if compiled else model
+
+    def step() -> None:
+        model.zero_grad(set_to_none=True)
+        with torch.autocast(device.type, torch.bfloat16):
+            embeddings = embed(video, audio)
+        (embeddings[0] * embeddings[1]).sum().backward()
+
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    rate = batch / seconds(device, step)
+    peak = torch.cuda.max_memory_allocated(device) / 2**30 if device.type == "cuda" else None
+    made = {"batch": batch, "compiled": compiled, "clips/s": rate, "peak, GiB": peak}
+    made |= {f"epoch of {name}, h": count / rate / 3600 for name, count in CLIPS.items()}
+    print(f"  training: {made}", flush=True)
+    return made
