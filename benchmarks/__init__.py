@@ -1,1 +1,1 @@
-"""Measurements, side by side: ``make benchmark SECTIONS="mining nce loading training rendering feel"``."""
+"""Measurements, side by side: ``make benchmark SECTIONS="mining nce loading training rendering gpu feel"``."""

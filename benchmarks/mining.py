@@ -76,7 +76,7 @@ def run(quick: bool) -> dict[str, Any]:
         except ModuleNotFoundError:
             skipped.append("faiss")
         name = f"mining, N = {n:,}, {kind}"
-        turns = 5 if n < 20_000 else 2
+        turns = 9 if n < 20_000 else 3
         needed = {"symmetric tiles": required} if required else {}
         made = compare(name, candidates, turns=turns, required=needed, amount=amount, unit="query", warm=n < 20_000)
         rows += made
