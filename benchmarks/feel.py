@@ -1,4 +1,4 @@
-"""What one waits for: imports and the command line."""
+"""What one waits for: imports, the command line, a picture that follows the hand."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import subprocess
 import sys
 from typing import Any
 
+from benchmarks import panels
 from benchmarks.harness import as_json, compare
 
 
@@ -26,4 +27,9 @@ def run(quick: bool) -> dict[str, Any]:
     seconds = {row.candidate: row.median_s for row in rows}
     beyond = seconds["import avid_lab, all names of a notebook"] - seconds["import torch"]
     print(f"  beyond torch: {beyond:.2f} s (wanted: under 2); --help {seconds['avid-lab --help']:.2f} s (under 1)")
-    return {"beyond torch, s": beyond, "help, s": seconds["avid-lab --help"], "starts": as_json(rows)}
+    return {
+        "beyond torch, s": beyond,
+        "help, s": seconds["avid-lab --help"],
+        "starts": as_json(rows),
+        **panels.run(quick),
+    }

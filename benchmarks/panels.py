@@ -112,7 +112,6 @@ async def turns(count, steps):
 display(live, said)
 turning = asyncio.get_running_loop().create_task(turns({turns}, {steps}))
 """
-WANTED_MS = {"median": 150, "p95": 400}
 
 
 def run(quick: bool) -> dict[str, Any]:

@@ -153,6 +153,32 @@ def test_two_runs_side_by_side(page, lab):
     assert page.errors == [] and complaints(page) == []
 
 
+def test_two_notebooks_train_at_once(page, lab):
+    for name in ("one", "two"):
+        lab.write(name, MAKE, "live = LiveTraining(trainer)\nlive.speed.value = '5 steps/s'\nlive", TELL)
+    other = page.context.new_page()
+    other.on("pageerror", lambda error: page.errors.append(str(error)))
+    both = {"one": page, "two": other}
+    for name, tab in both.items():
+        open_notebook(tab, lab, name)
+        run_cell(tab, 0, 120_000)
+        run_cell(tab, 1, 120_000)
+        button(tab.locator(".avid-panel"), "Start").click()
+    for tab in both.values():
+        moved = "() => /step ([4-9]|\\d\\d)/.test(document.querySelector('.avid-panel').textContent)"
+        tab.wait_for_function(moved, timeout=90_000)
+    # One is paused: the other goes on, and each has its own kernel and thread.
+    button(page.locator(".avid-panel"), "Pause").click()
+    button(page.locator(".avid-panel"), "Start").wait_for(timeout=30_000)
+    first, second = told(page), told(other)
+    assert (first["state"], second["state"]) == ("paused", "running")
+    assert first["threads"] == second["threads"] == 1
+    page.wait_for_timeout(2000)
+    assert told(page)["step"] == first["step"] and told(other)["step"] > second["step"]
+    assert page.errors == [] and complaints(page) == []
+    other.close()
+
+
 def complaints(page):
     """What the console complained of, apart from files that JupyterLab asks for and that need not exist."""
     return [text for text in page.complaints if "Failed to load resource" not in text]
