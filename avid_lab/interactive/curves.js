@@ -55,7 +55,7 @@ function render({model, el}) {
                 line.moveTo(box.left, Y(value))
                 line.lineTo(box.right, Y(value))
                 stroke(line, colours.grid, 1)
-                write(look.percent ? `${Math.round(100 * value)} %` : tickText(value), box.left - 6, Y(value) + 4,
+                write(look.percent ? `${tickText(100 * value)} %` : tickText(value), box.left - 6, Y(value) + 4,
                     colours.muted, "right")
             }
         }

@@ -289,7 +289,7 @@ class LossLab(TrainingPanel):
         difference.set(xlabel="step")
         difference.set_title(f"{self.compared}: B − A")
         for ax in (scores, difference):
-            ax.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
+            ax.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.3g} %")
         return figure
 
     def table(self) -> Sequence[tuple[str, str]]:

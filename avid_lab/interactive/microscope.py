@@ -208,9 +208,9 @@ class NCEMicroscope(Panel):
                               "align": "right"})  # fmt: skip
             if row == 1:
                 kinds = [("positive", VIDEO), ("negative", "muted"), ("negative of the query's class", FALSE_NEGATIVE)]
-                for line, (words, colour) in enumerate(kinds if self._labels is not None else kinds[:2]):
-                    texts.append({"at": (1, 0.84 - 0.16 * line), "words": words, "colour": colour, "align": "right",
-                                  "bold": True})  # fmt: skip
+                key = [*zip((0.61, 0.71, 1.0) if self._labels is not None else (0.9, 1.0), kinds, strict=False)]
+                for at, (words, colour) in key:  # beside the title, where no bar can reach
+                    texts.append({"at": (at, 1.09), "words": words, "colour": colour, "align": "right", "bold": True})
             if row == 2:
                 words = f"pull of the positive {pull:.3f} · push of all {len(parts.scores) - 1} negatives {push:.3f}"
                 texts.append({"at": (1, 0.08), "words": words, "colour": "ink", "align": "right", "bold": True})
