@@ -427,7 +427,7 @@ class TrainingCharts:
     def __init__(self, run: Run) -> None:
         self.run = run
         self.losses = Curves("Loss and its terms")
-        self.scores = Curves("Do neighbours share a class?", percent=True, room=122)
+        self.scores = Curves("Do neighbours share a class?", percent=True, room=132)
         self.similarities = similarity_chart("Similarity of pairs: same class, others grey")
         self.map = embedding_scatter(run)
         self.widgets = [self.losses, self.scores, self.similarities, self.map]
