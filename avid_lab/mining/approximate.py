@@ -99,7 +99,7 @@ def mine_approximately(
 
 def _inverted_file(rows: Tensor, probes: int) -> Any:
     try:
-        import faiss
+        import faiss  # pyright: ignore[reportMissingImports]
     except ModuleNotFoundError:
         fix = 'pip install "avid-lab[approximate]" (faiss-cpu), or mine exactly with mine_positives'
         raise ModuleNotFoundError(f"approximate mining needs FAISS, which is not installed: {fix}") from None
