@@ -92,7 +92,7 @@ async def watched(steps):
     live.runner.pause_at = trainer.steps_done + steps
     await asyncio.wrap_future(live.runner.start())
     while live.runner.state == "running":
-        await asyncio.sleep(0.005)
+        await asyncio.sleep(0.05)  # to ask more often would slow it
 
 async def alone(steps):
     for _ in range(steps):
