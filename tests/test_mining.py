@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from avid_lab.mining import AGREEMENTS, TILES_FROM, agreement_plane, agreement_scores, mine_positives
 from avid_lab.mining.approximate import mine_approximately
 from avid_lab.mining.exact import Memories
+from avid_lab.mining.rows import best_of_rows
 from avid_lab.mining.tiles import best_by_tiles
 
 quick = settings(deadline=None, max_examples=40)
@@ -280,6 +281,25 @@ def test_a_memory_of_thousands_is_mined_alike_by_tiles_and_by_rows(agreement, ki
     )
     fast, plain = (mine_positives(video, audio, 10, agreement, chunk_size=chunk) for chunk in (None, 500))
     assert torch.equal(fast.index, plain.index) and torch.equal(fast.score, plain.score)
+
+
+def test_a_query_that_guessed_too_high_asks_again(monkeypatch):
+    n, k = 2 * TILES_FROM, 32
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(0))  # in which tiles see the instances
+    video = F.normalize(torch.randn(n, 64, generator=torch.Generator().manual_seed(1)), dim=1)
+    unlucky, friends = order[0], order[1:31]  # 30 near ones in its first tile, too few, and no other of that kind
+    video[friends] = F.normalize(video[unlucky] + 0.02 * video[friends], dim=1)
+    again = []
+
+    def counted(memories, query, k):
+        again.extend(query.tolist())
+        return best_of_rows(memories, query, k)
+
+    monkeypatch.setattr("avid_lab.mining.tiles.best_of_rows", counted)
+    index, score = by_tiles(video, video, k, "consensus", 512)
+    expected = mine_positives(video, video, k, chunk_size=500)
+    assert int(unlucky) in again and len(again) < 100
+    assert torch.equal(index, expected.index) and torch.equal(score.float(), expected.score)
 
 
 def test_double_and_half_precision_are_mined_alike_by_tiles():

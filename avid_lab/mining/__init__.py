@@ -101,7 +101,7 @@ def mine_positives(
         k: K, at most N - 1.
         agreement: See `agreement_scores`.
         chunk_size: Takes the path of whole rows, with so many queries at a time. ``None`` chooses the fastest path,
-            which on a CPU needs under 512 MiB beside a copy of the memories up to 500,000 instances, then 1 KiB for
+            which on a CPU needs under 512 MiB beside two copies of the memories up to 500,000 instances, then 1 KiB for
             each; on a GPU under 2 GiB beside two copies, up to 2,000,000 instances.
         progress: Whether to show a progress bar.
 

@@ -1,16 +1,23 @@
 """Fast exact mining on a CPU: square tiles of the similarity matrices, each computed once for its rows and its columns.
 
 Similarity is symmetric, so half of the tiles is enough: the tile of strips i and j answers the queries of i by its rows
-and those of j by its columns. Both products and the rule that combines them are done while a tile is in the cache; the
-matrix is never written. Most of a tile is then passed over: every query remembers the score that a match must beat, and
-only groups of `GROUP` scores whose maximum does are looked at. Because few do after the first tiles, the cost is
-little more than that of the products.
+and those of j by its columns. The matrix is never written. Most of a tile is passed over: every query remembers the
+score that a match must beat.
+
+Instances come in random order. So what a query has seen of them is a fair sample, and from the first tile on it can
+guess what its k-th best score will be in the end. A guess that was too high is noticed at the end, and that query asks
+again. Few scores beat a good guess, so the cost is little more than that of the products.
 """
 
 from __future__ import annotations
 
+import functools
+import math
+
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Float64, Int64
+from numpy import ndarray as Array
 from torch import Tensor
 from tqdm.auto import tqdm
 
@@ -18,78 +25,107 @@ from avid_lab.mining.exact import Memories
 from avid_lab.mining.rows import best_of_rows, rows_at_a_time
 
 TILE = 1024  # side of a tile: two of them in single precision are 8 MiB
-BLOCK = 256  # rows of a tile that are computed at a time
-GROUP = 16  # scores of which one maximum is taken
 ROOM = 64  # matches that wait beside the best ones before the two are merged
+PEAKS = 64  # of a query's first tile, to guess from
 
 
 class Shortlist:
     """The best matches so far of every query: all of its ``k`` best, some more, and the score to beat.
+
+    Scores are sought in NumPy, which finds the few true ones among a million several times faster than torch.
 
     Args:
         queries: How many.
         k: Best matches that are looked for.
         keep: Matches that stay when a shortlist is full; more than ``k``.
         slack: By how much a score may miss the ``k``-th best and still be wanted.
+        largest: Scores of the largest tile.
+        population: How many instances each query will be shown in random order, to guess ahead; None never guesses.
     """
 
-    def __init__(self, queries: int, k: int, keep: int, slack: float) -> None:
-        self.k, self.keep, self.slack = k, keep, slack
+    def __init__(
+        self, queries: int, k: int, keep: int, slack: float, largest: int, population: int | None = None
+    ) -> None:
+        self.k, self.keep, self.slack, self.population = k, keep, slack, population
         self.score = torch.full((queries, keep + ROOM), -torch.inf)
         self.index = torch.zeros(queries, keep + ROOM, dtype=torch.int32)
-        self.count = torch.zeros(queries, dtype=torch.int64)  # places taken
+        self.count = np.zeros(queries, np.int64)  # places taken
         self.beat = torch.full((queries,), -torch.inf)
+        self.raised = np.zeros(queries, np.int64)  # instances seen when the score to beat was last raised
+        self.above = np.empty(largest, bool)  # scratch
 
-    def offer(self, first: int, tile: Float[Tensor, "R C"], column: int) -> None:
-        """Show queries ``first``, first + 1, ... their scores with instances ``column``, column + 1, ..."""
-        rows, columns = tile.shape
-        beat = self.beat[first : first + rows]
-        peak = _peaks(tile)
-        if peak.shape[1] >= self.k and bool((beat == -torch.inf).all()):  # their first tile
-            # The k-th best peak is a score that at least k matches reach.
-            beat.copy_(peak.topk(self.k).values[:, -1] - self.slack)
-        group = (peak > beat[:, None]).flatten().nonzero().flatten()
-        row, member = group // peak.shape[1], group % peak.shape[1]
-        # From here on, places in flat memory: much cheaper to look up than pairs of indices.
-        memory = tile.flatten() if tile.is_contiguous() else tile.T.flatten()
-        step = torch.arange(0, columns, peak.shape[1])
-        place = (row * tile.stride(0) + member * tile.stride(1))[:, None] + step * tile.stride(1)  # (groups, GROUP)
-        score = memory.index_select(0, place.flatten())
-        hit = (score.view_as(place) > beat.index_select(0, row)[:, None]).flatten().nonzero().flatten()
-        group = hit // len(step)
-        index = column + member.index_select(0, group) + step.index_select(0, hit - group * len(step))
-        self._add(first, rows, row.index_select(0, group), index.int(), score.index_select(0, hit))
+    def offer(self, queries: slice, tile: Float[Tensor, "R C"], column: int) -> None:
+        """Show some queries their scores with instances ``column``, column + 1, ..."""
+        raised = self.raised[queries.start]
+        if not raised:
+            self._begin(queries, tile)
+        elif self.population and 2 * raised <= column <= 2 / 3 * self.population:  # enough is left for it to pay
+            self._merge(queries, column)
 
-    def _add(self, first: int, rows: int, row: Tensor, index: Tensor, score: Tensor) -> None:
+        beat, above = self.beat[queries].numpy(), self.above[: tile.numel()]
+        if tile.is_contiguous():
+            scores = tile.numpy()
+            place = np.flatnonzero(np.greater(scores, beat[:, None], out=above.reshape(scores.shape)))
+            row = place // scores.shape[1]
+            instance = place - row * scores.shape[1]
+        else:
+            scores = tile.T.numpy()
+            place = np.flatnonzero(np.greater(scores, beat, out=above.reshape(scores.shape)))
+            instance = place // scores.shape[1]
+            row = place - instance * scores.shape[1]
+            order = row.astype(np.uint16).argsort(kind="stable")  # short numbers are sorted fastest
+            place, instance, row = place[order], instance[order], row[order]
+        self._add(queries, column, row, column + instance, scores.ravel()[place])
+
+    def _begin(self, queries: slice, tile: Tensor) -> None:
+        """The first score to beat: that of a peak, for the best peaks of a tile are as many scores."""
+        rank, size = self._rank(tile.shape[1]), tile.shape[1] // PEAKS
+        if size and rank <= PEAKS:
+            peak = functools.reduce(torch.maximum, tile[:, : PEAKS * size].split(PEAKS, dim=1))
+            self.beat[queries] = peak.contiguous().topk(rank).values[:, -1] - self.slack
+        self.raised[queries] = tile.shape[1]
+
+    def _rank(self, seen: int) -> int:
+        """Which of the ``seen`` scores, counted from the best, the k-th best of all will hardly lie above.
+
+        About ``mean`` of a query's ``keep`` best instances are among those seen. More than three standard deviations
+        and four above it are so for one query of thousands.
+        """
+        mean = self.keep * seen / (self.population or 1)
+        return min(self.k, math.ceil(mean + 3 * math.sqrt(mean) + 4))
+
+    def _add(self, queries: slice, seen: int, row: Array, instance: Array, score: Array) -> None:
         """Put matches of rows in increasing order into the room of their queries."""
-        count, width = self.count[first : first + rows], self.score.shape[1]
+        count, width = self.count[queries], self.score.shape[1]
+        scores, instances = self.score[queries].numpy().ravel(), self.index[queries].numpy().ravel()
         while len(row):
-            new = row.bincount(minlength=rows)
-            slot = (count - new.cumsum(0) + new).index_select(0, row) + torch.arange(len(row))
-            count.add_(new)
-            full = int(count.max()) > width
-            fits = (slot < width).nonzero().flatten() if full else slice(None)
-            place = (first + row[fits]) * width + slot[fits]
-            self.score.view(-1).scatter_(0, place, score[fits])
-            self.index.view(-1).scatter_(0, place, index[fits])
+            new = np.bincount(row, minlength=len(count))
+            slot = (count - new.cumsum() + new)[row] + np.arange(len(row))
+            count += new
+            full = count.max() > width
+            fits = np.flatnonzero(slot < width) if full else slice(None)
+            place = row[fits] * width + slot[fits]
+            scores[place], instances[place] = score[fits], instance[fits]
             if not full:
                 return
-            self._merge(first, rows)  # makes room, and raises the score to beat
-            left = ((slot >= width) & (score > self.beat[first + row])).nonzero().flatten()
-            row, index, score = row[left], index[left], score[left]
+            self._merge(queries, seen)  # makes room, and raises the score to beat
+            left = (slot >= width) & (score > self.beat[queries].numpy()[row])
+            row, instance, score = row[left], instance[left], score[left]
 
-    def _merge(self, first: int, rows: int) -> None:
-        here = slice(first, first + rows)
-        best = self.score[here].topk(self.keep)
-        self.index[here, : self.keep] = self.index[here].gather(1, best.indices)
-        self.score[here, : self.keep] = best.values
-        self.score[here, self.keep :] = -torch.inf
-        self.count[here].clamp_(max=self.keep)
-        torch.maximum(self.beat[here], best.values[:, self.k - 1] - self.slack, out=self.beat[here])
+    def _merge(self, queries: slice, seen: int) -> None:
+        used = max(self.keep, min(int(self.count[queries].max()), self.score.shape[1]))
+        best = self.score[queries, :used].topk(self.keep)
+        self.index[queries, : self.keep] = self.index[queries].gather(1, best.indices)
+        self.score[queries, : self.keep] = best.values
+        self.score[queries, self.keep : used] = -torch.inf
+        np.minimum(self.count[queries], self.keep, out=self.count[queries])
+        beat = best.values[:, self._rank(seen) - 1] - self.slack
+        torch.maximum(self.beat[queries], beat, out=self.beat[queries])
+        self.raised[queries] = seen
 
     def best(self) -> tuple[Float[Tensor, "Q keep"], Int64[Tensor, "Q keep"]]:
         """Scores, falling, and instances."""
-        best = self.score.topk(self.keep)
+        best = self.score[:, : max(self.keep, int(self.count.max()))].topk(self.keep)
         return best.values, self.index.gather(1, best.indices).long()
 
 
@@ -102,71 +138,57 @@ def best_by_tiles(
         memories: Of all N instances.
         k: Matches of each query.
         queries: Which instances ask. Tiles among them are computed once, tiles with other instances serve their rows.
-        tile: Side of a tile.
+        tile: Side of a tile, at most 65,536.
         progress: Shows a bar of this name.
     """
-    n = len(memories.video)
+    n, asked = len(memories.video), len(queries)
     keep = min(k + max(8, k // 4), n - 1)  # more than k, so that rounding cannot push a true match out unnoticed
-    shortlist = Shortlist(len(queries), k, keep, 2 * memories.error)
-    own = [slice(begin, min(begin + tile, queries.stop)) for begin in queries[::tile]]
-    others = [
-        slice(begin, min(begin + tile, stop))
-        for start, stop in ((0, queries.start), (queries.stop, n))
-        for begin in range(start, stop, tile)
-    ]
-    pairs = [(rows, columns) for place, rows in enumerate(own) for columns in (*own[place:], *others)]
-    both_ways = {strip.start for strip in own}
-    scratch = torch.empty(2, tile * tile)
+    own = queries.start + torch.randperm(asked, generator=torch.Generator().manual_seed(0))
+    order = torch.cat([own, torch.arange(queries.start), torch.arange(queries.stop, n)])
+    video, audio = memories.video[order], memories.audio[order]
+    # Of several processes, each sees its own queries first: no fair sample of all.
+    shortlist = Shortlist(asked, k, keep, 2 * memories.error, min(tile, n) ** 2, n if asked == n else None)
+    strips = [slice(begin, min(begin + tile, asked)) for begin in range(0, asked, tile)]
+    others = [slice(begin, min(begin + tile, n)) for begin in range(asked, n, tile)]
+    pairs = [(rows, columns) for place, rows in enumerate(strips) for columns in (*strips[place:], *others)]
+    scratch = torch.empty(2, min(tile, n) ** 2)
     for rows, columns in tqdm(pairs, desc=progress, unit="tile", disable=progress is None):
-        scores = _tile(memories, rows, columns, scratch)
+        shape = rows.stop - rows.start, columns.stop - columns.start
+        scores, heard = (flat[: math.prod(shape)].view(shape) for flat in scratch)
+        torch.mm(video[rows], video[columns].T, out=scores)
+        torch.mm(audio[rows], audio[columns].T, out=heard)
+        memories.combine_into(scores, heard)
         if rows == columns:
             scores.fill_diagonal_(-torch.inf)  # never the query itself, whatever its rank
-        shortlist.offer(rows.start - queries.start, scores, columns.start)
-        if rows != columns and columns.start in both_ways:
-            shortlist.offer(columns.start - queries.start, scores.T, rows.start)
-    return _decide(memories, shortlist, queries, k)
+        shortlist.offer(rows, scores, columns.start)
+        if rows != columns and columns.start < asked:
+            shortlist.offer(columns, scores.T, rows.start)
+    return _decide(memories, shortlist, order, k, queries)
 
 
-def _peaks(tile: Float[Tensor, "R C"]) -> Float[Tensor, "R groups"]:
-    """The maximum of each group of a row. A group is every C / GROUP-th score: such maxima vectorise."""
-    groups, rest = divmod(tile.shape[1], GROUP)
-    if rest:
-        return tile
-    if tile.is_contiguous():
-        return tile.unflatten(1, (GROUP, groups)).amax(1)
-    return tile.T.unflatten(0, (GROUP, groups)).amax(0).T  # the same, along the memory of a transposed tile
-
-
-def _tile(memories: Memories, rows: slice, columns: slice, scratch: Tensor) -> Float[Tensor, "R C"]:
-    shape = (rows.stop - rows.start, columns.stop - columns.start)
-    scores, heard = (flat[: shape[0] * shape[1]].view(shape) for flat in scratch)
-    right = memories.video[columns].T, memories.audio[columns].T
-    for begin in range(0, shape[0], BLOCK):  # so that the two products are combined before they leave the cache
-        part, block = slice(begin, begin + BLOCK), slice(rows.start + begin, min(rows.start + begin + BLOCK, rows.stop))
-        torch.mm(memories.video[block], right[0], out=scores[part])
-        torch.mm(memories.audio[block], right[1], out=heard[: block.stop - block.start])
-        memories.combine_into(scores[part], heard[: block.stop - block.start])
-    return scores
-
-
-def _decide(memories: Memories, shortlist: Shortlist, queries: range, k: int) -> tuple[Tensor, Tensor]:
+def _decide(
+    memories: Memories, shortlist: Shortlist, order: Int64[Tensor, " N"], k: int, queries: range
+) -> tuple[Int64[Tensor, "Q {k}"], Float64[Tensor, "Q {k}"]]:
     """Exact scores for the shortlists; whole rows for the queries whose shortlist may have lost a match.
 
-    That happens where very many instances agree equally well, such as in a collapsed memory.
+    That happens where a guess was too high, or where very many instances agree equally well, such as in a collapsed
+    memory.
     """
     score, index = shortlist.best()
     needed = score[:, k - 1 : k] - 2 * memories.error
-    complete = (score[:, -1:] < needed).flatten() | (shortlist.keep == len(memories.video) - 1)
-    instance = torch.arange(queries.start, queries.stop)
+    complete = (score[:, -1:] < needed) | (shortlist.keep == len(memories.video) - 1)
+    complete = (complete & (shortlist.beat[:, None] <= needed)).flatten()
     best = torch.empty(len(queries), k, dtype=torch.int64)
     exact = torch.empty(len(queries), k, dtype=torch.float64)
     for part in parts(complete, 4 * TILE):
-        by_index = index[part].sort(dim=1)
-        row, column = (score[part].gather(1, by_index.indices) >= needed[part]).nonzero(as_tuple=True)
-        candidate = by_index.values[row, column]
-        best[part], exact[part] = memories.decide(instance[part][row], candidate, row, len(part), k)
+        candidate, by_index = order[index[part]].sort(dim=1)
+        row, column = (score[part].gather(1, by_index) >= needed[part]).nonzero(as_tuple=True)
+        instance = order[part]
+        found = memories.decide(instance[row], candidate[row, column], row, len(part), k)
+        best[instance - queries.start], exact[instance - queries.start] = found
     for part in parts(~complete, rows_at_a_time(memories)):
-        best[part], exact[part] = best_of_rows(memories, instance[part], k)
+        instance = order[part]
+        best[instance - queries.start], exact[instance - queries.start] = best_of_rows(memories, instance, k)
     return best, exact
 
 
