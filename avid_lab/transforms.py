@@ -7,6 +7,7 @@ random number comes from an explicit generator; with one on the CPU, CPU and GPU
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
@@ -144,11 +145,13 @@ class PlaneAugmentation(VideoAugmentation):
         planes = torch.empty(3, frames, self.size, self.size, device=device)
         # A sample of chroma lies amid four of luma: so FFmpeg's scaler writes and reads it, whatever the header says.
         for plane, out, scale in ((luma[None], planes[:1], 1), (chroma, planes[1:], 2)):
-            rows = _resize_matrix(top / scale, crop_height / scale, plane.shape[2], self.size)[0]
-            columns = _resize_matrix(left / scale, crop_width / scale, plane.shape[3], self.size)[0]
+            high, rows = _part_and_matrix(top / scale, crop_height / scale, plane.shape[2], self.size)
+            wide, columns = _part_and_matrix(left / scale, crop_width / scale, plane.shape[3], self.size)
             if draw[0, 4] < self.flip:
                 columns = columns.flip(0)
-            _resample_plane(plane, rows, columns, out)
+            image = plane[..., high, wide].float().flatten(0, 1)  # (C T, h, w)
+            image = torch.matmul(image, columns.T)  # (C T, h, size)
+            torch.matmul(rows, image, out=out.view(-1, self.size, self.size))
 
         def factor(column: int, strength: float) -> Tensor:
             return 1 + strength * (2 * draw[:, column] - 1)
@@ -167,13 +170,11 @@ class PlaneAugmentation(VideoAugmentation):
         return pixels.view_as(planes)
 
 
-def _resample_plane(plane: Tensor, rows: Tensor, columns: Tensor, out: Tensor) -> None:
-    """Apply row and column matrices (size, H) and (size, W) to (C, T, H, W), only where they look."""
-    across, down = columns.any(0).nonzero(), rows.any(0).nonzero()
-    used_rows, used_columns = slice(int(down[0]), int(down[-1]) + 1), slice(int(across[0]), int(across[-1]) + 1)
-    image = plane[..., used_rows, used_columns].float().flatten(0, 1)  # (C T, h, w)
-    image = torch.matmul(image, columns[:, used_columns].T)  # (C T, h, size)
-    torch.matmul(rows[:, used_rows], image, out=out.view(-1, *out.shape[2:]))
+def _part_and_matrix(begin: Tensor, length: Tensor, full: int, size: int) -> tuple[slice, Float[Tensor, "size part"]]:
+    """`_resize_matrix` of one clip, and the part of the axis that it looks at."""
+    reach = max(1.0, float(length) / size)
+    part = slice(max(0, math.floor(float(begin) - reach)), min(full, math.ceil(float(begin + length) + reach)))
+    return part, _resize_matrix(begin - part.start, length, part.stop - part.start, size)[0]
 
 
 def _draw_crop(
@@ -200,14 +201,20 @@ def _resize_matrix(begin: Tensor, length: Tensor, full: int, size: int) -> Float
 
 def _colour_matrix(saturation: Tensor, turns: Tensor) -> Float[Tensor, "B 3 3"]:
     """Saturation, then a hue turn, as matrices on RGB columns; both keep luma, and greys stay as they are."""
-    to_yiq = torch.tensor(RGB_TO_YIQ, dtype=torch.float64)
-    to_rgb = torch.linalg.inv(to_yiq).to(saturation)
+    to_yiq, to_rgb = (matrix.to(saturation) for matrix in _yiq())
     chroma = torch.polar(saturation, 2 * math.pi * turns)  # scales and turns the chroma plane
     change = torch.zeros(len(turns), 3, 3, device=turns.device)
     change[:, 0, 0] = 1
     change[:, 1, 1] = change[:, 2, 2] = chroma.real
     change[:, 1, 2], change[:, 2, 1] = -chroma.imag, chroma.imag
-    return to_rgb @ change @ to_yiq.to(saturation)
+    return to_rgb @ change @ to_yiq
+
+
+@functools.cache
+def _yiq() -> tuple[Float[Tensor, "3 3"], Float[Tensor, "3 3"]]:
+    """From RGB to YIQ and back."""
+    to_yiq = torch.tensor(RGB_TO_YIQ, dtype=torch.float64)
+    return to_yiq, torch.linalg.inv(to_yiq)
 
 
 def _resample(video: Tensor, rows: Tensor, columns: Tensor) -> Float[Tensor, "B 3 T size size"]:
@@ -259,17 +266,18 @@ class LogSpectrogram(nn.Module):
         spec = self.spec
         # In single precision, rounding shows in what is 100 dB below the loudest, and differs between CPU and GPU.
         precise = torch.float32 if audio.device.type == "mps" else torch.float64
-        power = AF.spectrogram(
+        spectrum = AF.spectrogram(
             audio.to(precise),
             pad=0,
             window=self.window.to(precise),
             n_fft=2 * spec.n_fft,
             hop_length=spec.samples // spec.frames,
             win_length=2 * spec.n_fft,
-            power=2.0,
+            power=None,
             normalized=False,
             pad_mode="constant",
         )
+        power = spectrum.real.square() + spectrum.imag.square()  # several times faster than the square of abs
         power = power.float().transpose(2, 3)[:, :, : spec.frames]  # (B, 1, frames, n_fft + 1)
         paired = power[..., 1:].unflatten(3, (-1, 2)).mean(4)
         power = torch.cat([power[..., :1], paired], dim=3)

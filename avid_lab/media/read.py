@@ -254,12 +254,16 @@ def _mono(frames: list[av.AudioFrame], rate: int, at_s: float) -> np.ndarray:
 
 
 def _convert(frames: list[av.AudioFrame], resampler: av.AudioResampler) -> np.ndarray:
-    pieces = []
+    whole = av.AudioFifo()
     for frame in [*frames, None]:
         if frame is not None:
             frame.pts = None  # the samples follow each other; rounded timestamps would only disturb
-        pieces += [piece.to_ndarray()[0] for piece in resampler.resample(frame) if piece is not None]
-    return np.concatenate(pieces)
+        for piece in resampler.resample(frame):
+            if piece is not None:
+                piece.pts = None
+                whole.write(piece)
+    sound = whole.read()
+    return np.zeros(0, np.float32) if sound is None else sound.to_ndarray()[0]
 
 
 def _format(frame: av.AudioFrame) -> tuple[str, str, int]:

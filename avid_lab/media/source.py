@@ -139,7 +139,7 @@ class Source:
         if kind == "audio":
             return frame.samples / frame.sample_rate
         if frame.duration:
-            return float(frame.duration * frame.time_base)
+            return frame.duration * float(frame.time_base)
         stream = getattr(self, kind)
         rate = stream.average_rate or stream.guessed_rate
         return float(1 / rate) if rate else 0.04
@@ -164,7 +164,7 @@ class Source:
     def _decode(self, kind: Kind, wanted_s: float) -> Iterator[tuple[float, Any]]:
         stream = getattr(self, kind)
         self._untouched = False
-        expected_s = self.begin_s(kind)
+        time_s, last = self.begin_s(kind), None
         packets = self.container.demux(stream)
         while True:
             try:
@@ -182,8 +182,11 @@ class Source:
                 self.last_error = error.strerror
                 continue
             for frame in frames:
-                time_s = expected_s if frame.pts is None else frame.time - self.origin_s
-                expected_s = time_s + self.frame_s(kind, frame)
+                if frame.pts is not None:
+                    time_s = frame.time - self.origin_s
+                elif last is not None:
+                    time_s += self.frame_s(kind, last)
+                last = frame
                 yield time_s, frame
 
     def _ends_early(self, packet: Any, wanted_s: float) -> bool:
