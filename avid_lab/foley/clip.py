@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avid_lab.foley.scenes import CATALOGUE, SCENES
-from avid_lab.foley.sound import Studio
+from avid_lab.foley.sound import Studio, unit
 from avid_lab.foley.stage import Stage
 from avid_lab.foley.timeline import Array, Timeline
 
@@ -225,12 +225,12 @@ def _record(
     studio: Studio, scene: str, events: Timeline, second: str, config: FoleyConfig, *, silent: bool, noisy: bool
 ) -> tuple[Array, dict[str, str]]:
     rng = studio.rng
-    signal = _unit(CATALOGUE[scene].sound(studio, events))
+    signal = unit(CATALOGUE[scene].sound(studio, events))
     if second:
         other = CATALOGUE[second]
-        signal = signal + 10 ** (-12 / 20) * _unit(other.sound(studio, other.timeline(rng, config.duration_s)))
+        signal = signal + 10 ** (-12 / 20) * unit(other.sound(studio, other.timeline(rng, config.duration_s)))
     t60, wet = rng.uniform(0.15, 1.1), rng.uniform(0.05, 0.7) * config.reverb
-    signal = _unit(studio.room(signal, t60, wet, config.reverb))
+    signal = unit(studio.room(signal, t60, wet, config.reverb))
     snr_db = rng.uniform(-4, 2) if noisy else rng.uniform(12, 34)
     low, tilt = rng.choice([20.0, 60.0, 200.0, 800.0]), rng.uniform(-1.2, 0.2)
     hiss = studio.noise(low, low * rng.uniform(4, 60), tilt)
@@ -238,10 +238,6 @@ def _record(
     loudness = rng.uniform(-29, -21)
     room = {"t60_s": f"{t60:.2f}", "wet": f"{wet:.2f}", "snr_db": f"{snr_db:.1f}", "loudness_db": f"{loudness:.1f}"}
     return studio.master(hiss if silent else signal, -66 if silent else loudness), room
-
-
-def _unit(signal: Array) -> Array:
-    return signal / max(float(np.sqrt(np.mean(signal**2))), 1e-9)
 
 
 def describe(config: FoleyConfig) -> dict[str, object]:

@@ -235,11 +235,11 @@ class Guitar(_Strings):
         c.polygon(x, 0.2, [(-0.08, -0.05), (0.07, -0.06), (0.0, 0.1)], p.accent)
 
     def sound(self, studio: Studio, events: Timeline) -> Array:
-        out, base = np.zeros(studio.samples, np.float32), studio.told(165, 230) * studio.pitch
-        pick = studio.burst(200, 5000, 0.0025)
-        for voice in np.unique(events.voices):
-            pluck = studio.place(events, pick, voice)
-            out += studio.strings(pluck, base * 2 ** float(SCALE[voice] / 12), studio.told(0.5, 0.35), 0.35)
+        base, pick = studio.told(165, 230) * studio.pitch, studio.burst(200, 5000, 0.0025)
+        voices = np.unique(events.voices)
+        plucks = [studio.place(events, pick, voice) for voice in voices]
+        pitches = [base * 2 ** float(SCALE[voice] / 12) for voice in voices]
+        out = studio.strings(plucks, pitches, studio.told(0.5, 0.35), 0.35)
         return studio.shape(out, lambda f: 1 + 1.5 * np.exp(-(((f - 190) / 80) ** 2)))  # the body's air resonance
 
 

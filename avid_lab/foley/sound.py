@@ -63,8 +63,8 @@ class Studio:
     def noise(self, low_hz: Real = 0.0, high_hz: Real = 1e9, tilt: Real = 0.0) -> Array:
         """Noise of unit power between two frequencies; ``tilt`` -0.5 is pink, -1 brown."""
         white = self.rng.standard_normal(self.samples, dtype=np.float32)
-        coloured = self.shape(white, lambda f: band(f, low_hz, high_hz) * np.maximum(f, 40.0) ** tilt)
-        return coloured / max(float(np.sqrt(np.mean(coloured**2))), 1e-9)
+        octaves = _octaves(self.fft, self.rate)
+        return unit(self.shape(white, lambda f: band(f, float(low_hz), float(high_hz)) * np.exp(float(tilt) * octaves)))
 
     def modes(self, frequencies: Sequence[Real], decays_s: Sequence[Real], gains: Sequence[Real]) -> Array:
         """What a struck body answers: decaying sines. The attack is a half millisecond, so that it does not click."""
@@ -91,19 +91,24 @@ class Studio:
             * np.minimum(t / 5e-4, 1).astype(np.float32)
         )
 
-    def strings(self, plucks: Array, frequency: Real, decay_s: Real, brightness: Real = 0.5) -> Array:
-        """Karplus-Strong: a comb whose loop loses its treble, computed on the spectrum: any period is exact."""
-        f = self.frequencies
-        # Gain of one round trip: exp(-period / decay) at low frequencies, less at high ones.
-        period = 1 / frequency
-        loop = np.exp(-period / decay_s) * (1 - (1 - brightness) * np.sin(np.pi * f / self.rate) ** 2)
-        turn = (loop * np.exp(-2j * np.pi * f * period)).astype(np.complex64)
-        return self.signal(self.spectrum(plucks) / (1 - turn))
+    def strings(
+        self, plucks: Sequence[Array], frequencies: Sequence[Real], decay_s: Real, brightness: Real = 0.5
+    ) -> Array:
+        """Karplus-Strong: combs whose loops lose their treble, computed on the spectrum: any period is exact."""
+        f, total = self.frequencies, np.zeros(self.fft // 2 + 1, np.complex64)
+        damped = 1 - (1 - brightness) * np.sin(np.pi * f / self.rate) ** 2
+        for pluck, frequency in zip(plucks, frequencies, strict=True):
+            # One round trip: its gain is exp(-period / decay) at low frequencies, less at high ones.
+            gain, phase = np.float32(np.exp(-1 / (frequency * decay_s))) * damped, 2 * np.pi * f * (1 / frequency)
+            comb = np.empty_like(total)
+            comb.real, comb.imag = 1 - gain * np.cos(phase), gain * np.sin(phase)
+            total += self.spectrum(pluck) / comb
+        return self.signal(total)
 
     def tone(self, frequency: Values, gains: Sequence[Real]) -> Array:
         """A sum of harmonics of a gliding ``frequency`` (one value, or one a sample)."""
         frequency = np.broadcast_to(np.asarray(frequency, np.float64), (self.samples,))
-        turns = (np.cumsum(frequency) / self.rate) % 1
+        turns = fraction(np.cumsum(frequency) / self.rate)
         signal = np.zeros(self.samples, np.float32)
         for k, gain in enumerate(gains, start=1):
             if gain and frequency.max() * k < 0.45 * self.rate:
@@ -112,7 +117,7 @@ class Studio:
 
     def pulses(self, turns: Array, sharpness: Real) -> Array:
         """A pulse each whole turn: 1 at once, then falling by ``exp(-sharpness)`` until the next."""
-        return np.exp(-np.float32(sharpness) * (turns % 1))
+        return np.exp(-np.float32(sharpness) * fraction(turns))
 
     # Filters ----------------------------------------------------------------------------------------------------------
 
@@ -169,12 +174,23 @@ class Studio:
 
     def master(self, signal: Array, rms_db: Real) -> Array:
         """Brings to a loudness (dB of full scale), softens peaks, fades the ends: no clipping, no clicks."""
-        signal = signal - signal.mean()
+        signal = (signal - signal.mean()).astype(np.float32, copy=False)
         for _ in range(3):  # Limiting lowers the power a little: correct it.
-            signal = signal * (10 ** (rms_db / 20) / max(float(np.sqrt(np.mean(signal**2))), 1e-9))
-            signal = 0.89 * np.tanh(signal / 0.89)
-        fade = np.clip(np.minimum(self.times, self.times[-1] - self.times) / 0.01, 0, 1)
-        return (signal * fade).astype(np.float32)
+            signal = np.tanh(unit(signal) * np.float32(10 ** (rms_db / 20) / 0.89)) * np.float32(0.89)
+        fade = np.minimum(self.times[: round(0.01 * self.rate)] / np.float32(0.01), 1)
+        signal[: len(fade)] *= fade
+        signal[-len(fade) :] *= fade[::-1]
+        return signal
+
+
+def unit(signal: Array) -> Array:
+    """The signal at a power of 1."""
+    return signal / np.float32(max(np.sqrt(signal @ signal / len(signal)), 1e-9))
+
+
+def fraction(turns: Array) -> Array:
+    """``turns % 1``, many times faster."""
+    return turns - np.floor(turns)
 
 
 def band(f: Array, low_hz: Real, high_hz: Real) -> Array:
@@ -191,6 +207,12 @@ def _times(samples: int, rate: int) -> Array:
 @lru_cache(4)
 def _frequencies(fft: int, rate: int) -> Array:
     return _constant(np.fft.rfftfreq(fft, 1 / rate))
+
+
+@lru_cache(4)
+def _octaves(fft: int, rate: int) -> Array:
+    """Logarithms of the frequencies; below 40 Hz a tilt goes no further."""
+    return _constant(np.log(np.maximum(_frequencies(fft, rate), 40)))
 
 
 @lru_cache(4)
