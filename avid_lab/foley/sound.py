@@ -30,7 +30,9 @@ class Studio:
     ) -> None:
         self.rng, self.rate, self.pitch, self.tell = rng, rate, pitch, tell
         self.samples = round(duration_s * rate)
-        self.fft = 1 << (self.samples + rate // 2).bit_length()  # room for tails to fade before they wrap around
+        # Room for tails to fade before they wrap around: of strings and rooms, and of filters.
+        self.fft = 1 << (self.samples + rate // 2).bit_length()
+        self.short = _smooth(self.samples + rate // 4)
 
     @cached_property
     def times(self) -> Array:
@@ -63,7 +65,7 @@ class Studio:
     def noise(self, low_hz: Real = 0.0, high_hz: Real = 1e9, tilt: Real = 0.0) -> Array:
         """Noise of unit power between two frequencies; ``tilt`` -0.5 is pink, -1 brown."""
         white = self.rng.standard_normal(self.samples, dtype=np.float32)
-        octaves = _octaves(self.fft, self.rate)
+        octaves = _octaves(self.short, self.rate)
         return unit(self.shape(white, lambda f: band(f, float(low_hz), float(high_hz)) * np.exp(float(tilt) * octaves)))
 
     def modes(self, frequencies: Sequence[Real], decays_s: Sequence[Real], gains: Sequence[Real]) -> Array:
@@ -131,9 +133,10 @@ class Studio:
 
     def shape(self, signal: Array, gain: Callable[[Array], Array]) -> Array:
         """``signal`` filtered by ``gain(frequencies in Hz)``, real (zero phase) or complex."""
-        spectrum = self.spectrum(signal)
-        spectrum *= gain(self.frequencies)
-        return self.signal(spectrum)
+        n = self.short
+        spectrum = np.fft.rfft(signal.astype(np.float32, copy=False), n)
+        spectrum *= gain(_frequencies(n, self.rate))
+        return np.fft.irfft(spectrum, n)[: self.samples]
 
     def convolve(self, signal: Array, answer: Array) -> Array:
         """``signal`` with each sample replaced by ``answer``."""
@@ -197,6 +200,12 @@ def band(f: Array, low_hz: Real, high_hz: Real) -> Array:
     """A smooth band pass, 12 dB an octave on either side."""
     gain = 1 / (1 + (f / high_hz) ** 2)
     return gain if low_hz <= 0 else gain / (1 + (low_hz / np.maximum(f, 1e-3)) ** 2)
+
+
+@lru_cache(4)
+def _smooth(n: int) -> int:
+    """The least length from ``n`` on whose Fourier transform is fast: a product of 2, 3 and 5."""
+    return min(m << max(0, -(-n // m) - 1).bit_length() for m in (1, 3, 5, 9, 15, 25, 27))
 
 
 @lru_cache(4)
