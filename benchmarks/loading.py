@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import tempfile
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,12 @@ import numpy as np
 import torch
 from torchvision.transforms import functional as TV
 
-from avid_lab.config import AudioSpec, VideoSpec
+from avid_lab import foley
+from avid_lab.config import PRESETS, PROFILES, AudioSpec, VideoSpec
+from avid_lab.datasets import ClipDataset
 from avid_lab.media import Clip, read_clip, write_clip
 from avid_lab.media.planes import read_planes
+from avid_lab.training import avid_trainer
 from avid_lab.transforms import LogSpectrogram, PlaneAugmentation, VideoAugmentation, _draw_crop
 from benchmarks.harness import as_json, compare
 
@@ -119,7 +124,33 @@ def run(quick: bool) -> dict[str, Any]:
     torch.set_num_threads(threads)
     for what in skipped:
         print(f"  skipped: {what}")
-    return {"rows": as_json(rows), "skipped": skipped}
+    return {"rows": as_json(rows), "skipped": skipped, "training": training(quick)}
+
+
+def training(quick: bool) -> dict[str, dict[str, float]]:
+    """A step of the course's training, on all cores: with clips decoded once before, or from files each time."""
+    size, ways = PROFILES["cpu"], {"decoded cache": {}, "files": {"cache": False}}
+    ways["files, planes"] = {"cache": False, "planes": True}
+    size = replace(size, train=replace(size.train, steps=4 if quick else 12))
+    run, found = PRESETS[size.model], {}
+    with tempfile.TemporaryDirectory() as folder:
+        world = foley.build(replace(foley.PRESETS["smoke"], clips=128), folder, progress=False)
+        for name, how in ways.items():
+            clips = ClipDataset(world, video=run.video, audio=run.audio, progress=False, **how)
+            index, generator, reading = torch.arange(size.train.batch_size), torch.Generator().manual_seed(0), []
+            for _ in range(5):
+                begun = time.perf_counter()
+                clips.batch(index, generator)
+                reading.append(time.perf_counter() - begun)
+            times = [step.times for step in avid_trainer(clips, size)][1:]
+            found[name] = {
+                "step, s": float(np.median([sum(one.values()) for one in times])),
+                "of it inputs: reading, augmentation, spectrogram, s": float(np.median([one["data"] for one in times])),
+                "of these reading, s": float(np.median(reading)),
+            }
+            told = " / ".join(f"{seconds:.3f}" for seconds in found[name].values())
+            print(f"  course's training, {name:16} {told} s a step / of it inputs / of these reading")
+    return found
 
 
 def torchcodec(path: Path, size: int, spectrogram: LogSpectrogram) -> Any:

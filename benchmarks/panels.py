@@ -8,6 +8,7 @@ everything that one waits for: slider, websocket, server, kernel, drawing, the w
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -75,9 +76,9 @@ WATCH = """([cell, values]) => {
     }).observe(stamp, text)
 }"""
 TRAIN = """
-import asyncio, json, time
+import asyncio, json, threading, time
 import ipywidgets as widgets
-import numpy as np
+import torch
 from IPython.display import display
 from avid_lab import foley
 from avid_lab.config import PROFILES
@@ -85,28 +86,36 @@ from avid_lab.interactive import LiveTraining
 from avid_lab.training import avid_trainer
 size = PROFILES[{profile!r}]
 trainer = avid_trainer(foley.load(size.world, progress=False), size)
-live, said, seconds = LiveTraining(trainer), widgets.HTML(), {{"watched": [], "alone": []}}
+live, said = LiveTraining(trainer), widgets.HTML()
+seconds, busy = {{"watched": [], "alone": []}}, {{"watched": [], "alone": []}}
 said.add_class("avid-stamp")
 
-async def watched(steps):
+def watched(steps):
     live.runner.pause_at = trainer.steps_done + steps
-    await asyncio.wrap_future(live.runner.start())
-    while live.runner.state == "running":
-        await asyncio.sleep(0.05)  # to ask more often would slow it
+    live.runner.start().result()
+    return lambda: live.runner.state != "running"
 
-async def alone(steps):
-    for _ in range(steps):
-        trainer.step()
+def alone(steps, threads=torch.get_num_threads()):
+    def work():
+        torch.set_num_threads(threads)  # a setting of each thread
+        for _ in range(steps):
+            trainer.step()
+    thread = threading.Thread(target=work)
+    thread.start()
+    return lambda: not thread.is_alive()
 
 async def turns(count, steps):
     await asyncio.sleep(2)  # the panel is on the page
-    await alone(3)
-    for turn in range(count):
+    for turn in range(-1, count):  # the first is to warm up
         for way in (watched, alone) if turn % 2 else (alone, watched):
-            begun = time.perf_counter()
-            await way(steps)
-            seconds[way.__name__].append((time.perf_counter() - begun) / steps)
-            await asyncio.sleep(0.5)
+            begun, used = time.perf_counter(), time.process_time()
+            done = way(steps)
+            while not done():
+                await asyncio.sleep(0.05)  # to ask more often would slow what it measures
+            if turn >= 0:
+                seconds[way.__name__].append((time.perf_counter() - begun) / steps)
+                busy[way.__name__].append((time.process_time() - used) / steps)
+            await asyncio.sleep(1)  # the last picture is on the page
     said.value = "done"
 
 display(live, said)
@@ -207,21 +216,29 @@ def summary(latencies: list[float]) -> dict[str, float]:
 
 
 def live_view(page: Any, lab: Any, quick: bool) -> dict[str, Any]:
-    """Seconds of a step with the panel in the page, and of a plain loop in the same kernel, by turns."""
-    size = {"profile": "smoke" if quick else "cpu", "turns": 2 if quick else 8, "steps": 2 if quick else 12}
-    lab.write("live", TRAIN.format(**size), "print(json.dumps([seconds, live.publishing_ms]))")
+    """Seconds of a step in the panel and of a step in a plain loop, each in a background thread of one kernel, by turns.
+
+    The page is open all the time. While the plain loop runs, nothing is published to it.
+    """
+    size = {"profile": "smoke" if quick else "cpu", "turns": 2 if quick else 30, "steps": 2 if quick else 10}
+    lab.write("live", TRAIN.format(**size), "print(json.dumps([seconds, busy, live.publishing_ms]))")
     open_notebook(page, lab, "live")
     run_cell(page, 0, 300_000)
     page.locator(".avid-panel").scroll_into_view_if_needed()
+    load = os.getloadavg()[0]
     page.wait_for_function("() => document.querySelector('.avid-stamp')?.textContent === 'done'", timeout=600_000)
-    seconds, publishing = json.loads(run_cell(page, 1).strip().splitlines()[-1])
-    slower = np.array(seconds["watched"]) / np.array(seconds["alone"]) - 1
+    seconds, busy, publishing = json.loads(run_cell(page, 1).strip().splitlines()[-1])
+    slower, busier = (np.array(of["watched"]) / np.array(of["alone"]) - 1 for of in (seconds, busy))
     found = {
-        "step alone, s": float(np.median(seconds["alone"])),
-        "step watched, s": float(np.median(seconds["watched"])),
+        "step alone, s": round(float(np.median(seconds["alone"])), 4),
+        "step watched, s": round(float(np.median(seconds["watched"])), 4),
         "slower by, median over turns": round(float(np.median(slower)), 4),
         "slower by, quartiles": [round(float(x), 4) for x in np.percentile(slower, (25, 75))],
+        "slower by, each turn": [round(float(x), 4) for x in slower],
+        "kernel's CPU time more by, median over turns": round(float(np.median(busier)), 4),
+        "kernel's CPU time more by, quartiles": [round(float(x), 4) for x in np.percentile(busier, (25, 75))],
         "publishing, ms": round(float(np.median(publishing)), 1),
+        "load before": round(load, 2),
         **size,
     }
     print(f"  live view: {found}", flush=True)
