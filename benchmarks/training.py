@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -62,6 +63,9 @@ def run(quick: bool) -> dict[str, Any]:
             "folded, channels last": step(copy.deepcopy(model), size, batch, channels_last=True, half=False),
             "folded, channels last, bf16": step(copy.deepcopy(model), size, batch, channels_last=True, half=True),
         }
+        if config == ModelConfig():
+            peer = AudioVisualModel(replace(config, video_backbone="r2plus1d_18"), seed=0)
+            candidates["torchvision's r2plus1d_18, fp32"] = step(peer, size, batch, channels_last=False, half=False)
         rows += compare(name, candidates, turns=turns, required=required, amount=batch, unit="clip")
     torch.set_num_threads(threads)
     flags = torch.backends.cpu.get_cpu_capability()
