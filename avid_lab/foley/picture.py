@@ -177,7 +177,7 @@ class Canvas:
         left, top = np.floor(px[:, 0, 0]).astype(int) - rx, np.floor(py[:, 0, 0]).astype(int) - ry
         right, bottom = left + 2 * rx + 2, top + 2 * ry + 2
         live = (left < width) & (right > 0) & (top < height) & (bottom > 0) & (np.asarray(alpha) > 4e-3)
-        corners = np.stack([left.clip(0), right.clip(max=width), top.clip(0), bottom.clip(max=height)], axis=1)
+        corners = np.array([left, right, top, bottom]).clip(0, [[width], [width], [height], [height]])
         opacity = None if np.ndim(alpha) == 0 and alpha == 1 else _each(_float(alpha))
         moving = [_each(_float(n)) for n in numbers]
         steepness = np.float32(-k / max(self.edge, soft * k))
@@ -327,19 +327,15 @@ def _blocks(live: NDArray[np.bool_], corners: Indices) -> Iterator[tuple[int, in
 
     Many frames at once save calls of numpy, small rectangles save pixels, and a block that fits the cache saves time.
     """
-    if live.all():
-        todo = [(0, len(corners))]
-    else:
-        edges = np.flatnonzero(live[1:] != live[:-1]) + 1
-        edges = [0, *edges.tolist(), len(live)]
-        todo = [(a, b) for a, b in pairwise(edges) if live[a]][::-1]
+    left, right, top, bottom = corners.tolist()  # lists: of so few numbers Python finds the least sooner than numpy
+    area = [0, *np.cumsum((corners[1] - corners[0]) * (corners[3] - corners[2])).tolist()]
+    edges = [0, *(np.flatnonzero(live[1:] != live[:-1]) + 1).tolist(), len(live)]
+    todo = [(a, b) for a, b in pairwise(edges) if live[a]][::-1]
     while todo:
         a, b = todo.pop()
-        x0, y0 = corners[a:b, ::2].min(axis=0).tolist()
-        x1, y1 = corners[a:b, 1::2].max(axis=0).tolist()
+        x0, x1, y0, y1 = min(left[a:b]), max(right[a:b]), min(top[a:b]), max(bottom[a:b])
         pixels = (b - a) * (x1 - x0) * (y1 - y0)
-        own = (corners[a:b, 1] - corners[a:b, 0]) @ (corners[a:b, 3] - corners[a:b, 2])
-        if b - a > 1 and (pixels > BLOCK or pixels - own > SPARE):
+        if b - a > 1 and (pixels > BLOCK or pixels - area[b] + area[a] > SPARE):
             todo += [((a + b) // 2, b), (a, (a + b) // 2)]
         else:
             yield a, b, [x0, x1, y0, y1]
