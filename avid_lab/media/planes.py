@@ -6,6 +6,7 @@ the first step; `PlaneAugmentation` does the others at once, on half the numbers
 
 from __future__ import annotations
 
+import functools
 import os
 from dataclasses import dataclass
 
@@ -92,6 +93,7 @@ def _planes(frame: av.VideoFrame) -> tuple[np.ndarray, bool, bool]:
     return frame.to_ndarray(), bt709, full_range
 
 
+@functools.cache
 def rgb_matrix(*, bt709: bool = False, full_range: bool = False) -> Float32[Tensor, "3 4"]:
     """RGB in [0, 1] of (Y, Cb, Cr, 1) in [0, 255].
 

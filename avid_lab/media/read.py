@@ -221,9 +221,11 @@ def _read_audio(source: Source, start_s: float, spec: AudioSpec) -> tuple[Tensor
 def _runs(source: Source, from_s: float, stop_s: float) -> Iterator[tuple[float, list[av.AudioFrame]]]:
     """Stretches of frames of one format that follow each other without a gap, with the second each stretch begins."""
     run: list[av.AudioFrame] = []
+    kind = None
     begin_s = length_s = 0.0
     for time_s, frame in source.frames("audio", from_s):
-        if run and not (_format(frame) == _format(run[0]) and abs(time_s - length_s - begin_s) < JITTER_S):
+        before, kind = kind, (frame.format.name, frame.layout.name, frame.sample_rate)
+        if run and not (kind == before and abs(time_s - length_s - begin_s) < JITTER_S):
             yield begin_s, run
             run, begin_s, length_s = [], 0.0, 0.0
         run.append(frame)
@@ -264,7 +266,3 @@ def _convert(frames: list[av.AudioFrame], resampler: av.AudioResampler) -> np.nd
                 whole.write(piece)
     sound = whole.read()
     return np.zeros(0, np.float32) if sound is None else sound.to_ndarray()[0]
-
-
-def _format(frame: av.AudioFrame) -> tuple[str, str, int]:
-    return frame.format.name, frame.layout.name, frame.rate

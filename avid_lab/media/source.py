@@ -165,13 +165,13 @@ class Source:
         stream = getattr(self, kind)
         self._untouched = False
         time_s, last = self.begin_s(kind), None
-        packets = self.container.demux(stream)
+        packets, skips = self.container.demux(stream), stream.codec_context.name in SKIPPABLE
         while True:
             try:
                 packet = next(packets, None)
                 if packet is None:
                     return
-                if stream.codec_context.name in SKIPPABLE:
+                if skips:
                     early = self._ends_early(packet, wanted_s)
                     stream.codec_context.skip_frame = "NONREF" if early else "DEFAULT"
                 frames = packet.decode()
