@@ -13,6 +13,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from avid_lab.foley.timeline import Array, Real, Values
@@ -20,7 +21,7 @@ from avid_lab.foley.timeline import Array, Real, Values
 Indices = NDArray[np.int64]
 Colour = Array | tuple[Real, Real, Real]  # red, green, blue in [0, 1]
 Shape = Callable[..., Array]  # (x, y, *numbers) -> signed distance, negative inside
-BLOCK = 2**15  # pixels painted at once: what the cache holds
+BLOCK = 2**16  # pixels painted at once: what the cache holds
 SPARE = 2**14  # pixels painted in vain that cost as much as another call
 
 
@@ -178,12 +179,13 @@ class Canvas:
         right, bottom = left + 2 * rx + 2, top + 2 * ry + 2
         live = (left < width) & (right > 0) & (top < height) & (bottom > 0) & (np.asarray(alpha) > 4e-3)
         corners = np.array([left, right, top, bottom]).clip(0, [[width], [width], [height], [height]])
-        opacity = None if np.ndim(alpha) == 0 and alpha == 1 else _each(_float(alpha))
+        opacity = _each(_float(alpha))
         moving = [_each(_float(n)) for n in numbers]
         steepness = np.float32(-k / max(self.edge, soft * k))
-        paint = () if callable(colour) else np.asarray(colour, np.float32)
+        paint = np.zeros(3, np.float32) if callable(colour) else np.asarray(colour, np.float32)
+        paint, white = paint[:, None, None], torch.ones(3, 1, 1)
         columns, rows = np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)[:, None]
-        for a, b, (x0, x1, y0, y1) in _blocks(live, corners):
+        for a, b, (x0, x1, y0, y1), alike in _blocks(live, corners):
             u = (columns[x0:x1] - px[a:b]) * np.float32(self.mirror / k)
             v = (rows[y0:y1] - py[a:b]) * np.float32(1 / k)
             values = [n[a:b] if np.ndim(n) else n for n in moving]
@@ -192,30 +194,28 @@ class Canvas:
             cover += np.float32(0.5)
             cover.clip(0, 1, out=cover)
             if soft:
-                cover *= cover * (3 - 2 * cover)
-                # A blur may reach beyond the patch of its own frame.
-                cover *= (columns[x0:x1] >= _each(left[a:b])) & (columns[x0:x1] < _each(right[a:b]))
-                cover *= (rows[y0:y1] >= _each(top[a:b])) & (rows[y0:y1] < _each(bottom[a:b]))
-            if opacity is not None:
-                cover = cover * (opacity[a:b] if np.ndim(opacity) else opacity)
+                rest = 3 - 2 * cover
+                cover *= cover
+                cover *= rest
+            if soft and not alike:  # a blur may reach beyond the patch of its own frame
+                within = (columns[x0:x1] >= _each(left[a:b])) & (columns[x0:x1] < _each(right[a:b]))
+                cover *= within & (rows[y0:y1] >= _each(top[a:b])) & (rows[y0:y1] < _each(bottom[a:b]))
+            if np.ndim(opacity):
+                cover *= opacity[a:b]
+            elif opacity != 1:
+                cover *= opacity
             if callable(colour):
-                over = np.moveaxis(colour(u, v, *values), 1, 0)
+                over = colour(u, v, *values)
             elif shade:
                 light = (1 - 0.5 * shade / max(reach_x, 1e-3) * u) - 0.8 * shade / max(reach_y, 1e-3) * v
-                over = [light * c for c in paint]
+                over = light[:, None] * paint
             else:
                 over = paint
-            for channel in range(3):
-                place = self.pixels[a:b, channel, y0:y1, x0:x1]
-                below = place.copy()  # short rows are slow to work on, so they are read and written only once
-                if glow:  # Screen: light added to a bright place saturates instead of overflowing.
-                    change = 1 - below
-                    change *= over[channel]
-                else:
-                    change = over[channel] - below
-                change *= cover
-                change += below
-                place[...] = change
+            place = torch.from_numpy(self.pixels[a:b, :, y0:y1, x0:x1])
+            if glow:  # Screen: light added to a bright place saturates instead of overflowing.
+                place.lerp_(white, torch.from_numpy(cover[:, None] * over))
+            else:
+                place.lerp_(torch.from_numpy(over), torch.from_numpy(cover)[:, None])
 
     # Short names for common shapes
 
@@ -322,8 +322,8 @@ def _each(values: Array) -> Array:
     return values[:, None, None] if np.ndim(values) else values
 
 
-def _blocks(live: NDArray[np.bool_], corners: Indices) -> Iterator[tuple[int, int, list[int]]]:
-    """Frames that are painted together, [a, b), and the rectangle [x0, x1, y0, y1] that holds each one's patch.
+def _blocks(live: NDArray[np.bool_], corners: Indices) -> Iterator[tuple[int, int, list[int], bool]]:
+    """Frames that are painted together, [a, b), the rectangle [x0, x1, y0, y1] of their patches, and if all fill it.
 
     Many frames at once save calls of numpy, small rectangles save pixels, and a block that fits the cache saves time.
     """
@@ -335,7 +335,8 @@ def _blocks(live: NDArray[np.bool_], corners: Indices) -> Iterator[tuple[int, in
         a, b = todo.pop()
         x0, x1, y0, y1 = min(left[a:b]), max(right[a:b]), min(top[a:b]), max(bottom[a:b])
         pixels = (b - a) * (x1 - x0) * (y1 - y0)
-        if b - a > 1 and (pixels > BLOCK or pixels - area[b] + area[a] > SPARE):
+        vain = pixels - (area[b] - area[a])
+        if b - a > 1 and (pixels > BLOCK or vain > SPARE):
             todo += [((a + b) // 2, b), (a, (a + b) // 2)]
         else:
-            yield a, b, [x0, x1, y0, y1]
+            yield a, b, [x0, x1, y0, y1], vain == 0
