@@ -201,7 +201,8 @@ class Kernel:
     kernel = None
 
     def __init__(self, cell, run, kept=()):
-        self.user_ns = {"_oh": dict(enumerate(kept))} | {f"_{i}": value for i, value in enumerate(kept)}
+        self.user_ns_hidden = {f"_{i}": value for i, value in enumerate(kept)}
+        self.user_ns = {"_oh": dict(enumerate(kept)), **self.user_ns_hidden}
         self.message = {
             "header": {"msg_type": "execute_request", "msg_id": run},
             "metadata": {"cellId": cell},
@@ -234,6 +235,7 @@ def test_a_panel_that_was_closed_is_not_kept_by_what_cells_returned(monkeypatch)
     Lines()
     assert first.closed
     assert again.user_ns == {"_oh": {0: 1}, "_0": 1, "_": "", "mine": first}  # what has a name of one's own stays
+    assert again.user_ns_hidden == {"_0": 1}
 
 
 def test_pictures_are_opaque_quick_ones_smaller():

@@ -10,7 +10,7 @@ import traitlets
 from matplotlib.colors import to_rgba
 from matplotlib.gridspec import GridSpec
 
-from avid_lab.interactive.script import HERE, Scripted, script
+from avid_lab.interactive.script import Scripted, script, text
 from avid_lab.plots.style import FAINT, INK, MUTED, Picture, panel, picture, styled
 
 NAMED = {"ink": INK, "muted": MUTED, "faint": FAINT}  # in the page these follow the theme
@@ -42,7 +42,7 @@ class Chart(Scripted):
     """
 
     _script = script("canvas.js", "chart.js")
-    _css = HERE / "canvas.css"
+    _css = text("canvas.css")
 
     guide = traitlets.Float(0.0).tag(sync=True)
     clicked = traitlets.Int(-1).tag(sync=True)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import traitlets
 
-from avid_lab.interactive.script import HERE, Scripted, script
+from avid_lab.interactive.script import Scripted, script, text
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Curves(Scripted):
     """
 
     _script = script("canvas.js", "curves.js")
-    _css = HERE / "canvas.css"
+    _css = text("canvas.css")
 
     _data = traitlets.Bytes().tag(sync=True)  # float32, of each line all x, then all y
     _series = traitlets.List(traitlets.Dict()).tag(sync=True)

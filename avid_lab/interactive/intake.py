@@ -7,7 +7,7 @@ from typing import Any
 
 import traitlets
 
-from avid_lab.interactive.script import HERE, Scripted, script
+from avid_lab.interactive.script import Scripted, script, text
 
 MOST_BYTES = 200_000_000
 
@@ -26,7 +26,7 @@ class Intake(Scripted):
     """
 
     _script = script("intake.js")
-    _css = HERE / "intake.css"
+    _css = text("intake.css")
 
     _seconds = traitlets.Float().tag(sync=True)
     _most = traitlets.Int(MOST_BYTES).tag(sync=True)

@@ -420,7 +420,7 @@ def _text(value: Any) -> str:
         plain = isinstance(_value(value), str) and not value.startswith('"') and value == value.strip()
         return value if plain else json.dumps(value)
     if isinstance(value, float):
-        return f"{value:.6g}"
+        return repr(value).removesuffix(".0")
     return json.dumps(value, separators=(",", ":"))
 
 
@@ -466,14 +466,15 @@ def _close_predecessors(panel: Panel) -> None:
 
 def _forget(shell: Any, panel: Panel) -> None:
     """IPython keeps what cells returned, so a panel that was closed would live on, its trainings with it."""
-    hook, names = getattr(shell, "displayhook", None), ("_", "__", "___")
+    # What a name is hidden from listings by, IPython remembers with the value itself: `user_ns_hidden`.
+    names, namespace = ("_", "__", "___"), getattr(shell, "user_ns", {})
+    hidden, hook = getattr(shell, "user_ns_hidden", {}), getattr(shell, "displayhook", None)
+    for kept in (namespace, namespace.get("_oh", {}), hidden):
+        for name in [name for name, value in kept.items() if value is panel]:
+            if str(name).strip("_").isdecimal():
+                del kept[name]
+            elif name in names:
+                kept[name] = ""
     for name in names:
         if getattr(hook, name, None) is panel:
-            setattr(hook, name, None)
-    namespace: dict[Any, Any] = getattr(shell, "user_ns", {})
-    for kept in (namespace, namespace.get("_oh", {})):
-        for name in [name for name, value in kept.items() if value is panel and str(name).strip("_").isdecimal()]:
-            del kept[name]
-    for name in names:
-        if namespace.get(name) is panel:
-            namespace[name] = ""
+            setattr(hook, name, "")  # as in the namespace: where they differ, IPython thinks that `_` is the user's own

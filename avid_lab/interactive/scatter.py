@@ -9,7 +9,7 @@ import numpy as np
 import traitlets
 from matplotlib.axes import Axes
 
-from avid_lab.interactive.script import HERE, Scripted, script
+from avid_lab.interactive.script import Scripted, script, text
 from avid_lab.plots.style import COLOURS, HALO, INK, MARKERS, array, axes_or_new, class_marker, note, styled
 
 
@@ -47,7 +47,7 @@ class Scatter(Scripted):
     """
 
     _script = script("canvas.js", "scatter.js")
-    _css = HERE / "canvas.css"
+    _css = text("canvas.css")
 
     selected = traitlets.List(traitlets.Int()).tag(sync=True)
     clicked = traitlets.Int(-1).tag(sync=True)

@@ -28,13 +28,20 @@ export default {render}
 
 
 class Scripted(anywidget.AnyWidget):
-    """A widget that is drawn in the page. A subclass gives ``_script = script("its.js")`` and ``_css``."""
+    """A widget that is drawn in the page. A subclass gives ``_script = script("its.js")``, ``_css = text("its.css")``.
+
+    Texts, not paths: the class of a path listens to the file for each widget, and so keeps them all when closed.
+    """
 
     _esm = LOADER
     _script = traitlets.Unicode().tag(sync=True)
 
 
+def text(*names: str) -> str:
+    """Files of this folder, one after the other."""
+    return "\n".join((HERE / name).read_text(encoding="utf-8") for name in names)
+
+
 def script(*names: str) -> traitlets.Unicode:
-    """Files of this folder, one after the other, as one script."""
-    text = "\n".join((HERE / name).read_text(encoding="utf-8") for name in names)
-    return traitlets.Unicode(text).tag(sync=True)
+    """The same as the trait that a script travels in."""
+    return traitlets.Unicode(text(*names)).tag(sync=True)

@@ -12,7 +12,7 @@ import traitlets
 
 from avid_lab.interactive.players import CLIP_BYTES, StrPath, playable, still
 from avid_lab.interactive.ranking import two_digits
-from avid_lab.interactive.script import HERE, Scripted, script
+from avid_lab.interactive.script import Scripted, script, text
 from avid_lab.media import MediaError
 
 
@@ -53,7 +53,7 @@ class Shelf(Scripted):
     """
 
     _script = script("shelf.js")
-    _css = HERE / "shelf.css"
+    _css = text("shelf.css")
 
     playing = traitlets.Int(-1).tag(sync=True)
 
