@@ -11,15 +11,16 @@ import pytest
 import torch
 
 from avid_lab import losses
-from avid_lab.config import PRESETS, TrainConfig
+from avid_lab.config import PRESETS, Profile, TrainConfig
 from avid_lab.encoders import AudioVisualModel
 from avid_lab.interactive.knobs import Change, read, turn
 from avid_lab.interactive.loss_lab import LossLab
+from avid_lab.interactive.rebuild import describe
 from avid_lab.interactive.runner import Run, Runner
 from avid_lab.interactive.training_panel import LiveTraining
 from avid_lab.interactive.vetting import GALLERY, LossRefused, vet
 from avid_lab.objectives import AVID, CMA, InBatch
-from avid_lab.training import Trainer
+from avid_lab.training import Trainer, avid_trainer
 
 TINY = dataclasses.replace(
     PRESETS["pocket"], video_widths=(4, 4, 4, 8, 8), audio_widths=(4, 4, 4, 8, 8), head=(8,), dim=16
@@ -239,11 +240,45 @@ def test_the_state_string_rebuilds_the_run(smoke_world, live):
     again.close()
 
 
-def test_a_state_of_another_training_is_refused(smoke_world, live):
+def test_a_state_alone_rebuilds_a_run_of_any_settings(smoke_world, unchecked):
+    odd = Profile("odd", "smoke", "pocket", dataclasses.replace(CONFIG, steps=3, learning_rate=1 / 300, ema=0.9), 16)
+    test = smoke_world.select(split="test")
+    before = LiveTraining(avid_trainer(test, odd, within=0.3, seed=5))
+    run(before)
+    state = before.state
+    assert "profile" not in state and "world=smoke/test" in state
+    again = LiveTraining.from_state(state)  # the clips, too
+    assert describe(again.trainer).items() <= before._begun.items()
+    run(again)
+    assert values(again.trainer) == values(before.trainer) and again.state == state
+    assert all(torch.equal(a, b) for a, b in zip(*(x.trainer.model.parameters() for x in (again, before)), strict=True))
+    for panel in (before, again):
+        panel.close()
+
+
+def test_a_state_holds_settings_only_and_says_what_else_a_run_needs(smoke_world, live):
+    def rebuilt(state, clips=smoke_world):
+        return LiveTraining(make(clips), state=state)
+
+    state = live.state
     with pytest.raises(ValueError, match="steps=12, this training 6"):
-        LiveTraining(make(smoke_world, steps=6), state=live.state)
-    with pytest.raises(ValueError, match="AVID training in one of the profiles"):
-        LiveTraining.from_state("objective=CMA&profile=smoke", smoke_world)
+        LiveTraining(make(smoke_world, steps=6), state=state)
+    with pytest.raises(ValueError, match="AVID training of one of our models"):
+        LiveTraining.from_state(state, smoke_world)  # a tiny model that is no preset
+    with pytest.raises(ValueError, match="clips=64, this training"):
+        rebuilt(state, smoke_world.select(split="train"))
+    loaded = make(smoke_world)
+    with torch.no_grad():
+        next(loaded.model.audio_encoder.parameters()).add_(0.01)
+    with pytest.raises(ValueError, match="weights or the memory"):
+        LiveTraining(loaded, state=state)
+    late = make(smoke_world)
+    late.step()
+    taken_over = LiveTraining(late)
+    assert "from=1&" in taken_over.state
+    with pytest.raises(ValueError, match="began at step 1; this training has done 0"):
+        rebuilt(taken_over.state)
+    taken_over.close()
 
 
 def test_a_trainer_has_one_panel(smoke_world, live):

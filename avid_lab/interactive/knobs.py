@@ -46,7 +46,8 @@ class Change:
 
     def __str__(self) -> str:
         """For a state string: ``120.temperature:0.2``."""
-        return f"{self.step}.{self.name}:{self.value if isinstance(self.value, str) else format(self.value, '.6g')}"
+        value = self.value if isinstance(self.value, str) else repr(self.value).removesuffix(".0")
+        return f"{self.step}.{self.name}:{value}"
 
     @classmethod
     def parse(cls, text: str) -> Change:

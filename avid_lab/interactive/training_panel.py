@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,11 +14,11 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from avid_lab import plots
-from avid_lab.config import PROFILES, profile
 from avid_lab.datasets import ClipDataset
 from avid_lab.interactive.curves import Curves, Line
 from avid_lab.interactive.knobs import LABELS, Change, read, replay, turn
 from avid_lab.interactive.panel import SUBSHELLS, Panel, pack, unpack
+from avid_lab.interactive.rebuild import check, describe, rebuild
 from avid_lab.interactive.runner import BINS, Glimpse, Run, Runner
 from avid_lab.interactive.scatter import Scatter
 from avid_lab.interactive.vetting import Loss, LossRefused, gallery_losses, name_of, vet
@@ -27,7 +26,7 @@ from avid_lab.objectives import Objective
 from avid_lab.plots.curves import DIRECTION_COLOURS
 from avid_lab.plots.statistics import principal_plane, smooth
 from avid_lab.plots.style import AUDIO, COLOURS, MUTED, VIDEO, note, panel, picture, styled
-from avid_lab.training import Step, Trainer, avid_trainer
+from avid_lab.training import Step, Trainer
 
 PUBLISH_S = 0.25  # each costs the page some 50 ms of a core that the training could use
 POINTS = 400  # of a curve: more than its pixels
@@ -262,7 +261,7 @@ class LiveTraining(TrainingPanel):
         knobs: Sliders by name.
 
     Raises:
-        ValueError: The state is not of such a training, or the trainer is not at its beginning.
+        ValueError: The state is not of such a training, or the trainer does not stand where its run began.
 
     Example:
         >>> live = LiveTraining(avid_trainer(clips, al.profile()))  # doctest: +SKIP
@@ -283,7 +282,7 @@ class LiveTraining(TrainingPanel):
         super().__init__(title, [self.run])
         _panels[id(trainer)] = self
         self.trainer = trainer
-        self._begun = read(trainer) | {"loss": name_of(trainer.objective.loss)}
+        self._begun = describe(trainer) | self._set()
         if state:
             self._plan(unpack(state))
         self.knobs = self.make_knobs(self.run)
@@ -333,21 +332,10 @@ class LiveTraining(TrainingPanel):
 
     @property
     def state(self) -> str:
-        """How the run began and what was changed at which step: `from_state` rebuilds it."""
-        trainer = self.trainer
+        """How the run began and what was changed at which step: `from_state` rebuilds it, or says what it lacks."""
         changes = ",".join(map(str, [*self.run.changes, *self.run.planned]))
-        return pack(
-            {
-                "profile": profile().name,
-                "objective": type(self.trainer.objective).__name__,
-                "seed": trainer.config.seed,
-                "steps": len(trainer),
-                "batch": trainer.config.batch_size,
-                **self._begun,
-                "at": self.runner.pause_at or trainer.steps_done,
-                **({"changes": changes} if changes else {}),
-            }
-        )
+        at = {"at": self.runner.pause_at or self.trainer.steps_done}
+        return pack(self._begun | at | ({"changes": changes} if changes else {}))
 
     @classmethod
     def from_state(
@@ -357,27 +345,15 @@ class LiveTraining(TrainingPanel):
 
         Args:
             state: What `state` gave.
-            clips: The same clips; the world of the state's profile if not given.
+            clips: The same clips; the world that the state names if not given.
             losses: Your own functions that the state names, by their names.
 
         Raises:
-            ValueError: It is no such state, or of another objective than AVID: build that trainer yourself and give
+            ValueError: It is no such state, or of a run that it does not hold all of: another objective than AVID, a
+                model of one's own, weights that were loaded, a later first step. Build that trainer yourself and give
                 ``LiveTraining(trainer, state=...)``.
         """
-        settings = unpack(state)
-        if settings.get("objective") != "AVID" or settings.get("profile") not in PROFILES:
-            raise ValueError(
-                f"state must be of an AVID training in one of the profiles {', '.join(PROFILES)}; got {state!r}. "
-                "For another, build its trainer and give LiveTraining(trainer, state=...)."
-            )
-        size = PROFILES[settings["profile"]]
-        train = dataclasses.replace(size.train, steps=settings["steps"], batch_size=settings["batch"])
-        if clips is None:
-            from avid_lab import foley
-
-            clips = foley.load(size.world)
-        trainer = avid_trainer(clips, dataclasses.replace(size, train=train), seed=settings["seed"])
-        return cls(trainer, state=state, losses=losses)
+        return cls(rebuild(unpack(state), clips), state=state, losses=losses)
 
     def show(self) -> None:
         """Bring everything up to date."""
@@ -397,15 +373,14 @@ class LiveTraining(TrainingPanel):
         rows += [("loss", name_of(run.trainer.objective.loss)), *scores_table(run)]
         return [*rows, ("state", self.state)]
 
+    def _set(self) -> dict[str, float | str]:
+        """Knobs and loss as they stand."""
+        return {**read(self.trainer), "loss": name_of(self.trainer.objective.loss)}
+
     def _plan(self, settings: dict[str, Any]) -> None:
         """Take over a state: begin with its settings, and make its changes at their steps."""
         trainer, changes = self.trainer, str(settings.get("changes", ""))
-        if trainer.steps_done:
-            raise ValueError(f"a state needs a training at its beginning; this one has done {trainer.steps_done} steps")
-        expected = {"seed": trainer.config.seed, "steps": len(trainer), "batch": trainer.config.batch_size}
-        for name, here in expected.items():
-            if settings.get(name) != here:
-                raise ValueError(f"state has {name}={settings.get(name)}, this training {here}; build it alike")
+        check(settings, trainer)
         known = read(trainer)
         # Weights go together: one at a time, all might be zero for a moment.
         weights = {name: float(settings[name]) for name in known if name in settings and name not in LABELS}
@@ -415,7 +390,7 @@ class LiveTraining(TrainingPanel):
             if name in settings and name in LABELS and known[name] != settings[name]:
                 turn(trainer, name, float(settings[name]))
         replay(trainer, Change(0, "loss", str(settings.get("loss", self._begun["loss"]))), self.run.losses)
-        self._begun = read(trainer) | {"loss": name_of(trainer.objective.loss)}
+        self._begun |= self._set()
         self.run.planned = [Change.parse(text) for text in changes.split(",") if text]
         self.runner.pause_at = int(settings.get("at", 0)) or None
         self.run.begin_here()
