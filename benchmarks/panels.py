@@ -216,7 +216,7 @@ def summary(latencies: list[float]) -> dict[str, float]:
 
 
 def live_view(page: Any, lab: Any, quick: bool) -> dict[str, Any]:
-    """Seconds of a step in the panel and of a step in a plain loop, each in a background thread of one kernel, by turns.
+    """Seconds of a step in the panel and in a plain loop, each in a background thread of one kernel, by turns.
 
     The page is open all the time. While the plain loop runs, nothing is published to it.
     """

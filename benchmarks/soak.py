@@ -27,7 +27,8 @@ from tests.browser import CHROMIUM, OPTIONS, ask, open_notebook, run_cell, runni
 
 FOLDER = Path(__file__).parent / "results"
 MAKE = """
-import dataclasses, gc, json, os, threading
+FIELDS = "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost".split()
+import ctypes, dataclasses, gc, json, os, threading
 from types import SimpleNamespace
 import ipywidgets as widgets
 import numpy as np
@@ -64,7 +65,12 @@ PANELS = (
 TELL = """
 gc.collect()
 resident = int(next(x for x in open("/proc/self/status") if x.startswith("VmRSS")).split()[1]) / 1024
-print(json.dumps({"kernel, MB": resident, "widgets": len(widgets.widget._instances), "objects": len(gc.get_objects()),
+heap = ctypes.CDLL(None).mallinfo2  # glibc's: what is in use, and what it holds without using it
+heap.restype = type("Heap", (ctypes.Structure,), {"_fields_": [(x, ctypes.c_size_t) for x in FIELDS]})
+heap = heap()
+print(json.dumps({"kernel, MB": resident, "heap in use, MB": (heap.hblkhd + heap.uordblks) / 2**20,
+                  "heap free, MB": heap.fordblks / 2**20,
+                  "widgets": len(widgets.widget._instances), "objects": len(gc.get_objects()),
                   "threads": threading.active_count(), "steps": trainer.steps_done}))
 """
 
