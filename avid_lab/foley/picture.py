@@ -289,28 +289,31 @@ class Canvas:
         radius = max(r * self.scale * self.pixels_per_unit, 0.6)
         px, py, opacity = np.broadcast_arrays(px, py, np.asarray(alpha, np.float32))
         keep = (opacity > 0.01) & (px > -3) & (px < width + 3) & (py > -3) & (py < height + 3)
-        frame = np.nonzero(keep)[0][:, None]
-        px, py, opacity = (n[keep].astype(np.float32)[:, None] for n in (px, py, opacity))
-        span = np.arange(-int(radius + 1), int(radius + 1) + 1)
-        oy, ox = (o.reshape(1, -1) for o in np.meshgrid(span, span, indexing="ij"))
-        ix, iy = np.round(px).astype(np.int64) + ox, np.round(py).astype(np.int64) + oy  # (dots, stencil)
-        cover = np.clip(np.float32(radius + 0.5) - length(ix - px, iy - py).astype(np.float32), 0, 1) * opacity
-        inside = (ix >= 0) & (ix < width) & (iy >= 0) & (iy < height) & (cover > 0)
-        pixel = (iy * width + ix)[inside]
-        frame = np.broadcast_to(frame, ix.shape)[inside]
-        where = frame * (height * width) + pixel
-        if not len(where):
+        frame = np.nonzero(keep)[0]
+        px, py, opacity = (n[keep].astype(np.float32) for n in (px, py, opacity))
+        span = np.arange(-int(radius + 1), int(radius + 1) + 1, dtype=np.float32)[:, None]
+        column, row = np.round(px) + span, np.round(py) + span  # (stencil, dots): long rows are fast
+        u, v = column - px, row - py
+        u[(column < 0) | (column >= width)] = v[(row < 0) | (row >= height)] = np.inf
+        cover = np.float32(radius + 0.5) - length(u, v[:, None])
+        cover.clip(0, 1, out=cover)
+        cover *= opacity
+        inside = cover > 0
+        if not inside.any():
             return
-        first = where.min()
-        total = np.zeros(where.max() - first + 1, np.float32)
-        np.add.at(total, where - first, cover[inside])  # dots that overlap add up
-        share = np.minimum(total[where - first], 1)
-        place = frame * (3 * height * width) + pixel
+        area = height * width
+        where = ((row.astype(np.int64) * width + frame * area)[:, None] + column.astype(np.int64))[inside]
+        where -= (first := where.min())
+        total = np.zeros(where.max() + 1, np.float32)
+        np.add.at(total, where, cover[inside])  # dots that overlap add up
+        share = np.minimum(total.take(where), 1)
+        where += first
+        place = where + where // area * (2 * area)
         flat = self.pixels.reshape(-1)  # a view
         for value in np.asarray(colour, np.float32):
-            below = flat[place]
+            below = flat.take(place)
             flat[place] = below + share * (value - below)
-            place += height * width
+            place += area
 
 
 def _float(value: Values) -> Array:

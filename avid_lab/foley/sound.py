@@ -11,7 +11,7 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 
-from avid_lab.foley.timeline import Array, Real, Timeline, Values
+from avid_lab.foley.timeline import Array, Real, Timeline, Values, fraction
 
 
 class Studio:
@@ -189,11 +189,6 @@ class Studio:
 def unit(signal: Array) -> Array:
     """The signal at a power of 1."""
     return signal / np.float32(max(np.sqrt(signal @ signal / len(signal)), 1e-9))
-
-
-def fraction(turns: Array) -> Array:
-    """``turns % 1``, many times faster."""
-    return turns - np.floor(turns)
 
 
 def band(f: Array, low_hz: Real, high_hz: Real) -> Array:

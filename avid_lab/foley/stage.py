@@ -9,12 +9,13 @@ from __future__ import annotations
 from copy import copy
 from dataclasses import astuple, dataclass, replace
 from functools import cached_property, lru_cache
+from math import cos, sin
 
 import numpy as np
 from numpy.typing import NDArray
 
-from avid_lab.foley.picture import Canvas, blend, hsv, mix
-from avid_lab.foley.timeline import Array, Real
+from avid_lab.foley.picture import Canvas, blend, hsv, length, mix, rotate
+from avid_lab.foley.timeline import Array, Real, fraction
 
 MARGIN = 0.16  # how far the camera may leave the middle, in units of half a picture
 INK = np.array([0.07, 0.06, 0.09], np.float32)
@@ -149,19 +150,17 @@ class Stage:
         self.set.box(0, y + 0.012, 1.4, 0.012, mix(colour, WHITE, 0.4), angle=tilt)
 
     def develop(self) -> NDArray[np.uint8]:
-        """The finished frames (T, H, W, 3)."""
+        """The finished frames (T, H, W, 3), a view of planes (T, 3, H, W) as encoders take them."""
         pixels = self.film.pixels
         gain = self.exposure[:, None, None] * np.float32(255)
         offset = self.haze[:, None, None] * np.float32(255) + np.float32(0.5)
-        frames = np.empty((len(pixels), self.size, self.size, 3), np.uint8)
-        for picture, frame in zip(pixels, frames, strict=True):  # one at a time stays in the cache
+        planes = np.empty(pixels.shape, np.uint8)
+        for picture, plane in zip(pixels, planes, strict=True):  # one at a time stays in the cache
             picture *= gain
             picture += offset
-            np.clip(picture, 0, 255, out=picture)
-            planes = picture.astype(np.uint8)
-            for channel in range(3):
-                frame[..., channel] = planes[channel]
-        return frames
+            picture.clip(0, 255, out=picture)
+            plane[...] = picture
+        return planes.transpose(0, 2, 3, 1)
 
 
 def smooth_noise(rng: np.random.Generator, height: int, width: int, cells: int) -> Array:
@@ -194,7 +193,7 @@ def _camera_path(rng: np.random.Generator, times: Array, drift: Real) -> Array:
 
 def _plain(rng: np.random.Generator, x: Array, y: Array) -> Array:
     angle = rng.uniform(0, 6.3)
-    return 0.5 + 0.35 * (x * np.cos(angle) + y * np.sin(angle))
+    return 0.5 + 0.35 * (x * cos(angle) + y * sin(angle))
 
 
 def _clouds(rng: np.random.Generator, x: Array, y: Array) -> Array:
@@ -204,27 +203,28 @@ def _clouds(rng: np.random.Generator, x: Array, y: Array) -> Array:
 
 def _stripes(rng: np.random.Generator, x: Array, y: Array) -> Array:
     angle, width = rng.uniform(0, 3.2), rng.uniform(5, 14)
-    return _step(np.sin(width * (x * np.cos(angle) + y * np.sin(angle))) * 4 / width)
+    return _step(np.sin(width * (x * cos(angle) + y * sin(angle))) * 4 / width)
 
 
 def _tiles(rng: np.random.Generator, x: Array, y: Array) -> Array:
-    angle, width = rng.choice([0.0, 0.785, rng.uniform(0, 1.57)]), rng.uniform(5, 11)
-    u, v = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
-    return _step(np.sin(width * u) * np.sin(width * v) * 4 / width)
+    angle, width = np.float32(rng.choice([0.0, 0.785, rng.uniform(0, 1.57)])), rng.uniform(5, 11)
+    u, v = rotate(x, y, angle)
+    return _step(np.sin(width * u) * np.sin(width * v) * (4 / width))
 
 
 def _dots(rng: np.random.Generator, x: Array, y: Array) -> Array:
     width, r = rng.uniform(2.2, 4.5), rng.uniform(0.22, 0.36)
     row = np.floor(y * width)
-    u, v = (x * width + 0.5 * (row % 2)) % 1 - 0.5, (y * width) % 1 - 0.5
-    return _step((r - np.hypot(u, v)) / width)
+    u, v = fraction(x * width + 0.5 * (row % 2)) - 0.5, fraction(y * width) - 0.5
+    return _step((r - length(u, v)) / width)
 
 
 def _bricks(rng: np.random.Generator, x: Array, y: Array) -> Array:
     width = rng.uniform(1.6, 3.2)
     row = np.floor(y * width * 2)
-    u, v = (x * width + 0.5 * (row % 2)) % 1, (y * width * 2) % 1
-    tone = np.sin(np.floor(x * width + 0.5 * (row % 2)) * 12.9 + row * 78.2) * 0.18
+    along = x * width + 0.5 * (row % 2)
+    u, v = fraction(along), fraction(y * width * 2)
+    tone = np.sin(np.floor(along) * 12.9 + row * 78.2) * 0.18
     return np.clip(0.75 + tone, 0, 1) * _step(
         (np.minimum(np.minimum(u, 1 - u) * 2, np.minimum(v, 1 - v)) - 0.08) / width
     )
@@ -250,12 +250,12 @@ def _hills(rng: np.random.Generator, x: Array, y: Array) -> Array:
 def _rays(rng: np.random.Generator, x: Array, y: Array) -> Array:
     cx, cy = rng.uniform(-0.8, 0.8), rng.uniform(-0.9, 0.3)
     angle = np.arctan2(y - cy, x - cx)
-    return _step(np.sin(angle * rng.integers(5, 12)) * np.hypot(x - cx, y - cy) * 0.2)
+    return _step(np.sin(angle * int(rng.integers(5, 12))) * length(x - cx, y - cy) * 0.2)
 
 
 def _rings(rng: np.random.Generator, x: Array, y: Array) -> Array:
     cx, cy, width = rng.uniform(-1.1, 1.1), rng.uniform(-1.1, 1.1), rng.uniform(7, 15)
-    return _step(np.sin(width * np.hypot(x - cx, y - cy)) * 4 / width)
+    return _step(np.sin(width * length(x - cx, y - cy)) * (4 / width))
 
 
 BACKDROPS = {
@@ -280,7 +280,7 @@ def draw_backdrop(rng: np.random.Generator, palette: Palette, side: int, salienc
     if rng.uniform() < 0.6:  # Large soft spots of another colour.
         blobs = np.clip(smooth_noise(rng, side, side, int(rng.integers(2, 5))), 0, 1.5) * np.float32(0.35 * salience)
         pixels += blobs * (hsv(rng.uniform(), 0.6, rng.uniform(0.3, 1))[:, None, None] - pixels)
-    return kind, np.clip(pixels, 0.02, 0.98).astype(np.float32)
+    return kind, pixels.clip(0.02, 0.98, out=pixels)
 
 
 def _step(distance: Array, width: Real = 0.02) -> Array:

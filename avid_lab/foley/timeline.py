@@ -76,6 +76,11 @@ class Timeline:
         return fall.max(axis=1, initial=0).astype(np.float32)
 
 
+def fraction(turns: Array) -> Array:
+    """``turns % 1``, many times faster."""
+    return turns - np.floor(turns)
+
+
 def beats(
     rng: np.random.Generator, duration_s: float, rate_hz: tuple[Real, Real], jitter: Real = 0.05, voices: int = 1
 ) -> Timeline:

@@ -48,13 +48,13 @@ def write_clip(
     path = Path(path)
     picture = sound = None
     if clip.video is not None and clip.fps:
-        picture = np.ascontiguousarray(clip.video.permute(1, 2, 3, 0).cpu().numpy())  # (T, H, W, 3)
+        picture = clip.video.transpose(0, 1).cpu().numpy()  # (T, 3, H, W)
     if clip.audio is not None and clip.rate:
         sound = clip.audio.cpu().numpy().clip(-1, 1)  # (1, samples)
     if all(part is None or part.size == 0 for part in (picture, sound)):
         raise ValueError(f"write_clip needs frames with fps, or samples with rate; got {clip}")
-    if picture is not None and (picture.shape[1] % 2 or picture.shape[2] % 2):
-        height, width = picture.shape[1:3]
+    if picture is not None and (picture.shape[2] % 2 or picture.shape[3] % 2):
+        height, width = picture.shape[2:]
         raise ValueError(f"H.264 needs an even height and width; got {height}x{width}. Crop a row or a column.")
     if sound is not None and clip.rate not in AAC_RATES:
         raise ValueError(f"AAC has no sample rate {clip.rate}; resample to one of {', '.join(map(str, AAC_RATES))}")
@@ -68,7 +68,7 @@ def write_clip(
                 gop = max(1, round(keyframe_s * clip.fps))
                 options = {"preset": preset, "crf": str(crf), "threads": "1", "g": str(gop)}
                 stream: Any = container.add_stream("libx264", rate=fps, options=options)
-                stream.height, stream.width, stream.pix_fmt = *picture.shape[1:3], "yuv420p"
+                stream.height, stream.width, stream.pix_fmt = *picture.shape[2:], "yuv420p"
                 tracks.append((stream, _video_frames(picture, fps)))
             if sound is not None and clip.rate:
                 options = {"aac_coder": "fast", "b": str(audio_kbps * 1000)}
@@ -85,8 +85,11 @@ def write_clip(
 
 
 def _video_frames(picture: np.ndarray, fps: Fraction) -> Iterator[av.VideoFrame]:
-    for index, image in enumerate(picture):
-        frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+    height, width = picture.shape[2:]
+    for index, (red, green, blue) in enumerate(picture):
+        frame = av.VideoFrame(width, height, "gbrp")
+        for plane, image in zip(frame.planes, (green, blue, red), strict=True):
+            np.frombuffer(plane, np.uint8).reshape(height, -1)[:, :width] = image  # rows may be padded
         frame.pts, frame.time_base = index, 1 / fps
         yield frame
 
