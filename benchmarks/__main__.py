@@ -44,7 +44,10 @@ def main() -> int:
 
 def table(results: list[dict[str, Any]]) -> str:
     """Markdown of every candidate that has a ratio."""
-    lines = ["| | time | against | how many times faster | asked for |", "|---|---|---|---|---|"]
+    lines = [
+        "| | time | against | times as fast | asked for | of the machine's limit |",
+        "|---|---|---|---|---|---|",
+    ]
     for result in results:
         first = {}
         for row in result.get("rows", []):
@@ -54,7 +57,9 @@ def table(results: list[dict[str, Any]]) -> str:
             asked = "" if row["required"] is None else f"{row['required']:g}"
             time = f"{_time(row['median_s'])} a {row['unit']}"
             against = f"{reference['candidate']}, {_time(reference['median_s'])}"
-            lines.append(f"| {row['case']}: {row['candidate']} | {time} | {against} | {row['ratio']:.2f} | {asked} |")
+            share = "" if row.get("share") is None else f"{row['share']:.0%}"
+            what = f"{row['case']}: {row['candidate']}"
+            lines.append(f"| {what} | {time} | {against} | {row['ratio']:.2f} | {asked} | {share} |")
     return "\n".join(lines)
 
 
@@ -77,7 +82,10 @@ def draw(results: list[dict[str, Any]], path: Path) -> None:
     for place, row in enumerate(bars):
         colour = "#2563a8" if row["required"] else "#b9c2cc"
         ax.barh(place, row["ratio"], color=colour, height=0.7)
-        ax.text(row["ratio"] + 0.05, place, f"{row['ratio']:.2f}", va="center", fontsize=8)
+        share = "" if row.get("share") is None else f"   {row['share']:.0%} of the limit"
+        ax.text(
+            max(row["ratio"], row["required"] or 0) + 0.05, place, f"{row['ratio']:.2f}{share}", va="center", fontsize=8
+        )
         if row["required"]:
             ax.plot([row["required"]] * 2, [place - 0.42, place + 0.42], color="#c2410c", linewidth=2)
     ax.set_yticks(range(len(bars)), [f"{row['case']}: {row['candidate']}" for row in bars], fontsize=8)

@@ -29,6 +29,7 @@ class Row:
     required: float | None = None
     amount: float | None = None  # of work in one turn, in `unit`
     unit: str = ""
+    share: float | None = None  # of the machine's limit: the least time that the work could take, over the median
 
 
 def compare(
@@ -40,6 +41,7 @@ def compare(
     amount: dict[str, float] | float = 1.0,
     unit: str = "call",
     warm: bool = True,
+    least_s: dict[str, float] | None = None,
 ) -> list[Row]:
     """Run all candidates in turns; the first one is what the others are compared with.
 
@@ -51,6 +53,7 @@ def compare(
         amount: Work done in one call, for all or by candidate; times are per unit of it.
         unit: Of the amount.
         warm: Whether each runs once before.
+        least_s: By candidate, the seconds that a call would take at the machine's measured limit.
     """
     amounts = amount if isinstance(amount, dict) else dict.fromkeys(candidates, amount)
     if warm:
@@ -68,7 +71,9 @@ def compare(
         low, median, high = np.percentile(values, (25, 50, 75))
         ratio = None if values is times[next(iter(times))] else float(np.median(first / np.array(values)))
         wanted = (required or {}).get(name)
-        rows.append(Row(case, name, median, low, high, turns, ratio, wanted, amounts[name], unit))
+        least = (least_s or {}).get(name)
+        share = None if least is None else least / amounts[name] / float(median)
+        rows.append(Row(case, name, median, low, high, turns, ratio, wanted, amounts[name], unit, share))
     for row in rows:
         print(line(row), flush=True)
     return rows
@@ -78,10 +83,10 @@ def line(row: Row) -> str:
     """One row of the table."""
     ratio = "" if row.ratio is None else f"{row.ratio:6.2f} x"
     wanted = "" if row.required is None else f"(at least {row.required:g})"
+    share = "" if row.share is None else f"{row.share:4.0%} of the limit"
     span = f"{1e3 * row.low_s:.4g} to {1e3 * row.high_s:.4g}"
-    return (
-        f"  {row.case:44} {row.candidate:40} {1e3 * row.median_s:10.4g} ms/{row.unit:8} [{span:>18}] {ratio} {wanted}"
-    )
+    time = f"{1e3 * row.median_s:10.4g} ms/{row.unit:8} [{span:>18}]"
+    return f"  {row.case:44} {row.candidate:40} {time} {ratio} {wanted} {share}"
 
 
 def as_json(rows: list[Row]) -> list[dict[str, Any]]:

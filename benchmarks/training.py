@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from avid_lab.config import ModelConfig
 from avid_lab.encoders import AudioVisualModel, FactoredConv3d
@@ -66,7 +67,15 @@ def run(quick: bool) -> dict[str, Any]:
         if config == ModelConfig():
             peer = AudioVisualModel(replace(config, video_backbone="r2plus1d_18"), seed=0)
             candidates["torchvision's r2plus1d_18, fp32"] = step(peer, size, batch, channels_last=False, half=False)
-        rows += compare(name, candidates, turns=turns, required=required, amount=batch, unit="clip")
+        least = {}
+        for way, run_step in candidates.items():
+            with FlopCounterMode(display=False) as counted:
+                run_step()
+            rate = top["bf16 gemm, GFLOP/s" if "bf16" in way else "sgemm, GFLOP/s"]
+            least[way] = counted.get_total_flops() / rate / 1e9
+        rows += compare(
+            name, candidates, turns=turns, required=required, amount=batch, unit="clip", least_s=least, warm=False
+        )
     torch.set_num_threads(threads)
     flags = torch.backends.cpu.get_cpu_capability()
     return {"rows": as_json(rows), "limits, 1 thread": top, "cpu capability": flags}
