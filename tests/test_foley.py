@@ -230,7 +230,7 @@ def test_strings_and_modes_have_the_pitch_asked_for():
     pluck = studio.place(
         Timeline(2.0, np.array([0.1], np.float32), np.ones(1, np.float32), np.zeros(1, int)), np.ones(8, np.float32)
     )
-    for signal in (studio.strings(pluck, 220.5, 0.8), np.pad(studio.modes([220.5], [0.4], [1.0]), (0, 9000))):
+    for signal in (studio.strings([pluck], [220.5], 0.8), np.pad(studio.modes([220.5], [0.4], [1.0]), (0, 9000))):
         spectrum = np.abs(np.fft.rfft(signal, 1 << 18))
         peak = np.fft.rfftfreq(1 << 18, 1 / 24_000)[50 + int(np.argmax(spectrum[50:4000]))]
         assert peak == pytest.approx(220.5, abs=1.0)

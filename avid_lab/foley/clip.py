@@ -10,6 +10,7 @@ import hashlib
 from dataclasses import asdict, dataclass, fields
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from avid_lab.foley.scenes import CATALOGUE, SCENES
@@ -213,12 +214,17 @@ def _film(
     if distractor:
         other = CATALOGUE[distractor]
         pictures.append(other.picture(stage.corner(rng), other.timeline(rng, config.duration_s)))
-    for picture in pictures:
-        next(picture)  # what stands still
-    assert stage.film is not None
-    for picture in pictures:
-        if next(picture, "done") != "done":
-            raise RuntimeError("a scene's picture() must yield exactly once")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # of this thread only: steps so small take longer when they are shared out
+    try:
+        for picture in pictures:
+            next(picture)  # what stands still
+        assert stage.film is not None
+        for picture in pictures:
+            if next(picture, "done") != "done":
+                raise RuntimeError("a scene's picture() must yield exactly once")
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _record(

@@ -1,4 +1,4 @@
-"""Drawing for all frames at once: a canvas of signed distances with soft edges, in pure numpy.
+"""Drawing for all frames at once: a canvas of signed distances with soft edges, in numpy (and one step in torch).
 
 The picture spans [-1, 1] in x (right) and y (down). `Canvas.at` gives a local frame, so that a scene draws its object
 around (0, 0) and never knows where it stands. Any number of a shape may be an array, one value a frame: then it
@@ -182,8 +182,8 @@ class Canvas:
         opacity = _each(_float(alpha))
         moving = [_each(_float(n)) for n in numbers]
         steepness = np.float32(-k / max(self.edge, soft * k))
-        paint = np.zeros(3, np.float32) if callable(colour) else np.asarray(colour, np.float32)
-        paint, white = paint[:, None, None], torch.ones(3, 1, 1)
+        plain = np.asarray(() if callable(colour) else colour, np.float32).reshape(-1, 1, 1)
+        white = torch.ones(3, 1, 1)
         columns, rows = np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)[:, None]
         for a, b, (x0, x1, y0, y1), alike in _blocks(live, corners):
             u = (columns[x0:x1] - px[a:b]) * np.float32(self.mirror / k)
@@ -204,13 +204,10 @@ class Canvas:
                 cover *= opacity[a:b]
             elif opacity != 1:
                 cover *= opacity
-            if callable(colour):
-                over = colour(u, v, *values)
-            elif shade:
+            over = colour(u, v, *values) if callable(colour) else plain
+            if shade:
                 light = (1 - 0.5 * shade / max(reach_x, 1e-3) * u) - 0.8 * shade / max(reach_y, 1e-3) * v
-                over = light[:, None] * paint
-            else:
-                over = paint
+                over = light[:, None] * over
             place = torch.from_numpy(self.pixels[a:b, :, y0:y1, x0:x1])
             if glow:  # Screen: light added to a bright place saturates instead of overflowing.
                 place.lerp_(white, torch.from_numpy(cover[:, None] * over))

@@ -188,7 +188,7 @@ class Studio:
 
 def unit(signal: Array) -> Array:
     """The signal at a power of 1."""
-    return signal / np.float32(max(np.sqrt(signal @ signal / len(signal)), 1e-9))
+    return signal / np.float32(max(np.sqrt(np.mean(signal * signal)), 1e-9))
 
 
 def band(f: Array, low_hz: Real, high_hz: Real) -> Array:

@@ -88,7 +88,8 @@ def _video_frames(picture: np.ndarray, fps: Fraction) -> Iterator[av.VideoFrame]
     height, width = picture.shape[2:]
     for index, (red, green, blue) in enumerate(picture):
         frame = av.VideoFrame(width, height, "gbrp")
-        for plane, image in zip(frame.planes, (green, blue, red), strict=True):
+        planes: Any = frame.planes  # buffers of bytes
+        for plane, image in zip(planes, (green, blue, red), strict=True):
             np.frombuffer(plane, np.uint8).reshape(height, -1)[:, :width] = image  # rows may be padded
         frame.pts, frame.time_base = index, 1 / fps
         yield frame
