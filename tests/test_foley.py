@@ -19,7 +19,7 @@ from avid_lab.foley.preview import write_png
 from avid_lab.foley.sound import Studio
 from avid_lab.foley.stage import Stage
 from avid_lab.foley.timeline import Timeline, beats
-from avid_lab.media import probe, read_clip
+from avid_lab.media import Clip, probe, read_clip, write_clip
 
 CLEAN = FoleyConfig(
     distractors=0.0, sound_distractors=0.0, off_screen=0.0, silent=0.0, noisy=0.0, look_alike=0.0, sound_alike=0.0
@@ -338,6 +338,25 @@ def test_the_sheet_is_a_png(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
     read = matplotlib.image.imread(write_png(tmp_path / "a.png", pixels))
     assert (np.round(read[..., :3] * 255) == pixels).all()
+
+
+@pytest.mark.parametrize("size", [34, 64])
+def test_the_encoder_is_given_the_planes_of_a_picture(size, tmp_path):
+    """Any even width, in any order of memory: the file shows the same colours; planes are not copied."""
+    config = FoleyConfig(size=size, duration_s=1.0)
+    picture, sound, _ = foley.render(1, config)
+    video = foley.to_clip(picture, sound, config).video
+    assert video is not None and video.transpose(0, 1).is_contiguous()
+    for name, order in (
+        ("planes.mp4", video),
+        ("other.mp4", video.permute(1, 2, 3, 0).contiguous().permute(3, 0, 1, 2)),
+    ):
+        write_clip(tmp_path / name, Clip(order, None, 16.0, 0), crf=1)
+    assert (tmp_path / "planes.mp4").read_bytes() == (tmp_path / "other.mp4").read_bytes()
+    shown = read_clip(tmp_path / "planes.mp4", 0.0, VideoSpec(frames=16, fps=16.0, size=None), None).video
+    assert shown is not None
+    error = (shown.float() - video.float()).abs()
+    assert error.mean() < 6 and (shown.float() - video.float()).mean(dim=(1, 2, 3)).abs().max() < 2
 
 
 @pytest.mark.parametrize("name", ["fan", "surf", "typing", "ambulance", "fireworks"])
