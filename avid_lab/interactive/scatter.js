@@ -66,7 +66,7 @@ function render({model, el}) {
     /** Begin to move from what is shown to where the points should be. */
     function depart() {
         const to = floats(model.get("_points")), aim = [...model.get("_view")]
-        const still = window.matchMedia("(prefers-reduced-motion: reduce)").matches
+        const still = !look().travel || window.matchMedia("(prefers-reduced-motion: reduce)").matches
         if (still || !shown || shown.length !== to.length) { shown = to; view = aim; flight = null }
         else flight = {from: shown.slice(), to, since: view.slice(), aim, begun: performance.now()}
         ask()
@@ -365,8 +365,9 @@ function render({model, el}) {
 
     function name() {
         const {title, xlabel, ylabel, names, palette, markers} = look()
+        const axes = xlabel || ylabel ? `: ${xlabel} against ${ylabel}` : ""
         over.setAttribute("aria-label",
-            `${title || "points"}: ${xlabel} against ${ylabel}. Arrows move between points, Enter selects, Escape clears.`)
+            `${title || "points"}${axes}. Arrows move between points, Enter selects, Escape clears.`)
         const kinds = [...bytes(model.get("_colours"))], forms = bytes(model.get("_markers"))
         const shapes = names.map((_, order) => markers[forms[kinds.indexOf(order)]] ?? "o")
         const now = JSON.stringify([names, palette, shapes, colours.dark])
@@ -374,6 +375,7 @@ function render({model, el}) {
         listed = now
         legend.replaceChildren()
         names.forEach((text, order) => {
+            if (!text) return
             const button = element("button", "", legend)
             button.type = "button"
             button.dataset.order = order

@@ -29,11 +29,12 @@ class Scatter(Scripted):
         ylabel: What lies up.
         title: Title.
         markers: Shape of each point, matplotlib's letters "o s ^ v D P X p"; by class if not given.
-        names: Names of the classes, for the legend below; none without.
+        names: Names of the classes, for the legend below, which leaves out empty ones; none without.
         thumbnail: Given a point's number, the bytes of a JPEG to show beside its label.
         limits: Left, right, bottom and top of the view; those of the points if not given.
         equal: One unit is as long across as up.
         ticks: Numbers along the axes.
+        travel: Points that move are seen to move: twenty pictures that each cost the page some milliseconds.
         height: Pixels.
 
     Attributes:
@@ -80,6 +81,7 @@ class Scatter(Scripted):
         limits: tuple[float, float, float, float] | None = None,
         equal: bool = False,
         ticks: bool = True,
+        travel: bool = True,
         height: int = 420,
     ) -> None:
         classes = array(color_index, "color_index", None)
@@ -99,6 +101,7 @@ class Scatter(Scripted):
                 "radius": float(np.clip(130 / max(len(classes), 1) ** 0.5, 2.6, 6.5)),
                 "equal": equal,
                 "ticks": ticks,
+                "travel": travel,
                 "height": height,
                 "thumbnails": thumbnail is not None,
             },
@@ -267,7 +270,7 @@ class Scatter(Scripted):
             ax.spines[:].set_visible(False)
         for order, name in enumerate(look["names"]):
             mine = np.flatnonzero(kinds == order)
-            if len(mine):
+            if name and len(mine):
                 style = {"marker": MARKERS[shapes[mine[0]]], "color": look["palette"][order], "linestyle": ""}
                 ax.plot([], [], label=name, markersize=5, **style)
         if look["title"]:

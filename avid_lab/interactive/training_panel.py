@@ -28,7 +28,8 @@ from avid_lab.plots.statistics import principal_plane, smooth
 from avid_lab.plots.style import AUDIO, COLOURS, MUTED, VIDEO, note, panel, picture, styled
 from avid_lab.training import Step, Trainer
 
-PUBLISH_S = 0.25  # each costs the page some 50 ms of a core that the training could use
+PUBLISH_S = 0.5  # at full speed: each costs the page some 25 ms of a core, which the training then waits for
+PROMPT_S = 0.1  # how soon else: after a command, or between steps that are far apart
 POINTS = 400  # of a curve: more than its pixels
 SPEEDS = {"full speed": 0.0, "5 steps/s": 0.2, "1 step/s": 1.0, "slow motion": 3.0}
 PLACES = {
@@ -114,7 +115,7 @@ class TrainingPanel(Panel):
         """Wait until the training pauses or ends, publishing meanwhile: ``await live.finished()`` in a cell."""
         await asyncio.wrap_future(self.runner.apply(lambda: None))
         while self.runner.state == "running":
-            await asyncio.sleep(PUBLISH_S)
+            await asyncio.sleep(PROMPT_S)
         self.publish()
 
     def close(self) -> None:
@@ -145,8 +146,14 @@ class TrainingPanel(Panel):
         del self.publishing_ms[:-10_000]
 
     async def _follow(self) -> None:
+        state, due = self.runner.state, 0.0
         while not self.closed:
-            await asyncio.sleep(PUBLISH_S)
+            await asyncio.sleep(PROMPT_S)
+            before, state = state, self.runner.state
+            at_full_speed = before == state == "running" and not self.runner.seconds_per_step
+            if at_full_speed and time.monotonic() < due:
+                continue
+            due = time.monotonic() + PUBLISH_S
             try:
                 self.publish()
             except Exception as error:
@@ -289,14 +296,14 @@ class LiveTraining(TrainingPanel):
         self.state_box = widgets.Text(
             description="state",
             tooltip="The run as a string: LiveTraining.from_state rebuilds it",
-            layout=widgets.Layout(width="100%"),
+            layout=widgets.Layout(width="auto"),  # 100 % would not count its margins
             style={"description_width": "104px"},
             disabled=False,
         )
         self.charts = TrainingCharts(self.run)
         self.body.children = [
             self.transport,
-            grid(list(self.knobs.values()), columns=3),
+            grid(list(self.knobs.values()), least=300),
             grid(self.charts.widgets, columns=2),
             self.state_box,
         ]
@@ -441,14 +448,15 @@ def make_knob(name: str, value: float) -> widgets.SelectionSlider:
         options=_places({*PLACES.get(name, WEIGHTS), value}),
         description=LABELS.get(name, name).replace("_", " "),
         tooltip=LABELS.get(name, name).replace("_", " "),
-        layout=widgets.Layout(width="100%"),
+        layout=widgets.Layout(width="auto"),
         style={"description_width": "104px"},
     )
 
 
-def grid(children: Sequence[Any], columns: int) -> widgets.GridBox:
-    """Widgets in columns of equal width."""
-    layout = widgets.Layout(grid_template_columns=f"repeat({columns}, minmax(0, 1fr))", grid_gap="2px 16px")
+def grid(children: Sequence[Any], columns: int | None = None, *, least: int = 0) -> widgets.GridBox:
+    """Widgets in columns of equal width, ``least`` pixels at least; as many as fit if their number is not given."""
+    count = "auto-fit" if columns is None else columns
+    layout = widgets.Layout(grid_template_columns=f"repeat({count}, minmax({least}px, 1fr))", grid_gap="2px 16px")
     return widgets.GridBox(list(children), layout=layout)
 
 
@@ -537,6 +545,7 @@ def embedding_scatter(run: Run) -> Scatter:
         title="Map: ● pictures, ▲ sounds, by class",
         equal=True,
         ticks=False,
+        travel=False,  # the training needs the cores
         height=230,
     )
 
