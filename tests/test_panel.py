@@ -6,8 +6,10 @@ import asyncio
 import base64
 import io
 import re
+import sys
 import threading
 import time
+from types import SimpleNamespace
 
 import ipywidgets as widgets
 import numpy as np
@@ -18,6 +20,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from avid_lab.interactive import panel as module
+from avid_lab.interactive.curves import Curves
 from avid_lab.interactive.panel import WIDGET, Coalescer, Panel, PictureBox, encode_png, pack, unpack
 
 
@@ -174,7 +177,8 @@ def test_a_wrong_state_is_refused(state, message):
 
 def test_a_notebook_gets_the_live_view_and_a_snapshot_that_needs_no_kernel():
     panel = Lines()
-    bundle = panel._repr_mimebundle_()
+    bundle, metadata = panel._repr_mimebundle_()
+    assert metadata == {}
     assert bundle[WIDGET]["model_id"] == panel.widget.model_id
     html = bundle["text/html"]
     (data,) = re.findall(r'src="data:image/png;base64,([^"]+)"', html)
@@ -189,7 +193,7 @@ def test_a_closed_panel_frees_its_widgets_and_keeps_its_snapshot():
     panels = [Lines() for _ in range(3)]
     for panel in panels:
         panel.close()
-        assert WIDGET not in panel._repr_mimebundle_() and panel.snapshot().png
+        assert WIDGET not in panel._repr_mimebundle_()[0] and panel.snapshot().png
         panel.controls["slope"].value = 9  # no one draws for nobody
         assert panel.drawings == [(1, False)]
     assert len(widgets.widget._instances if hasattr(widgets.widget, "_instances") else {}) == before
@@ -246,7 +250,56 @@ def test_pictures_are_opaque_quick_ones_smaller():
     assert Image.open(io.BytesIO(full)).mode == "RGB"
 
 
-def test_hosts_that_do_less_say_so(monkeypatch):
-    assert module.host_notice() == ""
-    monkeypatch.setenv("VSCODE_PID", "1")
-    assert "VS Code" in Lines()._notice.value
+class Drawn(Lines):
+    """A panel with a canvas."""
+
+    def __init__(self):
+        super().__init__()
+        self.curves = Curves("lines")
+        self.body.children = [*self.body.children, self.curves]
+
+
+@pytest.fixture(params=["VSCODE_PID", "VSCODE_CWD", "google.colab"])
+def host(request, monkeypatch):
+    """As a kernel sees it: VS Code's variables, or Colab's modules with the address of its widget manager."""
+    if request.param != "google.colab":
+        monkeypatch.setenv(request.param, "1")
+        return "VS Code"
+    output = SimpleNamespace(enable_custom_widget_manager=lambda: None, _widgets=SimpleNamespace(_installed_url="u://"))
+    monkeypatch.setitem(sys.modules, "google.colab", SimpleNamespace(output=output))
+    monkeypatch.setitem(sys.modules, "google.colab.output", output)
+    return "Colab"
+
+
+def test_hosts_that_do_less_say_so_and_what_to_do(host):
+    assert Lines()._notice.value.startswith(
+        f'<div class="avid-notice" role="status">{host}: controls and pictures work'
+    )
+    assert "while no cell runs" in Lines()._notice.value and "`avid-lab lab`" in Lines()._notice.value
+
+
+def test_jupyterlab_needs_no_notice(monkeypatch):
+    for name in ("VSCODE_PID", "VSCODE_CWD"):
+        monkeypatch.delenv(name, raising=False)
+    assert Lines()._notice.value == ""
+
+
+def test_colab_is_told_where_the_scripts_of_a_panel_come_from(host):
+    bundle, metadata = Drawn()._repr_mimebundle_()
+    assert WIDGET in bundle
+    assert metadata == ({WIDGET: {"colab": {"custom_widget_manager": {"url": "u://"}}}} if host == "Colab" else {})
+
+
+def test_panels_work_between_cells_where_no_message_comes_while_one_runs(host):
+    async def notebook():
+        panel = Drawn()
+        for value in (3, 5, 8):  # a cell that runs: messages wait, then come all at once
+            panel.controls["slope"].value = value
+        assert panel.drawings == [(1, False)]
+        in_the_cell = panel.snapshot()  # flushes
+        await asyncio.sleep(0.5)  # between cells
+        return panel, in_the_cell
+
+    panel, in_the_cell = asyncio.run(notebook())
+    assert panel.drawings == [(1, False), (8, True), (8, False)] and ("slope", "8") in in_the_cell.rows
+    assert host in panel._notice.value

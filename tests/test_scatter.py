@@ -8,7 +8,8 @@ import subprocess
 import numpy as np
 import pytest
 
-from avid_lab.interactive.scatter import HERE, Scatter
+from avid_lab.interactive.scatter import Scatter
+from avid_lab.interactive.script import HERE
 from avid_lab.plots.style import COLOURS, MARKERS
 
 CLASSES = np.array([0, 1, 2, 1, 25])

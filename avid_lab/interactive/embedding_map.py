@@ -110,7 +110,7 @@ class EmbeddingMap(Panel):
             raise ValueError(f"labels must be indices into the {len(classes)} classes; got up to {self._labels.max()}")
         if paths is not None and len(paths) != count:
             raise ValueError(f"paths must have one file a clip, {count}; got {len(paths)}")
-        self._classes, self._paths = list(classes), paths
+        self._classes, self._paths = [str(name).replace("_", " ") for name in classes], paths
         self._found: dict[tuple[str, int], dict[str, Points]] = {("PCA", i): m for i, m in enumerate(self._planes())}
         self._working: set[tuple[str, int]] = set()
         try:
@@ -134,6 +134,8 @@ class EmbeddingMap(Panel):
         self.step = widgets.HTML()
         words = [f"clip {i}\n{self._classes[order]}" for i, order in enumerate(self._labels.tolist())]
         thumbnail = None if paths is None else lambda i: still(paths[i])
+        half = (len(self._classes) + 1) // 2  # each map has half of the legend below
+        halves = {"video": range(half), "audio": range(half, len(self._classes))}
         self.maps = {
             side: Scatter(
                 np.zeros(count),
@@ -141,7 +143,7 @@ class EmbeddingMap(Panel):
                 self._labels,
                 words,
                 title=f"{side} space",
-                names=self._classes if side == "video" else (),
+                names=[name if i in halves[side] else "" for i, name in enumerate(self._classes)],
                 thumbnail=thumbnail,
                 equal=True,
                 ticks=False,
@@ -288,7 +290,8 @@ class EmbeddingMap(Panel):
         figure = picture(9.4, 5.2)
         grid = GridSpec(1, 2, figure=figure)
         axes = [one.draw(panel(figure, grid[0, i]), selected=self.selected) for i, one in enumerate(self.maps.values())]
-        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=7, handletextpad=0.1)
+        entries = [entry for ax in axes for entry in zip(*ax.get_legend_handles_labels(), strict=True)]
+        figure.legend(*zip(*entries, strict=True), loc="outside lower center", ncols=7, handletextpad=0.1)
         return figure
 
     def table(self) -> Sequence[tuple[str, str]]:

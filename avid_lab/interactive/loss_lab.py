@@ -55,7 +55,7 @@ class Side:
             tooltip=f"Loss of run {name}",
             options=self._titles(),
             value=self.title,
-            layout=widgets.Layout(width="100%"),
+            layout=widgets.Layout(width="auto"),
             style={"description_width": "104px"},
         )
         self.choice.observe(self._chosen, "value")

@@ -27,6 +27,7 @@ from urllib.parse import parse_qsl, quote, urlencode
 
 import ipywidgets as widgets
 import numpy as np
+from anywidget import AnyWidget
 from IPython.core.getipython import get_ipython
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -362,13 +363,15 @@ class Panel:
             for part in reversed([part for root in roots for part in _descendants(root)]):
                 part.close()
 
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+    def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         snapshot = self.snapshot()
         bundle: dict[str, Any] = {"text/plain": f"{type(self).__name__}({self.state!r})", "text/html": snapshot.html}
-        if not self.closed:
-            view = {"version_major": 2, "version_minor": 0, "model_id": self.widget.model_id}
-            bundle[WIDGET] = view
-        return bundle
+        if self.closed:
+            return bundle, {}
+        bundle[WIDGET] = {"version_major": 2, "version_minor": 0, "model_id": self.widget.model_id}
+        # Colab must be told with each output where the scripts of widgets like ours come from.
+        ours = [part for part in _descendants(self.widget) if isinstance(part, AnyWidget)]
+        return bundle, (ours[0]._repr_mimebundle_() or ({}, {}))[1] if ours else {}
 
     def _draw_checked(self, quick: bool) -> None:
         if self.redraw.strangers:
@@ -387,10 +390,12 @@ SUBSHELLS = (
 
 def host_notice() -> str:
     """What does not work in this notebook host; empty in JupyterLab."""
+    idle = "controls and pictures work while no cell runs"
+    more = "JupyterLab does more: `avid-lab lab` opens it."
     if "google.colab" in sys.modules:
-        return "Colab: controls and pictures work while no cell runs; after a page reload, make the panel again."
+        return f"Colab: {idle}; after a page reload, make the panel again. {more}"
     if "VSCODE_PID" in os.environ or "VSCODE_CWD" in os.environ:
-        return "VS Code: controls and pictures work while no cell runs; a reopened notebook makes its panels again."
+        return f"VS Code: {idle}; a reopened notebook makes its panels again. {more}"
     return ""
 
 

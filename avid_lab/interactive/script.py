@@ -20,7 +20,11 @@ async function render(context) {
         const address = URL.createObjectURL(new Blob([text], {type: "text/javascript"}))
         scripts.set(text, import(address).finally(() => URL.revokeObjectURL(address)))
     }
-    return (await scripts.get(text)).default.render(context)
+    const stop = (await scripts.get(text)).default.render(context)
+    return () => {
+        stop?.()
+        context.el.replaceChildren()  // JupyterLab keeps the view of a closed widget: then at least an empty one
+    }
 }
 
 export default {render}
