@@ -279,7 +279,7 @@ class LogSpectrogram(nn.Module):
         )
         power = spectrum.real.square() + spectrum.imag.square()  # several times faster than the square of abs
         power = power.float().transpose(2, 3)[:, :, : spec.frames]  # (B, 1, frames, n_fft + 1)
-        paired = power[..., 1:].unflatten(3, (-1, 2)).mean(4)
+        paired = (power[..., 1::2] + power[..., 2::2]) / 2
         power = torch.cat([power[..., :1], paired], dim=3)
         return AF.amplitude_to_DB(power, multiplier=10.0, amin=1e-10, db_multiplier=0.0, top_db=100.0)
 
