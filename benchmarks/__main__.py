@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-for name, value in (("OMP_WAIT_POLICY", "passive"), ("GOMP_SPINCOUNT", "0")):
+for name, value in (("OMP_WAIT_POLICY", "passive"), ("GOMP_SPINCOUNT", "0"), ("OPENBLAS_NUM_THREADS", "1")):
     os.environ.setdefault(name, value)
 
 SECTIONS = ("mining", "nce", "loading", "training", "rendering", "gpu", "feel")

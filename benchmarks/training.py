@@ -52,7 +52,7 @@ def run(quick: bool) -> dict[str, Any]:
     top = limits()
     rows = []
     cases: list[tuple[str, ModelConfig, int, int, int, dict[str, float]]] = [
-        ("small model, 8x64x64, B = 64", SMALL, 64, 64, 5, {"folded, channels last": 1.2})
+        ("small model, 8x64x64, B = 64", SMALL, 64, 64, 11, {"folded, channels last": 1.2})
     ]
     if not quick:
         name = "paper's model, 8x112x112, B = 16"
