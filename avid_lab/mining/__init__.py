@@ -88,7 +88,8 @@ def mine_positives(
     """The K instances that agree most with each instance, exactly.
 
     The instance itself is excluded by identity, so an exact duplicate of it may be its best positive. Ties go to the
-    lower index. Neither the chunking nor the path taken nor the device changes the answer (`Memories` says why).
+    lower index. Neither the chunking nor the path taken nor the device changes the instances or their order (`Memories`
+    says why); scores are right to the precision of the memories, and at least to single precision.
 
     Paths: `rows` is the one to read, and runs anywhere; on a CPU, `tiles` does the same several times faster, and so
     does `groups` on a GPU with Triton. Where

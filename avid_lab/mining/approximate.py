@@ -21,12 +21,12 @@ from avid_lab.mining.exact import Memories
 from avid_lab.mining.rows import best_of_rows, rows_at_a_time
 
 WORTH_IT_FROM = 500_000  # instances; below, exact mining takes at most some twenty minutes on one core
-QUERIES = 4096  # that are searched for at a time
+GATHER_BYTES = 128 * 2**20  # of the candidates' memories that are gathered at a time
 
 
 @dataclass(frozen=True)
 class ApproximatePositives(Positives):
-    """Positives of which some may be missed; those that are found have their exact scores.
+    """Positives of which some may be missed; those that are found have their true scores.
 
     Attributes:
         recall: Share of the exact K best that was found, over the queries checked.
@@ -87,7 +87,8 @@ def mine_approximately(
     indexes = [_inverted_file(space, probes) for space in spaces]
     index = torch.empty(n, k, dtype=torch.int64)
     score = torch.empty(n, k, dtype=torch.float64)
-    for query in tqdm(torch.arange(n).split(QUERIES), desc=f"mining {agreement}", disable=not progress):
+    queries = max(1, GATHER_BYTES // (4 * video.shape[1] * wanted * len(spaces)))
+    for query in tqdm(torch.arange(n).split(queries), desc=f"mining {agreement}", disable=not progress):
         found = [torch.from_numpy(i.search(s[query].numpy(), wanted)[1]) for i, s in zip(indexes, spaces, strict=True)]
         index[query], score[query] = _decide(memories, query, torch.cat(found, 1), k)
     some = torch.randperm(n, generator=torch.Generator().manual_seed(seed))[:checked].sort().values
@@ -125,8 +126,6 @@ def _decide(
     rest = (~enough).nonzero().flatten()
     for part in rest.split(rows_at_a_time(memories)) if len(rest) else ():
         index[part], score[part] = best_of_rows(memories, query[part], k)
-    rows = enough.nonzero().flatten()
-    if len(rows):
-        row, column = valid[rows].nonzero(as_tuple=True)
-        index[rows], score[rows] = memories.decide(query[rows][row], found[rows][row, column], row, len(rows), k)
+    scores = memories.scores(query[enough], found[enough]).masked_fill(~valid[enough], -torch.inf)
+    index[enough], score[enough] = memories.best_among(query[enough], found[enough], scores, k)
     return index, score

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 Combine = Callable[[Tensor, Tensor], Tensor]
+_SPARE = 8  # candidates beyond the k best, so that there are seldom more
 _NARROW = 16  # terms of a product that are still added side by side
 _BLOCK_BYTES = 4 * 2**20  # of the pairs whose exact products are computed at a time: what a cache holds
 
@@ -16,9 +18,10 @@ _BLOCK_BYTES = 4 * 2**20  # of the pairs whose exact products are computed at a 
 class Memories:
     """The memories of both modalities, ready for fast products, with a bound on what those lose.
 
-    A single-precision product of two rows is off by at most ``error``. So if the k-th best product of a query is p, an
-    instance that belongs to its k best has a product of at least p - 2 * error. All such candidates are scored again in
-    double precision, by additions in one fixed order: the same on every device.
+    A single-precision product of two rows is off by at most ``error``. So two products that differ by more than twice
+    that are in the right order, and an instance that belongs to the k best of a query has a product of at least
+    p - 2 * error, where p is the k-th best. Only the few whose order stays in doubt are scored again, in double
+    precision and by additions in one fixed order: which instances are the best is the same on every device.
 
     Attributes:
         video: (N, D) single-precision copy of the video memories, scaled like ``audio``.
@@ -30,9 +33,11 @@ class Memories:
         self.originals, self.combine = (video, audio), combine
         # One scale for both brings the longest row to length one: nothing overflows, the order stays.
         longest = max(float(torch.linalg.vector_norm(x, dim=1, dtype=torch.float64).max()) for x in (video, audio))
-        self.video, self.audio = ((x.double() / (longest or 1.0)).float() for x in (video, audio))
+        self._longest = longest or 1.0
+        self.video, self.audio = ((x.double() / self._longest).float() for x in (video, audio))
         # Rows, products and sums each round by half an eps; by a whole one, to be on the safe side.
         self.error = (video.shape[1] + 4) * torch.finfo(torch.float32).eps + product_rounding()
+        self._doubt_all = video.dtype == torch.float64 or product_rounding() > 0  # then products are no scores
 
     def combine_into(self, video: Float[Tensor, "R C"], audio: Float[Tensor, "R C"]) -> None:
         """The agreement of two blocks of products, written over the first."""
@@ -43,28 +48,61 @@ class Memories:
         else:
             video.copy_(self.combine(video, audio))
 
-    def decide(
-        self, query: Int64[Tensor, "M"], candidate: Int64[Tensor, "M"], row: Int64[Tensor, "M"], rows: int, k: int
-    ) -> tuple[Int64[Tensor, "{rows} {k}"], Float64[Tensor, "{rows} {k}"]]:
-        """The k best candidates of every row, best first, ties to the lower index, with their exact scores.
+    def scores(self, query: Int64[Tensor, "Q"], instance: Int64[Tensor, "Q C"]) -> Float[Tensor, "Q C"]:
+        """Agreement of every query with some instances of its own, by products of the copies."""
+        return self.combine(*(torch.einsum("qd,qcd->qc", x[query], x[instance]) for x in (self.video, self.audio)))
+
+    def best(
+        self, query: Int64[Tensor, "Q"], scores: Float[Tensor, "Q C"], k: int
+    ) -> tuple[Int64[Tensor, "Q {k}"], Float64[Tensor, "Q {k}"]]:
+        """The k best of every query's ``C`` instances: see `settle`.
 
         Args:
-            query: The instance that asks, for each pair.
-            candidate: The instance that answers; within a row in increasing order.
-            row: Row of the answer that the pair belongs to, not decreasing.
-            rows: Number of rows; each has at least k candidates.
-            k: How many to keep.
+            query: The instances that ask.
+            scores: Agreements of products of the copies, by instance; -inf where one is no match.
+            k: How many to keep; each query has as many matches.
         """
-        exact = self.combine(*(exact_products(x, query, candidate) for x in self.originals))
-        count = row.bincount(minlength=rows)
-        column = torch.arange(len(row), device=row.device) - (count.cumsum(0) - count)[row]  # place within its row
-        shape = (rows, int(count.max()))
-        score = torch.full(shape, -torch.inf, dtype=torch.float64, device=row.device)
-        index = torch.zeros(shape, dtype=torch.int64, device=row.device)
-        score[row, column], index[row, column] = exact, candidate
+        return self.best_among(query, torch.arange(scores.shape[1], device=scores.device).expand_as(scores), scores, k)
+
+    def best_among(
+        self, query: Int64[Tensor, "Q"], instance: Int64[Tensor, "Q C"], scores: Float[Tensor, "Q C"], k: int
+    ) -> tuple[Int64[Tensor, "Q {k}"], Float64[Tensor, "Q {k}"]]:
+        """The same, where every query has candidates of its own, each of them once."""
+        best = scores.topk(min(k + _SPARE, scores.shape[1]))
+        needed = best.values[:, k - 1 : k] - 2 * self.error
+        if (best.values[:, -1:] >= needed).any():  # many alike: all that may be among the k best
+            best = scores.topk(int((scores >= needed).sum(1).max()))
+        return self.settle(query, instance.gather(1, best.indices), best.values, k)
+
+    def settle(
+        self, query: Int64[Tensor, "Q"], candidate: Int64[Tensor, "Q C"], score: Float[Tensor, "Q C"], k: int
+    ) -> tuple[Int64[Tensor, "Q {k}"], Float64[Tensor, "Q {k}"]]:
+        """The k best candidates of every query in their true order, ties to the lower index.
+
+        Args:
+            query: The instances that ask.
+            candidate: The instances that answer, among them all whose score is at least the k-th best - 2 * error.
+            score: Their agreement by products of the copies, falling.
+            k: How many to keep.
+
+        Returns:
+            The instances, and their scores at the scale of the originals: right to single precision, or to double
+            precision where the originals have it.
+        """
+        doubt = score >= score[:, k - 1 : k] - 2 * self.error
+        if not self._doubt_all:
+            alike = score[:, :-1] - score[:, 1:] <= 2 * self.error  # as their neighbours
+            doubt &= F.pad(alike, (1, 0)) | F.pad(alike, (0, 1))
+        row, column = doubt.nonzero(as_tuple=True)
+        left, right = query[row], candidate[row, column]
+        score = score.double().mul_(self._longest**2)
+        score[row, column] = self.combine(*(exact_products(x, left, right) for x in self.originals))
+        again = doubt.any(1).nonzero().flatten()
+        lower, by_index = candidate[again].sort(dim=1)
         # Stable: among equals the lower index stays first.
-        score, rank = score.sort(dim=1, descending=True, stable=True)
-        return index.gather(1, rank[:, :k]), score[:, :k]
+        score[again], rank = score[again].gather(1, by_index).sort(dim=1, descending=True, stable=True)
+        candidate = candidate.index_copy(0, again, lower.gather(1, rank))
+        return candidate[:, :k], score[:, :k]
 
 
 def exact_products(

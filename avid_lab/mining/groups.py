@@ -2,7 +2,7 @@
 
 The k-th highest of a query's group maxima is a score that at least k instances reach. So its k best matches all lie in
 the groups whose maximum is at least that: about k of N / GROUP. Only those are scored
-once more in single precision, and of these only the near best in double. The similarity matrix is never written.
+once more, in single precision. The similarity matrix is never written.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ GATHER_BYTES = 512 * 2**20  # of the candidates' memories that are gathered at a
 def best_by_groups(
     memories: Memories, agreement: str, k: int, queries: range, *, group: int = GROUP, progress: str | None = None
 ) -> tuple[Int64[Tensor, "Q {k}"], Float64[Tensor, "Q {k}"]]:
-    """Instances and exact scores of the k best matches of consecutive queries.
+    """Instances and scores of the k best matches of consecutive queries.
 
     Args:
         memories: Of all N instances, made for the same agreement.
@@ -63,11 +63,7 @@ def _best_of_groups(memories: Memories, query: Tensor, groups: Tensor, group: in
     """The k best of each query among the instances of its groups."""
     n = len(memories.video)
     member = torch.arange(group, device=query.device)
-    candidate = (groups.sort(dim=1).values[:, :, None] * group + member).flatten(1)  # (Q, C), increasing
-    known = candidate.clamp(max=n - 1)
-    products = (torch.einsum("qd,qcd->qc", x[query], x[known]) for x in (memories.video, memories.audio))
-    scores = memories.combine(*products)
+    candidate = (groups[:, :, None] * group + member).flatten(1)  # (Q, C)
+    scores = memories.scores(query, candidate.clamp(max=n - 1))
     scores = scores.masked_fill((candidate >= n) | (candidate == query[:, None]), -torch.inf)
-    kth = scores.topk(k).values[:, -1:]
-    row, column = (scores >= kth - 2 * memories.error).nonzero(as_tuple=True)
-    return memories.decide(query[row], candidate[row, column], row, len(query), k)
+    return memories.best_among(query, candidate, scores, k)

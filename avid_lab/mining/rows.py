@@ -15,7 +15,7 @@ ROW_BYTES = 24 * 2**20  # of each (queries, N) block of scores; five are alive a
 def best_by_rows(
     memories: Memories, k: int, queries: range, chunk_size: int | None = None, *, progress: str | None = None
 ) -> tuple[Int64[Tensor, "Q {k}"], Float64[Tensor, "Q {k}"]]:
-    """Instances and exact scores of the k best matches of consecutive queries.
+    """Instances and scores of the k best matches of consecutive queries.
 
     Args:
         memories: Of all N instances.
@@ -41,9 +41,7 @@ def best_of_rows(
     video, audio = memories.video, memories.audio
     scores = memories.combine(video[query] @ video.T, audio[query] @ audio.T)  # (Q, N)
     scores.scatter_(1, query[:, None], -torch.inf)  # never the query itself, whatever its rank
-    kth = scores.topk(k).values[:, -1:]  # (Q, 1)
-    row, candidate = (scores >= kth - 2 * memories.error).nonzero(as_tuple=True)  # in each row the lower index first
-    return memories.decide(query[row], candidate, row, len(query), k)
+    return memories.best(query, scores, k)
 
 
 def rows_at_a_time(memories: Memories) -> int:

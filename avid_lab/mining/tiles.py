@@ -62,19 +62,15 @@ class Shortlist:
         elif self.population and 2 * raised <= column <= 2 / 3 * self.population:  # enough is left for it to pay
             self._merge(queries, column)
 
-        beat, above = self.beat[queries].numpy(), self.above[: tile.numel()]
-        if tile.is_contiguous():
-            scores = tile.numpy()
-            place = np.flatnonzero(np.greater(scores, beat[:, None], out=above.reshape(scores.shape)))
-            row = place // scores.shape[1]
-            instance = place - row * scores.shape[1]
-        else:
-            scores = tile.T.numpy()
-            place = np.flatnonzero(np.greater(scores, beat, out=above.reshape(scores.shape)))
-            instance = place // scores.shape[1]
-            row = place - instance * scores.shape[1]
-            order = row.astype(np.uint16).argsort(kind="stable")  # short numbers are sorted fastest
-            place, instance, row = place[order], instance[order], row[order]
+        by_rows = tile.is_contiguous()
+        scores, beat = (tile if by_rows else tile.T).numpy(), self.beat[queries].numpy()
+        above = self.above[: scores.size].reshape(scores.shape)
+        place = np.flatnonzero(np.greater(scores, beat[:, None] if by_rows else beat, out=above))
+        row = place // scores.shape[1]
+        instance = place - row * scores.shape[1]
+        if not by_rows:
+            order = instance.astype(np.uint16).argsort(kind="stable")  # short numbers are sorted fastest
+            place, row, instance = place[order], instance[order], row[order]
         self._add(queries, column, row, column + instance, scores.ravel()[place])
 
     def _begin(self, queries: slice, tile: Tensor) -> None:
@@ -132,7 +128,7 @@ class Shortlist:
 def best_by_tiles(
     memories: Memories, k: int, queries: range, *, tile: int = TILE, progress: str | None = None
 ) -> tuple[Int64[Tensor, "Q {k}"], Float64[Tensor, "Q {k}"]]:
-    """Instances and exact scores of the k best matches of consecutive queries.
+    """Instances and scores of the k best matches of consecutive queries.
 
     Args:
         memories: Of all N instances.
@@ -169,7 +165,7 @@ def best_by_tiles(
 def _decide(
     memories: Memories, shortlist: Shortlist, order: Int64[Tensor, " N"], k: int, queries: range
 ) -> tuple[Int64[Tensor, "Q {k}"], Float64[Tensor, "Q {k}"]]:
-    """Exact scores for the shortlists; whole rows for the queries whose shortlist may have lost a match.
+    """The true order of the shortlists; whole rows for the queries whose shortlist may have lost a match.
 
     That happens where a guess was too high, or where very many instances agree equally well, such as in a collapsed
     memory.
@@ -179,17 +175,16 @@ def _decide(
     complete = (score[:, -1:] < needed) | (shortlist.keep == len(memories.video) - 1)
     complete = (complete & (shortlist.beat[:, None] <= needed)).flatten()
     best = torch.empty(len(queries), k, dtype=torch.int64)
-    exact = torch.empty(len(queries), k, dtype=torch.float64)
+    agreement = torch.empty(len(queries), k, dtype=torch.float64)
     for part in parts(complete, 4 * TILE):
-        candidate, by_index = order[index[part]].sort(dim=1)
-        row, column = (score[part].gather(1, by_index) >= needed[part]).nonzero(as_tuple=True)
         instance = order[part]
-        found = memories.decide(instance[row], candidate[row, column], row, len(part), k)
-        best[instance - queries.start], exact[instance - queries.start] = found
+        place = instance - queries.start
+        best[place], agreement[place] = memories.settle(instance, order[index[part]], score[part], k)
     for part in parts(~complete, rows_at_a_time(memories)):
         instance = order[part]
-        best[instance - queries.start], exact[instance - queries.start] = best_of_rows(memories, instance, k)
-    return best, exact
+        place = instance - queries.start
+        best[place], agreement[place] = best_of_rows(memories, instance, k)
+    return best, agreement
 
 
 def parts(chosen: Bool[Tensor, " Q"], size: int) -> list[Int64[Tensor, " _"]]:
