@@ -49,11 +49,17 @@ def faiss_twice(video: Tensor, audio: Tensor, queries: int) -> Any:
     return lambda: [index.search(asked, K + 1) for index, asked in indexes]
 
 
+def least_s(n: int, rate: float) -> float:
+    """Seconds of the products alone at so many FLOP/s: two of 2 N^2 D, and half of each by symmetry."""
+    return 2 * n * n * DIM / rate
+
+
 def run(quick: bool) -> dict[str, Any]:
     """Ratios at 10 k and 50 k instances, and the cost curve."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     top = limits()
+    rate = 1e9 * top["sgemm, GFLOP/s"]
     rows, curve, skipped = [], {}, []
     cases = [(10_000, "random", 3.0), (10_000, "clustered", None)]
     cases += [] if quick else [(50_000, "random", 5.0), (50_000, "clustered", 4.3)]
@@ -78,22 +84,19 @@ def run(quick: bool) -> dict[str, Any]:
         name = f"mining, N = {n:,}, {kind}"
         turns = 9 if n < 20_000 else 3
         needed = {"symmetric tiles": required} if required else {}
-        rate = 1e9 * top["sgemm, GFLOP/s"]
-        least = dict.fromkeys(candidates, 4 * some * n * DIM / rate) | {"symmetric tiles": 2 * n * n * DIM / rate}
+        least = dict.fromkeys(candidates, 4 * some * n * DIM / rate) | {"symmetric tiles": least_s(n, rate)}
         made = compare(
             name, candidates, turns=turns, required=needed, amount=amount, unit="query", warm=n < 20_000, least_s=least
         )
         rows += made
         if kind == "random":
-            flop = 2 * n * n * DIM  # half of two products of 2 N^2 D
-            tiles_s = made[1].median_s * n
-            curve[n] = {"seconds": tiles_s, "share of sgemm": flop / tiles_s / 1e9 / top["sgemm, GFLOP/s"]}
+            curve[n] = {"seconds": made[1].median_s * n, "share of sgemm": made[1].share}
     for n in (5_000, 20_000) if quick else (5_000, 20_000, 100_000, 200_000):
         ready = Memories(*memories(n, "random"), AGREEMENTS["consensus"])
         begun = time.perf_counter()
         best_by_tiles(ready, K, range(n))
         seconds = time.perf_counter() - begun
-        curve[n] = {"seconds": seconds, "share of sgemm": 2 * n * n * DIM / seconds / 1e9 / top["sgemm, GFLOP/s"]}
+        curve[n] = {"seconds": seconds, "share of sgemm": least_s(n, rate) / seconds}
     approximate = {}
     if "faiss" not in skipped:
         for n in (5_000,) if quick else (5_000, 50_000):

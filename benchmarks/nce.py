@@ -80,7 +80,7 @@ def run(quick: bool) -> dict[str, Any]:
     alias, rows, top = Alias(N - 1), [], {}
     for threads in (1,) if quick else (1, 2):
         torch.set_num_threads(threads)
-        top[f"{threads} threads"] = limits()
+        top[threads] = limits()
         for batch in (64, 256):
             video, audio = (
                 F.normalize(torch.randn(batch, DIM, generator=generator), dim=1).requires_grad_() for _ in range(2)
@@ -97,8 +97,8 @@ def run(quick: bool) -> dict[str, Any]:
             candidates = {"published algorithm": step(published, alias), "gather + bmm": step(lean), "ours": step(ours)}
             required = {"ours": 4.5 if threads == 1 else 3.0}
             name = f"NCE step, B = {batch}, K = {K}, {threads} thread{'s' * (threads > 1)}"
-            gather = 1e9 * top[f"{threads} threads"]["gather of 512-byte rows, GB/s"]
+            gather = 1e9 * top[threads]["gather of 512-byte rows, GB/s"]
             least = dict.fromkeys(candidates, 2 * batch * (K + 1) * 4 * DIM / gather)
             rows += compare(name, candidates, turns=9, required=required, unit="step", least_s=least)
     torch.set_num_threads(before)
-    return {"rows": as_json(rows), "limits": top}
+    return {"rows": as_json(rows), "limits, by threads": top}

@@ -67,7 +67,7 @@ def run(quick: bool) -> dict[str, Any]:
         if config == ModelConfig():
             peer = AudioVisualModel(replace(config, video_backbone="r2plus1d_18"), seed=0)
             candidates["torchvision's r2plus1d_18, fp32"] = step(peer, size, batch, channels_last=False, half=False)
-        least = {}
+        least = {}  # counted over a first turn, which also warms up
         for way, run_step in candidates.items():
             with FlopCounterMode(display=False) as counted:
                 run_step()
