@@ -133,48 +133,53 @@ class PlaneAugmentation(VideoAugmentation):
 
     def augment(
         self,
-        luma: UInt8[Tensor, "T H W"],
-        chroma: UInt8[Tensor, "2 T H2 W2"],
-        to_rgb: Float[Tensor, "3 4"],
+        luma: UInt8[Tensor, "B T H W"],
+        chroma: UInt8[Tensor, "B 2 T H2 W2"],
+        to_rgb: Float[Tensor, "B 3 4"],
         generator: torch.Generator,
-    ) -> Float[Tensor, "3 T {self.size} {self.size}"]:
-        """A network's input of one clip (see `avid_lab.media.planes`): normalised, where `forward` is in [0, 1]."""
-        (frames, height, width), device = luma.shape, luma.device
-        draw = torch.rand(1, 9, generator=generator, device=generator.device).to(device)
+    ) -> Float[Tensor, "B 3 T {self.size} {self.size}"]:
+        """A network's input of clips (see `avid_lab.media.planes`): normalised, where `forward` is in [0, 1]."""
+        (clips, frames, height, width), device, size = luma.shape, luma.device, self.size
+        draw = torch.rand(clips, 9, generator=generator, device=generator.device).to(device)
         top, left, crop_height, crop_width = _draw_crop(draw[:, :4], self.scale, height, width)
-        planes = torch.empty(3, frames, self.size, self.size, device=device)
+        flip = (draw[:, 4] < self.flip).tolist()
+        planes = torch.empty(clips, 3, frames, size, size, device=device)
         # A sample of chroma lies amid four of luma: so FFmpeg's scaler writes and reads it, whatever the header says.
-        for plane, out, scale in ((luma[None], planes[:1], 1), (chroma, planes[1:], 2)):
-            high, rows = _part_and_matrix(top / scale, crop_height / scale, plane.shape[2], self.size)
-            wide, columns = _part_and_matrix(left / scale, crop_width / scale, plane.shape[3], self.size)
-            if draw[0, 4] < self.flip:
-                columns = columns.flip(0)
-            image = plane[..., high, wide].float().flatten(0, 1)  # (C T, h, w)
-            image = torch.matmul(image, columns.T)  # (C T, h, size)
-            torch.matmul(rows, image, out=out.view(-1, self.size, self.size))
+        for plane, out, scale in ((luma[:, None], planes[:, :1], 1), (chroma, planes[:, 1:], 2)):
+            rows = _parts_and_matrices(top / scale, crop_height / scale, plane.shape[3], size)
+            columns = _parts_and_matrices(left / scale, crop_width / scale, plane.shape[4], size)
+            for clip, (high, down), (wide, across), turned in zip(range(clips), rows, columns, flip, strict=True):
+                image = plane[clip, ..., high, wide].float().flatten(0, 1)  # (C T, h, w)
+                image = torch.matmul(image, (across.flip(0) if turned else across).T)  # (C T, h, size)
+                torch.matmul(down, image, out=out[clip].view(-1, size, size))
 
         def factor(column: int, strength: float) -> Tensor:
             return 1 + strength * (2 * draw[:, column] - 1)
 
         brightness, contrast = factor(5, self.brightness), factor(6, self.contrast)
-        colours = brightness * contrast * _colour_matrix(factor(7, self.saturation), factor(8, self.hue) - 1)[0]
-        pixels = planes.flatten(1)  # (3, T * size * size)
-        weights = torch.tensor(RGB_TO_YIQ[0], device=device)
-        mean = weights @ (to_rgb[:, :3] @ pixels.mean(1) + to_rgb[:, 3])  # luma of the clip
-        offset = colours @ to_rgb[:, 3] + brightness * (1 - contrast) * mean
-        black, std = (torch.tensor(x, device=device) for x in (IMAGENET_MEAN, IMAGENET_STD))
-        matrix = colours @ to_rgb[:, :3] / std[:, None]
-        pixels = torch.addmm(((offset - black) / std)[:, None], matrix, pixels)
-        for channel, low, high in zip(pixels, -black / std, (1 - black) / std, strict=True):
+        colours = _colour_matrix(factor(7, self.saturation), factor(8, self.hue) - 1)
+        colours = (brightness * contrast)[:, None, None] * colours
+        black, std, luma_of = (torch.tensor(x, device=device) for x in (IMAGENET_MEAN, IMAGENET_STD, RGB_TO_YIQ[0]))
+        pixels = planes.flatten(2)  # (B, 3, T * size * size)
+        matrix, offset = to_rgb[:, :, :3], to_rgb[:, :, 3:]
+        mean = luma_of @ (matrix @ pixels.mean(2, keepdim=True) + offset)  # (B, 1), the luma of each clip
+        offset = colours @ offset + (brightness * (1 - contrast))[:, None, None] * mean[:, None]
+        pixels = torch.baddbmm((offset - black[:, None]) / std[:, None], colours @ matrix / std[:, None], pixels)
+        for channel, low, high in zip(pixels.unbind(1), -black / std, (1 - black) / std, strict=True):
             channel.clamp_(float(low), float(high))
         return pixels.view_as(planes)
 
 
-def _part_and_matrix(begin: Tensor, length: Tensor, full: int, size: int) -> tuple[slice, Float[Tensor, "size part"]]:
-    """`_resize_matrix` of one clip, and the part of the axis that it looks at."""
-    reach = max(1.0, float(length) / size)
-    part = slice(max(0, math.floor(float(begin) - reach)), min(full, math.ceil(float(begin + length) + reach)))
-    return part, _resize_matrix(begin - part.start, length, part.stop - part.start, size)[0]
+def _parts_and_matrices(
+    begin: Tensor, length: Tensor, full: int, size: int
+) -> list[tuple[slice, Float[Tensor, "size part"]]]:
+    """`_resize_matrix` of each clip, cut to the part of the axis that it looks at."""
+    reach = (length / size).clamp(min=1)
+    low = (begin - reach).floor().clamp(min=0).int().tolist()
+    high = (begin + length + reach).ceil().clamp(max=full).int().tolist()
+    whole = _resize_matrix(begin, length, full, size)
+    parts = [slice(*ends) for ends in zip(low, high, strict=True)]
+    return [(part, matrix[:, part]) for part, matrix in zip(parts, whole, strict=True)]
 
 
 def _draw_crop(
@@ -419,8 +424,7 @@ class InputPipeline(nn.Module):
         if planes is None:
             video = self._normalise(self.augmentation(batch["video"].to(device), generator))
         elif isinstance(self.augmentation, PlaneAugmentation):
-            clips = [self.augmentation.augment(*clip, generator) for clip in zip(*planes, strict=True)]
-            video = torch.stack(clips).contiguous(memory_format=torch.channels_last_3d)
+            video = self.augmentation.augment(*planes, generator).contiguous(memory_format=torch.channels_last_3d)
         else:
             kind = type(self.augmentation).__name__
             raise ValueError(f"planes need a PlaneAugmentation; got {kind}: pass that, or ClipDataset(planes=False)")

@@ -114,7 +114,8 @@ def run(quick: bool) -> dict[str, Any]:
             ) -> Any:
                 clip = read_planes(path, 1.0, spec, SOUND, audio_start_s=0.5)
                 assert clip.audio is not None
-                return to.augment(clip.luma, clip.chroma, clip.to_rgb, g), spectrogram(clip.audio[None])
+                planes = clip.luma[None], clip.chroma[None], clip.to_rgb[None]
+                return to.augment(*planes, g), spectrogram(clip.audio[None])
 
             def by_rgb(
                 path: Path = path, spec: VideoSpec = spec, to: Any = colours, g: torch.Generator = generator

@@ -147,7 +147,7 @@ def read_frames(
     instants_s = [start_s + i / spec.fps for i in range(spec.frames)]
     images: list[Image] = []
     padded = 0
-    shown, end_s = None, 0.0
+    shown, shown_s, end_s = None, 0.0, 0.0
     for time_s, frame in source.frames("video", start_s):
         until = sum(
             instant_s < time_s - tolerance_s for instant_s in instants_s
@@ -157,13 +157,13 @@ def read_frames(
         elif until > len(images):
             images += [convert(shown)] * (until - len(images))
         if len(images) == spec.frames:
-            end_s = max(end_s, time_s)
+            end_s = time_s
             break
-        shown, end_s = frame, time_s + source.frame_s("video", frame)
-    else:
-        padded += sum(instant_s >= end_s for instant_s in instants_s[len(images) :])
+        shown, shown_s = frame, time_s
     if shown is None:
         raise source.nothing_decoded("video")
+    end_s = max(end_s, shown_s + source.frame_s("video", shown))
+    padded += sum(instant_s >= end_s for instant_s in instants_s[len(images) :])
     if len(images) < spec.frames:
         images += [convert(shown)] * (spec.frames - len(images))
     return images, padded, end_s

@@ -166,13 +166,14 @@ class Source:
         self._untouched = False
         time_s, last = self.begin_s(kind), None
         packets, skips = self.container.demux(stream), stream.codec_context.name in SKIPPABLE
+        tick_s = float(stream.time_base)
         while True:
             try:
                 packet = next(packets, None)
                 if packet is None:
                     return
                 if skips:
-                    early = self._ends_early(packet, wanted_s)
+                    early = self._ends_early(packet, tick_s, wanted_s)
                     stream.codec_context.skip_frame = "NONREF" if early else "DEFAULT"
                 frames = packet.decode()
             except av.error.EOFError:
@@ -189,8 +190,7 @@ class Source:
                 last = frame
                 yield time_s, frame
 
-    def _ends_early(self, packet: Any, wanted_s: float) -> bool:
+    def _ends_early(self, packet: Any, tick_s: float, wanted_s: float) -> bool:
         if packet.pts is None or not packet.duration:
             return False
-        tick_s = float(packet.time_base)
         return packet.pts * tick_s - self.origin_s + max(SKIP_MARGIN_S, packet.duration * tick_s) <= wanted_s
