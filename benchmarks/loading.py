@@ -19,7 +19,8 @@ from avid_lab.datasets import ClipDataset
 from avid_lab.media import Clip, read_clip, write_clip
 from avid_lab.media.planes import read_planes
 from avid_lab.training import avid_trainer
-from avid_lab.transforms import LogSpectrogram, PlaneAugmentation, VideoAugmentation, _draw_crop
+from avid_lab.transforms import LogSpectrogram, PlaneAugmentation, VideoAugmentation
+from avid_lab.transforms.picture import _draw_crop
 from benchmarks.harness import as_json, compare
 
 SOUND = AudioSpec()  # 2 s at 24 kHz

@@ -16,11 +16,11 @@ from avid_lab.config import TrainConfig
 from avid_lab.encoders import AudioVisualModel
 from avid_lab.interactive.calibration import CalibrationExplorer
 from avid_lab.interactive.embedding_map import EmbeddingMap
+from avid_lab.interactive.live_training import LiveTraining
 from avid_lab.interactive.loss_lab import LossLab
 from avid_lab.interactive.microscope import NCEMicroscope
 from avid_lab.interactive.positives import PositiveBrowser
 from avid_lab.interactive.retrieval import RetrievalExplorer
-from avid_lab.interactive.training_panel import LiveTraining
 from avid_lab.objectives import AVID
 from avid_lab.training import Trainer
 

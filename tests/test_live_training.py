@@ -14,10 +14,10 @@ from avid_lab import losses
 from avid_lab.config import PRESETS, Profile, TrainConfig
 from avid_lab.encoders import AudioVisualModel
 from avid_lab.interactive.knobs import Change, read, turn
+from avid_lab.interactive.live_training import LiveTraining
 from avid_lab.interactive.loss_lab import LossLab
 from avid_lab.interactive.rebuild import describe
 from avid_lab.interactive.runner import Run, Runner
-from avid_lab.interactive.training_panel import LiveTraining
 from avid_lab.interactive.vetting import GALLERY, LossRefused, vet
 from avid_lab.objectives import AVID, CMA, InBatch
 from avid_lab.training import Trainer, avid_trainer

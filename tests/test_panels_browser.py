@@ -16,7 +16,7 @@ import dataclasses, json
 import avid_lab as al
 from avid_lab import foley
 from avid_lab.training import avid_trainer
-from avid_lab.interactive.training_panel import LiveTraining
+from avid_lab.interactive.live_training import LiveTraining
 size = al.profile()
 clips = foley.load(size.world, progress=False)
 size = dataclasses.replace(size, train=dataclasses.replace(size.train, steps=4000))

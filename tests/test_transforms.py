@@ -84,7 +84,7 @@ def test_the_generator_decides_everything():
 def test_a_clip_is_augmented_alike_in_any_batch(monkeypatch):
     video = noise(9)
     whole = VideoAugmentation(24)(video, generator(7))
-    monkeypatch.setattr("avid_lab.transforms.CACHED_VALUES", 1)  # one clip at a time
+    monkeypatch.setattr("avid_lab.transforms.picture.CACHED_VALUES", 1)  # one clip at a time
     assert torch.allclose(VideoAugmentation(24)(video, generator(7)), whole, atol=1e-6)
 
 

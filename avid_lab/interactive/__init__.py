@@ -14,17 +14,17 @@ from avid_lab.interactive.players import gallery, playable, player
 if TYPE_CHECKING:
     from avid_lab.interactive.calibration import CalibrationExplorer
     from avid_lab.interactive.embedding_map import EmbeddingMap
+    from avid_lab.interactive.live_training import LiveTraining
     from avid_lab.interactive.loss_lab import LossLab
     from avid_lab.interactive.microscope import NCEMicroscope
     from avid_lab.interactive.positives import PositiveBrowser
     from avid_lab.interactive.retrieval import RetrievalExplorer
     from avid_lab.interactive.scatter import Scatter
-    from avid_lab.interactive.training_panel import LiveTraining
 
 _PANELS = {
     "CalibrationExplorer": "calibration",
     "EmbeddingMap": "embedding_map",
-    "LiveTraining": "training_panel",
+    "LiveTraining": "live_training",
     "LossLab": "loss_lab",
     "NCEMicroscope": "microscope",
     "PositiveBrowser": "positives",

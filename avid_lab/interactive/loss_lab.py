@@ -14,9 +14,7 @@ from avid_lab.interactive.curves import Curves, Line
 from avid_lab.interactive.knobs import read
 from avid_lab.interactive.panel import pack
 from avid_lab.interactive.runner import Glimpse, Run
-from avid_lab.interactive.training_panel import (
-    TrainingPanel,
-    grid,
+from avid_lab.interactive.training_charts import (
     loss_lines,
     marks_of,
     score_line,
@@ -25,6 +23,7 @@ from avid_lab.interactive.training_panel import (
     similarity_chart,
     similarity_pairs,
 )
+from avid_lab.interactive.training_panel import TrainingPanel, grid
 from avid_lab.interactive.vetting import GALLERY, Loss, LossRefused, gallery_losses, name_of
 from avid_lab.plots.style import AUDIO, GOOD, MUTED, VIDEO, panel, picture, styled
 from avid_lab.training import Trainer

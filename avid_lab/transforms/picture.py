@@ -1,23 +1,13 @@
-"""Clips to network inputs, a batch at a time, on the device the module is on.
-
-`InputPipeline` is what training uses: `VideoAugmentation` (or a centre crop) and ImageNet normalisation for the
-picture, a random gain and `LogSpectrogram` for the sound, with `TimeShift` and `SpectrogramMasking` on request. Every
-random number comes from an explicit generator; with one on the CPU, CPU and GPU draw the same.
-"""
+"""Frames to a network's input: random crops, flips and colours as a few matrix products."""
 
 from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Mapping
-from typing import Any, Protocol, runtime_checkable
 
 import torch
-import torchaudio.functional as AF
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor, nn
-
-from avid_lab.config import AudioSpec, VideoSpec
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -25,17 +15,6 @@ ROOM = 1.15  # frames come this much larger than the crop, as `ClipDataset` keep
 CACHED_VALUES = 600_000  # float32 values that a CPU core works on at a time: about its second-level cache
 # Luma and chroma (NTSC's YIQ): hue is a rotation of the chroma plane, which leaves luma and greys alone.
 RGB_TO_YIQ = ((0.299, 0.587, 0.114), (0.595716, -0.274453, -0.321263), (0.211456, -0.522591, 0.311135))
-
-
-@runtime_checkable
-class Clips(Protocol):
-    """What `InputPipeline.fit` needs of a dataset."""
-
-    def __len__(self) -> int: ...
-
-    def batch(self, index: Int64[Tensor, "B"], generator: torch.Generator | None = None) -> dict[str, Tensor]:
-        """Windows of these clips."""
-        ...
 
 
 class VideoAugmentation(nn.Module):
@@ -230,233 +209,6 @@ def _resample(video: Tensor, rows: Tensor, columns: Tensor) -> Float[Tensor, "B 
     image = torch.matmul(rows[:, None] / 255, image)  # (B, 3 T, size, W)
     image = torch.bmm(image.view(clips, -1, width), columns.transpose(1, 2))  # (B, 3 T size, size)
     return image.view(clips, channels, frames, size, size)
-
-
-class LogSpectrogram(nn.Module):
-    """The paper's log power spectrogram, time before frequency, z-scored per bin.
-
-    A Hann STFT of length 2 * n_fft; of its n_fft + 1 power bins the lowest is kept and the others are averaged in
-    pairs; then decibels, at most 100 below the clip's loudest value. Frame i is centred at sample
-    i * (samples // frames), with silence beyond the ends.
-
-    Args:
-        spec: The waveforms and the spectrogram wanted.
-
-    Attributes:
-        mean: Per-bin mean in dB, (bins,), 0 until `fit`.
-        std: Per-bin standard deviation in dB, (bins,), 1 until `fit`.
-    """
-
-    mean: Tensor
-    std: Tensor
-    window: Tensor
-
-    def __init__(self, spec: AudioSpec) -> None:
-        super().__init__()
-        self.spec = spec
-        self.register_buffer("mean", torch.zeros(spec.bins))
-        self.register_buffer("std", torch.ones(spec.bins))
-        self.register_buffer("window", torch.hann_window(2 * spec.n_fft), persistent=False)
-
-    def forward(
-        self, audio: Float[Tensor, "B 1 {self.spec.samples}"]
-    ) -> Float[Tensor, "B 1 {self.spec.frames} {self.spec.bins}"]:
-        """The z-scored spectrogram of each clip."""
-        return (self.decibels(audio) - self.mean) / self.std
-
-    def decibels(
-        self, audio: Float[Tensor, "B 1 {self.spec.samples}"]
-    ) -> Float[Tensor, "B 1 {self.spec.frames} {self.spec.bins}"]:
-        """The spectrogram in dB, before the z-score: what a plot shows."""
-        spec = self.spec
-        # In single precision, rounding shows in what is 100 dB below the loudest, and differs between CPU and GPU.
-        precise = torch.float32 if audio.device.type == "mps" else torch.float64
-        spectrum = AF.spectrogram(
-            audio.to(precise),
-            pad=0,
-            window=self.window.to(precise),
-            n_fft=2 * spec.n_fft,
-            hop_length=spec.samples // spec.frames,
-            win_length=2 * spec.n_fft,
-            power=None,
-            normalized=False,
-            pad_mode="constant",
-        )
-        power = spectrum.real.square() + spectrum.imag.square()  # several times faster than the square of abs
-        power = power.float().transpose(2, 3)[:, :, : spec.frames]  # (B, 1, frames, n_fft + 1)
-        paired = (power[..., 1::2] + power[..., 2::2]) / 2
-        power = torch.cat([power[..., :1], paired], dim=3)
-        return AF.amplitude_to_DB(power, multiplier=10.0, amin=1e-10, db_multiplier=0.0, top_db=100.0)
-
-    @torch.no_grad()
-    def fit(self, waveforms: Float[Tensor, "N 1 {self.spec.samples}"]) -> LogSpectrogram:
-        """Measures mean and standard deviation of each bin over these waveforms.
-
-        A bin that never changes (above the cut-off of all recordings) gets a deviation of 1.
-        """
-        levels = self.decibels(waveforms.to(self.mean.device)).flatten(0, 2).double()  # (N * frames, bins)
-        std = levels.std(0, correction=0)
-        self.mean.copy_(levels.mean(0))
-        self.std.copy_(torch.where(std > 1e-3, std, 1.0))
-        return self
-
-
-class TimeShift(nn.Module):
-    """Moves each waveform earlier or later by a random number of samples; silence comes in where it leaves.
-
-    Args:
-        samples: Longest move, in samples.
-    """
-
-    def __init__(self, samples: int) -> None:
-        super().__init__()
-        if samples < 0:
-            raise ValueError(f"samples must be >= 0; got {samples}")
-        self.samples = samples
-
-    def forward(self, audio: Float[Tensor, "B 1 S"], generator: torch.Generator) -> Float[Tensor, "B 1 S"]:
-        """A moved copy."""
-        draw = torch.rand(len(audio), 1, generator=generator, device=generator.device).to(audio.device)
-        move = ((2 * draw - 1) * self.samples).round().long()
-        source = torch.arange(audio.shape[2], device=audio.device) - move  # (B, S)
-        moved = audio[:, 0].gather(1, source.clamp(0, audio.shape[2] - 1))
-        return torch.where((source >= 0) & (source < audio.shape[2]), moved, 0.0)[:, None]
-
-
-class SpectrogramMasking(nn.Module):
-    """Sets one random stretch of time and one of frequency of each spectrogram to its mean, 0 (SpecAugment).
-
-    Args:
-        frames: Longest stretch of time, in frames.
-        bins: Widest stretch of frequency, in bins.
-    """
-
-    def __init__(self, frames: int = 0, bins: int = 0) -> None:
-        super().__init__()
-        if frames < 0 or bins < 0:
-            raise ValueError(f"frames and bins must be >= 0; got {frames} and {bins}")
-        self.frames, self.bins = frames, bins
-
-    def forward(self, spectrogram: Float[Tensor, "B 1 F K"], generator: torch.Generator) -> Float[Tensor, "B 1 F K"]:
-        """A masked copy."""
-        draw = torch.rand(spectrogram.shape[0], 4, generator=generator, device=generator.device).to(spectrogram.device)
-        in_time = _stretch(draw[:, 0], draw[:, 1], self.frames, spectrogram.shape[2])
-        in_frequency = _stretch(draw[:, 2], draw[:, 3], self.bins, spectrogram.shape[3])
-        return spectrogram.masked_fill(in_time[:, None, :, None] | in_frequency[:, None, None, :], 0.0)
-
-
-def _stretch(length: Tensor, place: Tensor, longest: int, total: int) -> Tensor:
-    """True on a random stretch of at most ``longest`` of ``total`` positions, (B, total)."""
-    length = (length * (min(longest, total) + 1)).floor()
-    begin = (place * (total - length + 1)).floor()
-    position = torch.arange(total, device=length.device)
-    return (position >= begin[:, None]) & (position < (begin + length)[:, None])
-
-
-class InputPipeline(nn.Module):
-    """Batches of a `ClipDataset` to what a model takes: ``video, spectrogram = pipeline(batch, generator=...)``.
-
-    In training mode it augments, with one draw per clip; in evaluation mode it takes the centre crop and draws nothing.
-    Its state holds the spectrogram's statistics, so a saved model finds its inputs as it knew them.
-
-    Args:
-        video: Clips wanted; ``size`` is the side of the crop.
-        audio: Waveforms and spectrogram wanted.
-        augmentation: Replaces the default `PlaneAugmentation` of training, which is `VideoAugmentation` for frames.
-        gain: In training the waveform is multiplied by a number drawn from [1 - gain, 1 + gain].
-        shift: In training, an optional `TimeShift` of the waveform against the picture.
-        masking: In training, an optional `SpectrogramMasking`.
-
-    Raises:
-        ValueError: ``video.size`` is None: a batch needs frames of one size.
-    """
-
-    pixel_mean: Tensor
-    pixel_std: Tensor
-
-    def __init__(
-        self,
-        video: VideoSpec,
-        audio: AudioSpec,
-        *,
-        augmentation: VideoAugmentation | None = None,
-        gain: float = 0.1,
-        shift: TimeShift | None = None,
-        masking: SpectrogramMasking | None = None,
-    ) -> None:
-        super().__init__()
-        if video.size is None:
-            raise ValueError("InputPipeline needs a VideoSpec with a size; got size=None")
-        if not 0 <= gain < 1:
-            raise ValueError(f"gain must be in [0, 1); got {gain}")
-        self.size, self.gain = video.size, gain
-        self.augmentation = augmentation or PlaneAugmentation(video.size)
-        self.spectrogram = LogSpectrogram(audio)
-        self.shift, self.masking = shift, masking
-        self.register_buffer("pixel_mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1, 1), persistent=False)
-        self.register_buffer("pixel_std", torch.tensor(IMAGENET_STD).view(3, 1, 1, 1), persistent=False)
-
-    def forward(
-        self, batch: Mapping[str, Any], generator: torch.Generator | None = None
-    ) -> tuple[Float[Tensor, "B 3 T {self.size} {self.size}"], Float[Tensor, "B 1 frames bins"]]:
-        """Network inputs of a batch, on the pipeline's device.
-
-        Args:
-            batch: ``video`` uint8 (B, 3, T, H, W) and ``audio`` float (B, 1, samples); other entries are ignored. Or,
-                rather than ``video``, the ``luma``, ``chroma`` and ``to_rgb`` of ``ClipDataset(..., planes=True)``.
-            generator: Draws the augmentation; needed in training mode, not used in evaluation mode.
-
-        Raises:
-            ValueError: Training mode without a generator, or planes with an augmentation that takes frames only.
-        """
-        device = self.pixel_mean.device
-        audio = batch["audio"].to(device)
-        planes = None
-        if "luma" in batch:
-            planes = batch["luma"].to(device), batch["chroma"].to(device), batch["to_rgb"].to(device)
-        if not self.training:
-            video = planes_to_rgb(*planes) if planes else batch["video"].to(device)
-            return self._normalise(centre_crop(video, self.size)), self.spectrogram(audio)
-        if generator is None:
-            raise ValueError(
-                "augmentation draws random numbers: pass generator=torch.Generator(), or call .eval() first"
-            )
-        if planes is None:
-            video = self._normalise(self.augmentation(batch["video"].to(device), generator))
-        elif isinstance(self.augmentation, PlaneAugmentation):
-            video = self.augmentation.augment(*planes, generator).contiguous(memory_format=torch.channels_last_3d)
-        else:
-            kind = type(self.augmentation).__name__
-            raise ValueError(f"planes need a PlaneAugmentation; got {kind}: pass that, or ClipDataset(planes=False)")
-        draw = torch.rand(len(audio), 1, 1, generator=generator, device=generator.device).to(device)
-        audio = audio * (1 + self.gain * (2 * draw - 1))
-        if self.shift is not None:
-            audio = self.shift(audio, generator)
-        spectrogram = self.spectrogram(audio)
-        if self.masking is not None:
-            spectrogram = self.masking(spectrogram, generator)
-        return video, spectrogram
-
-    def fit(self, clips: Clips, *, limit: int = 512) -> InputPipeline:
-        """Measures the spectrogram's statistics on the centre windows of up to ``limit`` clips, evenly spaced.
-
-        Raises:
-            ValueError: There are no clips.
-        """
-        if len(clips) == 0:
-            raise ValueError("fit needs at least one clip; got none")
-        index = torch.linspace(0, len(clips) - 1, min(limit, len(clips))).round().long()
-        self.spectrogram.fit(torch.cat([clips.batch(part)["audio"] for part in index.split(64)]))
-        return self
-
-    def pixels(self, video: Float[Tensor, "B 3 T H W"]) -> Float[Tensor, "B 3 T H W"]:
-        """Undoes the normalisation: values in [0, 1], to look at."""
-        return (video * self.pixel_std + self.pixel_mean).clamp(0, 1)
-
-    def _normalise(self, video: Tensor) -> Tensor:
-        # Channels last in memory: convolutions on a CPU take such clips a fifth faster.
-        out = torch.empty_like(video, memory_format=torch.channels_last_3d)
-        return torch.addcmul(-self.pixel_mean / self.pixel_std, video, 1 / self.pixel_std, out=out)
 
 
 def planes_to_rgb(

@@ -1,0 +1,131 @@
+"""Waveforms to a network's input: log power spectrograms, and what may disturb them in training."""
+
+from __future__ import annotations
+
+import torch
+import torchaudio.functional as AF
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from avid_lab.config import AudioSpec
+
+
+class LogSpectrogram(nn.Module):
+    """The paper's log power spectrogram, time before frequency, z-scored per bin.
+
+    A Hann STFT of length 2 * n_fft; of its n_fft + 1 power bins the lowest is kept and the others are averaged in
+    pairs; then decibels, at most 100 below the clip's loudest value. Frame i is centred at sample
+    i * (samples // frames), with silence beyond the ends.
+
+    Args:
+        spec: The waveforms and the spectrogram wanted.
+
+    Attributes:
+        mean: Per-bin mean in dB, (bins,), 0 until `fit`.
+        std: Per-bin standard deviation in dB, (bins,), 1 until `fit`.
+    """
+
+    mean: Tensor
+    std: Tensor
+    window: Tensor
+
+    def __init__(self, spec: AudioSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        self.register_buffer("mean", torch.zeros(spec.bins))
+        self.register_buffer("std", torch.ones(spec.bins))
+        self.register_buffer("window", torch.hann_window(2 * spec.n_fft), persistent=False)
+
+    def forward(
+        self, audio: Float[Tensor, "B 1 {self.spec.samples}"]
+    ) -> Float[Tensor, "B 1 {self.spec.frames} {self.spec.bins}"]:
+        """The z-scored spectrogram of each clip."""
+        return (self.decibels(audio) - self.mean) / self.std
+
+    def decibels(
+        self, audio: Float[Tensor, "B 1 {self.spec.samples}"]
+    ) -> Float[Tensor, "B 1 {self.spec.frames} {self.spec.bins}"]:
+        """The spectrogram in dB, before the z-score: what a plot shows."""
+        spec = self.spec
+        # In single precision, rounding shows in what is 100 dB below the loudest, and differs between CPU and GPU.
+        precise = torch.float32 if audio.device.type == "mps" else torch.float64
+        spectrum = AF.spectrogram(
+            audio.to(precise),
+            pad=0,
+            window=self.window.to(precise),
+            n_fft=2 * spec.n_fft,
+            hop_length=spec.samples // spec.frames,
+            win_length=2 * spec.n_fft,
+            power=None,
+            normalized=False,
+            pad_mode="constant",
+        )
+        power = spectrum.real.square() + spectrum.imag.square()  # several times faster than the square of abs
+        power = power.float().transpose(2, 3)[:, :, : spec.frames]  # (B, 1, frames, n_fft + 1)
+        paired = (power[..., 1::2] + power[..., 2::2]) / 2
+        power = torch.cat([power[..., :1], paired], dim=3)
+        return AF.amplitude_to_DB(power, multiplier=10.0, amin=1e-10, db_multiplier=0.0, top_db=100.0)
+
+    @torch.no_grad()
+    def fit(self, waveforms: Float[Tensor, "N 1 {self.spec.samples}"]) -> LogSpectrogram:
+        """Measures mean and standard deviation of each bin over these waveforms.
+
+        A bin that never changes (above the cut-off of all recordings) gets a deviation of 1.
+        """
+        levels = self.decibels(waveforms.to(self.mean.device)).flatten(0, 2).double()  # (N * frames, bins)
+        std = levels.std(0, correction=0)
+        self.mean.copy_(levels.mean(0))
+        self.std.copy_(torch.where(std > 1e-3, std, 1.0))
+        return self
+
+
+class TimeShift(nn.Module):
+    """Moves each waveform earlier or later by a random number of samples; silence comes in where it leaves.
+
+    Args:
+        samples: Longest move, in samples.
+    """
+
+    def __init__(self, samples: int) -> None:
+        super().__init__()
+        if samples < 0:
+            raise ValueError(f"samples must be >= 0; got {samples}")
+        self.samples = samples
+
+    def forward(self, audio: Float[Tensor, "B 1 S"], generator: torch.Generator) -> Float[Tensor, "B 1 S"]:
+        """A moved copy."""
+        draw = torch.rand(len(audio), 1, generator=generator, device=generator.device).to(audio.device)
+        move = ((2 * draw - 1) * self.samples).round().long()
+        source = torch.arange(audio.shape[2], device=audio.device) - move  # (B, S)
+        moved = audio[:, 0].gather(1, source.clamp(0, audio.shape[2] - 1))
+        return torch.where((source >= 0) & (source < audio.shape[2]), moved, 0.0)[:, None]
+
+
+class SpectrogramMasking(nn.Module):
+    """Sets one random stretch of time and one of frequency of each spectrogram to its mean, 0 (SpecAugment).
+
+    Args:
+        frames: Longest stretch of time, in frames.
+        bins: Widest stretch of frequency, in bins.
+    """
+
+    def __init__(self, frames: int = 0, bins: int = 0) -> None:
+        super().__init__()
+        if frames < 0 or bins < 0:
+            raise ValueError(f"frames and bins must be >= 0; got {frames} and {bins}")
+        self.frames, self.bins = frames, bins
+
+    def forward(self, spectrogram: Float[Tensor, "B 1 F K"], generator: torch.Generator) -> Float[Tensor, "B 1 F K"]:
+        """A masked copy."""
+        draw = torch.rand(spectrogram.shape[0], 4, generator=generator, device=generator.device).to(spectrogram.device)
+        in_time = _stretch(draw[:, 0], draw[:, 1], self.frames, spectrogram.shape[2])
+        in_frequency = _stretch(draw[:, 2], draw[:, 3], self.bins, spectrogram.shape[3])
+        return spectrogram.masked_fill(in_time[:, None, :, None] | in_frequency[:, None, None, :], 0.0)
+
+
+def _stretch(length: Tensor, place: Tensor, longest: int, total: int) -> Tensor:
+    """True on a random stretch of at most ``longest`` of ``total`` positions, (B, total)."""
+    length = (length * (min(longest, total) + 1)).floor()
+    begin = (place * (total - length + 1)).floor()
+    position = torch.arange(total, device=length.device)
+    return (position >= begin[:, None]) & (position < (begin + length)[:, None])
