@@ -398,7 +398,7 @@ def clustered(n, clusters=20, dim=16):
 
 
 @pytest.mark.parametrize("agreement", AGREEMENTS)
-def test_approximate_mining_says_its_recall_and_exact_scores(agreement):
+def test_approximate_mining_says_its_recall_and_true_scores(agreement):
     pytest.importorskip("faiss")
     video, audio = clustered(2000)
     exact = mine_positives(video, audio, 8, agreement)

@@ -19,9 +19,11 @@ from tqdm.auto import tqdm
 from avid_lab.mining import AGREEMENTS, Agreement, Positives, check_mining
 from avid_lab.mining.exact import Memories
 from avid_lab.mining.rows import best_of_rows, rows_at_a_time
+from avid_lab.mining.tiles import parts
 
 WORTH_IT_FROM = 500_000  # instances; below, exact mining takes at most some twenty minutes on one core
-GATHER_BYTES = 128 * 2**20  # of the candidates' memories that are gathered at a time
+QUERIES = 4096  # that are searched for at a time
+GATHER_BYTES = 16 * 2**20  # of the candidates' memories that are gathered at a time
 
 
 @dataclass(frozen=True)
@@ -87,8 +89,7 @@ def mine_approximately(
     indexes = [_inverted_file(space, probes) for space in spaces]
     index = torch.empty(n, k, dtype=torch.int64)
     score = torch.empty(n, k, dtype=torch.float64)
-    queries = max(1, GATHER_BYTES // (4 * video.shape[1] * wanted * len(spaces)))
-    for query in tqdm(torch.arange(n).split(queries), desc=f"mining {agreement}", disable=not progress):
+    for query in tqdm(torch.arange(n).split(QUERIES), desc=f"mining {agreement}", disable=not progress):
         found = [torch.from_numpy(i.search(s[query].numpy(), wanted)[1]) for i, s in zip(indexes, spaces, strict=True)]
         index[query], score[query] = _decide(memories, query, torch.cat(found, 1), k)
     some = torch.randperm(n, generator=torch.Generator().manual_seed(seed))[:checked].sort().values
@@ -123,9 +124,10 @@ def _decide(
     enough = valid.sum(1) >= k
     index = torch.empty(len(query), k, dtype=torch.int64)
     score = torch.empty(len(query), k, dtype=torch.float64)
-    rest = (~enough).nonzero().flatten()
-    for part in rest.split(rows_at_a_time(memories)) if len(rest) else ():
+    for part in parts(~enough, rows_at_a_time(memories)):
         index[part], score[part] = best_of_rows(memories, query[part], k)
-    scores = memories.scores(query[enough], found[enough]).masked_fill(~valid[enough], -torch.inf)
-    index[enough], score[enough] = memories.best_among(query[enough], found[enough], scores, k)
+    at_a_time = max(1, GATHER_BYTES // (4 * memories.video.shape[1] * found.shape[1]))
+    for part in parts(enough, at_a_time):
+        scores = memories.scores(query[part], found[part].clamp(min=0)).masked_fill(~valid[part], -torch.inf)
+        index[part], score[part] = memories.best_among(query[part], found[part], scores, k)
     return index, score

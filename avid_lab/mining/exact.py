@@ -50,7 +50,11 @@ class Memories:
 
     def scores(self, query: Int64[Tensor, "Q"], instance: Int64[Tensor, "Q C"]) -> Float[Tensor, "Q C"]:
         """Agreement of every query with some instances of its own, by products of the copies."""
-        return self.combine(*(torch.einsum("qd,qcd->qc", x[query], x[instance]) for x in (self.video, self.audio)))
+        products = []
+        for x in (self.video, self.audio):
+            answers = x.index_select(0, instance.flatten()).unflatten(0, instance.shape)  # (Q, C, D)
+            products.append(torch.bmm(answers, x[query][:, :, None]).squeeze(2))
+        return self.combine(*products)
 
     def best(
         self, query: Int64[Tensor, "Q"], scores: Float[Tensor, "Q C"], k: int
