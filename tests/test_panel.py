@@ -21,7 +21,9 @@ from PIL import Image
 
 from avid_lab.interactive import panel as module
 from avid_lab.interactive.curves import Curves
-from avid_lab.interactive.panel import WIDGET, Coalescer, Panel, PictureBox, encode_png, pack, unpack
+from avid_lab.interactive.drawing import Coalescer, PictureBox, encode_png
+from avid_lab.interactive.panel import WIDGET, Panel
+from avid_lab.interactive.state import pack, unpack
 
 
 class Lines(Panel):

@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 
 from avid_lab.datasets import ClipDataset
 from avid_lab.interactive.knobs import LABELS, Change, read, replay, turn
-from avid_lab.interactive.panel import pack, unpack
 from avid_lab.interactive.rebuild import check, describe, rebuild
 from avid_lab.interactive.runner import Run
+from avid_lab.interactive.state import pack, unpack
 from avid_lab.interactive.training_charts import TrainingCharts, scores_table, training_figure
 from avid_lab.interactive.training_panel import TrainingPanel, grid
 from avid_lab.interactive.vetting import Loss, gallery_losses, name_of

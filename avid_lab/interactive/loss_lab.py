@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from avid_lab import plots
 from avid_lab.interactive.curves import Curves, Line
 from avid_lab.interactive.knobs import read
-from avid_lab.interactive.panel import pack
 from avid_lab.interactive.runner import Glimpse, Run
+from avid_lab.interactive.state import pack
 from avid_lab.interactive.training_charts import (
     loss_lines,
     marks_of,
