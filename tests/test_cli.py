@@ -11,6 +11,7 @@ import time
 import pytest
 
 from avid_lab import cli
+from avid_lab.commands import course
 
 
 def avid_lab(*arguments, **environment):
@@ -116,7 +117,7 @@ def test_bugs_keep_their_traceback(smoke_world, tmp_path):
     def someone_elses():
         int("twelve")
 
-    for raising, ours in ((someone_elses, False), (lambda: cli._require_free(-1), True)):
+    for raising, ours in ((someone_elses, False), (lambda: course._require_free(-1), True)):
         try:
             raising()
         except ValueError as error:

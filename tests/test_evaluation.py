@@ -234,12 +234,13 @@ def test_positives_and_false_negatives_agree_with_the_metrics(smoke_world, pipel
 
 def test_the_command_names_every_protocol_and_compares_two_checkpoints(smoke_world, tmp_path, capsys, monkeypatch):
     from avid_lab import checkpoints, cli
+    from avid_lab.commands.models import PROTOCOLS
     from avid_lab.config import TrainConfig
     from avid_lab.objectives import AVID
     from avid_lab.training import Trainer
 
-    assert list(cli._PROTOCOLS) == list(evaluation.PROTOCOLS)
-    assert [name for name, text in cli._PROTOCOLS.items() if text.startswith("*")] == list(evaluation.QUICK)
+    assert list(PROTOCOLS) == list(evaluation.PROTOCOLS)
+    assert [name for name, text in PROTOCOLS.items() if text.startswith("*")] == list(evaluation.QUICK)
     monkeypatch.setenv("AVID_LAB_PROFILE", "smoke")
     paths = [str(tmp_path / f"{seed}.pt") for seed in (0, 1)]
     for seed, path in enumerate(paths):

@@ -7,18 +7,18 @@ step) and ``checks.csv``; a checkpoint that is not called ``checkpoint.pt`` puts
 from __future__ import annotations
 
 import argparse
-import csv
-import inspect
 import json
 import platform
 import shlex
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, get_type_hints
 
 from avid_lab.atomic import remove_leftovers, replacing
+from avid_lab.commands.fields import add_fields, typed
+from avid_lab.commands.train_logs import Logs, beside, summary_writer
 from avid_lab.config import RECIPES, ModelConfig, Recipe, TrainConfig, profile
 
 if TYPE_CHECKING:
@@ -85,8 +85,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"passes between live checks on up to {CHECKED} held-out clips; 0: none (default: %(default)s)",
     )
     parser.add_argument("--tensorboard", action="store_true", help="log for TensorBoard too, into a folder beside")
-    _add_fields(parser.add_argument_group("loss"), LossConfig, {"num_negatives"})
-    _add_fields(parser.add_argument_group("training (defaults: the preset's)"), TrainConfig, None)
+    add_fields(parser.add_argument_group("loss"), LossConfig, {"num_negatives"})
+    add_fields(parser.add_argument_group("training (defaults: the preset's)"), TrainConfig, None)
 
 
 def run(arguments: argparse.Namespace, clips_for: Callable[[ModelConfig], tuple[ClipDataset, ClipDataset]]) -> str:
@@ -103,7 +103,7 @@ def run(arguments: argparse.Namespace, clips_for: Callable[[ModelConfig], tuple[
 
     wanted = _merge(arguments)
     if arguments.tensorboard:
-        _summary_writer()  # a missing package is told before anything is computed
+        summary_writer()  # a missing package is told before anything is computed
     if arguments.save_every < 1 or arguments.check_every < 0:
         raise ValueError(
             f"--save-every must be >= 1 and --check-every >= 0; got {arguments.save_every} and {arguments.check_every}"
@@ -154,7 +154,7 @@ def _read_config(path: Path) -> dict[str, Any]:
         unknown = sorted(set(content[section]) - set(hints))
         if unknown:
             raise ValueError(f"{path}: {section} has no {', '.join(unknown)}; it has {', '.join(hints)}")
-        content[section] = {name: _typed(value, hints[name]) for name, value in content[section].items()}
+        content[section] = {name: typed(value, hints[name]) for name, value in content[section].items()}
     return content
 
 
@@ -238,7 +238,7 @@ def _train(trainer: Trainer, test: ClipDataset, arguments: argparse.Namespace, w
     from avid_lab.training import rank
 
     out, unfinished = arguments.out, _unfinished(arguments.out)
-    logs = _Logs(out, trainer, arguments.tensorboard) if rank() == 0 else None
+    logs = Logs(out, trainer, arguments.tensorboard) if rank() == 0 else None
     if logs:
         for path in (out, unfinished):
             remove_leftovers(path)
@@ -303,68 +303,6 @@ def _check_due(step: Step, trainer: Trainer, every: float) -> bool:
     return step.epoch // every > before // every or step.index == step.total
 
 
-class _Logs:
-    """CSV files, and TensorBoard's if wanted; a resumed run goes on from its own last step."""
-
-    def __init__(self, out: Path, trainer: Trainer, tensorboard: bool) -> None:
-        self._log_path, self._checks_path = beside(out, "log.csv"), beside(out, "checks.csv")
-        self._files: dict[Path, Any] = {}
-        self._columns: dict[Path, list[str]] = {}
-        if trainer.history:  # the checkpoint knows them all, whatever was lost of the file
-            self._begin(self._log_path, [step.row() for step in trainer.history])
-        kept = []
-        if self._checks_path.exists() and trainer.history:
-            with self._checks_path.open(newline="", encoding="utf-8") as file:
-                kept = [row for row in csv.DictReader(file) if int(row["index"] or 0) <= trainer.steps_done]
-        if kept:
-            self._begin(self._checks_path, kept)
-        self._board = None
-        if tensorboard:
-            self._board = _summary_writer()(str(beside(out, "tensorboard")), purge_step=trainer.steps_done + 1)
-
-    def step(self, step: Step) -> None:
-        row = step.row()
-        self._write(self._log_path, row)
-        if self._board is not None:
-            for name, value in row.items():
-                if name not in ("index", "total"):
-                    self._board.add_scalar(name.replace(".", "/"), value, step.index)
-
-    def check(self, step: Step, scores: Mapping[str, float]) -> None:
-        self._write(self._checks_path, {"index": step.index, "epoch": step.epoch, **scores})
-        if self._board is not None:
-            for name, value in scores.items():
-                self._board.add_scalar(f"check/{name}", value, step.index)
-
-    def close(self) -> None:
-        for file in self._files.values():
-            file.close()
-        if self._board is not None:
-            self._board.close()
-
-    def _begin(self, path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-        columns = list(dict.fromkeys(name for row in rows for name in row))
-        if path == self._log_path and "times.mining" not in columns:
-            columns.append("times.mining")  # in some steps only
-        with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, columns)
-            writer.writeheader()
-            writer.writerows(rows)
-        self._columns[path] = columns
-        self._files[path] = path.open("a", newline="", buffering=1, encoding="utf-8")
-
-    def _write(self, path: Path, row: Mapping[str, Any]) -> None:
-        if path not in self._files:
-            self._begin(path, [row])
-        else:
-            csv.DictWriter(self._files[path], self._columns[path]).writerow(row)
-
-
-def beside(out: Path, name: str) -> Path:
-    """A file that belongs to the checkpoint ``out``."""
-    return out.with_name(name if out.stem == "checkpoint" else f"{out.stem}.{name}")
-
-
 def _unfinished(out: Path) -> Path:
     return out.with_suffix(".unfinished")
 
@@ -397,75 +335,3 @@ def _record(trainer: Trainer, wanted: dict[str, Any]) -> dict[str, Any]:
             "torch": torch.__version__,
         },
     }
-
-
-def _summary_writer() -> Any:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        fix = 'pip install "avid-lab[tensorboard]", or leave --tensorboard out: log.csv is written anyway'
-        raise ValueError(f"--tensorboard needs a package that is not installed ({error}). {fix}.") from error
-    return SummaryWriter
-
-
-def _add_fields(parser: Any, kind: type, of_preset: set[str] | None) -> None:
-    """One option for each field, with its docstring's text; absent from the result unless given."""
-    texts, hints = _field_texts(kind), get_type_hints(kind)
-    for f in fields(kind):
-        option, hint = f"--{f.name.replace('_', '-')}", hints[f.name]
-        text = (
-            texts[f.name][0].lower() + texts[f.name][1:]
-            if texts[f.name][1:2] in "abcdefghijklmnopqrstuvwxyz "
-            else texts[f.name]
-        )
-        text = text.rstrip(".").replace("%", "%%")
-        if of_preset is not None:
-            text += " (default: the preset's)" if f.name in of_preset else f" (default: {f.default})"
-        how: dict[str, Any] = {"help": text, "default": argparse.SUPPRESS, "dest": f.name}
-        if hint is bool:
-            parser.add_argument(option, action=argparse.BooleanOptionalAction, **how)
-        elif get_origin(hint) is Literal:
-            parser.add_argument(option, choices=get_args(hint), **how)
-        elif get_origin(hint) is tuple:
-            parser.add_argument(option, type=_tuple_of_floats, metavar="X,X", **how)
-        else:
-            parser.add_argument(option, type=_parser_of(hint), metavar="X", **how)
-
-
-def _field_texts(kind: type) -> dict[str, str]:
-    """What the ``Args`` of a dataclass's docstring say of each field."""
-    texts: dict[str, str] = {}
-    name = ""
-    names = {f.name for f in fields(kind)}
-    for line in inspect.cleandoc(kind.__doc__ or "").splitlines():
-        head, _, rest = line.strip().partition(": ")
-        if line.startswith("    ") and not line.startswith("     ") and head in names:
-            name, line = head, rest
-        elif not line.startswith("     "):
-            name = ""
-        if name:
-            texts[name] = f"{texts.get(name, '')} {line.strip()}".strip()
-    return texts
-
-
-def _parser_of(hint: Any) -> Callable[[str], Any]:
-    options = get_args(hint)  # of "float | None"
-    kind = next((option for option in options if option is not type(None)), hint)
-
-    def parse(text: str) -> Any:
-        return None if type(None) in options and text.lower() == "none" else kind(text)
-
-    parse.__name__ = kind.__name__  # argparse says "invalid float value"
-    return parse
-
-
-def _tuple_of_floats(text: str) -> tuple[float, ...]:
-    return tuple(float(part) for part in text.split(",") if part)
-
-
-def _typed(value: Any, hint: Any) -> Any:
-    """A JSON value as a field's type: JSON writes 1.0 as 1 and has no tuples."""
-    if isinstance(value, list):
-        return tuple(float(x) for x in value)
-    wants_float = hint is float or float in get_args(hint)
-    return float(value) if wants_float and isinstance(value, int) and not isinstance(value, bool) else value

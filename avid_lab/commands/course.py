@@ -1,0 +1,170 @@
+"""The course itself: opening it, its notebooks' editions, and a check of the machine it shall run on."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import socket
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from avid_lab.commands import command
+
+
+def add(commands: Any) -> None:
+    """``lab``, ``doctor``, ``reset``, ``edition`` and ``publish``."""
+    lab = command(commands, "lab", _lab, "open the course in JupyterLab; further options go to JupyterLab")
+    lab.set_defaults(passes_on=True)
+    lab.add_argument(
+        "folder",
+        nargs="?",
+        type=Path,
+        default=Path("my_course"),
+        help="your copy of the notebooks (default: %(default)s)",
+    )
+    lab.add_argument(
+        "--update", action="store_true", help="bring new versions; what you edited stays, they go beside it"
+    )
+    lab.add_argument("--port", type=int, help="use this port, or fail if it is taken (default: the first free one)")
+    lab.add_argument("--no-browser", action="store_true", help="print the address, do not open a browser")
+
+    doctor = command(commands, "doctor", _doctor, "check this machine and say what mends it")
+    doctor.add_argument("--json", action="store_true", help="print the checks as JSON")
+    doctor.add_argument("--bench", action="store_true", help="rather measure its speed, in about half a minute")
+
+    reset = command(
+        commands, "reset", _reset, "put a fresh copy of a notebook in your folder; yours is kept under another name"
+    )
+    reset.add_argument("name", help='which one, such as "05"')
+    reset.add_argument("--folder", type=Path, default=Path("my_course"), help="your copy (default: %(default)s)")
+
+    edition = command(
+        commands, "edition", _edition, "write the notebooks for students, or for instructors with solutions"
+    )
+    edition.add_argument(
+        "kind", choices=["student", "instructor"], help="instructor: solutions, notes, nbgrader's marks"
+    )
+    edition.add_argument("out", type=Path, metavar="DIR", help="the folder to write")
+    edition.add_argument("names", nargs="*", metavar="NAME", help='which ones, such as "03" (default: all)')
+    edition.add_argument("--source", type=Path, default=Path("notebooks/source"), help="default: %(default)s")
+
+    publish = command(commands, "publish", _publish, "build the notebooks from their sources")
+    publish.add_argument("names", nargs="*", metavar="NAME", help='which ones, such as "03" (default: all)')
+    publish.add_argument("--source", type=Path, default=Path("notebooks/source"), help="default: %(default)s")
+    publish.add_argument("--out", type=Path, default=Path("notebooks"), help="default: %(default)s")
+    publish.add_argument("--no-execute", action="store_true", help="leave the outputs out")
+    publish.add_argument("--keep-outputs", action="store_true", help="only prose changed: run nothing")
+    publish.add_argument("--check", action="store_true", help="fail where a notebook drifted from its source")
+    publish.add_argument("--timeout", type=int, default=1800, metavar="S", help="for one cell (default: %(default)s)")
+    publish.add_argument("--site", type=Path, default=Path("runs/site"), help="the web pages (default: %(default)s)")
+
+
+def _lab(arguments: argparse.Namespace) -> int:
+    from avid_lab.course import working
+
+    if arguments.port is not None:
+        _require_free(arguments.port)
+    folder = arguments.folder.resolve()
+    if not folder.parent.is_dir():
+        raise ValueError(f"{folder}: no such folder. Name the folder that holds the notebooks, or will hold your copy.")
+    if not working.is_own(folder):
+        print("\n".join(working.copy(_notebooks(), folder, update=arguments.update)))
+    first = min((path.name for path in folder.glob("*.ipynb")), default=None)
+    options = [f"--ServerApp.root_dir={folder}"]
+    if first:
+        options.append(f"--LabApp.default_url=/lab/tree/{first}")
+    if arguments.port is not None:
+        options += [f"--ServerApp.port={arguments.port}", "--ServerApp.port_retries=0"]
+    if arguments.no_browser:
+        options.append("--no-browser")
+    if hasattr(os, "geteuid") and os.geteuid() == 0:  # in a container; the server listens to this machine only
+        options.append("--allow-root")
+    from jupyterlab.labapp import LabApp
+
+    LabApp.launch_instance([*options, *arguments.rest])
+    return 0
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    if arguments.bench:
+        from avid_lab import doctor_bench
+
+        measures = doctor_bench.measure()
+        rows = [asdict(measure) for measure in measures]
+        print(json.dumps(rows, indent=2) if arguments.json else doctor_bench.table(measures))
+        return 0
+    from avid_lab import doctor
+
+    checks = doctor.examine()
+    failed = sum(check.status == "fail" for check in checks)
+    if arguments.json:
+        print(json.dumps([asdict(check) for check in checks], indent=2))
+    else:
+        print(doctor.table(checks))
+        print("\nReady." if not failed else f"\n{failed} of {len(checks)} checks failed: mend them and run it again.")
+    return 1 if failed else 0
+
+
+def _reset(arguments: argparse.Namespace) -> int:
+    from avid_lab.course import working
+
+    print(working.reset(_notebooks(), arguments.folder, arguments.name))
+    return 0
+
+
+def _edition(arguments: argparse.Namespace) -> int:
+    from avid_lab.course import editions
+
+    write = editions.student if arguments.kind == "student" else editions.instructor
+    for path in write(arguments.source, arguments.out, tuple(arguments.names)):
+        print(path)
+    return 0
+
+
+def _publish(arguments: argparse.Namespace) -> int:
+    from avid_lab.course import publish
+
+    chosen = publish.sources(arguments.source, arguments.names)
+    if arguments.check:
+        pairs = [(source, arguments.out / f"{source.stem}.ipynb") for source in chosen]
+        troubles = [trouble for source, notebook in pairs for trouble in publish.drift(source, notebook)]
+        print("\n".join(troubles) or f"{len(chosen)} notebooks fit their sources")
+        return 1 if troubles else 0
+    for source in chosen:
+        path = publish.build(
+            source,
+            arguments.out,
+            execute=not arguments.no_execute,
+            keep_outputs=arguments.keep_outputs,
+            timeout_s=arguments.timeout,
+        )
+        print(f"{path}  {path.stat().st_size / 1e6:.2f} MB")
+    if not arguments.no_execute:
+        from avid_lab.course.site import build_site
+
+        print(build_site(sorted(arguments.out.glob("[0-9][0-9]_*.ipynb")), arguments.site)[0])
+    return 0
+
+
+def _notebooks() -> Path:
+    """The course's notebooks: of the folder that we are in, or of the checkout that this package lies in."""
+    places = (Path("notebooks"), Path(__file__).parents[2] / "notebooks")
+    for folder in places:
+        if any(folder.glob("*.ipynb")):
+            return folder
+    raise ValueError("no notebooks found. Run it in the project's folder, or name a folder: avid-lab lab FOLDER")
+
+
+def _require_free(port: int) -> None:
+    if not 0 < port < 65536:
+        raise ValueError(f"--port must be between 1 and 65535; got {port}")
+    with socket.socket() as probe:
+        if os.name == "posix":
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port in TIME_WAIT is free
+        try:
+            probe.bind(("localhost", port))
+        except OSError as error:
+            fix = "Stop the program that uses it, choose another, or leave --port out and a free one is found."
+            raise ValueError(f"port {port} is taken ({error.strerror}). {fix}") from error

@@ -1,0 +1,139 @@
+"""``avid-lab data``: the clips. And the options that say which clips a command works on."""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from avid_lab.commands import command
+from avid_lab.config import ModelConfig, profile
+
+if TYPE_CHECKING:
+    from avid_lab.datasets import ClipDataset, Manifest
+
+
+def add(commands: Any) -> None:
+    """``data build``, ``info``, ``index`` and ``prepare``."""
+    data = commands.add_parser("data", help="the clips: build rendered ones, index and prepare videos of your own")
+    actions = data.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    build = command(actions, "build", _build, "render a world's clips and decode them; goes on where it stopped")
+    build.add_argument("world", nargs="?", default="pocket", help="smoke, pocket or full (default: %(default)s)")
+    build.add_argument("--workers", type=int, help="processes (default: one a core)")
+    info = command(actions, "info", _info, "say what is there")
+    info.add_argument("world", nargs="?", default="pocket", help="smoke, pocket or full (default: %(default)s)")
+
+    text = "list a folder's usable videos in a manifest, and say why others are not"
+    index = command(actions, "index", _index, text)
+    index.add_argument("folder", type=Path)
+    layouts = "folder, kinetics400, kinetics-sounds, audioset, vggsound, ucf101, hmdb51 or esc50"
+    index.add_argument("--layout", default="folder", help=f"{layouts} (default: %(default)s)")
+    index.add_argument("--fold", type=int, default=1, help="split of ucf101, hmdb51, esc50 (default: %(default)s)")
+    index.add_argument("--min-seconds", type=float, default=0.5, help="shortest usable clip (default: %(default)s)")
+    index.add_argument("--out", type=Path, help="default: manifest.csv in the folder")
+    index.add_argument("--workers", type=int, help="processes (default: one a core)")
+    prepare = command(actions, "prepare", _prepare, "make small training copies; goes on where it stopped")
+    prepare.add_argument("manifest", type=Path, help="what `avid-lab data index` wrote")
+    prepare.add_argument("out", type=Path, help="folder of the copies")
+    prepare.add_argument("--size", type=int, default=258, help="side in pixels (default: %(default)s, for any preset)")
+    prepare.add_argument("--fps", type=float, default=16.0, help="frames a second (default: %(default)s)")
+    prepare.add_argument("--rate", type=int, default=24_000, help="samples a second (default: %(default)s)")
+    prepare.add_argument("--max-seconds", type=float, default=10.0, help="kept of each clip (default: %(default)s)")
+    prepare.add_argument("--workers", type=int, help="processes (default: one a core)")
+
+
+def _build(arguments: argparse.Namespace) -> int:
+    from avid_lab import foley
+
+    clips = foley.load(arguments.world, workers=arguments.workers)  # renders, then decodes
+    print(f"{arguments.world}: {len(clips)} clips of {len(clips.classes)} classes in {clips.manifest.root}")
+    return 0
+
+
+def _info(arguments: argparse.Namespace) -> int:
+    from avid_lab import foley
+
+    folder = foley.folder_of(arguments.world)
+    if not (folder / "manifest.csv").exists():
+        print(f"{arguments.world}: not rendered yet. Run `avid-lab data build {arguments.world}`.")
+        return 1
+    from avid_lab.datasets import Manifest
+
+    manifest = Manifest.read(folder / "manifest.csv")
+    size = sum(path.stat().st_size for path in folder.rglob("*.mp4"))
+    print(f"{arguments.world}: {len(manifest)} clips, {size / 1e6:.0f} MB in {folder}")
+    for split in ("train", "test"):
+        chosen = manifest.select(split=split)
+        counts = Counter(record.label for record in chosen.records)
+        print(f"\n{split}, {len(chosen)} clips: " + ", ".join(f"{name} {counts[name]}" for name in manifest.classes))
+    return 0
+
+
+def _index(arguments: argparse.Namespace) -> int:
+    from avid_lab.datasets.folder import index_folder
+
+    out = arguments.out or arguments.folder / "manifest.csv"
+    manifest = index_folder(
+        arguments.folder,
+        layout=arguments.layout,
+        fold=arguments.fold,
+        min_duration_s=arguments.min_seconds,
+        workers=arguments.workers,
+        out=out,
+    )
+    print(f"{len(manifest)} clips of {len(manifest.classes)} classes: {out}")
+    return 0
+
+
+def _prepare(arguments: argparse.Namespace) -> int:
+    from avid_lab.datasets import Manifest
+    from avid_lab.datasets.prepare import prepare
+
+    copies = prepare(
+        Manifest.read(arguments.manifest),
+        arguments.out,
+        size=arguments.size,
+        fps=arguments.fps,
+        rate=arguments.rate,
+        max_duration_s=arguments.max_seconds,
+        workers=arguments.workers,
+    )
+    size = sum(copies.path(i).stat().st_size for i in range(len(copies)))
+    print(f"{len(copies)} copies, {size / 1e6:.0f} MB: {arguments.out / 'manifest.csv'}")
+    return 0
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options that say which clips: ``--world`` or ``--data``."""
+    parser.add_argument("--world", help="which rendered clips: smoke, pocket or full (default: the profile's)")
+    parser.add_argument(
+        "--data", type=Path, help="videos of your own instead: a folder with one for each class, or a manifest's file"
+    )
+
+
+def chosen(arguments: argparse.Namespace, model: ModelConfig) -> tuple[ClipDataset, ClipDataset]:
+    """Training and test clips, of a rendered world or of the user's own folder, as the model wants them."""
+    from avid_lab import foley
+    from avid_lab.datasets import ClipDataset, Manifest
+
+    if arguments.data is None:
+        clips = foley.load(arguments.world or profile().world, video=model.video, audio=model.audio)
+    else:
+        manifest = Manifest.read(arguments.data) if arguments.data.is_file() else Manifest.from_folder(arguments.data)
+        _check_splits(manifest, arguments.data)
+        clips = ClipDataset(manifest, video=model.video, audio=model.audio, on_error="skip")
+    held_out = "test" if "test" in clips.manifest.column("split") else "val"  # Kinetics is evaluated on "val"
+    return clips.select(split="train"), clips.select(split=held_out)
+
+
+def _check_splits(manifest: Manifest, source: Path) -> None:
+    """Before anything is decoded: there are clips to train on, and others to test on."""
+    splits = Counter(manifest.column("split"))
+    if not splits["train"] or not (splits["test"] or splits["val"]):
+        classes = ", ".join(f"{name} {count}" for name, count in Counter(manifest.column("label")).most_common(10))
+        raise ValueError(
+            f'{source} needs clips to train on ("train") and others to test on ("test" or "val"); it has '
+            + (", ".join(f"{count} {split!r}" for split, count in splits.items()) or "none")
+            + f" ({classes}). In a folder of videos, one in five of a class is held out: give at least 3 of one class."
+        )

@@ -1,0 +1,184 @@
+"""Models: the whole story at once, training, mining, evaluation, and the course's reference runs."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from avid_lab.atomic import replacing
+from avid_lab.commands import command, data
+from avid_lab.commands import train as training
+from avid_lab.config import PRESETS, Profile, profile
+
+if TYPE_CHECKING:
+    from avid_lab.datasets import ClipDataset
+    from avid_lab.evaluation import Subject
+
+PROTOCOLS = {  # those of `evaluation.PROTOCOLS`, which cannot be asked here: it brings torch
+    "retrieval": "* R@1, 5, 10, median rank and mAP in four directions, by instance and by class",
+    "knn": "* accuracy of the majority among the 20 nearest training clips",
+    "positives": "* precision of mined positives by agreement, false negatives",
+    "similarity": "* same-class against different-class pairs: AUC, d', overlap, calibration",
+    "collapse": "* alignment, uniformity, effective rank",
+    "probe": "* linear probe of each frozen block",
+    "svm": "  one-vs-rest linear support vector machines of each frozen block",
+    "labels": "  linear probe with 1, 5, 10 and 100 % of the labels",
+    "finetune": "  full fine-tuning, 10 clips averaged, beside training from scratch (slow)",
+}
+
+
+def add(commands: Any) -> None:
+    """``demo``, ``train``, ``mine``, ``evaluate`` and ``reference``."""
+    demo = command(commands, "demo", _demo, "the course's story without a notebook: train, mine, evaluate, report")
+    data.add_options(demo)
+    _add_training(demo)
+    demo.add_argument("--out", type=Path, default=Path("runs/demo"), help="folder of the report (default: %(default)s)")
+
+    train = command(commands, "train", _train, "train AVID, or CMA from a trained AVID, and save a checkpoint")
+    data.add_options(train)
+    training.add_arguments(train)
+
+    mine = command(commands, "mine", _mine, "find each clip's positives with a trained model, as a CSV file")
+    mine.add_argument("checkpoint", type=Path, help="what `avid-lab train` or `avid-lab demo` saved")
+    data.add_options(mine)
+    mine.add_argument("-k", type=int, default=32, help="positives of each clip (default: %(default)s)")
+    mine.add_argument(
+        "--agreement", default="consensus", help="consensus, union, video or audio (default: %(default)s)"
+    )
+    mine.add_argument("--out", type=Path, default=Path("runs/positives.csv"), help="default: %(default)s")
+
+    text = "ask what a trained model knows, each number with its interval, beside random initialisation and chance"
+    evaluate = command(commands, "evaluate", _evaluate, text)
+    evaluate.add_argument("checkpoint", type=Path, help="what `avid-lab train` or `avid-lab demo` saved")
+    data.add_options(evaluate)
+    _add_protocols(evaluate)
+
+    text = "the course's reference runs: the paper's comparisons in miniature, several seeds; goes on where it stopped"
+    reference = command(commands, "reference", _reference, text)
+    reference.add_argument("--variants", nargs="+", metavar="NAME", help="some of them (default: all)")
+    reference.add_argument("--list", action="store_true", help="print the variants and stop")
+    reference.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="default: 0 1 2")
+    reference.add_argument("--out", type=Path, default=Path("data/reference"), help="results (default: %(default)s)")
+    reference.add_argument(
+        "--work", type=Path, default=Path("runs/reference"), help="every run's file, 8 MB each (default: %(default)s)"
+    )
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    from avid_lab import demo
+
+    train, test = data.chosen(arguments, PRESETS[profile().model])
+    print(demo.run(train, test, _profile(arguments, train), arguments.out))
+    return 0
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    told = training.run(arguments, lambda model: data.chosen(arguments, model))
+    if told:  # of several processes, the first speaks
+        print(told)
+    return 0
+
+
+def _mine(arguments: argparse.Namespace) -> int:
+    from avid_lab import checkpoints, evaluation
+    from avid_lab.mining import mine_positives
+
+    model, pipeline = checkpoints.load_model(arguments.checkpoint)
+    clips, _ = data.chosen(arguments, model.config)
+    space = evaluation.embed(model, clips, pipeline, progress=True)
+    positives = mine_positives(space.video, space.audio, arguments.k, arguments.agreement)
+    names = [record.id for record in clips.manifest.records]
+    with replacing(arguments.out) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["clip", "rank", "positive", "agreement"])
+        for name, index, score in zip(names, positives.index.tolist(), positives.score.tolist(), strict=True):
+            writer.writerows(
+                [name, rank, names[i], f"{s:.4f}"] for rank, (i, s) in enumerate(zip(index, score, strict=True), 1)
+            )
+    print(f"{arguments.k} positives of {len(clips)} clips: {arguments.out}")
+    return 0
+
+
+def _evaluate(arguments: argparse.Namespace) -> int:
+    from avid_lab import evaluation
+
+    what = list(PROTOCOLS) if "all" in (arguments.what or ()) else arguments.what or evaluation.QUICK
+    ours = _subject(arguments, arguments.checkpoint)
+    other = None if arguments.compare is None else _subject(arguments, arguments.compare)
+    second = None if other is None else evaluation.evaluate(other, what, seed=arguments.seed)
+    clips = f"{len(ours.train):,} training and {len(ours.test):,} test clips"
+    print(f"{arguments.checkpoint}: {clips}. Intervals: bootstrap over clips, not over training seeds.", flush=True)
+    kept: dict[str, Any] = {"checkpoint": str(arguments.checkpoint), "clips": clips, "seed": arguments.seed}
+    kept |= {"windows": arguments.windows, "tables": {}}
+    if other is not None:
+        kept["compare"] = {"checkpoint": str(arguments.compare), "tables": {}, "differences": {}}
+    for name, table in evaluation.evaluate(ours, what, seed=arguments.seed):
+        beside = None if second is None else next(second)[1]
+        print(f"\n{table.text(beside)}", flush=True)
+        kept["tables"][name] = table.plain()
+        if beside is not None:
+            kept["compare"]["tables"][name] = beside.plain()
+            kept["compare"]["differences"][name] = (beside - table).plain()
+    if arguments.json is not None:
+        with replacing(arguments.json) as temporary:
+            temporary.write_text(json.dumps(kept, indent=1, ensure_ascii=False), encoding="utf-8")
+        print(f"\nAll numbers: {arguments.json}")
+    return 0
+
+
+def _reference(arguments: argparse.Namespace) -> int:
+    from avid_lab.reference import VARIANTS, report, run_all
+
+    if arguments.list:
+        print("\n".join(f"{name:<14}{how.about}" for name, how in VARIANTS.items()))
+        return 0
+    variants = tuple(arguments.variants or VARIANTS)
+    print(report(run_all(arguments.out, arguments.work, profile(), variants=variants, seeds=arguments.seeds)))
+    return 0
+
+
+def _add_training(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--steps", type=int, help="training steps (default: the profile's)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the run (default: %(default)s)")
+
+
+def _add_protocols(parser: argparse.ArgumentParser) -> None:
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = "\n".join(
+        ["protocols, those marked * by default:", *(f"  {name:<12}{text}" for name, text in PROTOCOLS.items())]
+    )
+    parser.add_argument(
+        "--what", nargs="+", metavar="PROTOCOL", choices=["all", *PROTOCOLS], help="some of those below, or all"
+    )
+    parser.add_argument("--compare", type=Path, metavar="OTHER", help="a second checkpoint, with paired differences")
+    parser.add_argument("--windows", type=int, default=2, help="windows averaged per clip (default: %(default)s)")
+    parser.add_argument("--epochs", type=int, default=16, help="of fine-tuning (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of the untrained network (default: %(default)s)")
+    parser.add_argument("--device", default="auto", help="cpu, cuda or auto (default: %(default)s)")
+    parser.add_argument("--json", type=Path, metavar="OUT", help="write all numbers to this file as well")
+
+
+def _profile(arguments: argparse.Namespace, clips: ClipDataset) -> Profile:
+    """The machine's profile with what the command line changes, its batches no larger than the data."""
+    chosen = profile()
+    steps = chosen.train.steps if arguments.steps is None else arguments.steps
+    size = min(chosen.train.batch_size, len(clips))
+    return replace(chosen, train=replace(chosen.train, steps=steps, batch_size=size, seed=arguments.seed))
+
+
+def _subject(arguments: argparse.Namespace, checkpoint: Path) -> Subject:
+    from avid_lab import checkpoints
+    from avid_lab.evaluation import FineTuneConfig, Subject
+    from avid_lab.training import resolve_device
+
+    model, pipeline = checkpoints.load_model(checkpoint)
+    device = resolve_device(arguments.device)
+    train, test = data.chosen(arguments, model.config)
+    schedule = FineTuneConfig(epochs=arguments.epochs)
+    return Subject(
+        model.to(device), pipeline.to(device), train, test, arguments.windows, progress=True, fine_tuning=schedule
+    )

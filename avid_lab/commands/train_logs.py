@@ -1,0 +1,92 @@
+"""What a run leaves beside its checkpoint while it trains."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from avid_lab.atomic import replacing
+
+if TYPE_CHECKING:
+    from avid_lab.training import Step, Trainer
+
+
+class Logs:
+    """CSV files, and TensorBoard's if wanted; a resumed run goes on from its own last step."""
+
+    def __init__(self, out: Path, trainer: Trainer, tensorboard: bool) -> None:
+        self._log_path, self._checks_path = beside(out, "log.csv"), beside(out, "checks.csv")
+        self._files: dict[Path, Any] = {}
+        self._columns: dict[Path, list[str]] = {}
+        if trainer.history:  # the checkpoint knows them all, whatever was lost of the file
+            self._begin(self._log_path, [step.row() for step in trainer.history])
+        kept = []
+        if self._checks_path.exists() and trainer.history:
+            with self._checks_path.open(newline="", encoding="utf-8") as file:
+                kept = [row for row in csv.DictReader(file) if int(row["index"] or 0) <= trainer.steps_done]
+        if kept:
+            self._begin(self._checks_path, kept)
+        self._board = None
+        if tensorboard:
+            self._board = summary_writer()(str(beside(out, "tensorboard")), purge_step=trainer.steps_done + 1)
+
+    def step(self, step: Step) -> None:
+        """Log a step."""
+        row = step.row()
+        self._write(self._log_path, row)
+        if self._board is not None:
+            for name, value in row.items():
+                if name not in ("index", "total"):
+                    self._board.add_scalar(name.replace(".", "/"), value, step.index)
+
+    def check(self, step: Step, scores: Mapping[str, float]) -> None:
+        """Log a live check after a step."""
+        self._write(self._checks_path, {"index": step.index, "epoch": step.epoch, **scores})
+        if self._board is not None:
+            for name, value in scores.items():
+                self._board.add_scalar(f"check/{name}", value, step.index)
+
+    def close(self) -> None:
+        """Write what is still to be written."""
+        for file in self._files.values():
+            file.close()
+        if self._board is not None:
+            self._board.close()
+
+    def _begin(self, path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+        columns = list(dict.fromkeys(name for row in rows for name in row))
+        if path == self._log_path and "times.mining" not in columns:
+            columns.append("times.mining")  # in some steps only
+        with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, columns)
+            writer.writeheader()
+            writer.writerows(rows)
+        self._columns[path] = columns
+        self._files[path] = path.open("a", newline="", buffering=1, encoding="utf-8")
+
+    def _write(self, path: Path, row: Mapping[str, Any]) -> None:
+        if path not in self._files:
+            self._begin(path, [row])
+        else:
+            csv.DictWriter(self._files[path], self._columns[path]).writerow(row)
+
+
+def beside(out: Path, name: str) -> Path:
+    """A file that belongs to the checkpoint ``out``."""
+    return out.with_name(name if out.stem == "checkpoint" else f"{out.stem}.{name}")
+
+
+def summary_writer() -> Any:
+    """TensorBoard's writer.
+
+    Raises:
+        ValueError: It is not installed.
+    """
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        fix = 'pip install "avid-lab[tensorboard]", or leave --tensorboard out: log.csv is written anyway'
+        raise ValueError(f"--tensorboard needs a package that is not installed ({error}). {fix}.") from error
+    return SummaryWriter
