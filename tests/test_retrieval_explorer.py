@@ -9,7 +9,8 @@ from avid_lab import AudioVisualModel, media
 from avid_lab.config import AudioSpec, VideoSpec
 from avid_lab.datasets import ClipDataset, Manifest, Record
 from avid_lab.evaluation import embed
-from avid_lab.interactive.retrieval import CONFIDENT, WORST, RetrievalExplorer, own_copy
+from avid_lab.interactive.own_clips import own_copy
+from avid_lab.interactive.retrieval import CONFIDENT, WORST, RetrievalExplorer
 from avid_lab.interactive.search import DIRECTIONS, MISSED, OWN, RIGHT, WRONG, confident_wrong, marks, search
 from avid_lab.metrics import retrieval
 from avid_lab.transforms import InputPipeline

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from html import escape
 from io import BytesIO
 from pathlib import Path
@@ -13,16 +12,13 @@ from typing import Any
 import ipywidgets as widgets
 import numpy as np
 import torch
-from jaxtyping import Float
 from matplotlib.image import imread
-from torch import Tensor
 
 from avid_lab import media
-from avid_lab.config import AudioSpec, VideoSpec
-from avid_lab.datasets import ClipDataset, Manifest, Record
+from avid_lab.datasets import ClipDataset
 from avid_lab.encoders import AudioVisualModel
-from avid_lab.evaluation import embed
 from avid_lab.interactive.intake import Intake
+from avid_lab.interactive.own_clips import OwnClip, embed_file, own_copy
 from avid_lab.interactive.panel import Panel
 from avid_lab.interactive.players import still
 from avid_lab.interactive.queries import FLOW, Pages, QueryPicker
@@ -37,24 +33,7 @@ from avid_lab.transforms import InputPipeline
 SHELF = 6  # results shown at a time
 MOST_RESULTS = 50
 RANKS_SHOWN = 60
-OWN_SECONDS = 8.0  # of an uploaded file that are used
-OWN_BYTES = 400_000  # that its player may weigh
 WORST, CONFIDENT = "own answer ranks worst", "surest wrong answers"
-
-
-@dataclass(frozen=True)
-class OwnClip:
-    """A clip from outside the set.
-
-    Attributes:
-        name: What the file was called.
-        path: A copy that plays.
-        embedding: (D,) by modality, "video" and "audio".
-    """
-
-    name: str
-    path: Path
-    embedding: dict[str, Float[Tensor, " D"]]
 
 
 class RetrievalExplorer(Panel):
@@ -336,12 +315,7 @@ class RetrievalExplorer(Panel):
         self._folder = self._folder or tempfile.TemporaryDirectory(prefix="avid-lab-")
         folder = Path(tempfile.mkdtemp(dir=self._folder.name))
         copy = own_copy(Path(path), folder / "clip.mp4")
-        record = Record("own", copy.name, self.clips.classes[0], media.probe(copy).duration_s)
-        alone = ClipDataset(
-            Manifest(folder, [record]), video=self.clips.video, audio=self.clips.audio, cache=False, progress=False
-        )
-        made = embed(self.model, alone, self.pipeline)
-        self.own = OwnClip(name or Path(path).name, copy, {"video": made.video[0].cpu(), "audio": made.audio[0].cpu()})
+        self.own = OwnClip(name or Path(path).name, copy, embed_file(copy, self.clips, self.model, self.pipeline))
         self.drop.layout.display = ""
         self.redraw()
 
@@ -404,21 +378,3 @@ class RetrievalExplorer(Panel):
             colour = {None: FAINT, True: VIDEO, False: AUDIO}[stall.correct]
             ax.spines[:].set(visible=True, linewidth=2.5, color=colour)
         return page
-
-
-def own_copy(source: Path, target: Path) -> Path:
-    """The first seconds of any video as a plain mp4 file.
-
-    Args:
-        source: Anything that FFmpeg decodes, with picture and sound.
-        target: Where to.
-
-    Raises:
-        MediaError: It is no such video.
-    """
-    info = media.probe(source)
-    # What a browser records does not say how long it is; then a minute is tried, and what is missing cut off.
-    length = min(info.duration_s if info.duration_s > 0.1 else OWN_SECONDS, OWN_SECONDS)
-    fps = min((info.video.fps if info.video else None) or 15.0, 16.0)
-    clip = media.read_clip(source, 0.0, VideoSpec(max(1, int(length * fps)), fps, None), AudioSpec(24_000, length, 1))
-    return media.write_clip(target, clip)
