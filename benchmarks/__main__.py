@@ -83,9 +83,9 @@ def draw(results: list[dict[str, Any]], path: Path) -> None:
         colour = "#2563a8" if row["required"] else "#b9c2cc"
         ax.barh(place, row["ratio"], color=colour, height=0.7)
         share = "" if row.get("share") is None else f"   {row['share']:.0%} of the limit"
-        ax.text(
-            max(row["ratio"], row["required"] or 0) + 0.05, place, f"{row['ratio']:.2f}{share}", va="center", fontsize=8
-        )
+        reach, text = max(row["ratio"], row["required"] or 0), f"{row['ratio']:.2f}{share}"
+        clear = {"facecolor": "white", "edgecolor": "none", "pad": 1}  # of the line at 1
+        ax.text(reach + 0.05, place, text, va="center", fontsize=8, bbox=clear)
         if row["required"]:
             ax.plot([row["required"]] * 2, [place - 0.42, place + 0.42], color="#c2410c", linewidth=2)
     ax.set_yticks(range(len(bars)), [f"{row['case']}: {row['candidate']}" for row in bars], fontsize=8)

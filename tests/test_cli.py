@@ -130,6 +130,9 @@ def test_train_mine_and_evaluate_follow_each_other(smoke_world, tmp_path, capsys
     checkpoint, positives = tmp_path / "run" / "checkpoint.pt", tmp_path / "positives.csv"
     assert cli.main(["train", "--steps", "2", "--seed", "3", "--out", str(checkpoint)]) == 0
     assert cli.main(["mine", str(checkpoint), "-k", "4", "--out", str(positives)]) == 0
+    capsys.readouterr()
+    assert cli.main(["mine", str(checkpoint), "-k", "0"]) == 2
+    assert "-k must be between 1 and" in capsys.readouterr().err
     assert cli.main(["evaluate", str(checkpoint)]) == 0
     table = capsys.readouterr().out
     assert all(word in table for word in ("video block4", "95 % interval", "random init", "chance"))
