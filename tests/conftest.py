@@ -1,7 +1,10 @@
 """Shared fixtures. Shapes and types in avid_lab's signatures are checked at run time in every test."""
 
 import os
+import signal
 
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # a suite started in the background; its children inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch: spinning threads slow shared cores tenfold
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
