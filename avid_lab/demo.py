@@ -8,11 +8,9 @@ import platform
 import shlex
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from IPython.display import HTML
 from tqdm.auto import tqdm
 
 from avid_lab import plots
@@ -20,7 +18,7 @@ from avid_lab.checkpoints import CheckpointError, resume, save
 from avid_lab.config import Profile
 from avid_lab.datasets import ClipDataset
 from avid_lab.evaluation import Embeddings, Scores, compare, table
-from avid_lab.interactive import gallery
+from avid_lab.interactive import answers, ask
 from avid_lab.metrics import false_negative_rate, positive_precision
 from avid_lab.mining import Positives, mine_positives
 from avid_lab.report import Section, SummaryRow, write_report
@@ -130,7 +128,7 @@ def _sections(trainer: Trainer, positives: Positives, test: ClipDataset, space: 
             "Which sounds fit this picture?",
             [
                 "A held-out picture asks; the held-out sounds answer, nearest first. Play them.",
-                *(_answers(test, space, query) for query in queries),
+                *(ask(space, test, query, SHOWN) for query in queries),
             ],
         ),
         Section(
@@ -142,22 +140,10 @@ def _sections(trainer: Trainer, positives: Positives, test: ClipDataset, space: 
             [
                 "A training clip and its first positives by cross-modal agreement: alike to the eye and to the ear.",
                 plots.agreement_plane(trainer.objective.memory, query, positives, train.labels, classes=train.classes),
-                _gallery(train, query, found, positives.score[query].tolist()[:SHOWN]),
+                answers(train, query, found, positives.score[query].tolist()[:SHOWN]),
             ],
         ),
     ]
-
-
-def _answers(clips: ClipDataset, space: Embeddings, query: int) -> HTML:
-    similarity, order = (space.audio @ space.video[query]).sort(descending=True)
-    return _gallery(clips, query, order[:SHOWN].tolist(), similarity[:SHOWN].tolist())
-
-
-def _gallery(clips: ClipDataset, query: int, found: Sequence[int], scores: Sequence[float]) -> HTML:
-    names = [_name(clips, i) for i in found]
-    correct = [name == _name(clips, query) for name in names]
-    paths = [clips.path(i) for i in found]
-    return gallery(clips.path(query), paths, names, correct, scores, query_caption=_name(clips, query), columns=SHOWN)
 
 
 def _name(clips: ClipDataset, index: int) -> str:

@@ -13,15 +13,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import ipywidgets
-from IPython.display import HTML, display
+from IPython.display import display
 
 from avid_lab.course import student
 from avid_lab.course.badge import SIGNS, Box, prose
 from avid_lab.course.stage import Stage, stage
 from avid_lab.course.wrapping import credit, hint, solution
-from avid_lab.datasets import ClipDataset
-from avid_lab.evaluation import Embeddings
-from avid_lab.interactive.players import gallery
+from avid_lab.interactive import ask
 
 __all__ = ["Stage", "ask", "credit", "hint", "note", "predict", "progress", "reveal", "solution", "stage"]
 
@@ -129,33 +127,6 @@ def note(key: str, prompt: str = "", text: str | None = None, **values: Any) -> 
     _show(
         ipywidgets.VBox([ipywidgets.HTML(str(Box("plain", head)._repr_html_())), box]),
         Box("plain", f'{head}<br><textarea rows="3" style="width:95%">{html.escape(before)}</textarea>'),
-    )
-
-
-def ask(space: Embeddings, clips: ClipDataset, query: int, count: int = 4) -> HTML:
-    """Play a clip beside the clips whose *sounds* lie closest to its *picture*, right ones framed green.
-
-    Args:
-        space: What a model makes of the clips.
-        clips: The clips, in the same order.
-        query: Which of them asks.
-        count: How many answers.
-
-    Raises:
-        ValueError: The query is not the number of a clip, or fewer than one answer is asked for.
-    """
-    if not 0 <= query < len(clips) or count < 1:
-        raise ValueError(f"query must be in [0, {len(clips)}) and count >= 1; got {query} and {count}")
-    scores, best = (space.audio @ space.video[query]).sort(descending=True)
-    names = [clips.classes[clips.labels[i]] for i in best[:count]]
-    asked = clips.classes[clips.labels[query]]
-    return gallery(
-        clips.path(query),
-        [clips.path(i) for i in best[:count].tolist()],
-        names,
-        correct=[name == asked for name in names],
-        scores=scores[:count].tolist(),
-        query_caption=f"the question: {asked}",
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from avid_lab.interactive.answers import answers, ask
 from avid_lab.interactive.live import LiveLoss
 from avid_lab.interactive.players import gallery, playable, player
 
@@ -42,6 +43,8 @@ __all__ = [
     "PositiveBrowser",
     "RetrievalExplorer",
     "Scatter",
+    "answers",
+    "ask",
     "gallery",
     "playable",
     "player",
