@@ -156,6 +156,10 @@ def test_planes_past_the_end_name_the_file(coloured_file):
 BESIDE_PLAIN = Path(__file__).parent / "kernels_beside_plain.py"
 
 
+class OnGpu(torch.Tensor):
+    device = torch.device("cuda")
+
+
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 def test_kernels_compute_what_the_plain_path_does(device):
     """In a process of its own: the interpreter is chosen on import, and checked annotations would hide kernels."""
@@ -168,11 +172,39 @@ def test_kernels_compute_what_the_plain_path_does(device):
     assert done.returncode == 0 and "kernels agree" in done.stdout, done.stderr
 
 
-def test_a_kernel_that_fails_is_said_once_and_the_plain_path_taken(monkeypatch):
+def test_kernels_fit_gpus_that_are_not_here(tmp_path):
+    """Without launching any: Triton and the assembler compile for any GPU."""
+    pytest.importorskip("triton")
+    environment = {**os.environ, "TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": str(tmp_path)}
+    command = [sys.executable, str(BESIDE_PLAIN.with_name("kernels_for_gpus.py"))]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
+    assert done.returncode == 0 and "kernels fit" in done.stdout, done.stderr
+
+
+def test_a_full_gpu_says_so_and_keeps_its_kernels(monkeypatch):
     monkeypatch.setattr("avid_lab.kernels._failed", [])
 
-    class OnGpu(torch.Tensor):
-        device = torch.device("cuda")
+    def fills_it():
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    tensor = torch.zeros(2).as_subclass(OnGpu)
+    with pytest.raises(torch.OutOfMemoryError):
+        kernel_or_plain(tensor, fills_it, lambda: "plain")
+    assert kernel_or_plain(tensor, lambda: "kernel", lambda: "plain") == "kernel"
+
+
+def test_products_on_an_old_gpu_are_left_to_pytorch(monkeypatch):
+    """Triton multiplies on tensor cores from Ampere on; before, it spills registers instead."""
+    monkeypatch.setattr("avid_lab.kernels._failed", [])
+    tensor = torch.zeros(2).as_subclass(OnGpu)
+    for capability, taken in (((7, 5), "plain"), ((8, 0), "kernel"), ((9, 0), "kernel")):
+        monkeypatch.setattr("torch.cuda.get_device_capability", lambda _, capability=capability: capability)
+        assert kernel_or_plain(tensor, lambda: "kernel", lambda: "plain", tensor_cores=True) == taken
+        assert kernel_or_plain(tensor, lambda: "kernel", lambda: "plain") == "kernel"
+
+
+def test_a_kernel_that_fails_is_said_once_and_the_plain_path_taken(monkeypatch):
+    monkeypatch.setattr("avid_lab.kernels._failed", [])
 
     def fails():
         raise RuntimeError("no compiler\nlong trace")

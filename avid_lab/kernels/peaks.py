@@ -19,6 +19,9 @@ from jaxtyping import Float16, Float32
 from torch import Tensor
 
 ROWS, STEP = 128, 64  # queries of a program; dimensions that it multiplies at a time
+# A program's two blocks of sums fill the registers of 8 warps (of 4 they would spill); two stages of loads fit the
+# 99 KB of shared memory that a gaming GPU has.
+LAUNCH = {"num_warps": 8, "num_stages": 2}
 RULES = {"consensus": 0, "union": 1, "video": 2, "audio": 3}
 
 
@@ -50,9 +53,10 @@ def group_peaks(
     """
     (n, dim), groups = video.shape, triton.cdiv(len(video), group)
     peaks = torch.empty(queries, groups, device=video.device)
-    grid = triton.cdiv(queries, ROWS), groups
+    tiles = triton.cdiv(queries, ROWS)
     sizes = {"RULE": RULES[agreement], "DIM": dim, "STEP": STEP, "ROWS": ROWS, "GROUP": group}
-    _group_peaks[grid](video, audio, peaks, first, queries, n, groups, **sizes)
+    # One axis: the others end at 65,535 programs, the groups of 8 million instances.
+    _group_peaks[(tiles * groups,)](video, audio, peaks, first, queries, n, tiles, groups, **sizes, **LAUNCH)
     return peaks
 
 
@@ -64,6 +68,7 @@ def _group_peaks(
     first,
     queries,
     n,
+    tiles,
     groups,
     RULE: tl.constexpr,
     DIM: tl.constexpr,
@@ -72,8 +77,9 @@ def _group_peaks(
     GROUP: tl.constexpr,
 ):
     # Neighbouring programs share the group's rows, and all queries of a call fit the GPU's second cache.
-    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
-    instance = tl.program_id(1).to(tl.int64) * GROUP + tl.arange(0, GROUP)
+    tile, number = tl.program_id(0) % tiles, tl.program_id(0) // tiles
+    row = tile.to(tl.int64) * ROWS + tl.arange(0, ROWS)
+    instance = number.to(tl.int64) * GROUP + tl.arange(0, GROUP)
     query, asks, answers = first + row, row < queries, instance < n
     seen, heard = tl.zeros([ROWS, GROUP], tl.float32), tl.zeros([ROWS, GROUP], tl.float32)
     for begin in range(0, DIM, STEP):
@@ -100,4 +106,4 @@ def _group_peaks(
         score = heard
     counts = answers[None, :] & (query[:, None] != instance[None, :])
     peak = tl.max(tl.where(counts, score, float("-inf")), 1)
-    tl.store(peaks + row * groups + tl.program_id(1), peak, mask=asks)
+    tl.store(peaks + row * groups + number, peak, mask=asks)

@@ -92,9 +92,9 @@ def mine_positives(
     says why); scores are right to the precision of the memories, and at least to single precision.
 
     Paths: `rows` is the one to read, and runs anywhere; on a CPU, `tiles` does the same several times faster, and so
-    does `groups` on a GPU with Triton. Where
-    `torch.distributed` is initialised, all processes must call this together with equal memories; each mines its share
-    of the queries, and all get the whole answer.
+    does `groups` with Triton on a GPU of compute capability 8.0 or later. Where `torch.distributed` is initialised, all
+    processes must call this together with equal memories; each mines its share of the queries, and all get the whole
+    answer.
 
     Args:
         video: (N, D) unit video memories, in any floating-point type.
@@ -125,6 +125,7 @@ def mine_positives(
                 video,
                 lambda: _best_by_groups(memories, agreement, k, queries, shown),
                 lambda: best_by_rows(memories, k, queries, progress=shown),
+                tensor_cores=True,
             )
         else:
             index, score = best_by_rows(memories, k, queries, chunk_size, progress=shown)
