@@ -6,10 +6,11 @@ Source: section 3.1 of the paper; Wu et al., "Unsupervised Feature Learning via 
 from __future__ import annotations
 
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
+
+from avid_lab.processes import from_all_processes
 
 
 class MemoryBank(nn.Module):
@@ -20,8 +21,8 @@ class MemoryBank(nn.Module):
     Half the memory: ``MemoryBank(...).bfloat16()`` stores rows in bfloat16, unit to its precision; updates are computed
     in single precision.
 
-    Several processes: each holds a whole copy. Call `synchronise` once, so that all start alike; `update` then gathers
-    the batches of all processes, so that the copies stay equal.
+    Several processes: each holds a whole copy, all alike at the start (`Trainer` sees to it). `update` gathers the
+    batches of all processes, so the copies stay equal.
 
     Args:
         num_instances: N, the number of clips that are told apart.
@@ -82,12 +83,6 @@ class MemoryBank(nn.Module):
             new = self.momentum * old + (1 - self.momentum) * mean
             length = new.norm(dim=1, keepdim=True)
             bank[instances] = torch.where(length > 1e-6, new / length, old).to(bank.dtype)
-
-    def synchronise(self) -> None:
-        """Give every process the memories of process 0; does nothing where there is one process."""
-        if _processes() > 1:
-            for buffer in self.buffers():
-                dist.broadcast(buffer, src=0)
 
     def extra_repr(self) -> str:
         """Size and momentum, for printing."""
@@ -182,26 +177,6 @@ def check_index(index: Tensor, num_instances: int) -> None:
     if index.device.type == "cpu" and len(index) and not 0 <= int(index.min()) <= int(index.max()) < num_instances:
         low, high = int(index.min()), int(index.max())
         raise ValueError(f"index must lie in [0, {num_instances}); got values from {low} to {high}")
-
-
-def from_all_processes(x: Tensor) -> Tensor:
-    """The rows of all processes in the order of their ranks; ``x`` itself where there is one process.
-
-    Processes may hold different numbers of rows: all are padded to the longest for the transfer.
-    """
-    if _processes() == 1:
-        return x
-    lengths = [torch.zeros(1, dtype=torch.int64, device=x.device) for _ in range(_processes())]
-    dist.all_gather(lengths, torch.tensor([len(x)], device=x.device))
-    longest = max(int(length) for length in lengths)
-    padded = torch.cat([x, x.new_zeros(longest - len(x), *x.shape[1:])])
-    gathered = [torch.empty_like(padded) for _ in lengths]
-    dist.all_gather(gathered, padded)
-    return torch.cat([rows[: int(length)] for rows, length in zip(gathered, lengths, strict=True)])
-
-
-def _processes() -> int:
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def _random_rows(rows: int, dim: int, generator: torch.Generator | None) -> Tensor:

@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from avid_lab.config import PRESETS, ModelConfig
 from avid_lab.encoders import AudioVisualModel
 from avid_lab.mining import mine_positives
-from avid_lab.objectives.negatives import score_instances
+from avid_lab.objectives.gather import score_instances
 from benchmarks.harness import as_json, compare
 
 CLIPS = {"Kinetics-400": 240_000, "AudioSet": 1_784_108}  # instances of an epoch

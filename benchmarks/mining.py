@@ -9,8 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from avid_lab.mining import AGREEMENTS, Memories, best_by_rows, best_by_tiles
+from avid_lab.mining import AGREEMENTS
 from avid_lab.mining.approximate import mine_approximately
+from avid_lab.mining.fast.exact import Memories
+from avid_lab.mining.fast.rows import best_by_rows
+from avid_lab.mining.fast.tiles import best_by_tiles
 from benchmarks.harness import as_json, compare, limits
 
 K, DIM = 32, 128

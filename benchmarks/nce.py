@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from avid_lab.losses import nce_loss
-from avid_lab.objectives.negatives import draw_negatives, score_instances
+from avid_lab.objectives import draw_negatives, score_instances
 from benchmarks.harness import as_json, compare, limits
 
 N, DIM, K, T, Z = 232_067, 128, 1024, 0.07, 2.2

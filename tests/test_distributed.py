@@ -17,6 +17,7 @@ from avid_lab.objectives import AVID
 PROCESS = """
     import sys, torch, torch.distributed as dist
     from avid_lab.memory import MemoryQueue
+    from avid_lab.processes import share
     from avid_lab.objectives import AVID
 
     rank, folder = int(sys.argv[1]), sys.argv[2]
@@ -25,7 +26,7 @@ PROCESS = """
     own = slice(0, 5) if rank == 0 else slice(5, 8)  # unequal shares, and instance 2 is in both
 
     memory = MemoryQueue(10, 4, size=6, generator=torch.Generator().manual_seed(rank))
-    memory.synchronise()
+    share(list(memory.buffers()))
     objective = AVID(10, 4, num_negatives=3, generator=torch.Generator().manual_seed(rank))
     objective.memory = memory
     objective(given["video"][own], given["audio"][own], given["index"][own], given["negatives"][own])

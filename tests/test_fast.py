@@ -20,8 +20,7 @@ from avid_lab.losses import nce_loss, nce_softmax_loss
 from avid_lab.media import Clip, MediaError, read_clip, write_clip
 from avid_lab.media.planes import read_planes, rgb_matrix
 from avid_lab.objectives import AVID
-from avid_lab.objectives.gather import gathered_scores
-from avid_lab.objectives.negatives import score_instances
+from avid_lab.objectives.gather import gathered_scores, score_instances
 from avid_lab.transforms import IMAGENET_MEAN, IMAGENET_STD, PlaneAugmentation, VideoAugmentation
 
 
@@ -77,7 +76,7 @@ def test_the_fast_path_is_only_taken_where_it_fits():
 
 EXTRA = """
     import resource, torch
-    from avid_lab.objectives.negatives import score_instances
+    from avid_lab.objectives.gather import score_instances
 
     torch.set_num_threads(1)
     peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # MiB

@@ -8,17 +8,27 @@ import subprocess
 import sys
 import textwrap
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matplotlib.path import Path
 
-from avid_lab.mining import AGREEMENTS, TILES_FROM, agreement_plane, agreement_scores, mine_positives
+from avid_lab.mining import (
+    AGREEMENTS,
+    TILES_FROM,
+    Agreement,
+    agreement_plane,
+    agreement_scores,
+    mine_positives,
+    positives_by_definition,
+)
 from avid_lab.mining.approximate import mine_approximately
-from avid_lab.mining.exact import Memories
-from avid_lab.mining.rows import best_of_rows
-from avid_lab.mining.tiles import best_by_tiles
+from avid_lab.mining.fast.exact import Memories
+from avid_lab.mining.fast.rows import best_of_rows
+from avid_lab.mining.fast.tiles import best_by_tiles
 
 quick = settings(deadline=None, max_examples=40)
 rules = st.sampled_from(list(AGREEMENTS))
@@ -298,7 +308,7 @@ def test_a_query_that_guessed_too_high_asks_again(monkeypatch):
         again.extend(query.tolist())
         return best_of_rows(memories, query, k)
 
-    monkeypatch.setattr("avid_lab.mining.tiles.best_of_rows", counted)
+    monkeypatch.setattr("avid_lab.mining.fast.tiles.best_of_rows", counted)
     index, score = by_tiles(video, video, k, "consensus", 512)
     expected = mine_positives(video, video, k, chunk_size=500)
     assert int(unlucky) in again and len(again) < 100
@@ -355,9 +365,9 @@ def environment():
 MEASURE = """
     import resource, sys, torch
     from avid_lab.mining import AGREEMENTS, mine_positives
-    from avid_lab.mining.exact import Memories
-    from avid_lab.mining.rows import best_by_rows, rows_at_a_time
-    from avid_lab.mining.tiles import best_by_tiles
+    from avid_lab.mining.fast.exact import Memories
+    from avid_lab.mining.fast.rows import best_by_rows, rows_at_a_time
+    from avid_lab.mining.fast.tiles import best_by_tiles
 
     peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # MiB
     n = 50_000
@@ -427,3 +437,33 @@ def test_approximate_mining_names_what_is_wrong(unchecked, monkeypatch):
     monkeypatch.setitem(sys.modules, "faiss", None)
     with pytest.raises(ModuleNotFoundError, match=r"avid-lab\[approximate\]"):
         mine_approximately(video, audio, 5)
+
+
+MEAN = Agreement("mean", "(video + audio) / 2", lambda v, a, out=None: torch.lerp(v, a, 0.5, out=out))
+
+
+@pytest.mark.parametrize("n", [60, TILES_FROM])
+def test_a_rule_of_ones_own_is_mined_like_the_others(n):
+    video, audio = memories(n, 8, seed=3)
+    mined, defined = (how(video, audio, 5, MEAN) for how in (mine_positives, positives_by_definition))
+    assert torch.equal(mined.index, defined.index)
+    expected = (video @ video[7] + audio @ audio[7]) / 2
+    torch.testing.assert_close(agreement_scores(video[7:8], audio[7:8], video, audio, MEAN)[0], expected)
+
+
+@pytest.mark.parametrize("rule", [*AGREEMENTS.values(), MEAN], ids=lambda rule: rule.name)
+@pytest.mark.parametrize("at", [-0.4, 0.1, 0.93])
+def test_the_region_of_a_rule_is_where_it_holds(rule, at):
+    view = (-1.0, 1.0, -0.7, 1.2)
+    outline = Path(rule.region(at, view))
+    x, y = np.random.default_rng(0).uniform((-1, -0.7), (1, 1.2), (4000, 2)).T
+    score = rule.combine(torch.from_numpy(x), torch.from_numpy(y)).numpy()
+    clear = np.abs(score - at) > 0.01
+    assert (outline.contains_points(np.stack([x, y], 1)) == (score >= at))[clear].all()
+
+
+@pytest.mark.parametrize("at, corners", [(-3.0, 4), (3.0, 0)])
+def test_a_rule_that_holds_everywhere_or_nowhere_has_no_edge(at, corners):
+    for rule in AGREEMENTS.values():
+        assert rule.edge(at, (-1.0, 1.0, -1.0, 1.0)).shape == (0, 2)
+        assert rule.region(at, (-1.0, 1.0, -1.0, 1.0)).shape == (corners, 2)

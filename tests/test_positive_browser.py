@@ -22,11 +22,9 @@ from avid_lab.interactive.ranking import (
     QUERY,
     RIGHT,
     WRONG,
-    boundary,
     choose,
     faults,
     rank,
-    region,
     view_of,
 )
 from avid_lab.interactive.shelf import Shelf, Stall
@@ -120,7 +118,7 @@ def test_the_region_drawn_holds_the_positives_and_nobody_else(rule):
     at = ranking.score[rule][12]
     view = (-1.5, 1.5, -1.5, 1.5)
     points = np.stack([ranking.video, ranking.audio], 1)
-    outline = region(rule, float(at) - 1e-6, view)
+    outline = AGREEMENTS[rule].region(float(at) - 1e-6, view)
     inside = {i for i in range(60) if i != 11 and within(outline, points[i])}
     assert inside == set(ranking.order[rule][:13].tolist())
 
@@ -137,10 +135,11 @@ def within(outline, point):
 
 @pytest.mark.parametrize("rule", RULES)
 def test_on_its_line_an_agreement_has_one_value(rule):
-    places = boundary(rule, 0.3, (-1.0, 1.0, -1.0, 1.0))
+    places = AGREEMENTS[rule].edge(0.3, (-1.0, 1.0, -1.0, 1.0))
+    assert len(places) == (3 if rule in ("consensus", "union") else 2)  # corners only
     steps = np.concatenate([np.linspace(a, b, 9) for a, b in itertools.pairwise(places)])
     x, y = (torch.tensor(side) for side in steps.T)
-    assert AGREEMENTS[rule](x, y).numpy() == pytest.approx(0.3)
+    assert AGREEMENTS[rule].combine(x, y).numpy() == pytest.approx(0.3)
 
 
 def test_the_view_holds_the_points_and_zooms_to_those_that_agree():

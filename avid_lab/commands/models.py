@@ -46,8 +46,8 @@ def add(commands: Any) -> None:
     mine.add_argument("checkpoint", type=Path, help="what `avid-lab train` or `avid-lab demo` saved")
     data.add_options(mine)
     mine.add_argument("-k", type=int, default=32, help="positives of each clip (default: %(default)s)")
-    agreements = ("consensus", "union", "video", "audio")
-    mine.add_argument("--agreement", choices=agreements, default="consensus", help="default: %(default)s")
+    text = "what makes two clips agree: consensus, union, video, audio, ... (default: %(default)s)"
+    mine.add_argument("--agreement", default="consensus", metavar="NAME", help=text)
     mine.add_argument("--out", type=Path, default=Path("runs/positives.csv"), help="default: %(default)s")
 
     text = "ask what a trained model knows, each number with its interval, beside random initialisation and chance"
@@ -84,14 +84,15 @@ def _train(arguments: argparse.Namespace) -> int:
 
 def _mine(arguments: argparse.Namespace) -> int:
     from avid_lab import checkpoints, evaluation
-    from avid_lab.mining import mine_positives
+    from avid_lab.mining import agreement_named, mine_positives
 
+    agreement = agreement_named(arguments.agreement)
     model, pipeline = checkpoints.load_model(arguments.checkpoint)
     clips, _ = data.chosen(arguments, model.config)
     if not 1 <= arguments.k < len(clips):  # before anything long is computed
         raise ValueError(f"-k must be between 1 and {len(clips) - 1}, one less than the clips; got {arguments.k}")
     space = evaluation.embed(model, clips, pipeline, progress=True)
-    positives = mine_positives(space.video, space.audio, arguments.k, arguments.agreement, progress=True)
+    positives = mine_positives(space.video, space.audio, arguments.k, agreement, progress=True)
     names = [record.id for record in clips.manifest.records]
     with replacing(arguments.out) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)

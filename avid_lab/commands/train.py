@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_type_hints
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 from avid_lab.atomic import remove_leftovers, replacing
 from avid_lab.commands.fields import add_fields, typed
@@ -40,7 +40,7 @@ class LossConfig:
         temperature: Divides similarities.
         momentum: Share of the old memory that an update keeps.
         k: CMA: positives of every clip.
-        agreement: CMA: what makes two clips agree.
+        agreement: CMA: what makes two clips agree: consensus, union, video, audio, ...
         positive_cross: CMA: weight of the positives' terms between picture and sound.
         positive_within: CMA: weight of the positives' terms inside one modality.
         num_within_negatives: CMA: negatives of the terms inside one modality.
@@ -52,7 +52,7 @@ class LossConfig:
     temperature: float = 0.07
     momentum: float = 0.5
     k: int = 32
-    agreement: Literal["consensus", "union", "video", "audio"] = "consensus"
+    agreement: str = "consensus"
     positive_cross: float = 0.0
     positive_within: float = 1.0
     num_within_negatives: int = 64
@@ -169,8 +169,8 @@ def _prepare(
     from avid_lab import checkpoints
     from avid_lab.encoders import AudioVisualModel
     from avid_lab.objectives import AVID
+    from avid_lab.processes import local_rank, wait_for_all
     from avid_lab.training import Trainer
-    from avid_lab.training.processes import local_rank, wait_for_all
 
     recipe = _recipe(wanted["preset"])
     seed = wanted["train"].get("seed", recipe.train.seed)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 from torch import Tensor
@@ -34,7 +33,7 @@ from avid_lab.metrics import (
 )
 from avid_lab.metrics.collapse import log_mean_potential, potentials
 from avid_lab.metrics.reliability import FitMethod, Pairs
-from avid_lab.mining import AGREEMENTS, Agreement, mine_positives
+from avid_lab.mining import AGREEMENTS, mine_positives
 
 DIRECTIONS = {
     "v→a": ("video", "audio"),
@@ -143,7 +142,7 @@ def positives_table(space: Embeddings, untrained: Embeddings | None = None, *, k
     chance = share.mean().item()
     rows, left = {}, {"false negatives, uniform draw": estimate(share, chance=chance)}
     for agreement in AGREEMENTS:
-        index = mine_positives(space.video, space.audio, max(ks), cast("Agreement", agreement)).index
+        index = mine_positives(space.video, space.audio, max(ks), agreement).index
         for k in ks:
             rows[f"{agreement} P@{k}"] = estimate(precision_of_each(index[:, :k], labels), chance=chance)
         left[f"false negatives, {agreement} K={max(ks)} left out"] = estimate(

@@ -24,11 +24,9 @@ from avid_lab.interactive.queries import FLOW, NARROW, Pages, QueryPicker
 from avid_lab.interactive.ranking import (
     KINDS,
     Choice,
-    boundary,
     choose,
     faults,
     rank,
-    region,
     two_digits,
     view_of,
 )
@@ -169,19 +167,16 @@ class PositiveBrowser(Panel):
         wide, high = right - left, top - bottom
         beyond = (left - wide, right + wide, bottom - high, top + high)  # its edges are not part of the picture
         at = choice.threshold
-        names_at = {
-            "consensus": (right, at["consensus"]),
-            "union": (at["union"], bottom),
-            "video": (at["video"], top),
-            "audio": (left, at["audio"]),
-        }
-        lines: list[dict[str, Any]] = [{"points": region(chosen, at[chosen], beyond), "colour": GOOD, "fill": True}]
-        for name in AGREEMENTS:
+        region = AGREEMENTS[chosen].region(at[chosen], beyond)
+        lines: list[dict[str, Any]] = [{"points": region, "colour": GOOD, "fill": True}]
+        for name, rule in AGREEMENTS.items():
+            edge = rule.edge(at[name], view)
             text = f"{name} ≥ {at[name]:.2f}" if name == chosen else name
             colour = GOOD if name == chosen else MUTED
             if name != chosen:
-                lines.append({"points": boundary(name, at[name], view), "colour": colour, "dash": True})
-            lines.append({"points": np.array([names_at[name]] * 2), "colour": colour, "label": text})
+                lines.append({"points": edge, "colour": colour, "dash": True})
+            end = edge[-1:] if len(edge) > 2 else edge[:1]  # bent lines start side by side
+            lines.append({"points": np.concatenate([end, end]), "colour": colour, "label": text})
         return lines
 
     def _label(self, i: int) -> str:
@@ -261,7 +256,7 @@ class PositiveBrowser(Panel):
     def _all_right(self, agreement: str) -> np.ndarray:
         """Whether each positive of each query is of its class, best first: (N, most positives)."""
         if agreement not in self._mined:
-            index = mine_positives(self.video, self.audio, self.controls["k"].max, agreement).index.numpy()  # pyright: ignore[reportArgumentType]
+            index = mine_positives(self.video, self.audio, self.controls["k"].max, agreement).index.numpy()
             self._mined[agreement] = self.labels[index] == self.labels[:, None]
         return self._mined[agreement]
 

@@ -80,7 +80,7 @@ def rank(video: Float[Tensor, "N D"], audio: Float[Tensor, "N D"], query: int) -
     plane = agreement_plane(video, audio, query, k=len(video) - 1)
     seen, heard = (torch.nan_to_num(x, nan=1.0) for x in (plane.video, plane.audio))
     order = {name: index.numpy() for name, index in plane.positives.items()}
-    score = {name: AGREEMENTS[name](seen, heard)[plane.positives[name]].numpy() for name in order}
+    score = {name: AGREEMENTS[name].combine(seen, heard)[plane.positives[name]].numpy() for name in order}
     return Ranking(query, seen.numpy(), heard.numpy(), order, score)
 
 
@@ -115,32 +115,6 @@ def choose(
         float((same.sum() - 1) / (len(labels) - 1)),
         int((same & ~chosen).sum()) - 1,
     )
-
-
-def boundary(agreement: str, at: float, view: Sequence[float]) -> Float[np.ndarray, "M 2"]:
-    """The line on which an agreement equals ``at``, from edge to edge of a view (left, right, bottom, top)."""
-    left, right, bottom, top = view
-    return np.array(
-        {
-            "consensus": [(at, top), (at, at), (right, at)],
-            "union": [(left, at), (at, at), (at, bottom)],
-            "video": [(at, top), (at, bottom)],
-            "audio": [(left, at), (right, at)],
-        }[agreement],
-        dtype=float,
-    )
-
-
-def region(agreement: str, at: float, view: Sequence[float]) -> Float[np.ndarray, "M 2"]:
-    """The outline of where an agreement is at least ``at``: a corner, an L, or a half plane."""
-    left, right, bottom, top = view
-    rest = {
-        "consensus": [(right, top)],
-        "union": [(right, bottom), (right, top), (left, top)],
-        "video": [(right, bottom), (right, top)],
-        "audio": [(right, top), (left, top)],
-    }[agreement]
-    return np.concatenate([boundary(agreement, at, view), np.array(rest, dtype=float)])
 
 
 def view_of(ranking: Ranking, near: bool) -> tuple[float, float, float, float]:

@@ -22,7 +22,6 @@ ROWS, STEP = 128, 64  # queries of a program; dimensions that it multiplies at a
 # A program's two blocks of sums fill the registers of 8 warps (of 4 they would spill); two stages of loads fit the
 # 99 KB of shared memory that a gaming GPU has.
 LAUNCH = {"num_warps": 8, "num_stages": 2}
-RULES = {"consensus": 0, "union": 1, "video": 2, "audio": 3}
 
 
 def half_copy(x: Float32[Tensor, "N D"]) -> Float16[Tensor, "N D2"]:
@@ -42,19 +41,20 @@ def screening_error(dim: int) -> float:
 def group_peaks(
     video: Float16[Tensor, "N D2"],
     audio: Float16[Tensor, "N D2"],
-    agreement: str,
+    rule: int,
     first: int,
     queries: int,
     group: int = 128,
 ) -> Float32[Tensor, "{queries} groups"]:
     """Of queries ``first``, ``first`` + 1, ...: the highest agreement with instances [0, group), [group, 2 group), ...
 
+    Rules: 0 the smaller similarity, 1 the larger, 2 video alone, 3 audio alone.
     A query's agreement with itself does not count; a group without any other instance has -inf.
     """
     (n, dim), groups = video.shape, triton.cdiv(len(video), group)
     peaks = torch.empty(queries, groups, device=video.device)
     tiles = triton.cdiv(queries, ROWS)
-    sizes = {"RULE": RULES[agreement], "DIM": dim, "STEP": STEP, "ROWS": ROWS, "GROUP": group}
+    sizes = {"RULE": rule, "DIM": dim, "STEP": STEP, "ROWS": ROWS, "GROUP": group}
     # One axis: the others end at 65,535 programs, the groups of 8 million instances.
     _group_peaks[(tiles * groups,)](video, audio, peaks, first, queries, n, tiles, groups, **sizes, **LAUNCH)
     return peaks

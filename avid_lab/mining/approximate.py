@@ -16,10 +16,11 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from avid_lab.mining import AGREEMENTS, Agreement, Positives, check_mining
-from avid_lab.mining.exact import Memories
-from avid_lab.mining.rows import best_of_rows, rows_at_a_time
-from avid_lab.mining.tiles import parts
+from avid_lab.mining.agreement import Agreement
+from avid_lab.mining.fast.exact import Memories
+from avid_lab.mining.fast.rows import best_of_rows, rows_at_a_time
+from avid_lab.mining.fast.tiles import parts
+from avid_lab.mining.positives import Positives, check_mining
 
 WORTH_IT_FROM = 500_000  # instances; below, exact mining takes at most some twenty minutes on one core
 QUERIES = 4096  # that are searched for at a time
@@ -44,7 +45,7 @@ def mine_approximately(
     video: Float[Tensor, "N D"],
     audio: Float[Tensor, "N D"],
     k: int = 32,
-    agreement: Agreement = "consensus",
+    agreement: str | Agreement = "consensus",
     *,
     candidates: int | None = None,
     probes: int = 32,
@@ -72,24 +73,20 @@ def mine_approximately(
         ModuleNotFoundError: FAISS is not installed.
         ValueError: As `avid_lab.mining.mine_positives`; memories on a GPU; a count below 1.
     """
-    check_mining(video, audio, k, agreement)
+    rule = check_mining(video, audio, k, agreement)
     if video.device.type != "cpu":
         raise ValueError(f"mine_approximately needs memories on the CPU; got {video.device}: pass video.cpu()")
     for name, count in (("candidates", candidates), ("probes", probes), ("checked", checked)):
         if count is not None and count < 1:
             raise ValueError(f"{name} must be >= 1; got {count}")
-    n, memories = len(video), Memories(video, audio, AGREEMENTS[agreement])
-    spaces = {
-        "consensus": [torch.cat([memories.video, memories.audio], 1)],
-        "union": [memories.video, memories.audio],
-        "video": [memories.video],
-        "audio": [memories.audio],
-    }[agreement]
+    n, memories = len(video), Memories(video, audio, rule)
+    rows = {"both": (memories.video, memories.audio), "video": (memories.video,), "audio": (memories.audio,)}
+    spaces = [torch.cat(rows[name], 1) for name in rule.searches]
     wanted = min(n, 1 + max(k, candidates or 8 * k))  # and the query itself
     indexes = [_inverted_file(space, probes) for space in spaces]
     index = torch.empty(n, k, dtype=torch.int64)
     score = torch.empty(n, k, dtype=torch.float64)
-    for query in tqdm(torch.arange(n).split(QUERIES), desc=f"mining {agreement}", disable=not progress):
+    for query in tqdm(torch.arange(n).split(QUERIES), desc=f"mining {rule.name}", disable=not progress):
         found = [torch.from_numpy(i.search(s[query].numpy(), wanted)[1]) for i, s in zip(indexes, spaces, strict=True)]
         index[query], score[query] = _decide(memories, query, torch.cat(found, 1), k)
     some = torch.randperm(n, generator=torch.Generator().manual_seed(seed))[:checked].sort().values

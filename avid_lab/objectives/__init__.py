@@ -14,20 +14,20 @@ Calling an objective changes no memory; ``objective.memory.update`` is the calle
 from __future__ import annotations
 
 from avid_lab.objectives.avid import AVID, QueueAVID
-from avid_lab.objectives.base import CROSS, WITHIN, Objective, ObjectiveOutput
+from avid_lab.objectives.base import Objective, ObjectiveOutput, Term
 from avid_lab.objectives.cma import CMA
+from avid_lab.objectives.gather import score_instances
 from avid_lab.objectives.in_batch import InBatch
-from avid_lab.objectives.negatives import draw_negatives, score_instances
+from avid_lab.objectives.negatives import draw_negatives
 
 __all__ = [
     "AVID",
     "CMA",
-    "CROSS",
-    "WITHIN",
     "InBatch",
     "Objective",
     "ObjectiveOutput",
     "QueueAVID",
+    "Term",
     "draw_negatives",
     "score_instances",
 ]

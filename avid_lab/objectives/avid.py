@@ -11,7 +11,7 @@ from torch import Tensor
 from avid_lab.losses import ScoreLoss, nce_loss, nce_softmax_loss
 from avid_lab.losses.checks import at_least_single
 from avid_lab.memory import MemoryBank, MemoryQueue
-from avid_lab.objectives.base import CROSS, WITHIN, Objective, ObjectiveOutput
+from avid_lab.objectives.base import Objective, ObjectiveOutput, cross_and_within
 from avid_lab.objectives.negatives import draw_negatives
 
 
@@ -49,6 +49,8 @@ class AVID(Objective):
         ['a2v', 'v2a']
     """
 
+    TERMS = cross_and_within()
+
     def __init__(
         self,
         num_instances: int,
@@ -69,9 +71,6 @@ class AVID(Objective):
         memory = MemoryBank(num_instances, dim, momentum, generator)
         weights = {"cross": cross, "within": within}
         super().__init__(memory, weights, num_negatives, temperature, generator, partition, weighting, loss)
-
-    def _groups(self) -> dict[str, tuple[str, str]]:
-        return {"cross": CROSS, "within": WITHIN}
 
     def forward(
         self,
@@ -95,7 +94,7 @@ class AVID(Objective):
         itself = index[:, None]  # (B, 1): the one right answer
         if negatives is None:
             negatives = draw_negatives(itself, len(self.memory), self.num_negatives, self.generator)
-        candidates = dict.fromkeys(self.term_names(), (itself, negatives))
+        candidates = dict.fromkeys(self.active_terms(), (itself, negatives))
         return self._evaluate(self._score(video, audio, candidates))
 
 
@@ -122,6 +121,7 @@ class QueueAVID(Objective):
         ValueError: A setting is out of range.
     """
 
+    TERMS = cross_and_within()[:2]
     memory: MemoryQueue
 
     def __init__(
@@ -138,9 +138,6 @@ class QueueAVID(Objective):
         memory = MemoryQueue(num_instances, dim, queue_size, momentum, generator)
         super().__init__(memory, {"cross": 1.0}, queue_size, temperature, generator, loss=loss)
 
-    def _groups(self) -> dict[str, tuple[str, str]]:
-        return {"cross": CROSS}
-
     def forward(
         self,
         video: Float[Tensor, "B D"],
@@ -149,15 +146,14 @@ class QueueAVID(Objective):
     ) -> ObjectiveOutput:
         """The loss of a batch; arguments and errors as in `AVID.forward`, the negatives are the queue."""
         self._check(video, audio, index)
-        video, audio = at_least_single(video), at_least_single(audio)
+        embeddings = {"video": at_least_single(video), "audio": at_least_single(audio)}
+        queues = {"video": self.memory.recent_video, "audio": self.memory.recent_audio}
         own = index[:, None] == self.memory.recent_index  # (B, Q)
         scores = {}
-        for name, query, key, queue in (
-            ("v2a", video, audio, self.memory.recent_audio),
-            ("a2v", audio, video, self.memory.recent_video),
-        ):
+        for term in self.TERMS:
+            query, key, queue = embeddings[term.query], embeddings[term.bank], queues[term.bank]
             with torch.autocast(video.device.type, enabled=False):
                 positive = (query * key.detach()).sum(1, keepdim=True) / self.temperature  # (B, 1)
                 negative = query @ queue.to(query.dtype).T / self.temperature  # (B, Q)
-            scores[name] = (positive, negative.masked_fill(own, -torch.inf))  # e^-inf = 0: they add nothing
+            scores[term] = (positive, negative.masked_fill(own, -torch.inf))  # e^-inf = 0: they add nothing
         return self._evaluate(scores)

@@ -5,21 +5,58 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
-import torch.distributed as dist
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from avid_lab import losses
+from avid_lab import losses as loss_functions
 from avid_lab.losses import ScoreLoss, check_temperature, nce_loss
 from avid_lab.losses.checks import at_least_single
 from avid_lab.memory import MemoryBank, check_batch, check_index
-from avid_lab.objectives.negatives import score_instances
+from avid_lab.objectives.gather import score_instances
+from avid_lab.processes import from_all_processes
 
-CROSS, WITHIN = ("v2a", "a2v"), ("v2v", "a2a")
-Scores = dict[str, tuple[Tensor, Tensor]]  # by term: positives (B, P) and negatives (B, K)
+Modality = Literal["video", "audio"]
+
+
+@dataclass(frozen=True)
+class Term:
+    """One question of an objective: which of these instances is right?
+
+    Attributes:
+        name: In `ObjectiveOutput.terms`.
+        weight: The weight that multiplies it; the two directions of a comparison share one.
+        query: The modality whose embeddings ask.
+        bank: The modality whose memories answer.
+        positives: Whether the right answers are mined positives, not the instance itself.
+    """
+
+    name: str
+    weight: str
+    query: Modality
+    bank: Modality
+    positives: bool = False
+
+    @property
+    def within(self) -> bool:
+        """Whether question and answer are of one modality."""
+        return self.query == self.bank
+
+
+def cross_and_within(prefix: str = "", positives: bool = False) -> tuple[Term, ...]:
+    """Each modality asks the memories of the other; then each asks its own."""
+    cross, within = f"{prefix}cross", f"{prefix}within"
+    return (
+        Term(f"{prefix}v2a", cross, "video", "audio", positives),
+        Term(f"{prefix}a2v", cross, "audio", "video", positives),
+        Term(f"{prefix}v2v", within, "video", "video", positives),
+        Term(f"{prefix}a2a", within, "audio", "audio", positives),
+    )
+
+
+Scores = dict[Term, tuple[Tensor, Tensor]]  # of positives (B, P) and of negatives (B, K)
 
 
 @dataclass(frozen=True)
@@ -28,7 +65,7 @@ class ObjectiveOutput:
 
     Attributes:
         loss: The scalar to minimise.
-        terms: Each term by name, before weighting, detached from nothing: they may be recombined and differentiated.
+        terms: Each term by name, before weighting, still attached to the graph.
     """
 
     loss: Float[Tensor, ""]
@@ -43,6 +80,7 @@ class Objective(nn.Module):
     estimated anew.
     """
 
+    TERMS: ClassVar[tuple[Term, ...]]  # all that a weight can make active
     partition: Tensor
 
     def __init__(
@@ -80,7 +118,7 @@ class Objective(nn.Module):
         Raises:
             ValueError: A weight is unknown, negative or not finite, or all are zero.
         """
-        known = self._groups()
+        known = tuple(dict.fromkeys(term.weight for term in self.TERMS))
         for name, weight in weights.items():
             if name not in known:
                 raise ValueError(f"a weight must be one of {', '.join(known)}; got {name!r}")
@@ -96,32 +134,29 @@ class Objective(nn.Module):
 
     def term_names(self) -> tuple[str, ...]:
         """Names of the active terms, in the order of `partition`."""
-        groups = self._groups()
-        return tuple(term for name, weight in self.weights.items() if weight > 0 for term in groups[name])
+        return tuple(term.name for term in self.active_terms())
 
-    def _groups(self) -> dict[str, tuple[str, str]]:
-        """The two terms that each weight multiplies."""
-        raise NotImplementedError
+    def active_terms(self) -> tuple[Term, ...]:
+        """The terms whose weight is above zero."""
+        return tuple(term for term in self.TERMS if self.weights[term.weight] > 0)
 
-    def _score(self, video: Tensor, audio: Tensor, candidates: dict[str, tuple[Tensor, Tensor]]) -> Scores:
-        """Scores of every active term.
+    def _score(self, video: Tensor, audio: Tensor, candidates: dict[Term, tuple[Tensor, Tensor]]) -> Scores:
+        """Scores of terms.
 
         Args:
-            video: (B, D) queries of the terms "v2...".
-            audio: (B, D) queries of the terms "a2...".
+            video: (B, D) embeddings.
+            audio: (B, D) embeddings.
             candidates: By term, the instances (B, P) that are right and (B, K) that are wrong.
         """
-        queries = {"v": at_least_single(video), "a": at_least_single(audio)}
-        banks = {"v": self.memory.video, "a": self.memory.audio}
+        queries = {"video": at_least_single(video), "audio": at_least_single(audio)}
+        banks = {"video": self.memory.video, "audio": self.memory.audio}
         scores: Scores = {}
         with torch.autocast(video.device.type, enabled=False):  # half-precision scores are off by 0.05 at T = 0.07
-            for name in self.term_names():
-                source, target = name[-3], name[-1]  # "instance_v2a": "v" asks, the memory of "a" answers
-                right, wrong = candidates[name]
+            for term, (right, wrong) in candidates.items():
                 picked = torch.cat([right, wrong], dim=1)  # (B, P + K)
-                similarity = score_instances(queries[source], banks[target], picked)
+                similarity = score_instances(queries[term.query], banks[term.bank], picked)
                 positive, negative = (similarity / self.temperature).split([right.shape[1], wrong.shape[1]], dim=1)
-                scores[name] = (positive, negative)
+                scores[term] = (positive, negative)
         return scores
 
     def _evaluate(self, scores: Scores) -> ObjectiveOutput:
@@ -131,17 +166,11 @@ class Objective(nn.Module):
         ``weighting="paper"`` sums everything instead, as equations 1 to 3 are written.
         """
         self._estimate_partition([negative for _, negative in scores.values()])
-        terms = {
-            name: self.loss(positive, negative, z)
-            for (name, (positive, negative)), z in zip(scores.items(), self.partition, strict=True)
-        }
-        groups = self._groups()
-        active = {name: weight for name, weight in self.weights.items() if weight > 0}
-        total = torch.stack(
-            [weight * (terms[groups[name][0]] + terms[groups[name][1]]) for name, weight in active.items()]
-        )
-        scale = 1.0 if self.weighting == "paper" else 2 * sum(active.values())
-        return ObjectiveOutput(total.sum() / scale, terms)
+        losses = [self.loss(*pair, z) for pair, z in zip(scores.values(), self.partition, strict=True)]
+        weights = [self.weights[term.weight] for term in scores]
+        total = torch.stack([weight * loss for weight, loss in zip(weights, losses, strict=True)]).sum()
+        scale = 1.0 if self.weighting == "paper" else sum(weights)
+        return ObjectiveOutput(total / scale, {term.name: loss for term, loss in zip(scores, losses, strict=True)})
 
     @torch.no_grad()
     def _estimate_partition(self, negative_scores: list[Tensor]) -> None:
@@ -152,11 +181,7 @@ class Objective(nn.Module):
         # As logarithms, so that only a Z that does not fit single precision can overflow.
         totals = torch.stack([s.logsumexp((0, 1)).float() for s in negative_scores])  # log sum of exp(score)
         counts = totals.new_tensor([s.numel() for s in negative_scores]).log()
-        if dist.is_available() and dist.is_initialized():
-            both = torch.stack([totals, counts])  # (2, terms)
-            every = [torch.empty_like(both) for _ in range(dist.get_world_size())]
-            dist.all_gather(every, both)
-            totals, counts = torch.stack(every).logsumexp(0)
+        totals, counts = from_all_processes(torch.stack([totals, counts])[None]).logsumexp(0)
         estimates = (totals - counts).exp()
         if self.partition_rule == "shared":  # as released: the first term's constant serves all
             estimates = estimates[:1].expand_as(estimates) if unknown.all() else self.partition[~unknown][:1]
@@ -192,14 +217,14 @@ class Objective(nn.Module):
         }
 
     def restore(self, settings: dict[str, Any]) -> None:
-        """Set what `settings` told.
+        """Apply what `settings` returned.
 
         Raises:
             ValueError: The settings are of another kind of objective, or name a loss that is not at hand.
         """
         weights = settings["weights"]
-        if set(weights) != set(self._groups()):
-            got = f"{', '.join(weights)}; this {type(self).__name__} has {', '.join(self._groups())}"
+        if set(weights) != set(self.weights):
+            got = f"{', '.join(weights)}; this {type(self).__name__} has {', '.join(self.weights)}"
             raise ValueError(f"state must come from the same kind of objective; got one with weights {got}")
         self.set_weights(**weights)
         self.temperature = settings["temperature"]
@@ -236,7 +261,7 @@ def loss_named(name: str | None, present: Any) -> Any:
     """
     if name is None or name == name_of(present):
         return present
-    if name not in losses.__all__:
+    if name not in loss_functions.__all__:
         fix = f"Assign objective.loss = {name} before loading"
         raise ValueError(f"the state was made with the loss {name!r}, which is none of avid_lab.losses. {fix}.")
-    return getattr(losses, name)
+    return getattr(loss_functions, name)

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from avid_lab.losses import ScoreLoss, nce_loss
 from avid_lab.memory import MemoryBank
-from avid_lab.mining import AGREEMENTS, Agreement, mine_positives
+from avid_lab.mining import Agreement, agreement_named, mine_positives
 from avid_lab.objectives.avid import AVID
-from avid_lab.objectives.base import CROSS, WITHIN, Objective, ObjectiveOutput
+from avid_lab.objectives.base import Objective, ObjectiveOutput, cross_and_within
 from avid_lab.objectives.negatives import draw_negatives
 
 
@@ -29,7 +29,7 @@ class CMA(Objective):
         num_instances: N.
         dim: D.
         k: Positives per instance.
-        agreement: "consensus", "union", "video" or "audio".
+        agreement: "consensus", "union", "video" or "audio", or an `avid_lab.mining.Agreement`.
         instance_cross: Weight of ``instance_v2a`` and ``instance_a2v``.
         instance_within: Weight of ``instance_v2v`` and ``instance_a2a``.
         positive_cross: Weight of ``positive_v2a`` and ``positive_a2v``.
@@ -53,6 +53,7 @@ class CMA(Objective):
         ValueError: A setting is out of range.
     """
 
+    TERMS = cross_and_within("instance_") + cross_and_within("positive_", positives=True)
     positives: Tensor
     mined_at: Tensor
 
@@ -62,7 +63,7 @@ class CMA(Objective):
         dim: int,
         *,
         k: int = 32,
-        agreement: Agreement = "consensus",
+        agreement: str | Agreement = "consensus",
         instance_cross: float = 1.0,
         instance_within: float = 0.0,
         positive_cross: float = 0.0,
@@ -78,8 +79,7 @@ class CMA(Objective):
     ) -> None:
         if not 1 <= k <= num_instances - 2:
             raise ValueError(f"k must leave a negative: between 1 and N - 2 = {num_instances - 2}; got {k}")
-        if agreement not in AGREEMENTS:
-            raise ValueError(f"agreement must be one of {', '.join(AGREEMENTS)}; got {agreement!r}")
+        agreement_named(agreement)  # raises where there is no such rule
         if num_within_negatives < 1:
             raise ValueError(f"num_within_negatives must be >= 1; got {num_within_negatives}")
         weights = {
@@ -90,7 +90,7 @@ class CMA(Objective):
         }
         memory = MemoryBank(num_instances, dim, momentum, generator)
         super().__init__(memory, weights, num_negatives, temperature, generator, partition, weighting, loss)
-        self.agreement: Agreement = agreement
+        self.agreement = agreement
         self.num_within_negatives = num_within_negatives
         self.register_buffer("positives", torch.full((num_instances, k), -1))
         self.register_buffer("mined_at", torch.tensor(0.0, dtype=torch.float64))
@@ -136,7 +136,7 @@ class CMA(Objective):
         self.positives = mine_positives(memory.video, memory.audio, k, self.agreement, progress=progress).index
 
     def remine(self, epoch: float, every: float) -> bool:
-        """Mine anew if ``every`` passes over the data have gone by since the last time, and say so.
+        """Mine anew if ``every`` passes over the data have gone by since the last time; return whether it did.
 
         For the training loop::
 
@@ -160,22 +160,16 @@ class CMA(Objective):
 
     def settings(self) -> dict[str, Any]:
         """See `Objective.settings`."""
-        own = {"agreement": self.agreement, "num_within_negatives": self.num_within_negatives}
+        own = {"agreement": agreement_named(self.agreement).name, "num_within_negatives": self.num_within_negatives}
         return {**super().settings(), **own, "k": self.positives.shape[1]}
 
     def restore(self, settings: dict[str, Any]) -> None:
         """See `Objective.restore`; k is fixed."""
         super().restore(settings)
-        self.agreement = settings.get("agreement", self.agreement)
+        agreement = settings.get("agreement", agreement_named(self.agreement).name)
+        if agreement != agreement_named(self.agreement).name:  # a rule of the user's own stays
+            self.agreement = agreement_named(agreement).name
         self.num_within_negatives = settings.get("num_within_negatives", self.num_within_negatives)
-
-    def _groups(self) -> dict[str, tuple[str, str]]:
-        kinds = {"cross": CROSS, "within": WITHIN}
-        return {
-            f"{what}_{kind}": (f"{what}_{terms[0]}", f"{what}_{terms[1]}")
-            for what in ("instance", "positive")
-            for kind, terms in kinds.items()
-        }
 
     def forward(
         self,
@@ -195,10 +189,8 @@ class CMA(Objective):
             negatives = draw_negatives(torch.cat([itself, positive], 1), len(self.memory), count, self.generator)
         else:
             cross = negatives.shape[1]
-        right = {"instance": itself, "positive": positive}
         candidates = {}
-        for name in self.term_names():  # "positive_v2v": the right answers are the positives, within one modality
-            what, direction = name.split("_")
-            count = self.num_within_negatives if direction in WITHIN else cross
-            candidates[name] = (right[what], negatives[:, :count])
+        for term in self.active_terms():
+            count = self.num_within_negatives if term.within else cross
+            candidates[term] = (positive if term.positives else itself, negatives[:, :count])
         return self._evaluate(self._score(video, audio, candidates))

@@ -1,4 +1,4 @@
-"""Scores of many picked memories a query, without the copy that makes the plain way slow.
+"""Scores of queries against picked memories, without the copy that makes the plain way slow.
 
 ``einsum("bd,bmd->bm", query, bank[picked])`` first writes a fresh (B, M, D) tensor: 34 MB for 64 queries and 1,025
 memories, most of its time spent on new pages of memory, and keeps it for the gradient. Here one query at a time is
@@ -21,6 +21,23 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from avid_lab.kernels import kernel_or_plain
+
+
+def score_instances(
+    query: Float[Tensor, "B D"], bank: Float[Tensor, "N D"], picked: Int64[Tensor, "B M"]
+) -> Float[Tensor, "B M"]:
+    """Similarity of each query to its picked instances: ``query[b] . bank[picked[b, m]]``.
+
+    Gathering (B, M, D) vectors, as the last line does, costs more than it looks. While the bank is small against the
+    picks, one product with all of it is cheaper; the picks are then read from that. A large bank is gathered
+    one query at a time on a CPU, and by a fused kernel on a GPU (`gathered_scores`).
+    """
+    if len(bank) <= 16 * picked.shape[1]:
+        return (query @ bank.to(query.dtype).T).gather(1, picked)
+    fits = query.dtype == bank.dtype if query.device.type == "cpu" else query.dtype == torch.float32
+    if fits and query.device.type in ("cpu", "cuda") and not bank.requires_grad and picked.shape[1]:
+        return gathered_scores(query, bank, picked)
+    return torch.einsum("bd,bmd->bm", query, bank[picked].to(query.dtype))
 
 
 def gathered_scores(

@@ -1,12 +1,10 @@
-"""Negatives: drawing them, and scoring queries against the memories of any instances."""
+"""Drawing negatives."""
 
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Int64
 from torch import Tensor
-
-from avid_lab.objectives.gather import gathered_scores
 
 
 def draw_negatives(
@@ -44,20 +42,3 @@ def draw_negatives(
             )
     below = ordered - torch.arange(excluded.shape[1], device=excluded.device)  # allowed instances below each excluded
     return draw + torch.searchsorted(below, draw, right=True)
-
-
-def score_instances(
-    query: Float[Tensor, "B D"], bank: Float[Tensor, "N D"], picked: Int64[Tensor, "B M"]
-) -> Float[Tensor, "B M"]:
-    """Similarity of each query to its picked instances: ``query[b] . bank[picked[b, m]]``.
-
-    Gathering (B, M, D) vectors, as the last line does, costs more than it looks. While the bank is small against the
-    picks, one product with all of it is cheaper; the picks are then read from that. A large bank is gathered
-    one query at a time on a CPU, and by a fused kernel on a GPU (`gathered_scores`).
-    """
-    if len(bank) <= 16 * picked.shape[1]:
-        return (query @ bank.to(query.dtype).T).gather(1, picked)
-    fits = query.dtype == bank.dtype if query.device.type == "cpu" else query.dtype == torch.float32
-    if fits and query.device.type in ("cpu", "cuda") and not bank.requires_grad and picked.shape[1]:
-        return gathered_scores(query, bank, picked)
-    return torch.einsum("bd,bmd->bm", query, bank[picked].to(query.dtype))

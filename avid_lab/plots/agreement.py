@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+import torch
 from jaxtyping import Int
 from matplotlib.axes import Axes
 from torch import Tensor
 
+from avid_lab.mining import Agreement, agreement_named
 from avid_lab.plots.style import AUDIO, HALO, INK, VIDEO, array, axes_or_new, note, styled
-
-Agreement = Literal["consensus", "union", "video", "audio"]
 
 
 @runtime_checkable
@@ -32,7 +32,7 @@ def agreement_plane(
     labels: Int[np.ndarray | Tensor, " N"] | Sequence[int] | None = None,
     *,
     classes: Sequence[str] | None = None,
-    agreement: Agreement = "consensus",
+    agreement: str | Agreement = "consensus",
     title: str | None = None,
     ax: Axes | None = None,
 ) -> Axes:
@@ -106,8 +106,9 @@ def agreement_plane(
             label=f"the {len(ringed)} positives{right}",
             gid="positives",
         )
-        threshold = float(_agree(seen, heard, agreement)[ringed].min())
-        _boundary(ax, agreement, threshold, low, high)
+        rule = agreement_named(agreement)
+        threshold = float(rule.combine(*map(torch.from_numpy, (seen[ringed], heard[ringed]))).min())
+        _boundary(ax, rule, threshold, low, high)
     ax.set(
         xlim=(low, high),
         ylim=(low, high),
@@ -140,33 +141,20 @@ def _positives_of(positives: Any, query: int, count: int) -> np.ndarray:
     return indices
 
 
-def _agree(seen: np.ndarray, heard: np.ndarray, agreement: Agreement) -> np.ndarray:
-    return {"consensus": np.minimum(seen, heard), "union": np.maximum(seen, heard), "video": seen, "audio": heard}[
-        agreement
-    ]
-
-
-def _boundary(ax: Axes, agreement: Agreement, at: float, low: float, high: float) -> None:
+def _boundary(ax: Axes, rule: Agreement, at: float, low: float, high: float) -> None:
     """The line on which the agreement is ``at``, and the side above it."""
-    line = {
-        "consensus": ([at, at, high], [high, at, at]),
-        "union": ([at, at, low], [low, at, at]),
-        "video": ([at, at], [low, high]),
-        "audio": ([low, high], [at, at]),
-    }[agreement]
-    x, y = np.meshgrid(np.linspace(low, high, 200), np.linspace(low, high, 200))
-    ax.contourf(x, y, _agree(x, y, agreement), levels=[at, 10], colors=[AUDIO], alpha=0.08)
-    ax.plot(*line, color=AUDIO, linewidth=1.6, gid="boundary")
-    rule = {"consensus": "min(video, audio)", "union": "max(video, audio)"}.get(agreement, agreement)
+    view = low, high, low, high
+    edge = rule.edge(at, view)
+    ax.fill(*rule.region(at, view).T, color=AUDIO, alpha=0.08, linewidth=0)
+    ax.plot(*edge.T, color=AUDIO, linewidth=1.6, gid="boundary")
     digits = max(2, 2 - math.floor(math.log10(high - low)))  # collapsed embeddings differ far behind the point
-    # Named where the line leaves the axes at the top, else on it at the left.
-    at_top = agreement in ("consensus", "video")
-    place, shift = ((at, high), (0, 4)) if at_top else ((low, at), (6, 3))
+    # The name stands where the line leaves the axes at the top, else on it at the left.
+    at_top = bool(len(edge)) and edge[0, 1] == high
     note(
         ax,
-        f"{rule} = {at:.{digits}f}",
-        place,
-        shift,
+        f"{rule.formula} = {at:.{digits}f}",
+        (float(edge[0, 0]) if at_top else low, high if at_top else at),
+        (0, 4) if at_top else (6, 3),
         ha="center" if at_top else "left",
         va="bottom",
         color=AUDIO,

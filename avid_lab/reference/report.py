@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from avid_lab.metrics import mean_and_spread
+from avid_lab.mining import AGREEMENTS
 from avid_lab.reference.runs import VARIANTS
 
 BLOCKS = tuple(f"{modality}_block{n}" for modality in ("video", "audio") for n in (1, 2, 3, 4))
@@ -14,7 +15,7 @@ RETRIEVAL = ("v2a_precision_at_10", "a2v_precision_at_10", "v2v_precision_at_10"
 KNN = ("video_knn", "audio_knn")
 PROBES = ("video_probe", "audio_probe")
 SEPARATION = ("v2v_auc", "a2a_auc", "v2a_auc", "v2v_overlap", "a2a_overlap", "v2a_overlap")
-MINED = tuple(f"positives_{how}" for how in ("consensus", "union", "video", "audio"))
+MINED = tuple(f"positives_{how}" for how in AGREEMENTS)
 
 # By heading: what it asks, the variants, the scores.
 TABLES: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import get_args
 
 import torch
 from torch import Tensor
@@ -13,7 +12,7 @@ from avid_lab.encoders import AudioVisualModel
 from avid_lab.evaluation import Embeddings, block_features, chance_scores, embed, probe_table, random_twin, score
 from avid_lab.memory import MemoryBank
 from avid_lab.metrics import calibration, false_negative_rate, positive_precision
-from avid_lab.mining import Agreement, mine_positives
+from avid_lab.mining import AGREEMENTS, mine_positives
 from avid_lab.reference.runs import Run
 from avid_lab.transforms import InputPipeline
 
@@ -94,7 +93,7 @@ def _neighbours(space: Tensor, labels: Tensor, k: int = 10) -> float:
 def positives(memory: MemoryBank, labels: Tensor, k: int = POSITIVES) -> Numbers:
     """How many mined positives are of their query's class, by agreement, and how many negatives are."""
     k = min(k, len(labels) - 1)
-    mined = {how: mine_positives(memory.video, memory.audio, k, how) for how in get_args(Agreement)}
+    mined = {how: mine_positives(memory.video, memory.audio, k, how) for how in AGREEMENTS}
     right = {f"positives_{how}": positive_precision(found, labels) for how, found in mined.items()}
     return right | {
         "false_negatives": false_negative_rate(labels),

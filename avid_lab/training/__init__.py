@@ -9,7 +9,7 @@ Leaving the loop pauses the run; iterating again goes on where it stopped. The s
 
 from __future__ import annotations
 
-from avid_lab.training.processes import process_group, processes, rank
+from avid_lab.processes import process_group, processes, rank
 from avid_lab.training.schedule import one_cycle, rate_factor
 from avid_lab.training.step import Step
 from avid_lab.training.trainer import Trainer, avid_trainer, resolve_device

@@ -18,7 +18,7 @@ from avid_lab.config import Profile, TrainConfig
 from avid_lab.datasets import ClipDataset
 from avid_lab.encoders import AudioVisualModel
 from avid_lab.objectives import AVID, CMA, InBatch, Objective, ObjectiveOutput
-from avid_lab.training.processes import average, local_rank, processes, rank, share
+from avid_lab.processes import average, local_rank, processes, rank, share
 from avid_lab.training.schedule import rate_factor
 from avid_lab.training.step import Step, Stopwatch
 from avid_lab.transforms import InputPipeline

@@ -13,9 +13,9 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from avid_lab.kernels.peaks import group_peaks, half_copy, screening_error
-from avid_lab.mining.exact import Memories
-from avid_lab.mining.rows import best_of_rows, rows_at_a_time
-from avid_lab.mining.tiles import parts
+from avid_lab.mining.fast.exact import Memories
+from avid_lab.mining.fast.rows import best_of_rows, rows_at_a_time
+from avid_lab.mining.fast.tiles import parts
 
 GROUP = 128  # instances of a group
 QUERIES = 4096  # whose maxima are taken at a time
@@ -23,19 +23,19 @@ GATHER_BYTES = 512 * 2**20  # of the candidates' memories that are gathered at a
 
 
 def best_by_groups(
-    memories: Memories, agreement: str, k: int, queries: range, *, group: int = GROUP, progress: str | None = None
+    memories: Memories, k: int, queries: range, *, group: int = GROUP, progress: str | None = None
 ) -> tuple[Int64[Tensor, "Q {k}"], Float64[Tensor, "Q {k}"]]:
     """Instances and scores of the k best matches of consecutive queries.
 
     Args:
-        memories: Of all N instances, made for the same agreement.
-        agreement: See `mine_positives`.
+        memories: Of all N instances, under a rule that the kernel knows.
         k: Matches of each query.
         queries: Which instances ask.
         group: Instances of a group, a power of two >= 16.
         progress: Shows a bar of this name.
     """
-    n, device = len(memories.video), memories.video.device
+    n, device, kernel = len(memories.video), memories.video.device, memories.rule.kernel
+    assert kernel is not None  # the caller's choice of this path
     halves = half_copy(memories.video), half_copy(memories.audio)
     slack = 2 * screening_error(halves[0].shape[1])
     groups = -(-n // group)
@@ -45,7 +45,7 @@ def best_by_groups(
     score = torch.empty(len(queries), k, dtype=torch.float64, device=device)
     for begin in tqdm(queries[::QUERIES], desc=progress, unit="chunk", disable=progress is None):
         query = torch.arange(begin, min(begin + QUERIES, queries.stop), device=device)
-        best = group_peaks(*halves, agreement, begin, len(query), group).topk(taken)
+        best = group_peaks(*halves, kernel, begin, len(query), group).topk(taken)
         if taken == groups:
             complete = torch.ones_like(query, dtype=torch.bool)
         else:

@@ -1,4 +1,7 @@
-"""One run in several processes, as `torchrun` starts them: thin names over `torch.distributed`."""
+"""One run in several processes, as `torchrun` starts them: thin names over `torch.distributed`.
+
+Everything here also works in a single process, where it does nothing.
+"""
 
 from __future__ import annotations
 
@@ -56,6 +59,22 @@ def average(values: Tensor) -> Tensor:
         dist.all_reduce(values)
         values /= processes()
     return values
+
+
+def from_all_processes(x: Tensor) -> Tensor:
+    """The rows of all processes in the order of their ranks; ``x`` itself where there is one process.
+
+    Processes may hold different numbers of rows: all are padded to the longest for the transfer.
+    """
+    if processes() == 1:
+        return x
+    lengths = [torch.zeros(1, dtype=torch.int64, device=x.device) for _ in range(processes())]
+    dist.all_gather(lengths, torch.tensor([len(x)], device=x.device))
+    longest = max(int(length) for length in lengths)
+    padded = torch.cat([x, x.new_zeros(longest - len(x), *x.shape[1:])])
+    gathered = [torch.empty_like(padded) for _ in lengths]
+    dist.all_gather(gathered, padded)
+    return torch.cat([rows[: int(length)] for rows, length in zip(gathered, lengths, strict=True)])
 
 
 def share(tensors: list[Tensor]) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
-Combine = Callable[[Tensor, Tensor], Tensor]
+from avid_lab.mining.agreement import Agreement
+
 _SPARE = 8  # candidates beyond the k best, so that there are seldom more
 _NARROW = 16  # terms of a product that are still added side by side
 _BLOCK_BYTES = 4 * 2**20  # of the pairs whose exact products are computed at a time: what a cache holds
@@ -29,24 +28,15 @@ class Memories:
         error: Largest error of a product of two rows of a copy.
     """
 
-    def __init__(self, video: Float[Tensor, "N D"], audio: Float[Tensor, "N D"], combine: Combine) -> None:
-        self.originals, self.combine = (video, audio), combine
+    def __init__(self, video: Float[Tensor, "N D"], audio: Float[Tensor, "N D"], rule: Agreement) -> None:
+        self.originals, self.rule = (video, audio), rule
         # One scale for both brings the longest row to length one: nothing overflows, the order stays.
         longest = max(float(torch.linalg.vector_norm(x, dim=1, dtype=torch.float64).max()) for x in (video, audio))
         self._longest = longest or 1.0
         self.video, self.audio = ((x.double() / self._longest).float() for x in (video, audio))
         # Rows, products and sums each round by half an eps; by a whole one, to be on the safe side.
         self.error = (video.shape[1] + 4) * torch.finfo(torch.float32).eps + product_rounding()
-        self._doubt_all = video.dtype == torch.float64 or product_rounding() > 0  # then products are no scores
-
-    def combine_into(self, video: Float[Tensor, "R C"], audio: Float[Tensor, "R C"]) -> None:
-        """The agreement of two blocks of products, written over the first."""
-        if self.combine is torch.minimum:
-            torch.minimum(video, audio, out=video)
-        elif self.combine is torch.maximum:
-            torch.maximum(video, audio, out=video)
-        else:
-            video.copy_(self.combine(video, audio))
+        self._rescore_all = video.dtype == torch.float64 or product_rounding() > 0  # then products are no scores
 
     def scores(self, query: Int64[Tensor, "Q"], instance: Int64[Tensor, "Q C"]) -> Float[Tensor, "Q C"]:
         """Agreement of every query with some instances of its own, by products of the copies."""
@@ -54,12 +44,12 @@ class Memories:
         for x in (self.video, self.audio):
             answers = x.index_select(0, instance.flatten()).unflatten(0, instance.shape)  # (Q, C, D)
             products.append(torch.bmm(answers, x[query][:, :, None]).squeeze(2))
-        return self.combine(*products)
+        return self.rule.combine(*products)
 
     def best(
         self, query: Int64[Tensor, "Q"], scores: Float[Tensor, "Q C"], k: int
     ) -> tuple[Int64[Tensor, "Q {k}"], Float64[Tensor, "Q {k}"]]:
-        """The k best of every query's ``C`` instances: see `settle`.
+        """The k best of every query's ``C`` instances: see `resolve_near_ties`.
 
         Args:
             query: The instances that ask.
@@ -76,9 +66,9 @@ class Memories:
         needed = best.values[:, k - 1 : k] - 2 * self.error
         if (best.values[:, -1:] >= needed).any():  # many alike: all that may be among the k best
             best = scores.topk(int((scores >= needed).sum(1).max()))
-        return self.settle(query, instance.gather(1, best.indices), best.values, k)
+        return self.resolve_near_ties(query, instance.gather(1, best.indices), best.values, k)
 
-    def settle(
+    def resolve_near_ties(
         self, query: Int64[Tensor, "Q"], candidate: Int64[Tensor, "Q C"], score: Float[Tensor, "Q C"], k: int
     ) -> tuple[Int64[Tensor, "Q {k}"], Float64[Tensor, "Q {k}"]]:
         """The k best candidates of every query in their true order, ties to the lower index.
@@ -94,13 +84,13 @@ class Memories:
             precision where the originals have it.
         """
         doubt = score >= score[:, k - 1 : k] - 2 * self.error
-        if not self._doubt_all:
+        if not self._rescore_all:
             alike = score[:, :-1] - score[:, 1:] <= 2 * self.error  # as their neighbours
             doubt &= F.pad(alike, (1, 0)) | F.pad(alike, (0, 1))
         row, column = doubt.nonzero(as_tuple=True)
         left, right = query[row], candidate[row, column]
         score = score.double().mul_(self._longest**2)
-        score[row, column] = self.combine(*(exact_products(x, left, right) for x in self.originals))
+        score[row, column] = self.rule.combine(*(exact_products(x, left, right) for x in self.originals))
         again = doubt.any(1).nonzero().flatten()
         lower, by_index = candidate[again].sort(dim=1)
         # Stable: among equals the lower index stays first.

@@ -7,7 +7,7 @@ from jaxtyping import Float64, Int64
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from avid_lab.mining.exact import Memories
+from avid_lab.mining.fast.exact import Memories
 
 ROW_BYTES = 24 * 2**20  # of each (queries, N) block of scores; five are alive at a time, 20 if all instances are alike
 
@@ -39,7 +39,7 @@ def best_of_rows(
 ) -> tuple[Int64[Tensor, "Q {k}"], Float64[Tensor, "Q {k}"]]:
     """The same for any few queries, from their whole rows of the similarity matrices."""
     video, audio = memories.video, memories.audio
-    scores = memories.combine(video[query] @ video.T, audio[query] @ audio.T)  # (Q, N)
+    scores = memories.rule.combine(video[query] @ video.T, audio[query] @ audio.T)  # (Q, N)
     scores.scatter_(1, query[:, None], -torch.inf)  # never the query itself, whatever its rank
     return memories.best(query, scores, k)
 

@@ -21,8 +21,8 @@ from numpy import ndarray as Array
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from avid_lab.mining.exact import Memories
-from avid_lab.mining.rows import best_of_rows, rows_at_a_time
+from avid_lab.mining.fast.exact import Memories
+from avid_lab.mining.fast.rows import best_of_rows, rows_at_a_time
 
 TILE = 1024  # side of a tile: two of them in single precision are 8 MiB
 ROOM = 64  # matches that wait beside the best ones before the two are merged
@@ -82,7 +82,7 @@ class Shortlist:
         self.raised[queries] = tile.shape[1]
 
     def _rank(self, seen: int) -> int:
-        """Which of the ``seen`` scores, counted from the best, the k-th best of all will hardly lie above.
+        """The rank, among the ``seen`` scores, of one that the k-th best of all almost never exceeds.
 
         About ``mean`` of a query's ``keep`` best instances are among those seen. More than three standard deviations
         and four above it are so for one query of thousands.
@@ -153,7 +153,7 @@ def best_by_tiles(
         scores, heard = (flat[: math.prod(shape)].view(shape) for flat in scratch)
         torch.mm(video[rows], video[columns].T, out=scores)
         torch.mm(audio[rows], audio[columns].T, out=heard)
-        memories.combine_into(scores, heard)
+        memories.rule.combine(scores, heard, out=scores)
         if rows == columns:
             scores.fill_diagonal_(-torch.inf)  # never the query itself, whatever its rank
         shortlist.offer(rows, scores, columns.start)
@@ -179,7 +179,7 @@ def _decide(
     for part in parts(complete, 4 * TILE):
         instance = order[part]
         place = instance - queries.start
-        best[place], agreement[place] = memories.settle(instance, order[index[part]], score[part], k)
+        best[place], agreement[place] = memories.resolve_near_ties(instance, order[index[part]], score[part], k)
     for part in parts(~complete, rows_at_a_time(memories)):
         instance = order[part]
         place = instance - queries.start
