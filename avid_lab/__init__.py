@@ -17,7 +17,7 @@ _NAMES = {
     "encoders": ("AudioVisualModel",),
     "losses": ("info_nce_loss", "nce_loss", "nce_softmax_loss", "sigmoid_loss"),
     "memory": ("MemoryBank",),
-    "metrics": ("calibration", "knn_accuracy", "positive_precision", "retrieval"),
+    "metrics": ("calibration", "knn_accuracy", "positive_precision", "retrieval", "separation"),
     "mining": ("agreement_scores", "mine_positives"),
     "objectives": ("AVID", "CMA", "InBatch"),
     "training": ("Trainer",),
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from avid_lab.encoders import AudioVisualModel
     from avid_lab.losses import info_nce_loss, nce_loss, nce_softmax_loss, sigmoid_loss
     from avid_lab.memory import MemoryBank
-    from avid_lab.metrics import calibration, knn_accuracy, positive_precision, retrieval
+    from avid_lab.metrics import calibration, knn_accuracy, positive_precision, retrieval, separation
     from avid_lab.mining import agreement_scores, mine_positives
     from avid_lab.objectives import AVID, CMA, InBatch
     from avid_lab.training import Trainer

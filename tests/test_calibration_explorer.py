@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from avid_lab.interactive.calibration import SPACES, CalibrationExplorer, pair_histogram
-from avid_lab.metrics import calibration, fit_probability, pairs
+from avid_lab.metrics import fit_probability, pairs, separation
 
 LABELS = np.arange(60) % 5
 
@@ -48,7 +48,7 @@ def test_counts_agree_with_the_exact_metrics(seed, strength):
     video, audio = unit(one.video.astype(np.float32)), one.audio.numpy()
     for left, right in ((video, video), (video, audio)):
         found = pair_histogram(left, right, LABELS)
-        exact = calibration(torch.from_numpy(left), torch.from_numpy(right), torch.from_numpy(LABELS))
+        exact = separation(torch.from_numpy(left), torch.from_numpy(right), torch.from_numpy(LABELS))
         assert found.auc == pytest.approx(exact.auc, abs=2e-3)
         assert found.d_prime == pytest.approx(exact.d_prime, rel=1e-3, abs=1e-3)
         assert found.overlap == pytest.approx(exact.overlap, abs=2e-2)

@@ -16,7 +16,6 @@ from avid_lab.metrics import (
     Estimate,
     alignment,
     bootstrap,
-    calibration,
     chance_accuracy,
     drawn_false_negatives,
     effective_rank,
@@ -30,6 +29,7 @@ from avid_lab.metrics import (
     reliability,
     retrieval,
     separation,
+    separation_estimates,
     uniformity,
     uniformity_of_the_sphere,
 )
@@ -124,23 +124,23 @@ def test_drawn_false_negatives_meet_the_expected_rate():
 
 @quick
 @given(st.integers(4, 12), st.integers(0, 999))
-def test_calibration_is_the_double_loop(n, seed):
+def test_separation_is_the_double_loop(n, seed):
     query, gallery, labels = units(n, 3, seed), units(n, 3, seed + 1), torch.arange(n) % 2
     pairs = [(float(query[i] @ gallery[j]), labels[i] == labels[j]) for i in range(n) for j in range(n) if i != j]
     same, different = ([s for s, equal in pairs if bool(equal) is want] for want in (True, False))
     wins = [1.0 if s > d else 0.5 if s == d else 0.0 for s in same for d in different]
-    made = calibration(query, gallery, labels)
+    made = separation(query, gallery, labels)
     assert made.auc == pytest.approx(statistics.mean(wins), abs=1e-6)
     spread = math.sqrt((statistics.pvariance(same) + statistics.pvariance(different)) / 2)
     assert made.d_prime == pytest.approx((statistics.mean(same) - statistics.mean(different)) / spread, rel=1e-4)
     assert 0 <= made.overlap <= 1 + 1e-6
 
 
-def test_calibration_of_separate_and_of_equal_classes():
+def test_separation_of_separate_and_of_equal_classes():
     labels = torch.arange(40) % 2
-    apart = calibration(F.one_hot(labels).float(), F.one_hot(labels).float(), labels)
+    apart = separation(F.one_hot(labels).float(), F.one_hot(labels).float(), labels)
     assert apart.auc == 1.0 and apart.overlap == 0.0
-    equal = calibration(torch.ones(40, 1), torch.ones(40, 1), labels)
+    equal = separation(torch.ones(40, 1), torch.ones(40, 1), labels)
     assert equal.auc == 0.5 and equal.overlap == pytest.approx(1.0)
 
 
@@ -183,9 +183,9 @@ def test_bad_input_is_refused_by_name(unchecked):
     with pytest.raises(ValueError, match="negatives, index and labels must be"):
         drawn_false_negatives(torch.zeros(3, 2, dtype=torch.int64), labels, labels)
     with pytest.raises(ValueError, match="two classes"):
-        calibration(query, query, torch.zeros(5, dtype=torch.int64))
+        separation(query, query, torch.zeros(5, dtype=torch.int64))
     with pytest.raises(ValueError, match="query, gallery and labels must be"):
-        calibration(query, query[:4], labels)
+        separation(query, query[:4], labels)
     found = pairs(query, query, labels % 2)
     with pytest.raises(ValueError, match="'logistic' or 'isotonic'; got 'platt'"):
         fit_probability(found.similarity, found.same, "platt")
@@ -241,12 +241,12 @@ def test_resamples_repeat_with_their_seed_and_draw_with_replacement():
 
 @quick
 @given(st.integers(5, 12), st.booleans(), st.integers(0, 999))
-def test_separation_agrees_with_calibration_with_ties_too(n, tied, seed):
+def test_estimates_of_separation_agree_with_it_with_ties_too(n, tied, seed):
     query, labels = units(n, 3, seed), torch.arange(n) % 2
     gallery = query if tied else units(n, 3, seed + 1)
     if tied:
         query = gallery = query.round()
-    ours, theirs = separation(pairs(query, gallery, labels), resamples=3), calibration(query, gallery, labels)
+    ours, theirs = separation_estimates(pairs(query, gallery, labels), resamples=3), separation(query, gallery, labels)
     assert ours["AUC"].value == pytest.approx(theirs.auc, abs=1e-6)
     assert ours["d'"].value == pytest.approx(theirs.d_prime, rel=1e-3, abs=1e-6)
     assert ours["overlap"].value == pytest.approx(theirs.overlap, abs=0.15)  # values on a bin's edge

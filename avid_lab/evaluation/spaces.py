@@ -28,7 +28,7 @@ from avid_lab.metrics import (
     precision_of_each,
     reliability,
     retrieval,
-    separation,
+    separation_estimates,
     uniformity_of_the_sphere,
 )
 from avid_lab.metrics.collapse import log_mean_potential, potentials
@@ -197,7 +197,7 @@ def similarity_report(
     order = torch.randperm(len(space.labels), generator=torch.Generator().manual_seed(seed))[:most]
     order = order[space.labels[order].argsort(stable=True)]
     whole = _pairs_of_kinds(space, order)
-    rows = {f"{kind} {name}": row for kind, found in whole.items() for name, row in separation(found).items()}
+    rows = {f"{kind} {name}": row for kind, found in whole.items() for name, row in separation_estimates(found).items()}
     histograms = {
         kind: (found.similarity[found.same].float(), found.similarity[~found.same].float())
         for kind, found in whole.items()

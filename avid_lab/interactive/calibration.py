@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,13 +17,14 @@ from matplotlib.figure import Figure
 from avid_lab.interactive.chart import Chart
 from avid_lab.interactive.panel import Panel
 from avid_lab.interactive.snapshots import Moment, named_moments
-from avid_lab.metrics import fit_probability, pairs
+from avid_lab.metrics import fit_probability, pairs, weighted_separation
 from avid_lab.plots.style import AUDIO, GOOD, VIDEO, array
 
 SPACES = {"video–video": ("video", "video"), "audio–audio": ("audio", "audio"), "video–audio": ("video", "audio")}
 COLOURS = dict(zip(SPACES, (VIDEO, AUDIO, GOOD), strict=True))
 FINE, SHOWN = 2000, 80  # bins over [-1, 1]: for the figures, and for the eye
 CENTRES = (np.arange(FINE) + 0.5) * 2 / FINE - 1
+SEPARATE = weighted_separation(torch.from_numpy(CENTRES))
 MOST = 1000  # clips whose pairs are counted; of more, a sample
 
 
@@ -36,7 +36,7 @@ class PairHistogram:
         same: Share of the same-class pairs in each bin.
         different: Share of the different-class pairs in each bin.
         base_rate: Share of the pairs that are of the same class.
-        auc: As in `avid_lab.metrics.calibration`, to about a thousandth.
+        auc: As in `avid_lab.metrics.separation`, to about a thousandth.
         d_prime: The same.
         overlap: The same.
     """
@@ -97,12 +97,8 @@ def pair_histogram(
     place = np.clip((similarity + 1) / 2 * FINE, 0, FINE - 1).astype(np.int64)
     counts = [np.bincount(place[kind], minlength=FINE).astype(float) for kind in kinds]
     same, different = (count / count.sum() for count in counts)
-    auc = float((same * (different.cumsum() - different / 2)).sum())
-    on, off = (similarity[kind].astype(float) for kind in kinds)
-    d_prime = float((on.mean() - off.mean()) / max(math.sqrt((on.var() + off.var()) / 2), 1e-12))
-    coarse = [side.reshape(100, -1).sum(1) for side in (same, different)]
     base_rate = float(counts[0].sum() / (counts[0].sum() + counts[1].sum()))
-    return PairHistogram(same, different, base_rate, auc, d_prime, float(np.minimum(*coarse).sum()))
+    return PairHistogram(same, different, base_rate, *SEPARATE(*map(torch.from_numpy, (same, different))).tolist())
 
 
 class CalibrationExplorer(Panel):

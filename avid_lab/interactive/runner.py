@@ -25,7 +25,7 @@ from torch import Tensor
 
 from avid_lab.interactive.knobs import Change, replay, turn
 from avid_lab.interactive.vetting import Loss, name_of, put, set_loss
-from avid_lab.metrics import chance_accuracy, retrieval
+from avid_lab.metrics import chance_accuracy, retrieval, vote_of_nearest
 from avid_lab.training import Step, Trainer
 
 State = Literal["ready", "running", "paused", "stopped", "done", "failed", "closed"]
@@ -370,9 +370,6 @@ def _shares(values: Tensor) -> np.ndarray:
 
 
 def _leave_one_out(rows: Tensor, labels: Tensor, k: int = 10) -> float:
-    """Nearest-neighbour accuracy of every row among all others, votes weighted by similarity."""
+    """Nearest-neighbour accuracy of every row among all others."""
     similarity = (rows @ rows.T).fill_diagonal_(-torch.inf)
-    near = similarity.topk(min(k, len(rows) - 1))
-    votes = torch.zeros(len(rows), int(labels.max()) + 1)
-    votes.scatter_add_(1, labels[near.indices], near.values.exp())
-    return (votes.argmax(1) == labels).double().mean().item()
+    return (vote_of_nearest(similarity, labels, min(k, len(rows) - 1)) == labels).double().mean().item()

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from matplotlib.figure import Figure
+from scipy.linalg import orthogonal_procrustes
 
 from avid_lab import plots
 from avid_lab.interactive.curves import Curves, Line
 from avid_lab.interactive.runner import BINS, Glimpse, Run
 from avid_lab.interactive.scatter import Scatter
+from avid_lab.metrics import weighted_separation
 from avid_lab.plots.curves import DIRECTION_COLOURS
 from avid_lab.plots.statistics import principal_plane, smooth
 from avid_lab.plots.style import AUDIO, COLOURS, MUTED, VIDEO, note, panel, picture, styled
@@ -97,29 +100,23 @@ def similarity_chart(title: str) -> Curves:
 def show_similarities(chart: Curves, seen: Glimpse) -> None:
     """A row for each pair of modalities: same class in colour, different classes grey, both of area one."""
     middles = (np.arange(BINS) + 0.5) * 2 / BINS - 1
+    separate = weighted_separation(torch.from_numpy(middles))
     lines, rows = [], []
     for row, (name, (same, other)) in enumerate(seen.histograms.items()):
         base = float(len(seen.histograms) - 1 - row)
         tall = max(float(same.max()), float(other.max()), 1e-9) / 0.86
         for shares, colour in ((other, MUTED), (same, VIDEO)):
             lines.append(Line(middles, base + shares / tall, colour, width=1.3, base=base))
-        rows.append((base, name, f"AUC {auc_of(same, other):.2f}"))
+        rows.append((base, name, f"AUC {float(separate(*map(torch.from_numpy, (same, other)))[0]):.2f}"))
     chart.show(lines, x=(-1.0, 1.0), y=(-0.02, len(rows) + 0.02), rows=rows)
-
-
-def auc_of(same: np.ndarray, other: np.ndarray) -> float:
-    """Chance that a same-class pair is in a higher bin than another pair; one bin counts half."""
-    below = np.cumsum(other) - other
-    return float((same * (below + 0.5 * other)).sum())
 
 
 def plane_of(seen: Glimpse, before: np.ndarray | None) -> np.ndarray:
     """Both modalities on their two principal directions, (2n, 2), turned to lie as they did before."""
     sides = [side - side.mean(0) for side in (seen.video, seen.audio)]
     points = principal_plane(np.concatenate(sides).astype(np.float64)).points
-    if before is not None:  # orthogonal Procrustes: principal directions may swap or flip from one look to the next
-        left, _, right = np.linalg.svd(points.T @ before)
-        points = points @ (left @ right)
+    if before is not None:  # principal directions may swap or flip from one look to the next
+        points = points @ orthogonal_procrustes(points, before)[0]
     return points
 
 

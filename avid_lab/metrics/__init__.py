@@ -1,4 +1,4 @@
-"""What is measured: retrieval, positives, how well similarity tells same from different, and signs of collapse.
+"""What is measured: retrieval, positives, how well similarity separates same from different, and signs of collapse.
 
 Every figure comes with its chance level, computed from the labels, so that no number stands alone; `Estimate` adds an
 interval and the level of a network at random initialisation.
@@ -8,6 +8,24 @@ from __future__ import annotations
 
 from avid_lab.metrics.collapse import alignment, effective_rank, uniformity, uniformity_of_the_sphere
 from avid_lab.metrics.intervals import Estimate, bootstrap, estimate, estimate_weighted
+from avid_lab.metrics.neighbours import (
+    chance_accuracy,
+    knn_accuracy,
+    knn_predict,
+    mean_and_spread,
+    vote_of_nearest,
+)
+from avid_lab.metrics.pairs import (
+    Calibration,
+    Pairs,
+    Separation,
+    auc,
+    calibration,
+    pairs,
+    separation,
+    separation_estimates,
+    weighted_separation,
+)
 from avid_lab.metrics.positives import (
     drawn_false_negatives,
     false_negative_rate,
@@ -15,16 +33,8 @@ from avid_lab.metrics.positives import (
     positive_precision,
     precision_of_each,
 )
-from avid_lab.metrics.reliability import Pairs, Reliability, fit_probability, pairs, reliability, separation
+from avid_lab.metrics.reliability import Reliability, fit_probability, reliability
 from avid_lab.metrics.retrieval import Retrieval, retrieval
-from avid_lab.metrics.similarity import (
-    Calibration,
-    calibration,
-    chance_accuracy,
-    knn_accuracy,
-    knn_predict,
-    mean_and_spread,
-)
 
 __all__ = [
     "Calibration",
@@ -32,7 +42,9 @@ __all__ = [
     "Pairs",
     "Reliability",
     "Retrieval",
+    "Separation",
     "alignment",
+    "auc",
     "bootstrap",
     "calibration",
     "chance_accuracy",
@@ -52,6 +64,9 @@ __all__ = [
     "reliability",
     "retrieval",
     "separation",
+    "separation_estimates",
     "uniformity",
     "uniformity_of_the_sphere",
+    "vote_of_nearest",
+    "weighted_separation",
 ]

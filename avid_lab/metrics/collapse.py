@@ -10,6 +10,7 @@ import math
 
 import torch
 from jaxtyping import Float
+from scipy.special import hyp0f1
 from torch import Tensor
 
 
@@ -50,7 +51,7 @@ def potentials(x: Float[Tensor, "N D"], *, t: float = 2.0) -> Float[Tensor, "N N
 def log_mean_potential(
     potential: Float[Tensor, "N N"], weights: Float[Tensor, " N"] | None = None
 ) -> Float[Tensor, ""]:
-    """`uniformity` of `potentials` that are there already: for many weights.
+    """`uniformity` of `potentials` that were computed before, for many weights.
 
     Raises:
         ValueError: Fewer than two embeddings.
@@ -83,8 +84,4 @@ def uniformity_of_the_sphere(dim: int, *, t: float = 2.0) -> float:
     With the cosine c of two random directions it is ``log E exp(2t (c - 1))``, and ``E exp(k c)`` is the hypergeometric
     series ``0F1(dim / 2; k^2 / 4)``.
     """
-    term = total = 1.0
-    for n in range(200):
-        term *= t * t / ((n + 1) * (dim / 2 + n))
-        total += term
-    return math.log(total) - 2 * t
+    return math.log(hyp0f1(dim / 2, t * t)) - 2 * t

@@ -1,4 +1,4 @@
-"""Does a similarity mean anything by itself? Separation of same-class pairs, and similarity as a probability.
+"""Does a similarity mean anything by itself? Similarity as a probability, held against what happened.
 
 Sources: Platt, "Probabilistic outputs for support vector machines", 1999 (the logistic fit); Naeini, Cooper and
 Hauskrecht, "Obtaining well calibrated probabilities using Bayesian binning", AAAI 2015 (expected calibration error).
@@ -11,92 +11,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from jaxtyping import Bool, Float, Float64, Int64
+from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
 from avid_lab.metrics.intervals import Estimate, estimate_weighted
+from avid_lab.metrics.pairs import Pairs
 
 FitMethod = Literal["logistic", "isotonic"]
-
-
-@dataclass(frozen=True)
-class Pairs:
-    """Pairs (i, j), i != j, of clips: how similar they are, and whether they are of one class.
-
-    Attributes:
-        similarity: Inner product of the two embeddings.
-        same: Whether both clips are of one class.
-        left: Which clip i.
-        right: Which clip j.
-        clips: Number of clips N.
-    """
-
-    similarity: Float64[Tensor, " P"]
-    same: Bool[Tensor, " P"]
-    left: Int64[Tensor, " P"]
-    right: Int64[Tensor, " P"]
-    clips: int
-
-
-@torch.no_grad()
-def pairs(query: Float[Tensor, "N D"], gallery: Float[Tensor, "N D"], labels: Int64[Tensor, " N"]) -> Pairs:
-    """All pairs of different clips; within one modality, where order says nothing, each pair once.
-
-    Args:
-        query: Unit embeddings, one a clip.
-        gallery: The same clips in the same or the other modality.
-        labels: Class of each clip.
-
-    Raises:
-        ValueError: The shapes do not fit, or one of the two kinds of pair does not occur.
-    """
-    if query.ndim != 2 or query.shape != gallery.shape or labels.shape != (len(query),):
-        got = [tuple(x.shape) for x in (query, gallery, labels)]
-        raise ValueError(f"query, gallery and labels must be (N, D), (N, D) and (N,); got {got}")
-    n = len(query)
-    if torch.equal(query, gallery):
-        left, right = torch.triu_indices(n, n, 1)
-    else:
-        left, right = (~torch.eye(n, dtype=torch.bool)).nonzero(as_tuple=True)
-    same = labels.cpu()[left] == labels.cpu()[right]
-    if same.all() or not same.any():
-        raise ValueError("labels must hold two instances of one class and two classes, or there is nothing to compare")
-    return Pairs((query @ gallery.T).cpu()[left, right].double(), same, left, right, n)
-
-
-def separation(found: Pairs, *, bins: int = 100, resamples: int = 200, seed: int = 0) -> dict[str, Estimate]:
-    """How well similarity tells same-class from different-class pairs: "AUC", "d'" and "overlap" with intervals.
-
-    `calibration` defines the three. Clips are resampled, not pairs: the pairs of one clip rise and fall together.
-
-    Args:
-        found: What `pairs` returns.
-        bins: Histogram bins over [-1, 1] for the overlap.
-        resamples: Bootstrap samples.
-        seed: Of the resamples.
-    """
-    order = found.similarity.argsort()
-    x, same = found.similarity[order], found.same[order].double()
-    left, right = found.left[order], found.right[order]
-    first, last = torch.searchsorted(x, x), torch.searchsorted(x, x, right=True)  # ties share their mean rank
-    place = ((x.clamp(-1, 1) + 1) / 2 * bins).long().clamp(max=bins - 1)
-
-    def figures(count: Tensor) -> Tensor:
-        weight = count[left] * count[right]
-        on, off = weight * same, weight * (1 - same)
-        below = torch.cat([off.new_zeros(1), off.cumsum(0)])
-        auc = (on * (below[first] + below[last])).sum() / (2 * on.sum() * off.sum())
-        mean_on, mean_off = (on * x).sum() / on.sum(), (off * x).sum() / off.sum()
-        spread_on = (on * (x - mean_on).square()).sum() / on.sum()
-        spread_off = (off * (x - mean_off).square()).sum() / off.sum()
-        d_prime = (mean_on - mean_off) / ((spread_on + spread_off) / 2).sqrt().clamp(min=1e-12)
-        shapes = [torch.zeros(bins, dtype=x.dtype).index_add_(0, place, w) / w.sum() for w in (on, off)]
-        return torch.stack([auc, d_prime, torch.minimum(*shapes).sum()])
-
-    chance, percent = [0.5, 0.0, 1.0], [True, False, True]
-    made = estimate_weighted(figures, found.clips, chance=chance, percent=percent, resamples=resamples, seed=seed)
-    auc, d_prime, overlap = made
-    return {"AUC": auc, "d'": d_prime, "overlap": overlap.centred()}
 
 
 def fit_probability(

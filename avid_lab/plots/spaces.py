@@ -12,7 +12,8 @@ from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from matplotlib.lines import Line2D
 from torch import Tensor
 
-from avid_lab.plots.statistics import auc, principal_plane, pushed_apart
+from avid_lab.metrics import auc
+from avid_lab.plots.statistics import principal_plane, pushed_apart
 from avid_lab.plots.style import (
     FAINT,
     GRID,

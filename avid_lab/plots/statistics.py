@@ -8,22 +8,6 @@ import numpy as np
 from jaxtyping import Float, Num
 
 
-def auc(positive: Num[np.ndarray, " P"], negative: Num[np.ndarray, " Q"]) -> float:
-    """Probability that a random positive scores above a random negative; ties count half. 0.5 is chance.
-
-    Raises:
-        ValueError: One of the two is empty.
-    """
-    if not (positive.size and negative.size):
-        raise ValueError(
-            f"auc must have scores on both sides; got {positive.size} positive and {negative.size} negative"
-        )
-    ordered = np.sort(negative)
-    below = np.searchsorted(ordered, positive, side="left")
-    at_most = np.searchsorted(ordered, positive, side="right")
-    return float((below + at_most).mean() / (2 * negative.size))
-
-
 def smooth(values: Num[np.ndarray, " S"], width: float) -> Float[np.ndarray, " S"]:
     """Gaussian moving average of standard deviation ``width`` steps, centred, so that it does not lag behind.
 

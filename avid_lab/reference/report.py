@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from scipy.stats import t as student_t
+
 from avid_lab.metrics import mean_and_spread
 from avid_lab.mining import AGREEMENTS
 from avid_lab.reference.runs import VARIANTS
@@ -79,7 +81,6 @@ CLAIMS: tuple[tuple[str, str, str, str], ...] = (
     ("Consensus trains better pictures than video alone", "cma", "cma-video", "v2v_precision_at_10"),
     ("Consensus trains better pictures than audio alone", "cma", "cma-audio", "v2v_precision_at_10"),
 )
-T95 = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78}  # two-sided 95 % point of Student's t, by number of seeds
 
 
 def report(results: dict[str, Any]) -> str:
@@ -168,7 +169,7 @@ def difference(results: dict[str, Any], better: str, worse: str, score: str) -> 
     if len(pairs) < 2:
         return None
     mean, spread = mean_and_spread(pairs)
-    half = T95.get(len(pairs), 2.6) * spread / math.sqrt(len(pairs))
+    half = float(student_t.ppf(0.975, len(pairs) - 1)) * spread / math.sqrt(len(pairs))
     return mean, half, "appears" if mean > half else "reversed" if mean < -half else "open"
 
 

@@ -11,7 +11,7 @@ from avid_lab.datasets import ClipDataset
 from avid_lab.encoders import AudioVisualModel
 from avid_lab.evaluation import Embeddings, block_features, chance_scores, embed, probe_table, random_twin, score
 from avid_lab.memory import MemoryBank
-from avid_lab.metrics import calibration, false_negative_rate, positive_precision
+from avid_lab.metrics import false_negative_rate, positive_precision, separation
 from avid_lab.mining import AGREEMENTS, mine_positives
 from avid_lab.reference.runs import Run
 from avid_lab.transforms import InputPipeline
@@ -73,7 +73,7 @@ def _spaces(train: Embeddings, test: Embeddings) -> Numbers:
             numbers[f"{name}_precision_at_10"] = _neighbours(q, test.labels)
         # The pairs of a2v are those of v2a; and where no class has two clips (a tiny world) there are none to compare.
         if name != "a2v" and len(test.labels.unique()) < len(test.labels):
-            found = calibration(q, g, test.labels)
+            found = separation(q, g, test.labels)
             numbers |= {
                 f"{name}_auc": found.auc,
                 f"{name}_overlap": found.overlap,

@@ -342,7 +342,7 @@ train_space = stage.embeddings
 pairs = {"v-v": ("video", "video"), "a-a": ("audio", "audio"), "v-a": ("video", "audio")}
 histograms = {}
 for name, (x, y) in pairs.items():
-    found = al.calibration(getattr(train_space, x), getattr(train_space, y), clips.labels)
+    found = al.separation(getattr(train_space, x), getattr(train_space, y), clips.labels)
     histograms[name] = (found.same, found.different)
 alike = (histograms["v-v"][1] >= 0.8).double().mean()
 plots.similarity_histograms(

@@ -103,7 +103,7 @@ def some(values, count, seed=0):
 print(f"{'AUC':<6}{lab.credit('similarity_auc'):>12}{'all pairs':>12}{'untrained':>12}{'chance':>9}")
 for kind, (same, different) in found.items():
     yours = float(similarity_auc(some(same, 1000), some(different, 4000)))
-    every, base = (al.calibration(*(getattr(s, side) for side in KINDS[kind]), labels).auc for s in (space, twin))
+    every, base = (al.separation(*(getattr(s, side) for side in KINDS[kind]), labels).auc for s in (space, twin))
     print(f"{kind:<6}{yours:>12.3f}{every:>12.3f}{base:>12.3f}{0.5:>9.3f}")
 
 # %% [markdown]
@@ -307,7 +307,7 @@ def with_blind(c, extra):
 
 def draw_blind(c):
     video, audio = with_blind(c, torch.ones(len(labels), 1))
-    shifted = {"v-v": al.calibration(video, video, labels), "v-a": al.calibration(video, audio, labels)}
+    shifted = {"v-v": al.separation(video, video, labels), "v-a": al.separation(video, audio, labels)}
     passing = (shifted["v-v"].different >= 0.5).double().mean().item()
     ax = plots.similarity_histograms(
         {name: (x.same, x.different) for name, x in shifted.items()},
@@ -329,7 +329,7 @@ colour = torch.tensor(
 wallpaper = F.normalize(colour - colour.mean(0), dim=1)  # (N, 3)
 for c in (0.0, 0.5, 0.8, 0.95):
     video, audio = with_blind(c, wallpaper)
-    within, across = al.calibration(video, video, labels).auc, al.calibration(video, audio, labels).auc
+    within, across = al.separation(video, video, labels).auc, al.separation(video, audio, labels).auc
     print(f"c = {c:<5g} AUC v-v {within:.3f}   v-a {across:.3f}")
 
 # %% [markdown]
@@ -396,7 +396,7 @@ blind = directions[count:]
 for kind, side in (("v-v", "video"), ("a-a", "audio")):
     x = getattr(space, side)
     parts = {"all": x, "seen": F.normalize(x @ directions[:count].T, dim=1), "unseen": F.normalize(x @ blind.T, dim=1)}
-    print(kind, *(f"  AUC {name} {al.calibration(y, y, labels).auc:.3f}" for name, y in parts.items()))
+    print(kind, *(f"  AUC {name} {al.separation(y, y, labels).auc:.3f}" for name, y in parts.items()))
 
 # %% [markdown] tags=["instructor"]
 # **Teaching note (10 min).** The argument has two halves; keep them apart. (1) Invariance: a cross-modal loss *permits* arbitrary within-modal similarity. (2) Measurement: how much of a picture lies where the loss looks. Neither says within-modal similarity must be bad: in the
@@ -436,7 +436,7 @@ CalibrationExplorer(ends, labels)
 
 # %%
 table = {
-    name: {kind: al.calibration(*(getattr(end[0], s) for s in KINDS[kind]), labels) for kind in KINDS}
+    name: {kind: al.separation(*(getattr(end[0], s) for s in KINDS[kind]), labels) for kind in KINDS}
     for name, end in ends.items()
 }
 print(f"{'held-out, seed 0':<18}" + "".join(f"{kind + ' ' + name:>12}" for kind in KINDS for name in table))

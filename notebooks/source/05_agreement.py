@@ -461,7 +461,7 @@ def alarms(values):
         edges = torch.linspace(float(alarm.min()), float(alarm.max()), 30).numpy()
         for which, colour, word in ((~faulty, MUTED, "intact clips"), (faulty, AUDIO, "off-screen")):
             ax.hist(alarm[which].numpy(), edges, density=True, color=colour, alpha=0.5, label=word)
-        area = plots.statistics.auc(-alarm[faulty].numpy(), -alarm[~faulty].numpy())
+        area = al.metrics.auc(-alarm[faulty].numpy(), -alarm[~faulty].numpy())
         ax.set(xlabel=name, yticks=[])
         ax.set_title(f"AUC {area:.2f}")
         ax.legend(loc="upper left")

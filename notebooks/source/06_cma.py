@@ -49,7 +49,7 @@ else:
     followed, source = {"AVID, continued": alone, "CMA": alone}, "UNTRAINED stand-ins"
 start = followed["CMA"][0]
 spaces = {"at the start": start, **{name: run[-1] for name, run in followed.items()}}
-pairs = {name: al.calibration(space.video, space.video, seen.labels) for name, space in spaces.items()}
+pairs = {name: al.separation(space.video, space.video, seen.labels) for name, space in spaces.items()}
 overlap = [f"{100 * found.overlap:.0f}" for found in pairs.values()]
 plots.similarity_histograms(
     {name: (found.same, found.different) for name, found in pairs.items()},
@@ -70,7 +70,7 @@ options = ["higher", "about the same (within 0.05)", "lower"]
 lab.predict("06-1", f"{question} with the sound of another class?", options)
 
 # %%
-across = al.calibration(start.video, start.audio, seen.labels)
+across = al.separation(start.video, start.audio, seen.labels)
 within = pairs["at the start"]
 gap = within.different.mean().item() - across.different.mean().item()
 print(f"different classes: v-v {within.different.mean():+.2f}, v-a {across.different.mean():+.2f}")
@@ -283,7 +283,7 @@ def judge(space):
     """Separation and neighbours within and across the modalities, in per cent."""
     row = {}
     for pair, (x, y) in {"v-v": (space.video, space.video), "a-a": (space.audio, space.audio)}.items():
-        found = al.calibration(x, y, seen.labels)
+        found = al.separation(x, y, seen.labels)
         near = (x @ y.T).fill_diagonal_(-torch.inf).topk(min(10, len(x) - 1)).indices
         right = (seen.labels[near] == seen.labels[:, None]).double().mean().item()
         row |= {f"{pair} AUC": 100 * found.auc, f"{pair} overlap": 100 * found.overlap, f"{pair} P@10": 100 * right}

@@ -24,9 +24,8 @@ import avid_lab as al
 from avid_lab import evaluation, losses, plots
 from avid_lab.course import exercise, frames, lab
 from avid_lab.interactive import gallery
-from avid_lab.metrics import bootstrap
+from avid_lab.metrics import auc, bootstrap
 from avid_lab.objectives.avid import QueueAVID
-from avid_lab.plots.statistics import auc
 from avid_lab.plots.style import AUDIO, GOOD, INK, MUTED, VIDEO, panel, picture, styled
 
 stage = lab.stage("09")
