@@ -276,16 +276,6 @@ class TestGrids:
         with pytest.raises(ValueError, match=r"images\['a'\] must have shape"):
             plots.grid({"a": np.zeros(3)})
 
-    def test_retrieval_verdicts_are_symbols_too(self, clip):
-        frames = [clip[0][:, i] for i in range(3)]
-        sheet = plots.retrieval_grid(frames[0], frames, ["bell", "drum", "bell"], [True, False, True])
-        assert [badge.get_text() for badge in by_gid(sheet, "verdict")] == ["✓", "✗", "✓"]
-        assert [ax.get_xlabel() for ax in sheet.axes] == ["query", "bell", "drum", "bell"]
-
-    def test_retrieval_lengths(self, clip):
-        with pytest.raises(ValueError, match="got 2 results, 1 captions, none verdicts"):
-            plots.retrieval_grid(clip[0][:, 0], [clip[0][:, 0]] * 2, ["a"])
-
 
 class TestCurves:
     def test_steps_become_a_raw_and_a_smooth_line_each(self):
@@ -333,8 +323,7 @@ class TestCurves:
             {"trained": result, "random initialisation": Recall({1: 0.1, 10: 0.5}, result.chance_recall)}
         )
         assert [bar.get_height() for bar in by_gid(ax, "recall trained")] == [0.4, 0.9]
-        levels = [segment[0][1] for segment in by_gid(ax, "chance trained")[0].get_segments()]
-        assert levels == [0.1, 0.5]
+        assert by_gid(ax, "chance trained")[0].get_ydata()[::3].tolist() == [0.1, 0.5]
         assert [text.get_text() for text in ax.get_legend().get_texts()].count("chance") == 1
         assert isinstance(plots.recall_bars(result), Axes)
 

@@ -1,6 +1,6 @@
 """Pictures of evaluations, read from their artists."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import matplotlib as mpl
 import numpy as np
@@ -17,16 +17,6 @@ class Estimate:
     high: float
     chance: float = 0.1
     random: float = 0.3
-
-
-@dataclass
-class Curve:
-    predicted: torch.Tensor
-    observed: torch.Tensor
-    low: torch.Tensor
-    high: torch.Tensor
-    base_rate: float = 0.1
-    ece: Estimate = field(default_factory=lambda: Estimate(0.034, 0.02, 0.05))
 
 
 BLOCKS = {
@@ -46,9 +36,10 @@ def test_an_estimate_is_a_dot_in_its_interval_beside_a_ring_and_a_tick():
     ax = plots.estimate_rows(BLOCKS, title="Probes")
     (dots,), (rings,), (ticks,) = by_gid(ax, "value "), by_gid(ax, "random "), by_gid(ax, "chance")
     assert dots.get_xdata() == pytest.approx([0.1, 0.4, 0.1, 0.4])
-    assert rings.get_xdata() == pytest.approx([0.3] * 4) and ticks.get_xdata() == pytest.approx([0.1] * 4)
+    assert rings.get_xdata() == pytest.approx([0.3] * 4)
+    assert ticks.get_xdata()[::3] == pytest.approx([0.1] * 4)
     (intervals,) = by_gid(ax, "interval ")
-    assert [tuple(segment[:, 0]) for segment in intervals.get_segments()][1] == pytest.approx((0.35, 0.45))
+    assert intervals.get_xdata()[3:5] == pytest.approx((0.35, 0.45))
     assert [label.get_text() for label in ax.get_yticklabels()] == list(BLOCKS)
 
 
@@ -66,27 +57,6 @@ def test_what_is_not_known_is_not_in_the_legend():
     lone = {"kNN": replace(BLOCKS["video block1"], chance=np.nan, random=np.nan)}
     legend = [text.get_text() for text in plots.estimate_rows(lone).get_legend().get_texts()]
     assert legend == ["with 95 % interval"]
-
-
-def test_blocks_stand_in_order_of_depth_by_modality():
-    ax = plots.block_bars(BLOCKS)
-    for modality in ("video", "audio"):
-        bars = [patch.get_height() for patch in ax.patches if patch.get_gid() == f"bars {modality}"]
-        assert bars == pytest.approx([0.1, 0.4])
-    assert {"video", "audio", "block 1", "block 4", "chance", "random initialisation", "40"} <= set(texts(ax))
-    with pytest.raises(ValueError, match="rows such as 'video block1'"):
-        plots.block_bars({"kNN": BLOCKS["video block1"]})
-
-
-def test_a_reliability_curve_says_how_far_it_is_off():
-    grid = torch.linspace(0.05, 0.6, 5)
-    curve = Curve(grid, grid * 0.8, grid * 0.7, grid * 0.9)
-    ax = plots.reliability_curves({"v-v": curve, "v-a": curve})
-    assert by_gid(ax, "curve v-a")[0].get_ydata() == pytest.approx((0.8 * grid).numpy())
-    assert "v-v   ECE 3.4 %" in texts(ax)
-    assert ax.get_xlim() == ax.get_ylim()
-    with pytest.raises(ValueError, match="at least one"):
-        plots.reliability_curves({})
 
 
 def test_collapse_has_a_panel_for_each_sign():
@@ -112,7 +82,6 @@ def test_real_results_can_be_drawn():
     report = similarity_report(space)
     for drawn in (
         plots.estimate_rows(report.table, rows=["v-v AUC", "a-a AUC"]),
-        plots.reliability_curves(report.curves),
         plots.similarity_histograms(report.histograms),
     ):
         assert drawn._repr_png_()

@@ -9,24 +9,23 @@ from __future__ import annotations
 from avid_lab.plots.agreement import agreement_plane
 from avid_lab.plots.clips import clip_sheet
 from avid_lab.plots.curves import accuracy_bars, loss_terms, recall_bars
-from avid_lab.plots.evaluation import block_bars, collapse_panels, estimate_rows, reliability_curves
-from avid_lab.plots.grids import contact_sheet, grid, retrieval_grid
+from avid_lab.plots.evaluation import collapse_panels, estimate_rows
+from avid_lab.plots.grids import contact_sheet, grid
 from avid_lab.plots.spaces import confusion, embedding_map, similarity_histograms
+from avid_lab.plots.style import dark
 
 __all__ = [
     "accuracy_bars",
     "agreement_plane",
-    "block_bars",
     "clip_sheet",
     "collapse_panels",
     "confusion",
     "contact_sheet",
+    "dark",
     "embedding_map",
     "estimate_rows",
     "grid",
     "loss_terms",
     "recall_bars",
-    "reliability_curves",
-    "retrieval_grid",
     "similarity_histograms",
 ]

@@ -14,7 +14,18 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from torch import Tensor
 
 from avid_lab.plots.statistics import Spectrogram, log_spectrogram
-from avid_lab.plots.style import AUDIO, FAINT, SHEET_WIDTH, VIDEO, Picture, array, frames_of, panel, picture, styled
+from avid_lab.plots.style import (
+    AUDIO,
+    FAINT,
+    SHEET_WIDTH,
+    VIDEO,
+    NotebookFigure,
+    add_axes,
+    array,
+    frames_of,
+    new_figure,
+    styled,
+)
 
 
 @styled
@@ -29,7 +40,7 @@ def clip_sheet(
     onsets: Sequence[int | float] | None = None,
     video_start_s: int | float = 0.0,
     audio_start_s: int | float = 0.0,
-) -> Picture:
+) -> NotebookFigure:
     """Frames, waveform and spectrogram of a clip above one another, on one time axis in seconds.
 
     Each frame stands where it is seen: the one under the middle of its place in the strip.
@@ -63,10 +74,10 @@ def clip_sheet(
     inches_per_s = (SHEET_WIDTH - 0.75) / (end - start)
     strip = _Strip.fit(frames, seen, inches_per_s) if frames is not None else None
     heights = [*([strip.height] if strip else []), 0.85, 1.55]
-    figure = picture(SHEET_WIDTH, sum(heights) + 0.75 + (0.3 if title else 0), photographic=True)
+    figure = new_figure(SHEET_WIDTH, sum(heights) + 0.75 + (0.3 if title else 0), photographic=True)
     figure.set_layout_engine("constrained", hspace=0.03, h_pad=0.04)
     grid = figure.add_gridspec(len(heights), 1, height_ratios=heights)
-    rows = [panel(figure, grid[row]) for row in range(len(heights))]
+    rows = [add_axes(figure, grid[row]) for row in range(len(heights))]
     for row in rows[:-1]:
         row.sharex(rows[-1])
         row.tick_params(labelbottom=False, bottom=False)

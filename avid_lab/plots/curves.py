@@ -7,23 +7,11 @@ from typing import Any, Protocol, cast, runtime_checkable
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator, PercentFormatter
-from matplotlib.transforms import blended_transform_factory
 
-from avid_lab.plots.statistics import pushed_apart, smooth
-from avid_lab.plots.style import (
-    AUDIO,
-    COLOURS,
-    INK,
-    MUTED,
-    VIDEO,
-    array,
-    axes_or_new,
-    class_colour,
-    legend_above,
-    note,
-    styled,
-)
+from avid_lab.plots.chart import Axis, Bars, Guide, Line, Mark, Plot, Text, limits, segments
+from avid_lab.plots.render import draw
+from avid_lab.plots.statistics import smooth
+from avid_lab.plots.style import AUDIO, COLOURS, VIDEO, array, class_colour
 
 DIRECTION_COLOURS = {"v2a": VIDEO, "a2v": AUDIO, "v2v": "#009e73", "a2a": "#b5478c"}
 
@@ -45,7 +33,6 @@ class RecallLike(Protocol):
     chance_recall: Mapping[int, float]
 
 
-@styled
 def loss_terms(
     history: Sequence[Any] | Mapping[str, Any],
     *,
@@ -64,37 +51,43 @@ def loss_terms(
     Raises:
         ValueError: An empty history, or values of different lengths.
     """
+    return draw(loss_plot(history, smoothing=smoothing, title=title or ""), ax, (8.2, 3.8))
+
+
+def loss_plot(
+    history: Sequence[Any] | Mapping[str, Any],
+    *,
+    smoothing: int | float | None = None,
+    title: str = "Loss and its terms",
+    terms: bool = True,
+    reach: tuple[float | int, float | int] | None = None,
+) -> Plot:
+    """What `loss_terms` draws.
+
+    Args:
+        history: As there.
+        smoothing: As there.
+        title: As there.
+        terms: Whether the terms are shown beside the loss.
+        reach: First and last step of the axis; those of the history if not given.
+    """
     steps, curves = _curves(history)
+    curves = curves if terms else {"loss": curves["loss"]}
     width = smoothing or max(0.5, len(steps) / 80)
-    ax = axes_or_new(ax, 8.2, 3.8)
-    ends: list[tuple[str, float, str]] = []
     smoothed = {name: smooth(values, width) for name, values in curves.items()}
+    lines: list[Mark] = []
     for order, (name, values) in enumerate(curves.items()):
-        colour, dashes = _term_style(name, order)
+        colour, dash = _term_style(name, order)
+        lines.append(Line(steps, values, colour, f"raw {name}", width=0.8, alpha=0.22))
         bold = 2.4 if name == "loss" else 1.7
-        ax.plot(steps, values, color=colour, alpha=0.22, linewidth=0.8, gid=f"raw {name}")
-        ax.plot(steps, smoothed[name], color=colour, linewidth=bold, linestyle=dashes, label=name, gid=f"smooth {name}")
-        last = smoothed[name][np.isfinite(smoothed[name])]
-        if len(last):
-            ends.append((name, float(last[-1]), colour))
-    finite = np.concatenate([values[np.isfinite(values)] for values in curves.values()])
-    if len(finite):
-        # A few wild steps must not squash the rest: the axis holds all averages and 99.5 % of the raw values.
-        averages = np.concatenate([values[np.isfinite(values)] for values in smoothed.values()])
-        low, high = min(np.quantile(finite, 0.0025), averages.min()), max(np.quantile(finite, 0.9975), averages.max())
-        pad = 0.06 * (high - low) or 0.5
-        ax.set_ylim(low - pad, high + pad)
-    ax.set_xlim(steps[0], max(steps[-1], steps[0] + 1))
-    _name_ends(ax, ends)
-    ax.grid(axis="y")
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=7))
-    ax.set(xlabel="step", ylabel="loss")
-    if title:
-        ax.set_title(title, loc="left")
-    return ax
+        lines.append(Line(steps, smoothed[name], colour, f"smooth {name}", end=name, width=bold, dash=dash))
+    # A few wild steps must not squash the rest: the axis holds all averages and 99.5 % of the raw values.
+    raw = limits(*curves.values(), pad=0.0, share=0.995)
+    low, high = limits(raw, *smoothed.values(), pad=0.06)
+    first, last = reach or (float(steps[0]), float(max(steps[-1], steps[0] + 1)))
+    return Plot(lines, Axis(first, last, "step", "whole"), Axis(low, high, "loss", grid=True), title)
 
 
-@styled
 def accuracy_bars(
     rows: Mapping[str, Any],
     chance: int | float | None = None,
@@ -122,37 +115,26 @@ def accuracy_bars(
     if not rows:
         raise ValueError("rows must have at least one name with its values; got none")
     seeds = {name: _shares(values, f"rows[{name!r}]") for name, values in rows.items()}
-    ax = axes_or_new(ax, 8.2, 1.15 + 0.46 * len(rows))
+    marks: list[Mark] = [*_references(chance, baseline)]
     for order, (name, values) in enumerate(seeds.items()):
-        colour, mean = class_colour(order), float(values.mean())
-        ax.barh(order, mean, height=0.62, color=colour, alpha=0.30, gid=f"bar {name}")
-        text, lift, end = f"{100 * mean:.1f}", np.zeros(1), mean
+        colour, mean, spread = class_colour(order), float(values.mean()), 0.0
+        marks.append(Bars([0], [mean], [order - 0.31], [order + 0.31], colour, f"bar {name}", alpha=0.3))
         if len(values) > 1:
-            spread, lift = float(values.std(ddof=1)), np.linspace(-0.14, 0.14, len(values))
-            end = max(mean + spread, float(values.max()))
-            text += f" ± {100 * spread:.1f}"
-            ax.hlines(order, mean - spread, mean + spread, color=colour, linewidth=2, gid=f"spread {name}", zorder=3)
-        dots = {"markersize": 5.5, "markeredgecolor": "white", "gid": f"seeds {name}", "zorder": 4}
-        ax.plot(values, order + lift, "o", color=colour, **dots)
-        note(ax, text, (end, order), (9, 0), weight="bold", gid=f"value {name}")
+            spread = float(values.std(ddof=1))
+            marks.append(Line([mean - spread, mean + spread], [order] * 2, colour, f"spread {name}", width=2))
+        lift = order + (np.linspace(-0.14, 0.14, len(values)) if len(values) > 1 else np.zeros(1))
+        marks.append(Line(values, lift, colour, f"seeds {name}", width=0, dots=3.7))
+        text = f"{100 * mean:.1f}" + (f" ± {100 * spread:.1f}" if len(values) > 1 else "")
+        end = max(mean + spread, float(values.max()))
+        marks.append(Text(end, order, text, name=f"value {name}", bold=True, shift=(12, 0)))
     count = max(len(values) for values in seeds.values())
     top = max(float(values.max()) for values in seeds.values())
-    _reference_lines(ax, chance, baseline)
-    ax.set_yticks(range(len(seeds)), list(seeds), fontsize=10, color=INK)
-    ax.set_ylim(len(seeds) - 0.5, -0.5)
-    ax.set_xlim(0, min(1.0, max(top, baseline or 0, chance or 0) * 1.05) + 0.12)
-    ax.xaxis.set_major_locator(MaxNLocator(nbins=7, steps=[1, 2, 2.5, 5, 10]))
-    ax.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    ax.tick_params(axis="y", length=0)
-    ax.spines["left"].set_visible(False)
-    ax.grid(axis="x")
-    ax.set_xlabel(xlabel + (f" (mean ± s.d. of {count} seeds)" if count > 1 else ""))
-    if title:
-        ax.set_title(title, loc="left", pad=22 if chance is not None or baseline is not None else None)
-    return ax
+    reach = min(1.0, max(top, baseline or 0, chance or 0) * 1.05) + 0.12
+    label = xlabel + (f" (mean ± s.d. of {count} seeds)" if count > 1 else "")
+    x, y = Axis(0, reach, label, "percent", grid=True), Axis(len(seeds) - 0.5, -0.5, ticks=tuple(enumerate(seeds)))
+    return draw(Plot(marks, x, y, title or ""), ax, (8.2, 1.15 + 0.46 * len(rows)))
 
 
-@styled
 def recall_bars(
     results: RecallLike | Mapping[str, RecallLike],
     *,
@@ -178,27 +160,23 @@ def recall_bars(
             raise ValueError(
                 f"results must all have recall and chance at k = {ks}; got {sorted(result.recall)} for {name!r}"
             )
-    ax = axes_or_new(ax, 8.2, 3.4)
-    width = 0.78 / len(named)
+    width, marks = 0.78 / len(named), list[Mark]()
     for order, (name, result) in enumerate(named.items()):
         places = np.arange(len(ks)) + (order - (len(named) - 1) / 2) * width
-        heights = [result.recall[k] for k in ks]
+        heights, chance = (np.array([of[k] for k in ks]) for of in (result.recall, result.chance_recall))
         colour = "#a3adb8" if name.startswith(("random", "untrained")) else class_colour(order)
-        ax.bar(places, heights, 0.92 * width, color=colour, label=name or None, gid=f"recall {name}")
-        chance = [result.chance_recall[k] for k in ks]
-        for place, height, line in zip(places, heights, chance, strict=True):
-            note(ax, f"{100 * height:.0f}", (place, max(height, line)), (0, 8), ha="center", weight="bold")
-        lines = ax.hlines(chance, places - 0.46 * width, places + 0.46 * width, color=INK, gid=f"chance {name}")
-        lines.set(linewidth=2, label="chance" if order == len(named) - 1 else None)
-    ax.set_xticks(range(len(ks)), [f"first {k}" if k > 1 else "first" for k in ks], color=INK)
-    ax.set_ylim(0, 1.06)
-    ax.set_yticks(np.linspace(0, 1, 6))
-    ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    ax.tick_params(axis="x", length=0)
-    ax.grid(axis="y")
-    ax.set_ylabel("recall")
-    legend_above(ax, title)
-    return ax
+        left, right = places - 0.46 * width, places + 0.46 * width
+        marks.append(Bars(left, right, 0 * places, heights, colour, f"recall {name}", name))
+        marks += [
+            Text(place, max(height, line), f"{100 * height:.0f}", align="center", bold=True, shift=(0, 10))
+            for place, height, line in zip(places, heights, chance, strict=True)
+        ]
+        legend = "chance" if order == len(named) - 1 else ""
+        level = segments(left, right), segments(chance, chance)
+        marks.append(Line(*level, name=f"chance {name}", legend=legend, width=2))
+    x = Axis(-0.5, len(ks) - 0.5, ticks=tuple((i, f"first {k}" if k > 1 else "first") for i, k in enumerate(ks)))
+    plot = Plot(marks, x, Axis(0, 1.06, "recall", "percent", grid=True), title or "", "above")
+    return draw(plot, ax, (8.2, 3.4))
 
 
 def _curves(history: Sequence[Any] | Mapping[str, Any]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
@@ -224,22 +202,13 @@ def _curves(history: Sequence[Any] | Mapping[str, Any]) -> tuple[np.ndarray, dic
     return steps, curves
 
 
-def _term_style(name: str, order: int) -> tuple[str, Any]:
+def _term_style(name: str, order: int) -> tuple[str, tuple[float | int, ...]]:
     """Colour by direction, dashes for the positives' terms: "v2a", "instance_v2a", "positive_v2v"."""
     if name == "loss":
-        return INK, "-"
+        return "ink", ()
     kind, _, direction = name.rpartition("_")
     colour = DIRECTION_COLOURS.get(direction, COLOURS[(order + 4) % len(COLOURS)])
-    return colour, (0, (4, 1.6)) if kind == "positive" else "-"
-
-
-def _name_ends(ax: Axes, ends: list[tuple[str, float, str]], gap: float = 0.062) -> None:
-    """Write each curve's name at its right end, pushed apart where they would overlap."""
-    low, high = ax.get_ylim()
-    places = np.array([(0.0, (value - low) / (high - low)) for _, value, _ in ends]).reshape(-1, 2)
-    heights = pushed_apart(places, 1.0, gap)[:, 1]
-    for (name, _, colour), height in zip(ends, heights, strict=True):
-        note(ax, name, (1, height), (7, 0), xycoords="axes fraction", color=colour, weight="bold", gid=f"end {name}")
+    return colour, (8, 3.5) if kind == "positive" else ()
 
 
 def _shares(values: Any, name: str) -> np.ndarray:
@@ -249,13 +218,13 @@ def _shares(values: Any, name: str) -> np.ndarray:
     return shares
 
 
-def _reference_lines(ax: Axes, chance: int | float | None, baseline: int | float | None) -> None:
-    """Vertical lines named above the axes; the names lean away from each other when the lines are close."""
-    named = {"chance": (chance, (0, (1.2, 1.6))), "random initialisation": (baseline, (0, (5, 2)))}
-    lines = [(value, name, dashes) for name, (value, dashes) in named.items() if value is not None]
-    top = blended_transform_factory(ax.transData, ax.transAxes)
-    for value, name, dashes in lines:
-        ax.axvline(value, color=MUTED, linewidth=1.4, linestyle=dashes, gid=name, zorder=2)
-        leans_left = len(lines) == 2 and value == min(line[0] for line in lines) and value > 0.1
-        text, side = f"{name} {100 * value:.1f}", "right" if leans_left else "left"
-        note(ax, text, (value, 1.015), xycoords=top, fontsize=8.5, color=MUTED, ha=side, va="bottom")
+def _references(chance: int | float | None, baseline: int | float | None) -> list[Guide]:
+    """Lines named above the axes; the names lean away from each other when the lines are close."""
+    named = {"chance": (chance, (2.2, 3)), "random initialisation": (baseline, (9, 3.7))}
+    lines = [(value, name, dash) for name, (value, dash) in named.items() if value is not None]
+    leans = len(lines) == 2 and min(value for value, *_ in lines)
+    return [
+        Guide(value, words=f"{name} {100 * value:.1f}", name=name, width=1.4, dash=dash, above=True,
+              leans=value == leans and value > 0.1)
+        for value, name, dash in lines
+    ]  # fmt: skip

@@ -3,35 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from jaxtyping import Int, Num
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap, to_rgb
-from matplotlib.lines import Line2D
+from matplotlib.colors import LinearSegmentedColormap, to_hex, to_rgb
 from torch import Tensor
 
 from avid_lab.metrics import auc
+from avid_lab.plots.chart import Area, Axis, Guide, Mark, Plot, Points, Text, limits, steps
+from avid_lab.plots.render import draw
 from avid_lab.plots.statistics import principal_plane, pushed_apart
-from avid_lab.plots.style import (
-    FAINT,
-    GRID,
-    HALO,
-    INK,
-    MUTED,
-    PAPER,
-    VIDEO,
-    array,
-    axes_or_new,
-    class_colour,
-    legend_above,
-    note,
-    styled,
-)
+from avid_lab.plots.style import GRID, INK, PAPER, VIDEO, array, axes_or_new, class_colour, styled
 
 
-@styled
 def similarity_histograms(
     similarities: Mapping[str, tuple[Any, Any]],
     *,
@@ -60,28 +47,36 @@ def similarity_histograms(
     }
     everything = np.concatenate([side for pair in pairs.values() for side in pair])
     edges = np.linspace(everything.min(), everything.max() + 1e-6, bins + 1)
-    ax = axes_or_new(ax, 8.2, 1.2 + 0.95 * len(pairs))
-    for row, (name, (same, other)) in enumerate(pairs.items()):
-        base = len(pairs) - 1 - row
-        heights = [np.histogram(side, edges, density=True)[0] for side in (other, same)]
-        scale = 0.86 / max(float(height.max()) for height in heights)
-        for height, colour, kind in zip(heights, (MUTED, VIDEO), ("different", "same"), strict=True):
-            top, label = base + scale * height, f"{kind} class" if row == 0 else None
-            ax.stairs(top, edges, baseline=base, fill=True, color=colour, alpha=0.4, label=label, gid=f"{kind} {name}")
-            ax.stairs(top, edges, baseline=base, color=colour, linewidth=1.3)
-        ax.axhline(base, color=FAINT, linewidth=0.8)
-        place, sides = (1.012, base + 0.30), ax.get_yaxis_transform()
-        note(ax, f"AUC {auc(same, other):.2f}", place, xycoords=sides, weight="bold", gid=f"auc {name}")
-    ax.set_yticks([len(pairs) - 1 - row + 0.30 for row in range(len(pairs))], list(pairs), fontsize=10, color=INK)
-    ax.tick_params(axis="y", length=0)
-    ax.spines[["left", "bottom"]].set_visible(False)
-    ax.set(xlim=(edges[0], edges[-1]), ylim=(-0.02, len(pairs) + 0.02), xlabel="cosine similarity")
-    ax.grid(axis="x")
-    legend_above(ax, title)
-    return ax
+    counted = lambda side: np.histogram(side, edges, density=True)[0]  # noqa: E731
+    rows = {name: (counted(same), counted(other), auc(same, other)) for name, (same, other) in pairs.items()}
+    return draw(similarity_plot(rows, edges, title=title or ""), ax, (8.2, 1.2 + 0.95 * len(pairs)))
 
 
-@styled
+def similarity_plot(
+    rows: Mapping[str, tuple[np.ndarray, np.ndarray, float]], edges: np.ndarray, *, title: str = "Similarity of pairs"
+) -> Plot:
+    """What `similarity_histograms` draws.
+
+    Args:
+        rows: By name, heights (bins,) of the same-class and of the different-class histogram, and the AUC.
+        edges: (bins + 1,) of the bins.
+        title: Title.
+    """
+    marks: list[Mark] = []
+    for base, (name, (same, other, value)) in zip(range(len(rows))[::-1], rows.items(), strict=True):
+        scale = 0.86 / max(float(same.max()), float(other.max()), 1e-12)
+        for heights, colour, kind in ((other, "muted", "different"), (same, VIDEO, "same")):
+            legend = f"{kind} class" if base == len(rows) - 1 else ""
+            outline = steps(edges, base + scale * heights)
+            marks.append(Area(*outline, base, colour, f"{kind} {name}", legend, alpha=0.4))
+        marks.append(Guide(base, "y", colour="faint", width=0.8, dash=()))
+        text = f"AUC {value:.2f}"
+        marks.append(Text(1.012, base + 0.3, text, name=f"auc {name}", across="share", bold=True))
+    names = tuple((base + 0.3, name) for base, name in zip(range(len(rows))[::-1], rows, strict=True))
+    x = Axis(float(edges[0]), float(edges[-1]), "cosine similarity", grid=True)
+    return Plot(marks, x, Axis(-0.02, len(rows) + 0.02, ticks=names), title, "above")
+
+
 def embedding_map(
     video: Num[np.ndarray | Tensor, "N D"],
     audio: Num[np.ndarray | Tensor, "N D"],
@@ -115,35 +110,35 @@ def embedding_map(
         )
     points = np.concatenate([side - side.mean(axis=0) if align else side for side in (seen, heard)])
     plane = principal_plane(points.astype(np.float64))
-    ax = axes_or_new(ax, 7.6, 6.4)
-    size = float(np.clip(16000 / max(len(seen), 1), 7, 40))
-    medians: dict[str, np.ndarray] = {}
-    for order, name in enumerate(classes):
-        mine = np.flatnonzero(numbers == order)
-        if not len(mine):
-            continue
-        colour = class_colour(order)
-        for start, marker, modality in ((0, "o", "video"), (len(seen), "^", "audio")):
-            x, y = plane.points[start + mine].T
-            ax.scatter(x, y, s=size, marker=marker, color=colour, alpha=0.55, linewidths=0, gid=f"{modality} {name}")
-        medians[name] = np.median(plane.points[np.concatenate([mine, mine + len(seen)])], axis=0)
-    _name_classes(ax, medians, classes, np.ptp(plane.points, axis=0))
-    shapes = [
-        Line2D([], [], linestyle="", marker=marker, color=MUTED, label=name)
-        for marker, name in (("o", "video"), ("^", "audio"))
-    ]
-    ax.legend(handles=shapes, loc="upper right", handletextpad=0.1)
+    plot = embedding_plot(plane.points, numbers, classes, named=True, title=title or "")
     first, second = 100 * plane.explained
-    ax.set(
-        xlabel=f"first direction, {first:.0f} % of the variance",
-        ylabel=f"second direction, {second:.0f} %",
-        xticks=[],
-        yticks=[],
-    )
-    ax.margins(0.06)
-    if title:
-        ax.set_title(title, loc="left")
-    return ax
+    x = replace(plot.x, label=f"first direction, {first:.0f} % of the variance")
+    return draw(replace(plot, x=x, y=replace(plot.y, label=f"second direction, {second:.0f} %")), ax, (7.6, 6.4))
+
+
+def embedding_plot(
+    points: Num[np.ndarray, "M 2"], labels: np.ndarray, classes: Sequence[str], *, named: bool, title: str
+) -> Plot:
+    """What `embedding_map` draws.
+
+    Args:
+        points: Of the video embeddings, then of the audio embeddings of the same clips.
+        labels: Class of each clip, (M / 2,).
+        classes: Class names.
+        named: Whether class names stand at the classes' medians.
+        title: Title.
+    """
+    radius = float(np.clip(16000 / max(len(labels), 1), 7, 40)) ** 0.5 / 1.5
+    colours = tuple(map(class_colour, range(len(classes))))
+    marks: list[Mark] = []
+    for side, name, shape in zip(np.split(points, 2), ("video", "audio"), (0, 2), strict=True):
+        style = {"colours": colours, "name": name, "radius": radius, "alpha": 0.55}
+        marks.append(Points(side[:, 0], side[:, 1], labels, np.full(len(side), shape), names=tuple(classes), **style))
+    if named:
+        marks += _class_names(points, np.concatenate([labels, labels]), classes)
+    marks.append(Text(1, 1, "● video  ▲ audio", "muted", across="share", up="share", align="right", shift=(0, -8)))
+    x, y = (Axis(*limits(points[:, side], pad=0.06), ticks="none") for side in (0, 1))
+    return Plot(marks, x, y, title)
 
 
 @styled
@@ -199,12 +194,16 @@ def confusion(
     return ax
 
 
-def _name_classes(ax: Axes, places: Mapping[str, np.ndarray], classes: Sequence[str], extent: np.ndarray) -> None:
-    """Write class names at their places, moved apart where they would overlap, a little darker than their points."""
-    apart = pushed_apart(np.array(list(places.values())), 0.14 * extent[0], 0.034 * extent[1])
-    for name, place in zip(places, apart, strict=True):
-        colour = tuple(0.78 * np.array(to_rgb(class_colour(classes.index(name)))))
-        note(ax, name, place, color=colour, weight="bold", ha="center", path_effects=HALO, gid=f"name {name}", zorder=5)
+def _class_names(points: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> list[Text]:
+    """Class names at their medians, moved apart where they would overlap, a little darker than their points."""
+    present: list[int] = np.unique(labels).tolist()
+    medians, extent = np.array([np.median(points[labels == c], axis=0) for c in present]), np.ptp(points, axis=0)
+    apart = pushed_apart(medians, 0.14 * extent[0], 0.034 * extent[1])
+    colours = (to_hex(tuple(0.78 * np.array(to_rgb(class_colour(c))))) for c in present)
+    return [
+        Text(place[0], place[1], classes[c], colour, f"name {classes[c]}", align="center", bold=True, halo=True)
+        for c, place, colour in zip(present, apart.tolist(), colours, strict=True)
+    ]
 
 
 def _flat(values: Any, name: str) -> np.ndarray:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from io import BytesIO
 from typing import Any, ParamSpec, TypeVar, cast
 
@@ -11,6 +14,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib import patheffects
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 from torch import Tensor
@@ -23,6 +27,43 @@ INK = "#1d2733"
 MUTED = "#66717e"
 FAINT = "#c3cad2"
 GRID = "#e8ebef"
+
+
+@dataclass(frozen=True)
+class Theme:
+    """Colours by their role."""
+
+    paper: str = PAPER
+    ink: str = INK
+    muted: str = MUTED
+    faint: str = FAINT
+    grid: str = GRID
+
+
+LIGHT, DARK = Theme(), Theme("#111418", "#e8ebef", "#a3adb8", "#5a636e", "#2c333b")
+_theme: ContextVar[Theme] = ContextVar("theme", default=LIGHT)
+
+
+@contextmanager
+def dark() -> Iterator[None]:
+    """Draw light on dark paper what is drawn within: ``with plots.dark(): ...``."""
+    before = _theme.set(DARK)
+    try:
+        yield
+    finally:
+        _theme.reset(before)
+
+
+def paint(colour: str) -> str:
+    """A role of the theme, or a colour, as a colour; on dark paper dark ones are mixed with white until they show."""
+    theme = _theme.get()
+    if colour in Theme.__dataclass_fields__:
+        return getattr(theme, colour)
+    rgb = np.array(to_rgb(colour))
+    while theme is DARK and rgb @ (0.2126, 0.7152, 0.0722) < 0.42:
+        rgb += 0.12 * (1 - rgb)
+    return to_hex(tuple(rgb.tolist()))
+
 
 SHEET_WIDTH = 9.0  # inches, of pictures that fill a notebook's width
 
@@ -42,39 +83,43 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")
 
 HALO = (patheffects.withStroke(linewidth=3, foreground=PAPER),)  # keeps text readable on top of marks
 
+
+def halo() -> tuple[patheffects.AbstractPathEffect, ...]:
+    """A rim of paper that keeps text readable on top of marks."""
+    return (patheffects.withStroke(linewidth=3, foreground=_theme.get().paper),)
+
+
+def _style() -> dict[str, Any]:
+    theme = _theme.get()
+    return STYLE | {name: getattr(theme, role) for name, role in ROLES.items()}
+
+
+ROLES = {"text.color": "ink", "axes.titlecolor": "ink", "axes.labelcolor": "muted", "axes.edgecolor": "faint",
+         "grid.color": "grid", "xtick.color": "muted", "ytick.color": "muted", "figure.facecolor": "paper",
+         "axes.facecolor": "paper", "savefig.facecolor": "paper"}  # fmt: skip
 STYLE: dict[str, Any] = {
     "font.family": "sans-serif",
     "font.size": 10,
-    "text.color": INK,
     "axes.titlesize": 11.5,
     "axes.titleweight": "bold",
     "axes.titlepad": 10,
-    "axes.titlecolor": INK,
     "axes.labelsize": 10,
-    "axes.labelcolor": MUTED,
-    "axes.edgecolor": FAINT,
     "axes.linewidth": 0.8,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.axisbelow": True,
     "axes.grid": False,
-    "grid.color": GRID,
     "grid.linewidth": 0.8,
-    "xtick.color": MUTED,
-    "ytick.color": MUTED,
     "xtick.labelsize": 9,
     "ytick.labelsize": 9,
     "xtick.major.size": 3,
     "ytick.major.size": 3,
     "legend.frameon": False,
     "legend.fontsize": 9,
-    "figure.facecolor": PAPER,
-    "axes.facecolor": PAPER,
-    "savefig.facecolor": PAPER,
 }
 
 
-class Picture(Figure):
+class NotebookFigure(Figure):
     """A matplotlib `Figure` that a notebook displays by itself, sharp on high-density screens, without pyplot."""
 
     # Stills and spectrograms are four times smaller as JPEG; lines and text are smaller and cleaner as PNG.
@@ -93,12 +138,12 @@ class Picture(Figure):
         return self._shown("image/jpeg")
 
 
-class Panel(Axes):
+class NotebookAxes(Axes):
     """`Axes` that display their picture when they end a notebook cell, and whose title starts at the left."""
 
     def _repr_png_(self) -> tuple[bytes, dict[str, int]] | None:
         figure = self.get_figure(root=True)
-        return figure._repr_png_() if isinstance(figure, Picture) else None
+        return figure._repr_png_() if isinstance(figure, NotebookFigure) else None
 
     def set_title(self, label: str, *args: Any, **options: Any) -> Any:
         """Set the title: matplotlib's own method, with "left" as the place when none is given."""
@@ -120,32 +165,35 @@ def styled(function: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(function)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
-        with mpl.rc_context(cast(Any, STYLE)):
+        with mpl.rc_context(cast(Any, _style())):
             return function(*args, **kwargs)
 
     return wrapper
 
 
-def picture(width: float, height: float, *, photographic: bool = False) -> Picture:
+def new_figure(width: float, height: float, *, photographic: bool = False) -> NotebookFigure:
     """An empty picture of a size in inches, at 96 screen pixels an inch."""
-    figure = Picture(figsize=(width, height), dpi=96, layout="constrained", facecolor=PAPER)
+    figure = NotebookFigure(figsize=(width, height), dpi=96, layout="constrained", facecolor=_theme.get().paper)
     figure.photographic = photographic
     return figure
 
 
-def panel(figure: Picture, cell: Any = 111, **options: Any) -> Panel:
+def add_axes(figure: NotebookFigure, cell: Any = 111, **options: Any) -> NotebookAxes:
     """Axes in ``figure`` at a grid cell."""
-    return cast(Panel, figure.add_subplot(cell, axes_class=Panel, **options))
+    return cast(NotebookAxes, figure.add_subplot(cell, axes_class=NotebookAxes, **options))
+
+
+picture, panel = new_figure, add_axes  # the names that notebooks know
 
 
 def axes_or_new(ax: Axes | None, width: float, height: float) -> Axes:
     """The caller's axes, or new ones in a picture of that size in inches."""
-    return panel(picture(width, height)) if ax is None else ax
+    return add_axes(new_figure(width, height)) if ax is None else ax
 
 
-def note(ax: Axes, text: str, at: Any, shift: tuple[int, int] = (0, 0), **style: Any) -> Annotation:
+def note(ax: Axes, text: str, at: Any, shift: tuple[float | int, float | int] = (0, 0), **style: Any) -> Annotation:
     """Write at a place in the data, shifted by points; free to stand outside the axes."""
-    style = {"fontsize": 9.5, "va": "center", "color": INK, "annotation_clip": False} | style
+    style = {"fontsize": 9.5, "va": "center", "color": paint("ink"), "annotation_clip": False} | style
     return ax.annotate(text, at, shift, textcoords="offset points", **style)
 
 
