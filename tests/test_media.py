@@ -432,6 +432,86 @@ def test_a_recording_without_durations_is_measured(tmp_path):
     assert info.audio.start_s + info.audio.duration_s == pytest.approx(0.8, abs=0.06)
 
 
+# ---- one clock
+
+
+def test_a_picture_that_begins_late_is_where_it_is(tmp_path):
+    path = make(tmp_path / "late.mp4", numbered(40), [1.0 + i / 20 for i in range(40)], sound=click(4.0, [1.5]))
+    info = probe(path)
+    assert info.video.spans_s == (pytest.approx((1.0, 3.0), abs=2e-3),)
+    assert info.audio.spans_s == (pytest.approx((0.0, 4.0), abs=0.03),)
+    assert info.both_s == info.video.spans_s and info.offset_s == pytest.approx(-1.0, abs=2e-3)
+    clip = read_clip(path, 0.5, VideoSpec(40, 20.0, 64), AudioSpec(16_000, 2.0))
+    assert clip.padded_frames == 10 and clip.video_spans_s == (pytest.approx((1.0, 2.5), abs=0.06),)
+    assert clip.audio_spans_s == (pytest.approx((0.5, 2.5), abs=1e-3),)
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".ts", ".mpg", ".webm"])
+def test_a_recording_that_restarts_keeps_picture_and_sound_together(tmp_path, suffix):
+    codec = {".mpg": "mpeg2video", ".webm": "libvpx"}.get(suffix, "libx264")
+    sound = {".mpg": "mp2", ".webm": "libopus"}.get(suffix, "aac")
+    whole = b""
+    for level, pitch in ((40, 440), (200, 1760)):
+        tone = 0.5 * np.sin(2 * np.pi * pitch * np.arange(96_000) / 48_000)
+        frames = np.full((50, 64, 64, 3), level, np.uint8)
+        settings = {"fps": 25, "time_base": Fraction(1, 25), "audio_codec": sound, "sound": tone}
+        whole += make(tmp_path / f"part{suffix}", frames, [i / 25 for i in range(50)], codec, **settings).read_bytes()
+    path = tmp_path / f"joined{suffix}"
+    path.write_bytes(whole)
+    info = probe(path)
+    assert info.restarts == 1 and info.duration_s == pytest.approx(4.0, abs=0.15)
+    assert len(info.both_s) == 2 and sum(b - a for a, b in info.both_s) == pytest.approx(4.0, abs=0.1)
+    for start_s, level, pitch in ((0.3, 40, 440), (1.0, 40, 440), (2.5, 200, 1760), (3.0, 200, 1760)):
+        clip = read_clip(path, start_s, VideoSpec(4, 8.0, 32), AudioSpec(16_000, 0.5, frames=1, n_fft=2))
+        heard = int(torch.fft.rfft(clip.audio[0]).abs().argmax()) * 2
+        assert heard == pytest.approx(pitch, rel=0.02) and float(clip.video.float().mean()) == pytest.approx(
+            level, abs=8
+        )
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".webm", ".mp4", ".ts"])
+def test_a_container_that_starts_at_an_hour_is_as_long_as_it_is(tmp_path, suffix):
+    codec, sound = ("libvpx", "libopus") if suffix == ".webm" else ("libx264", "aac")
+    times_s = [3600 + i / 20 for i in range(40)]
+    settings = {"sound": click(2.0, [1.0]), "sound_start_s": 3600.0, "audio_codec": sound}
+    path = make(tmp_path / f"hour{suffix}", numbered(40), times_s, codec, **settings)
+    info = probe(path)
+    assert info.duration_s == pytest.approx(2.0, abs=0.08)
+    assert sum(b - a for a, b in info.both_s) == pytest.approx(2.0, abs=0.08)
+    clip = read_clip(path, info.video.start_s, VideoSpec(20, 20.0, 64), AudioSpec(16_000, 1.5))
+    assert numbers(clip.video) == list(range(20))
+    assert onset_s(clip.audio, 16_000) == pytest.approx(1.0, abs=0.02)
+
+
+def test_gaps_in_picture_and_sound_are_told(tmp_path):
+    times_s = [i / 20 for i in [*range(20), *range(60, 100)]]
+    path = make(tmp_path / "gap.mp4", numbered(60), times_s, sound=click(5.0, [0.5]))
+    info = probe(path)
+    assert info.both_s == (pytest.approx((0.0, 1.0), abs=0.06), pytest.approx((3.0, 5.0), abs=0.06))
+
+
+def test_short_side_keeps_the_aspect(tmp_path):
+    path = make(tmp_path / "wide.mp4", np.repeat(numbered(1, 128)[:, :90], 4, 0), STEADY[:4], rotation_deg=90)
+    assert read_clip(path, 0.0, VideoSpec(2, 20.0, None), None, short_side=45).video.shape == (3, 2, 64, 44)
+    assert read_clip(path, 0.0, VideoSpec(2, 20.0, None), None, short_side=900).video.shape == (3, 2, 128, 90)
+    with pytest.raises(ValueError, match="short_side must be >= 2 pixels, for a VideoSpec of size=None"):
+        read_clip(path, 0.0, VideoSpec(2, 20.0, 32), None, short_side=45)
+
+
+def test_stereo_in_antiphase_is_heard(tmp_path):
+    path, tone = tmp_path / "antiphase.wav", 0.5 * np.sin(2 * np.pi * 440 * np.arange(48_000) / 48_000)
+    sides = np.stack([tone, -tone], 1).reshape(1, -1).astype(np.float32)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("pcm_f32le", rate=48_000, layout="stereo")
+        frame = av.AudioFrame.from_ndarray(sides, format="flt", layout="stereo")
+        frame.sample_rate = 48_000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    clip = read_clip(path, 0.2, None, AudioSpec(16_000, 0.5))
+    assert clip.cancelled and clip.audio.abs().max() == pytest.approx(0.5, abs=0.02) and "cancel" in repr(clip)
+    assert not read_clip(make(tmp_path / "m.mp4", None, [], sound=tone), 0.0, None, AudioSpec(16_000, 0.5)).cancelled
+
+
 # ---- the collection of real and odd files, where it is at hand
 
 
@@ -487,7 +567,9 @@ def test_every_real_file_gives_the_right_thing_or_a_media_error(row):
     assert (info.video is not None) == (row["n_v"] not in ("", "0"))
     assert (info.audio is not None) == (row["n_a"] not in ("", "0"))
     if info.video and row["n_v"] == "1" and row["w"] and picture:
-        sides = (int(row["w"]), int(row["h"]))
+        with av.open(str(path)) as container:
+            aspect = container.streams.video[0].sample_aspect_ratio or 1
+        sides = (round(int(row["w"]) * max(1, aspect)), round(int(row["h"]) / min(1, aspect)))
         assert (info.video.width, info.video.height) == (sides[::-1] if "90" in row["rot"] else sides)
         assert info.video.rotation_deg == int(row["rot"])
     if info.audio and row["n_a"] == "1" and sound:

@@ -17,7 +17,7 @@ from jaxtyping import Float32, UInt8
 from torch import Tensor
 
 from avid_lab.config import AudioSpec, VideoSpec
-from avid_lab.media.read import _read_audio, read_frames
+from avid_lab.media.read import read_frames, read_sound
 from avid_lab.media.source import open_source
 from avid_lab.media.types import MediaError
 
@@ -67,19 +67,27 @@ def read_planes(
         MediaError: The file is unusable or over before ``start_s``.
     """
     with open_source(path) as source:
-        images, padded, end_s = read_frames(source, start_s, video, _planes)
-        if end_s <= start_s:
-            problem = f"is over at {end_s:.3f} s, as far as it decodes; the clip starts at {start_s:.3f} s"
+        colours: list[tuple[bool, bool]] = []
+
+        def convert(frame: av.VideoFrame, like: tuple[int, ...] | None) -> np.ndarray:
+            image, *colour = _planes(frame)
+            colours.append((colour[0], colour[1]))
+            return image
+
+        picture = read_frames(source, start_s, video, convert)
+        if picture.end_s <= start_s:
+            problem = f"is over at {picture.end_s:.3f} s, as far as it decodes; the clip starts at {start_s:.3f} s"
             raise MediaError(path, problem, "Choose an earlier start.")
         sound = None
         if audio is not None:
-            sound, _, _ = _read_audio(source, start_s if audio_start_s is None else audio_start_s, audio)
-    planes = torch.from_numpy(np.stack([image for image, *_ in images]))  # (T, 3 H / 2, W)
+            samples = read_sound(source, start_s if audio_start_s is None else audio_start_s, audio).samples
+            sound = torch.from_numpy(samples)[None]
+    planes = torch.from_numpy(picture.images)  # (T, 3 H / 2, W)
     height = planes.shape[1] * 2 // 3
     chroma = planes[:, height:].reshape(len(planes), 2, height // 2, planes.shape[2] // 2)
-    _, bt709, full_range = images[0]
+    bt709, full_range = colours[0]
     matrix = rgb_matrix(bt709=bt709, full_range=full_range)
-    return Planes(planes[:, :height], chroma.transpose(0, 1), matrix, float(video.fps), padded, sound)
+    return Planes(planes[:, :height], chroma.transpose(0, 1), matrix, float(video.fps), picture.padded, sound)
 
 
 def _planes(frame: av.VideoFrame) -> tuple[np.ndarray, bool, bool]:

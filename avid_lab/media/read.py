@@ -4,31 +4,32 @@ from __future__ import annotations
 
 import math
 import os
-import struct
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
 
 import av
 import numpy as np
 import torch
-from torch import Tensor
 
 from avid_lab.config import AudioSpec, VideoSpec
+from avid_lab.media.clock import GAP_S
+from avid_lab.media.picture import displayed_size, dynamic_range, orientation, upright
 from avid_lab.media.source import Source, open_source
+from avid_lab.media.spans import Spans, common, joined
 from avid_lab.media.types import AudioStream, Clip, MediaError, MediaInfo, VideoStream
 
-Image = TypeVar("Image")  # what a frame is converted to
-
-PREROLL_S = (
-    0.3  # sound decoded and thrown away before a window, so that codecs with memory (AAC, MP3, Opus) are settled
-)
+PREROLL_S = 0.3  # sound decoded and thrown away before a window: codecs with memory (AAC, MP3, Opus) have settled then
+CANCELLED = 0.1  # channels cancel where the average of them has less than this share of their mean level (-20 dB)
 JITTER_S = 0.02  # sound frames follow each other unless timestamps are off by this much (Vorbis is, by 10 ms)
 PHASES = 2048  # how finely the resampled grid is laid on the wanted one
 
 
 def probe(path: str | os.PathLike[str]) -> MediaInfo:
-    """What the file holds, read from its header and its first frame.
+    """What the file holds, and where in it picture and sound really are.
+
+    All packets are read (a few milliseconds for a clip, as long as reading takes for a film), but only the first frame
+    is decoded.
 
     Raises:
         MediaError: The file is missing, no media, damaged, or holds neither picture nor sound.
@@ -36,10 +37,13 @@ def probe(path: str | os.PathLike[str]) -> MediaInfo:
     with open_source(path) as source:
         if source.video is None and source.audio is None:
             raise MediaError(path, "holds neither picture nor sound", "Choose a video file.")
+        if source.first_frame is None:
+            source.scan()
         video = None if source.video is None else _video_stream(source)
         audio = None if source.audio is None else _audio_stream(source)
         end_s = max(stream.start_s + stream.duration_s for stream in (video, audio) if stream is not None)
-        return MediaInfo(Path(path), source.container.format.name, end_s, video, audio)
+        container, restarts = source.container.format.name, source.clock.restarts
+        return MediaInfo(Path(path), container, end_s, video, audio, restarts, source.programmes)
 
 
 def read_clip(
@@ -49,11 +53,14 @@ def read_clip(
     audio: AudioSpec | None,
     *,
     audio_start_s: float | None = None,
+    short_side: int | None = None,
 ) -> Clip:
     """Reads one clip: exactly the frames and samples that the specs ask for, picture and sound on one clock.
 
     Frame i is the one on screen at ``start_s + i / fps``: the last whose timestamp is not later. Before the first frame
     the first is repeated, after the last the last; where there is no sound there is silence; the clip counts both.
+    Pictures are as shown: upright, of square pixels, HDR as SDR, of interlaced frames the first field. Each is scaled
+    as it is decoded, so memory holds the clip that is asked for and only a few frames of the file's size.
 
     Args:
         path: Any file that FFmpeg decodes.
@@ -61,6 +68,8 @@ def read_clip(
         video: Frames wanted, or None for no picture.
         audio: Waveform wanted, or None for no sound.
         audio_start_s: Where the sound starts, if not at ``start_s``.
+        short_side: Where ``video.size`` is None: frames keep their aspect and are made smaller until their shorter side
+            is at most this; both sides are even then.
 
     Raises:
         MediaError: The file is unusable, has no stream of a kind that is wanted, or is over before ``start_s``.
@@ -73,149 +82,196 @@ def read_clip(
     for name, value in (("start_s", start_s), ("audio_start_s", audio_start_s)):
         if not (math.isfinite(value) and value >= 0):
             raise ValueError(f"{name} must be finite and >= 0 seconds; got {value!r}")
+    if short_side is not None and (short_side < 2 or (video and video.size is not None)):
+        raise ValueError(f"short_side must be >= 2 pixels, for a VideoSpec of size=None; got {short_side} for {video}")
     picture = sound = None
-    padded_frames = padded_samples = 0
     over = []  # per kind wanted: (where decoding ended, where the clip starts)
     with open_source(path) as source:
         if video is not None:
-            picture, padded_frames, end_s = _read_video(source, start_s, video)
-            over.append((end_s, start_s))
+            size = video.size
+            picture = read_frames(
+                source, start_s, video, lambda frame, like: upright(frame, source.video, size, short_side, like)
+            )
+            over.append((picture.end_s, start_s))
         if audio is not None:
-            sound, padded_samples, end_s = _read_audio(source, audio_start_s, audio)
-            over.append((end_s, audio_start_s))
+            sound = read_sound(source, audio_start_s, audio)
+            over.append((sound.end_s, audio_start_s))
         if all(end_s <= begin_s for end_s, begin_s in over):
             end_s, begin_s = max(over)
             problem = f"is over at {end_s:.3f} s, as far as it decodes; the clip starts at {begin_s:.3f} s"
             fix = "Choose an earlier start; if it should be longer, it is truncated: get it again."
             raise MediaError(path, problem, fix)
         return Clip(
-            video=picture,
-            audio=sound,
+            # Channels are last in memory: (T, H, W, 3).
+            video=None if picture is None else torch.from_numpy(picture.images).permute(3, 0, 1, 2),
+            audio=None if sound is None else torch.from_numpy(sound.samples)[None],
             fps=None if video is None else float(video.fps),
             rate=None if audio is None else audio.rate,
             start_s=start_s,
             audio_start_s=audio_start_s,
-            padded_frames=padded_frames,
-            padded_samples=padded_samples,
+            padded_frames=0 if picture is None else picture.padded,
+            padded_samples=0 if sound is None else sound.padded,
             corrupt_packets=source.corrupt_packets,
+            video_spans_s=() if picture is None else picture.spans,
+            audio_spans_s=() if sound is None else sound.spans,
+            cancelled=sound is not None and sound.cancelled,
         )
 
 
 def _video_stream(source: Source) -> VideoStream:
     context, rate = source.video.codec_context, source.video.average_rate or source.video.guessed_rate
-    width, height, rotation_deg = (context.width, context.height, 0) if context else (0, 0, 0)
-    frame = next((frame for _, frame in source.frames("video", 0.0)), None) if context else None
+    width, height, rotation_deg, frame = 0, 0, 0, source.first_frame
+    if context:
+        width, height = displayed_size(context.width, context.height, source.video)
     if frame is not None:
-        transposed, _, _ = _orientation(frame)
+        transposed, _, _ = orientation(frame)
         width, height = (height, width) if transposed else (width, height)
         rotation_deg = frame.rotation
+    begin_s, length_s = _extent(source.clock.spans["video"])
     return VideoStream(
         codec=context.name if context else "unknown",
         width=width,
         height=height,
         fps=float(rate) if rate else None,
-        start_s=source.begin_s("video"),
-        duration_s=source.duration_s("video"),
+        start_s=begin_s,
+        duration_s=length_s,
         rotation_deg=rotation_deg,
+        spans_s=source.clock.spans["video"],
+        dynamic_range=dynamic_range(frame or context),
+        interlaced=frame is not None and frame.interlaced_frame,
     )
 
 
 def _audio_stream(source: Source) -> AudioStream:
     context = source.audio.codec_context
+    begin_s, length_s = _extent(source.clock.spans["audio"])
     return AudioStream(
         codec=context.name if context else "unknown",
         rate=context.sample_rate if context else 0,
         channels=context.channels if context else 0,
-        start_s=source.begin_s("audio"),
-        duration_s=source.duration_s("audio"),
+        start_s=begin_s,
+        duration_s=length_s,
+        spans_s=source.clock.spans["audio"],
     )
 
 
-def _read_video(source: Source, start_s: float, spec: VideoSpec) -> tuple[Tensor, int, float]:
-    """The frames wanted, how many of them are padding, and up to where there is picture."""
-    images, padded, end_s = read_frames(source, start_s, spec, lambda frame: _rgb(frame, source.video, spec.size))
-    return torch.from_numpy(np.stack(images)).permute(3, 0, 1, 2), padded, end_s  # (T, H, W, 3) in memory
+def _extent(spans: Spans) -> tuple[float, float]:
+    return (spans[0][0], spans[-1][1] - spans[0][0]) if spans else (0.0, 0.0)
+
+
+@dataclass
+class Picture:
+    """The frames wanted, as they were converted.
+
+    Attributes:
+        images: (T, ...), one for each instant.
+        padded: How many of them are repeated because the picture had not begun or was over.
+        spans: Where in the window there is picture.
+        end_s: Up to where there is picture.
+    """
+
+    images: np.ndarray
+    padded: int
+    spans: Spans
+    end_s: float
 
 
 def read_frames(
-    source: Source, start_s: float, spec: VideoSpec, convert: Callable[[av.VideoFrame], Image]
-) -> tuple[list[Image], int, float]:
-    """The frames wanted as ``convert`` makes them, how many of them are padding, and up to where there is picture."""
+    source: Source,
+    start_s: float,
+    spec: VideoSpec,
+    convert: Callable[[av.VideoFrame, tuple[int, ...] | None], np.ndarray],
+) -> Picture:
+    """The frames wanted, each converted as soon as it is decoded, so that only small ones are kept.
+
+    Args:
+        source: The file.
+        start_s: When the first is wanted.
+        spec: Frames wanted; ``size`` is not used.
+        convert: Makes an array of a frame, of the shape given; of the first, of any shape.
+    """
     source.check("video")
     # Timestamps are rounded to the file's tick (1 ms in Matroska), so a frame may seem to come half a tick late.
     tolerance_s = min(float(source.video.time_base) / 2, 5e-4) + 1e-6
     instants_s = [start_s + i / spec.fps for i in range(spec.frames)]
-    images: list[Image] = []
-    padded = 0
+    images: np.ndarray | None = None
+    pieces: list[tuple[float, float]] = []
+    longest_s = max(GAP_S, 2 * source.typical_s)
+    done = padded = 0
     shown, shown_s, end_s = None, 0.0, 0.0
+
+    def show(frame: av.VideoFrame, until: int) -> np.ndarray:
+        image = convert(frame, None if images is None else images.shape[1:])
+        out = np.empty((spec.frames, *image.shape), image.dtype) if images is None else images
+        out[done:until] = image
+        return out
+
     for time_s, frame in source.frames("video", start_s):
-        until = sum(
-            instant_s < time_s - tolerance_s for instant_s in instants_s
-        )  # instants at which it is not yet there
+        # Instants at which it is not yet there.
+        until = sum(instant_s < time_s - tolerance_s for instant_s in instants_s)
         if shown is None:
             padded += until
-        elif until > len(images):
-            images += [convert(shown)] * (until - len(images))
-        if len(images) == spec.frames:
+        else:
+            pieces.append((shown_s, min(time_s, shown_s + longest_s)))
+            if until > done:
+                images, done = show(shown, until), until
+        if done == spec.frames:
             end_s = time_s
             break
         shown, shown_s = frame, time_s
     if shown is None:
         raise source.nothing_decoded("video")
-    end_s = max(end_s, shown_s + source.frame_s("video", shown))
-    padded += sum(instant_s >= end_s for instant_s in instants_s[len(images) :])
-    if len(images) < spec.frames:
-        images += [convert(shown)] * (spec.frames - len(images))
-    return images, padded, end_s
+    if done < spec.frames:
+        end_s = shown_s + source.frame_s("video", shown)
+        pieces.append((shown_s, end_s))
+        padded += sum(instant_s >= end_s for instant_s in instants_s[done:])
+        images = show(shown, spec.frames)
+    assert images is not None
+    window = ((start_s, start_s + spec.duration_s),)
+    # Packets know better than frames: a codec may leave out frames that show nothing new.
+    spans = source.clock.spans["video"] or joined(pieces, tolerance_s)
+    return Picture(images, padded, common(spans, window), end_s)
 
 
-def _rgb(frame: av.VideoFrame, stream: Any, size: int | None) -> np.ndarray:
-    """A frame as RGB (H, W, 3), upright, its shorter side scaled to ``size`` and the centre cut out."""
-    width, height = frame.width, frame.height
-    if size is not None:
-        pixel_aspect = float(stream.sample_aspect_ratio or 1)
-        shown_width = width * pixel_aspect if 0.1 < pixel_aspect < 10 else width
-        scale = size / min(shown_width, height)
-        width, height = max(size, round(shown_width * scale)), max(size, round(height * scale))
-    image = frame.reformat(width=width, height=height, format="rgb24", interpolation="AREA", threads=1).to_ndarray()
-    if size is not None:
-        top, left = (height - size) // 2, (width - size) // 2
-        image = image[top : top + size, left : left + size]
-    transposed, flip_x, flip_y = _orientation(frame)
-    image = image.transpose(1, 0, 2) if transposed else image
-    return image[:: -1 if flip_y else 1, :: -1 if flip_x else 1]
+@dataclass
+class Sound:
+    """The samples wanted.
+
+    Attributes:
+        samples: (samples,) float32 in [-1, 1].
+        padded: How many of them are silence put in.
+        spans: Where in the window there is sound.
+        end_s: Up to where there is sound.
+        cancelled: Whether one channel stands for all.
+    """
+
+    samples: np.ndarray
+    padded: int
+    spans: Spans
+    end_s: float
+    cancelled: bool
 
 
-def _orientation(frame: av.VideoFrame) -> tuple[bool, bool, bool]:
-    """What the frame's display matrix asks for: swap the axes, then mirror left-right, then upside down."""
-    try:
-        matrix = frame.side_data.get("DISPLAYMATRIX")
-    except ValueError:  # PyAV cannot list side data of a kind that it does not know; it still tells the angle
-        turns = {90: (True, False, True), -90: (True, True, False), 180: (False, True, True)}
-        return turns.get(frame.rotation, (False, False, False))
-    if matrix is None:
-        return False, False, False
-    a, b, _, c, d, *_ = struct.unpack("<9i", bytes(matrix))  # x' = a x + c y, y' = b x + d y
-    return (True, c < 0, b < 0) if abs(b) > abs(a) else (False, a < 0, d < 0)
-
-
-def _read_audio(source: Source, start_s: float, spec: AudioSpec) -> tuple[Tensor, int, float]:
-    """The samples wanted, how many of them are silence put in, and up to where there is sound."""
+def read_sound(source: Source, start_s: float, spec: AudioSpec) -> Sound:
+    """The samples wanted."""
     source.check("audio")
     sound = np.zeros(spec.samples, np.float32)
     covered = np.zeros(spec.samples, bool)
     stop_s = start_s + spec.samples / spec.rate
-    end_s = None
+    pieces, cancelled = [], False
     for run_s, frames in _runs(source, start_s - PREROLL_S, stop_s):
-        end_s = run_s + sum(frame.samples for frame in frames) / frames[0].sample_rate
+        pieces.append((run_s, run_s + sum(frame.samples for frame in frames) / frames[0].sample_rate))
         begin = max(0, math.ceil((run_s - start_s) * spec.rate - 1e-3))  # the first sample wanted that the run covers
         if begin < spec.samples:
-            samples = _mono(frames, spec.rate, start_s + begin / spec.rate - run_s)[: spec.samples - begin]
+            samples, cancel = _mono(frames, spec.rate, start_s + begin / spec.rate - run_s)
+            samples = samples[: spec.samples - begin]
             sound[begin : begin + len(samples)] = samples
             covered[begin : begin + len(samples)] = True
-    if end_s is None:
+            cancelled |= cancel and len(samples) > 0
+    if not pieces:
         raise source.nothing_decoded("audio")
-    return torch.from_numpy(sound)[None], int((~covered).sum()), end_s
+    spans = common(joined(pieces, JITTER_S), ((start_s, stop_s),))
+    return Sound(sound, int((~covered).sum()), spans, max(end_s for _, end_s in pieces), cancelled)
 
 
 def _runs(source: Source, from_s: float, stop_s: float) -> Iterator[tuple[float, list[av.AudioFrame]]]:
@@ -237,12 +293,24 @@ def _runs(source: Source, from_s: float, stop_s: float) -> Iterator[tuple[float,
         yield begin_s, run
 
 
-def _mono(frames: list[av.AudioFrame], rate: int, at_s: float) -> np.ndarray:
-    """Consecutive frames as one waveform (samples,) in [-1, 1], from ``at_s`` seconds after their beginning on."""
-    own_rate = frames[0].sample_rate
+def _mono(frames: list[av.AudioFrame], rate: int, at_s: float) -> tuple[np.ndarray, bool]:
+    """Consecutive frames as one waveform in [-1, 1], from ``at_s`` seconds after their beginning on.
+
+    Returns:
+        (samples,), and whether the channels cancel, so that the loudest is taken instead of their average.
+    """
+    own_rate, layout = frames[0].sample_rate, frames[0].layout
     # Without the limit, two equal channels would add up to 1.41 times either.
-    sound = _convert(frames, av.AudioResampler("fltp", "mono", own_rate, options={"rematrix_maxval": "1.0"}))
+    sound = _convert(frames, av.AudioResampler("fltp", "mono", own_rate, options={"rematrix_maxval": "1.0"}))[0]
     sound = np.nan_to_num(sound)
+    cancelled = False
+    if layout.nb_channels > 1:
+        channels = np.nan_to_num(_convert(frames, av.AudioResampler("fltp", layout, own_rate)))
+        levels = np.sqrt(np.mean(np.square(channels, dtype=np.float64), axis=1))
+        level = np.sqrt(np.mean(np.square(sound, dtype=np.float64)))
+        cancelled = bool(level < CANCELLED * levels.mean())
+        if cancelled:
+            sound = channels[int(levels.argmax())]
     lead = 0
     if own_rate != rate:
         # Silence put before it lays the resampled grid on the wanted one, to a fraction of a sample.
@@ -251,11 +319,12 @@ def _mono(frames: list[av.AudioFrame], rate: int, at_s: float) -> np.ndarray:
         lead = int(np.abs(place - place.round()).argmin())
         frame = av.AudioFrame.from_ndarray(np.pad(sound, (lead, 0))[None], "fltp", "mono")
         frame.sample_rate = own_rate
-        sound = _convert([frame], av.AudioResampler("fltp", "mono", rate))
-    return sound[round((at_s + lead / own_rate) * rate) :].clip(-1, 1)
+        sound = _convert([frame], av.AudioResampler("fltp", "mono", rate))[0]
+    return sound[round((at_s + lead / own_rate) * rate) :].clip(-1, 1), cancelled
 
 
 def _convert(frames: list[av.AudioFrame], resampler: av.AudioResampler) -> np.ndarray:
+    """Frames as the resampler makes them, (channels, samples)."""
     whole = av.AudioFifo()
     for frame in [*frames, None]:
         if frame is not None:
@@ -265,4 +334,4 @@ def _convert(frames: list[av.AudioFrame], resampler: av.AudioResampler) -> np.nd
                 piece.pts = None
                 whole.write(piece)
     sound = whole.read()
-    return np.zeros(0, np.float32) if sound is None else sound.to_ndarray()[0]
+    return np.zeros((1, 0), np.float32) if sound is None else sound.to_ndarray()

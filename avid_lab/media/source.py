@@ -2,30 +2,42 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import av
 import av.error
 from av.stream import Disposition
 
+from avid_lab.media.clock import KINDS, Clock, Kind, Parts, Track, make_clock
+from avid_lab.media.transport import programmes
 from avid_lab.media.types import MediaError
-
-Kind = Literal["video", "audio"]
 
 LEADS_S = (0.0, 2.0, math.inf)  # how far before a moment decoding starts: further back until it was far enough
 SKIPPABLE = ("h264", "hevc")  # decoders that can leave out frames which no other frame refers to ...
 SKIP_MARGIN_S = 0.5  # ... which is done where they end this long before the moment wanted
+FIRST_PACKETS = 200  # packets in which a scan looks for the first frame
+MAX_PIXELS = 8192 * 8192  # of a frame: a small file may claim more than memory holds
+
+# Formats whose files say which other files to read: whoever opens a video has not agreed to those.
+REFERRING = {"applehttp", "avisynth", "concat", "dash", "hls", "imf", "image2", "lavfi", "rtp", "rtsp", "sap", "sdp"}
+REFERRING |= {"vapoursynth", "vobsub", "webm_dash_manifest"}
+ALLOWED = ",".join(sorted(av.formats_available - REFERRING))
+PLAYLISTS = (b"#EXTM3U", b"ffconcat", b"<?xml", b"<MPD", b"v=0")  # how such files begin
+
+_clocks: dict[tuple[str, int, int], Clock] = {}  # of files already scanned, by path, size and time of change
+MAX_CLOCKS = 50_000
 
 
 @contextmanager
 def open_source(path: str | os.PathLike[str]) -> Iterator[Source]:
-    """Opens a file and turns whatever FFmpeg says about it into a `MediaError`."""
+    """Opens a file and turns whatever goes wrong with it into a `MediaError`."""
     path = Path(path)
     if not path.exists():
         raise MediaError(path, "no such file", "Check the path.")
@@ -37,12 +49,27 @@ def open_source(path: str | os.PathLike[str]) -> Iterator[Source]:
     try:
         source = Source(path)
         yield source
-    except (av.error.FFmpegError, PermissionError) as error:
+    except MediaError:
+        raise
+    except BAD_MEDIA as error:
+        if isinstance(error, OSError) and error.errno == errno.EINVAL and _refers(path):
+            fix = "Give the videos themselves: other files are never read on a file's word."
+            raise MediaError(path, "is a list of other files, and no video", fix) from error
+        reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
         fix = "It is damaged, no media or not readable by you: get it again, or leave it out."
-        raise MediaError(path, f"cannot be read as a video ({error.strerror})", fix) from error
+        raise MediaError(path, f"cannot be read as a video ({reason})", fix) from error
     finally:
         if source is not None:
             source.close()
+
+
+# What PyAV raises where a file is at odds with itself: a stream that is not declared, a rate of zero, a side too long.
+BAD_MEDIA = (av.error.FFmpegError, OSError, IndexError, ArithmeticError, ValueError, MemoryError, NotImplementedError)
+
+
+def _refers(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(64).lstrip(b"\xef\xbb\xbf \r\n\t").startswith(PLAYLISTS)
 
 
 class Source:
@@ -50,8 +77,10 @@ class Source:
 
     Attributes:
         video: PyAV's best picture stream, or None; a new object after each rewinding.
-        audio: The best sound stream, or None.
-        origin_s: The file's own timestamp, in seconds, of what is second 0 here.
+        audio: The best sound stream of the same programme, or None.
+        programmes: Programmes in the file.
+        clock: How the file's timestamps become seconds.
+        first_frame: The first frame of the picture, once `scan` was called.
         corrupt_packets: Damaged packets passed over so far.
         last_error: What FFmpeg said last, or "".
     """
@@ -60,18 +89,126 @@ class Source:
         self.path = path
         self.corrupt_packets = 0
         self.last_error = ""
+        self.first_frame: Any = None
+        self.video: Any = None
+        self.audio: Any = None
+        self._programmes: dict[int, frozenset[int]] | None = None
         self._open()
-        starts = [s.start_time * s.time_base for s in (self.video, self.audio) if s and s.start_time is not None]
-        self.origin_s = float(min(starts, default=0))
+        stat = path.stat()
+        self._key = str(path.absolute()), stat.st_size, stat.st_mtime_ns
+        self.clock = _clocks.get(self._key) or Clock(self._header_origin_s())
+        if self._key not in _clocks and not self._steady():
+            self.scan()
 
     def _open(self) -> None:
         # An absolute path is never taken for a protocol or an option, whatever the file is called.
-        self.container = av.open(str(self.path.absolute()), metadata_errors="replace")
-        self.video, self.audio = self._best("video"), self._best("audio")
+        options = {"protocol_whitelist": "file", "format_whitelist": ALLOWED, "max_pixels": str(MAX_PIXELS)}
+        self.container = av.open(str(self.path.absolute()), options=options, metadata_errors="replace")
+        self._choose()
         self._untouched = True
         for stream in (self.video, self.audio):
             if stream and stream.codec_context:
                 stream.codec_context.thread_count = 1  # whoever reads many files reads one on each core
+        if self.video and self.video.codec_context:
+            self.video.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
+
+    def _choose(self) -> None:
+        """Takes the best picture, and the best sound of the same programme."""
+        several = len(self.container.streams.video) > 1 or len(self.container.streams.audio) > 1
+        if self._programmes is None:
+            transport = self.container.format.name == "mpegts"
+            self._programmes = programmes(self.path) if transport else {}
+        self.video, self.audio = self._best("video"), self._best("audio")
+        if not several or len(self._programmes) < 2 or self.video is None or self.audio is None:
+            return
+        of = [
+            tuple([s for s in getattr(self.container.streams, kind) if s.id in ids] for kind in KINDS)
+            for ids in self._programmes.values()
+        ]
+        whole = [streams for streams in of if all(streams)]
+        ours = [streams for streams in whole if self.video in streams[0]] or whole
+        if not ours:
+            self.audio = None if any(self.video in videos for videos, _ in of) else self.audio
+        elif self.video not in ours[0][0]:
+            self.video, self.audio = ours[0][0][0], ours[0][1][0]
+        elif self.audio not in ours[0][1]:
+            self.audio = self.container.streams.best("audio", related=self.video)
+
+    @property
+    def programmes(self) -> int:
+        """Programmes in the file."""
+        return max(1, len(self._programmes or ()))
+
+    @property
+    def origin_s(self) -> float:
+        """The file's own timestamp, in seconds, of what is second 0 here."""
+        return self.clock.origin_s
+
+    def _header_origin_s(self) -> float:
+        starts_s = [self._start_s(kind) for kind in KINDS if getattr(self, kind) is not None]
+        return min((start_s for start_s in starts_s if start_s is not None), default=0.0)
+
+    def _steady(self) -> bool:
+        """Whether the timestamps cannot restart, because they are made from one index; then no scan is needed."""
+        name = self.container.format.name
+        if name.startswith("mov,"):
+            return all(stream.frames > 0 for stream in (self.video, self.audio) if stream)  # else it is in fragments
+        return name in ("avi", "wav")
+
+    def scan(self) -> None:
+        """Finds out where picture and sound are, from all packets of the file, and decodes the first frame."""
+        streams: dict[int, Kind] = {s.index: kind for kind in KINDS if (s := getattr(self, kind)) is not None}
+        tracks: dict[Kind, Track] = {kind: Track() for kind in streams.values()}
+        parts = Parts()
+        self._rewind()
+        self._untouched = False
+        waiting = FIRST_PACKETS if self.video is not None and self.video.codec_context else 0
+        seen_key = False
+        for packet in self._demux(*(getattr(self, kind) for kind in streams.values())):
+            kind = streams[packet.stream.index]
+            if waiting and kind == "video":
+                waiting -= 1
+                frames = self._frames_of(packet)
+                if frames:
+                    self.first_frame, waiting = frames[0], 0
+            if not packet.size:
+                continue
+            pts, tick_s = packet.pts, float(packet.time_base)
+            dts = pts if packet.dts is None else packet.dts
+            number = parts.part(kind, None if dts is None else dts * tick_s)
+            if packet.is_discard or dts is None:
+                continue
+            track = tracks[kind]
+            if kind == "video" and packet.is_keyframe and not seen_key:
+                tracks[kind] = track = Track()  # what comes before the first whole picture cannot be decoded
+                seen_key = True
+            track.part.append(number)
+            track.begin_s.append((dts if pts is None else pts) * tick_s)
+            track.length_s.append((packet.duration or 0) * tick_s)
+        starts_s: dict[Kind, float | None] = {kind: self._start_s(kind) for kind in streams.values()}
+        origin_s = self._header_origin_s() if self._steady() else None
+        self.clock = make_clock(tracks, parts, starts_s, self.typical_s, origin_s)
+        if len(_clocks) >= MAX_CLOCKS:
+            _clocks.clear()
+        _clocks[self._key] = self.clock
+
+    def _start_s(self, kind: Kind) -> float | None:
+        stream = getattr(self, kind)
+        return None if stream.start_time is None else float(stream.start_time * stream.time_base)
+
+    def _demux(self, *streams: Any) -> Iterator[Any]:
+        """Packets as long as the file can be read."""
+        packets = self.container.demux(*streams)
+        while True:
+            try:
+                packet = next(packets, None)
+            except av.error.FFmpegError as error:  # what comes after is lost; what came before is not
+                self.corrupt_packets += 1
+                self.last_error = error.strerror
+                return
+            if packet is None:
+                return
+            yield packet
 
     def _best(self, kind: Kind) -> Any:
         # The best stream is one with a decoder; where none has, the first is named in the error.
@@ -91,6 +228,9 @@ class Source:
         if stream.codec_context is None:
             problem = f"no decoder for its {kind} (FFmpeg {av.ffmpeg_version_info})"
             raise MediaError(self.path, problem, "Re-encode it as H.264 + AAC.")
+        if kind == "video" and stream.codec_context.width * stream.codec_context.height > MAX_PIXELS:
+            size = f"{stream.codec_context.width}x{stream.codec_context.height}"
+            raise MediaError(self.path, f"its picture of {size} pixels is too large to decode", "Re-encode it smaller.")
 
     def nothing_decoded(self, kind: Kind) -> MediaError:
         """The error of a stream that gives no frame."""
@@ -100,30 +240,16 @@ class Source:
 
     def begin_s(self, kind: Kind) -> float:
         """When a stream starts."""
-        stream = getattr(self, kind)
-        return float(stream.start_time * stream.time_base) - self.origin_s if stream.start_time is not None else 0.0
-
-    def duration_s(self, kind: Kind) -> float:
-        """How long a stream lasts; a scan of its packets where the header does not tell."""
-        stream, begin_s = getattr(self, kind), self.begin_s(kind)
-        if stream.duration is not None:
-            return float(stream.duration * stream.time_base)
-        if self.container.duration is not None:
-            return max(0.0, self.container.duration / av.time_base - begin_s)
-        end_s = begin_s
-        self._rewind()
-        self._untouched = False
-        for packet in self.container.demux(getattr(self, kind)):
-            if packet.pts is not None:
-                end_s = max(end_s, float((packet.pts + (packet.duration or 0)) * packet.time_base) - self.origin_s)
-        return end_s - begin_s
+        spans, start_s = self.clock.spans[kind], self._start_s(kind)
+        if spans:
+            return spans[0][0]
+        return 0.0 if start_s is None else start_s - self.origin_s
 
     def frames(self, kind: Kind, start_s: float) -> Iterator[tuple[float, Any]]:
         """Frames in order with the second each is shown at; the first is at or before ``start_s`` if any is."""
         first, frames = None, iter(())
         for lead_s in LEADS_S:
-            self._seek(kind, start_s - lead_s)
-            frames = self._decode(kind, start_s)
+            frames = self._decode(kind, self._packets(kind, start_s - lead_s), start_s)
             first = next(frames, None)
             if first is None:
                 continue
@@ -138,11 +264,41 @@ class Source:
         """How long a frame lasts."""
         if kind == "audio":
             return frame.samples / frame.sample_rate
-        if frame.duration:
-            return frame.duration * float(frame.time_base)
-        stream = getattr(self, kind)
-        rate = stream.average_rate or stream.guessed_rate
+        return frame.duration * float(frame.time_base) if frame.duration else self.typical_s
+
+    @property
+    def typical_s(self) -> float:
+        """How long most frames of the picture last."""
+        rate = self.video and (self.video.average_rate or self.video.guessed_rate)
         return float(1 / rate) if rate else 0.04
+
+    def _packets(self, kind: Kind, from_s: float) -> Iterator[Any]:
+        """Packets of a stream from the last whole picture before a moment on, timed as if no part began anew."""
+        if not self.clock.restarts:
+            self._seek(kind, from_s)
+            yield from self._demux(getattr(self, kind))
+            return
+        # Times that restart cannot be searched for: all packets are passed by, but only the last few are decoded.
+        self._rewind()
+        self._untouched = False
+        held: list[Any] | None = []
+        for number, packet in enumerate(self._demux(getattr(self, kind))):
+            late = not packet.size
+            if packet.size:
+                shift = round(self.clock.shift_s(kind, number) / packet.time_base)
+                packet.pts = None if packet.pts is None else packet.pts + shift
+                packet.dts = None if packet.dts is None else packet.dts + shift
+                tick = packet.dts if packet.pts is None else packet.pts
+                late = tick is not None and float(tick * packet.time_base) - self.origin_s > from_s
+            if held is not None and late:
+                yield from held
+                held = None
+            if held is None:
+                yield packet
+            elif packet.is_keyframe:
+                held = [packet]
+            else:
+                held.append(packet)
 
     def _seek(self, kind: Kind, start_s: float) -> None:
         if start_s > self.begin_s(kind):
@@ -155,36 +311,35 @@ class Source:
             except av.error.FFmpegError as error:  # a format that cannot seek is read from its beginning
                 self.last_error = error.strerror
         self._rewind()
+        self._untouched = False
 
     def _rewind(self) -> None:
         if not self._untouched:  # a fresh container, because not every format can seek to its beginning
             self.container.close()
             self._open()
 
-    def _decode(self, kind: Kind, wanted_s: float) -> Iterator[tuple[float, Any]]:
-        stream = getattr(self, kind)
-        self._untouched = False
+    def _frames_of(self, packet: Any) -> list[Any]:
+        """The frames that a packet completes."""
+        try:
+            return packet.decode()
+        except av.error.EOFError:
+            return []
+        except av.error.FFmpegError as error:  # as players do, go on after a damaged packet; the clip counts them
+            self.corrupt_packets += 1
+            self.last_error = error.strerror
+            return []
+
+    def _decode(self, kind: Kind, packets: Iterator[Any], wanted_s: float) -> Iterator[tuple[float, Any]]:
         time_s, last = self.begin_s(kind), None
-        packets, skips = self.container.demux(stream), stream.codec_context.name in SKIPPABLE
-        tick_s = float(stream.time_base)
-        while True:
-            try:
-                packet = next(packets, None)
-                if packet is None:
-                    return
-                if skips:
-                    early = self._ends_early(packet, tick_s, wanted_s)
-                    stream.codec_context.skip_frame = "NONREF" if early else "DEFAULT"
-                frames = packet.decode()
-            except av.error.EOFError:
-                return
-            except av.error.FFmpegError as error:  # as players do, go on after a damaged packet; the clip counts them
-                self.corrupt_packets += 1
-                self.last_error = error.strerror
-                continue
-            for frame in frames:
-                if frame.pts is not None:
-                    time_s = frame.time - self.origin_s
+        for packet in packets:
+            stream = packet.stream
+            if stream.codec_context.name in SKIPPABLE:
+                early = self._ends_early(packet, float(stream.time_base), wanted_s)
+                stream.codec_context.skip_frame = "NONREF" if early else "DEFAULT"
+            for frame in self._frames_of(packet):
+                tick = frame.dts if frame.pts is None else frame.pts  # AVI knows only the order of decoding
+                if tick is not None:
+                    time_s = float(tick * frame.time_base) - self.origin_s
                 elif last is not None:
                     time_s += self.frame_s(kind, last)
                 last = frame

@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from jaxtyping import Float32, UInt8
 from torch import Tensor
+
+from avid_lab.media.spans import Spans, common
+
+DynamicRange = Literal["SDR", "PQ", "HLG"]
 
 
 class MediaError(ValueError):
@@ -30,16 +34,19 @@ class MediaError(ValueError):
 
 @dataclass(frozen=True)
 class VideoStream:
-    """The picture of a file, as its header tells it.
+    """The picture of a file.
 
     Attributes:
         codec: Codec name, or "unknown" when no decoder is at hand.
-        width: Pixels, after rotation.
-        height: Pixels, after rotation.
+        width: Pixels as displayed: square, and after rotation.
+        height: Pixels as displayed.
         fps: Average frames per second; None when the file does not say.
         start_s: When the first frame is shown.
-        duration_s: How long the picture lasts from there.
+        duration_s: How long the picture lasts from there to the end of the last frame.
         rotation_deg: Counterclockwise turn applied for display, a multiple of 90.
+        spans_s: Where frames are, half-open (begin_s, end_s); apart where no frame comes for 0.25 s and two frames.
+        dynamic_range: "SDR", or the transfer curve of an HDR picture: "PQ" or "HLG" (ITU-R BT.2100).
+        interlaced: Whether frames are made of two fields; `read_clip` then shows the first of each.
     """
 
     codec: str
@@ -49,11 +56,14 @@ class VideoStream:
     start_s: float
     duration_s: float
     rotation_deg: int
+    spans_s: Spans = ()
+    dynamic_range: DynamicRange = "SDR"
+    interlaced: bool = False
 
 
 @dataclass(frozen=True)
 class AudioStream:
-    """The sound of a file, as its header tells it.
+    """The sound of a file.
 
     Attributes:
         codec: Codec name, or "unknown" when no decoder is at hand.
@@ -61,6 +71,7 @@ class AudioStream:
         channels: Channels.
         start_s: When the first sample is heard.
         duration_s: How long the sound lasts from there.
+        spans_s: Where samples are, half-open (begin_s, end_s); a gap of 0.25 s and two packets parts them.
     """
 
     codec: str
@@ -68,18 +79,22 @@ class AudioStream:
     channels: int
     start_s: float
     duration_s: float
+    spans_s: Spans = ()
 
 
 @dataclass(frozen=True)
 class MediaInfo:
-    """What a file holds: its best picture stream and its best sound stream.
+    """What a file holds: its best picture stream, and the best sound stream of the same programme.
 
     Attributes:
         path: The file.
         container: Name of its format, as FFmpeg calls it.
-        duration_s: When the last of the two streams ends, going by the header.
+        duration_s: When the last of the two streams ends.
         video: The picture, or None.
         audio: The sound, or None.
+        restarts: How often the file's timestamps jump back, as in recordings that were joined. What comes after a jump
+            follows on here, picture and sound together.
+        programmes: Programmes in the file; broadcasts hold several, others one.
     """
 
     path: Path
@@ -87,6 +102,23 @@ class MediaInfo:
     duration_s: float
     video: VideoStream | None
     audio: AudioStream | None
+    restarts: int = 0
+    programmes: int = 1
+
+    @property
+    def both_s(self) -> Spans:
+        """The spans in which picture and sound are; those of the one stream in a file that has one."""
+        if self.video is None or self.audio is None:
+            return (self.video or self.audio or _NOTHING).spans_s
+        return common(self.video.spans_s, self.audio.spans_s)
+
+    @property
+    def offset_s(self) -> float | None:
+        """How much later than the picture the sound begins; None in a file that has only one of them."""
+        return None if self.video is None or self.audio is None else self.audio.start_s - self.video.start_s
+
+
+_NOTHING = AudioStream("unknown", 0, 0, 0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -103,6 +135,10 @@ class Clip:
         padded_frames: Frames repeated because the picture had not begun or was over.
         padded_samples: Samples of silence because the sound had not begun, was over, or had a gap.
         corrupt_packets: Damaged packets passed over while decoding; the frame before them stays on.
+        video_spans_s: Where in the window there was picture, in seconds of the file, half-open.
+        audio_spans_s: Where in the window there was sound.
+        cancelled: Whether the channels cancel each other when averaged (stereo in antiphase), so that ``audio`` is the
+            loudest of them.
     """
 
     video: UInt8[Tensor, "3 T H W"] | None
@@ -114,6 +150,9 @@ class Clip:
     padded_frames: int = 0
     padded_samples: int = 0
     corrupt_packets: int = 0
+    video_spans_s: Spans = ()
+    audio_spans_s: Spans = ()
+    cancelled: bool = False
 
     @property
     def duration_s(self) -> float:
@@ -130,6 +169,8 @@ class Clip:
         if self.audio is not None:
             where = f"at {self.rate} Hz from {self.audio_start_s:.3f} s ({self.padded_samples} padded)"
             parts.append(f"audio {self.audio.shape[1]} samples {where}")
+        if self.cancelled:
+            parts.append("one channel, since they cancel")
         if self.corrupt_packets:
             parts.append(f"{self.corrupt_packets} corrupt packets")
         return f"Clip({self.duration_s:.3f} s: {', '.join(parts)})"
