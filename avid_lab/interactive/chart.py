@@ -11,7 +11,7 @@ from matplotlib.colors import to_rgba
 from matplotlib.gridspec import GridSpec
 
 from avid_lab.interactive.script import Scripted, script, text
-from avid_lab.plots.style import FAINT, INK, MUTED, Picture, panel, picture, styled
+from avid_lab.plots.style import FAINT, INK, MUTED, NotebookFigure, panel, picture, styled
 
 NAMED = {"ink": INK, "muted": MUTED, "faint": FAINT}  # in the page these follow the theme
 
@@ -72,7 +72,7 @@ class Chart(Scripted):
         self._spec = {**self._frame, "panels": list(panels)}
 
     @styled
-    def draw(self, width: float = 9.0) -> Picture:
+    def draw(self, width: float = 9.0) -> NotebookFigure:
         """The same picture by matplotlib, for pages without a kernel.
 
         Args:

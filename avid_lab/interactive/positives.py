@@ -33,7 +33,7 @@ from avid_lab.interactive.ranking import (
 from avid_lab.interactive.scatter import Scatter
 from avid_lab.interactive.shelf import Shelf, Stall
 from avid_lab.mining import AGREEMENTS, mine_positives
-from avid_lab.plots.style import AUDIO, COLOURS, FAINT, GOOD, MUTED, VIDEO, Picture, panel, picture, styled
+from avid_lab.plots.style import AUDIO, COLOURS, FAINT, GOOD, MUTED, VIDEO, NotebookFigure, panel, picture, styled
 
 SHELF = 6  # positives shown at a time
 MOST_POSITIVES = 128
@@ -278,7 +278,7 @@ class PositiveBrowser(Panel):
         return [*named, *shares, ("chance", f"{choice.chance:.0%}"), ("of its class, not chosen", str(choice.missed))]
 
     @styled
-    def figure(self) -> Picture:
+    def figure(self) -> NotebookFigure:
         """The plane, the query and its first positives."""
         choice = self.choice
         page = picture(9.6, 5.2)

@@ -27,7 +27,7 @@ from avid_lab.interactive.scatter import Scatter
 from avid_lab.interactive.search import DIRECTIONS, MARKS, OWN, UNJUDGED, Found, confident_wrong, marks, search
 from avid_lab.interactive.shelf import Shelf, Stall
 from avid_lab.metrics import Retrieval, retrieval
-from avid_lab.plots.style import AUDIO, FAINT, GOOD, VIDEO, Picture, panel, picture, styled
+from avid_lab.plots.style import AUDIO, FAINT, GOOD, VIDEO, NotebookFigure, panel, picture, styled
 from avid_lab.transforms import InputPipeline
 
 SHELF = 6  # results shown at a time
@@ -362,7 +362,7 @@ class RetrievalExplorer(Panel):
         return rows
 
     @styled
-    def figure(self) -> Picture:
+    def figure(self) -> NotebookFigure:
         """The ranking, the query and its first results."""
         page = picture(9.6, 4.6)
         grid = page.add_gridspec(2, SHELF + 1, height_ratios=[2.1, 1])
