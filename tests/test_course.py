@@ -2,6 +2,9 @@
 
 import json
 import math
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -19,6 +22,8 @@ def somebody(tmp_path, monkeypatch):
     """A student who has done nothing yet."""
     monkeypatch.setenv("AVID_LAB_STUDENT", str(tmp_path / "student"))
     monkeypatch.setattr(wrapping, "VERDICTS", {})
+    monkeypatch.setattr(student, "_UNSAVED", {})
+    monkeypatch.setattr(student, "WAITS_S", (0.001,) * 3)
     monkeypatch.setattr(lab, "_ASKED", {})
 
 
@@ -359,6 +364,81 @@ def test_progress_is_kept_counts_attempts_and_survives_damage(shown, capsys):
     assert student.record()["exercises"] == {}
     assert (student.folder() / "progress.damaged.json").exists()
     assert "damaged" in capsys.readouterr().out
+
+
+def saved_notes():
+    return json.loads((student.folder() / "progress.json").read_text(encoding="utf-8"))["notes"]
+
+
+def test_a_file_that_is_held_for_a_moment_costs_nothing(shown, monkeypatch):
+    lab.note("07-1", text="a")
+    replace, failures = os.replace, [PermissionError(13, "in use")] * 2
+
+    def busy(*paths):
+        if failures:
+            raise failures.pop()
+        replace(*paths)
+
+    monkeypatch.setattr(os, "replace", busy)
+    lab.note("07-2", text="b")
+    assert not failures and list(saved_notes()) == ["07-1", "07-2"]
+    assert all("Noted." in repr(box) for box in shown)
+
+
+def test_what_cannot_be_saved_is_said_each_time_and_saved_when_it_can_be(shown, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("AVID_LAB_STUDENT", str(tmp_path / "file" / "student"))
+    (tmp_path / "file").touch()  # no folder can be made below a file
+    for key in ("07-1", "07-2"):
+        lab.note(key, text=key)
+        assert "Noted." not in repr(shown[-1]) and "Not saved" in repr(shown[-1])
+        assert "Your progress is not saved" in capsys.readouterr().out
+        assert key in student.record()["notes"]
+    (tmp_path / "file").unlink()
+    capsys.readouterr()
+    lab.note("07-3", text="c")
+    assert "Noted." in repr(shown[-1]) and not capsys.readouterr().out
+    assert list(saved_notes()) == ["07-1", "07-2", "07-3"]
+
+
+def test_a_note_that_no_file_can_hold_does_not_spoil_the_others(shown):
+    with pytest.raises(TypeError):
+        lab.note("07-1", thing=object())
+    lab.note("07-2", text="b")
+    assert list(saved_notes()) == ["07-2"]
+
+
+def test_two_processes_lose_nothing(tmp_path):
+    write_many = (  # the module alone, without the rest of the course, to start soon
+        "import importlib.util, sys\n"
+        f"spec = importlib.util.spec_from_file_location('student', {student.__file__!r})\n"
+        "student = importlib.util.module_from_spec(spec)\n"
+        "spec.loader.exec_module(student)\n"
+        "for i in range(40):\n"
+        "    assert student.write('notes', f'{sys.argv[1]}-{i}', text='x')\n"
+        "    assert student.write('notes', 'both', **{sys.argv[1]: i})\n"
+    )
+    running = [subprocess.Popen([sys.executable, "-c", write_many, name]) for name in ("a", "b")]
+    assert [process.wait(60) for process in running] == [0, 0]
+    notes = saved_notes()
+    assert len(notes) == 81 and (notes["both"]["a"], notes["both"]["b"]) == (39, 39)
+
+
+def test_the_newer_of_two_answers_wins(monkeypatch):
+    monkeypatch.setattr(student, "_UNSAVED", {("notes", "07-1"): {"text": "old", "more": 1, "when": "2020-01-01"}})
+    path = student.folder() / "progress.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({"notes": {"07-1": {"text": "new", "when": "2021-01-01"}}}))
+    student.write("notes", "07-2", text="b")
+    assert saved_notes()["07-1"] == {"text": "new", "more": 1, "when": "2021-01-01"}
+
+
+@pytest.mark.parametrize("damage", ["[]", '{"notes": 3}', '{"notes": {"a": 3}}', "\x00"])
+def test_every_damaged_record_is_kept(damage, capsys):
+    for name in ("progress.damaged.json", "progress.damaged-2.json"):
+        student.write("notes", "07-1", text="a")
+        (student.folder() / "progress.json").write_text(damage)
+        assert student.write("notes", "07-2", text="b") and list(saved_notes()) == ["07-2"]
+        assert (student.folder() / name).read_text() == damage and name in capsys.readouterr().out
 
 
 def test_hints_come_one_after_the_other_and_the_solution_on_request(shown, unchecked):

@@ -303,13 +303,30 @@ def test_an_interrupted_build_goes_on(tmp_path, monkeypatch):
     (folder,) = tmp_path.iterdir()
     with (folder / "journal.jsonl").open("a") as journal:
         journal.write('[5, 123, {"torn')  # the power went
+    made = made[:4]
+    with pytest.raises(KeyboardInterrupt):  # and again, one clip later
+        foley.build(SMALL, tmp_path, workers=0, progress=False)
     made.clear()
     monkeypatch.setattr(world, "_make", lambda task: (made.append(task[0]), whole(task))[1])
     manifest = foley.build(SMALL, tmp_path, workers=0, progress=False)
-    assert sorted(made) == [5, 6, 7] and len(manifest) == 8
+    assert sorted(made) == [6, 7] and len(manifest) == 8
     assert json.loads((folder / "config.json").read_text())["size"] == 32
     crcs = [f"{zlib.crc32(manifest.path(i).read_bytes()):08x}" for i in range(8)]
     assert manifest.column("crc32") == crcs
+
+
+DAMAGE = [("foley-0-000002", "foley-0-000009"), ("id,", "id;"), (",1.0,", ",one,"), ("\n", "")]
+
+
+@pytest.mark.parametrize(("old", "new"), DAMAGE)
+def test_a_damaged_manifest_is_made_again(tmp_path, old, new):
+    manifest = foley.build(SMALL, tmp_path, workers=0, progress=False)
+    path = manifest.root / "manifest.csv"
+    before = path.read_text()
+    path.write_text(before.replace(old, new, 1))
+    assert path.read_text() != before
+    assert foley.build(SMALL, tmp_path, workers=0, progress=False).records == manifest.records
+    assert path.read_text() == before
 
 
 def test_other_settings_go_to_another_folder(tmp_path):

@@ -23,6 +23,8 @@ from avid_lab.interactive import ask
 
 __all__ = ["Stage", "ask", "credit", "hint", "note", "predict", "progress", "reveal", "solution", "stage"]
 
+NOT_SAVED = "✗ Not saved: it lasts until the kernel stops."
+
 _ASKED: dict[str, tuple[str, ...]] = {}  # options of the predictions asked in this kernel
 
 
@@ -59,8 +61,8 @@ def predict(
 
     def keep(change: dict[str, Any]) -> None:
         if change["new"] is not None:
-            student.write("predictions", key, question=question, guess=change["new"])
-            said.value = "✓ <i>kept; read on to see</i>"
+            saved = student.write("predictions", key, question=question, guess=change["new"])
+            said.value = "✓ <i>kept; read on to see</i>" if saved else NOT_SAVED
 
     control.observe(keep, names="value")
     head = f"<b>Predict first.</b> {prose(question)}"
@@ -111,21 +113,23 @@ def note(key: str, prompt: str = "", text: str | None = None, **values: Any) -> 
     """
     if text is not None or values:
         plain = {name: value.item() if hasattr(value, "item") else value for name, value in values.items()}
-        student.write("notes", key, prompt=prompt, **({} if text is None else {"text": text}), values=plain)
-        said = ", ".join(f"{name} = {value}" for name, value in plain.items())
-        display(Box("plain", f"<b>Noted.</b> {html.escape(' '.join(filter(None, [text, said])))}"))
+        saved = student.write("notes", key, prompt=prompt, **({} if text is None else {"text": text}), values=plain)
+        said = " ".join(filter(None, [text, ", ".join(f"{name} = {value}" for name, value in plain.items())]))
+        display(Box("plain", f"<b>{'Noted.' if saved else NOT_SAVED}</b> {html.escape(said)}"))
         return
     before = student.record()["notes"].get(key, {}).get("text", "")
     box = ipywidgets.Textarea(before, placeholder="what you saw, in a sentence or two", rows=3, continuous_update=False)
     box.layout.width = "44em"
+    kept = ipywidgets.HTML()
 
     def keep(change: dict[str, Any]) -> None:
-        student.write("notes", key, prompt=prompt, text=change["new"])
+        saved = student.write("notes", key, prompt=prompt, text=change["new"])
+        kept.value = "✓ <i>kept</i>" if saved else NOT_SAVED
 
     box.observe(keep, names="value")
     head = f"<b>Write down.</b> {prose(prompt)}"
     _show(
-        ipywidgets.VBox([ipywidgets.HTML(str(Box("plain", head)._repr_html_())), box]),
+        ipywidgets.VBox([ipywidgets.HTML(str(Box("plain", head)._repr_html_())), box, kept]),
         Box("plain", f'{head}<br><textarea rows="3" style="width:95%">{html.escape(before)}</textarea>'),
     )
 

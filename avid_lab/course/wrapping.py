@@ -101,7 +101,7 @@ def _remember(verdict: Verdict, function: Function) -> None:
         title=verdict.title,
         answer=answer,
         attempts=before.get("attempts", 0) + new,
-        solved=before.get("solved", False) or verdict.status == "right",
+        **({"solved": True} if verdict.status == "right" else {}),  # never taken back, not by another kernel either
     )
 
 

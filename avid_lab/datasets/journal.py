@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,8 +29,8 @@ def resumable(
 ) -> list[Any]:
     """``function(task)`` of every task, in order; what the journal already holds is not done again.
 
-    The journal is a text file of one JSON line per finished task. A line counts as long as the task is the same and
-    its file has the size and time that it had; a line cut short by an interruption is passed over.
+    The journal is a text file of one line per finished task. A line counts as long as the task is the same and its
+    file has the size and time that it had. The task of a damaged line, or one cut short, is done again.
 
     Args:
         function: At a module's top level; returns what JSON can hold.
@@ -44,7 +46,7 @@ def resumable(
         RuntimeError: A worker died; what was finished is kept.
     """
     stamps = [_stamp(task, path) for task, path in zip(tasks, files, strict=True)]
-    done = {} if journal is None else _read(journal)
+    done: dict[str, Any] = {} if journal is None else dict(entries(journal))
     todo = [
         (stamp, task)
         for stamp, task in zip(stamps, tasks, strict=True)
@@ -61,34 +63,48 @@ def resumable(
     if journal is None:
         done |= dict(results)
     else:
-        journal.parent.mkdir(parents=True, exist_ok=True)
-        with journal.open("a", encoding="utf-8") as file:
-            file.write("\n" if done or journal.stat().st_size else "")  # ends a line that was cut short
+        with appending(journal) as append:
             for stamp, result in results:
-                file.write(json.dumps([stamp, result]) + "\n")
-                file.flush()
+                append([stamp, result])
                 done[stamp] = result
     return [done[stamp] for stamp in stamps]
 
 
+@contextmanager
+def appending(journal: Path) -> Iterator[Callable[[Any], None]]:
+    """Gives a function that adds an entry to a journal; entries are on disk, whole, as soon as it returns."""
+    journal.parent.mkdir(parents=True, exist_ok=True)
+    with journal.open("ab") as file:
+        if file.tell() and not journal.read_bytes().endswith(b"\n"):
+            file.write(b"\n")  # ends a line that was cut short
+
+        def append(entry: Any) -> None:
+            line = json.dumps(entry)
+            file.write(f"{_checksum(line)} {line}\n".encode())
+            file.flush()
+
+        yield append
+
+
+def entries(journal: Path) -> Iterator[Any]:
+    """The entries of a journal, without lines that are damaged or cut short."""
+    if journal.exists():
+        for line in journal.read_bytes().splitlines():
+            checksum, _, text = line.decode("utf-8", "replace").partition(" ")
+            if checksum == _checksum(text):
+                yield json.loads(text)
+
+
+def _checksum(line: str) -> str:
+    return f"{zlib.crc32(line.encode()):08x}"
+
+
 def _stamp(task: object, path: Path) -> str:
     stat = path.stat() if path.is_file() else None
-    told = repr((task, stat and (stat.st_size, stat.st_mtime_ns)))
-    return hashlib.sha256(told.encode("utf-8", "surrogateescape")).hexdigest()[:20]
+    known = repr((task, stat and (stat.st_size, stat.st_mtime_ns)))
+    return hashlib.sha256(known.encode("utf-8", "surrogateescape")).hexdigest()[:20]
 
 
 def _stamped(function: Callable[[Task], Any], item: tuple[str, Task]) -> tuple[str, Any]:
     stamp, task = item
     return stamp, function(task)
-
-
-def _read(journal: Path) -> dict[str, Any]:
-    done: dict[str, Any] = {}
-    if journal.exists():
-        for line in journal.read_text(encoding="utf-8", errors="replace").splitlines():
-            try:
-                stamp, result = json.loads(line)
-            except ValueError:
-                continue  # cut short: that task is done again
-            done[stamp] = result
-    return done

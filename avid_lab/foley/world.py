@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +14,12 @@ import torch
 from avid_lab.config import PRESETS as MODELS
 from avid_lab.config import AudioSpec, VideoSpec, data_dir
 from avid_lab.datasets import ClipDataset, Manifest, Record
+from avid_lab.datasets.journal import appending, entries
 from avid_lab.datasets.parallel import parallel
 from avid_lab.foley.clip import PRESETS, FoleyConfig, describe, render, scene_of, split_of
 from avid_lab.media import Clip, write_clip
 
+JOURNAL = "journal.jsonl"
 BYTES_PER_CLIP = 56_000  # of 128x128 pixels and 4 s, measured generously
 SPARE_BYTES = 64 * 2**20  # disk left free beside the clips
 
@@ -49,24 +50,23 @@ def build(
     name, config = _resolve(preset)
     folder = folder_of(preset, root)
     folder.mkdir(parents=True, exist_ok=True)
-    known = {i: entry for i, entry in _known(folder, config.clips).items() if _intact(folder / _path(i), *entry[:2])}
+    known = {i: entry for i, entry in _known(folder, config).items() if _intact(folder / _path(i), *entry[:2])}
     missing = [i for i in range(config.clips) if i not in known]
     if not missing and (folder / "manifest.csv").exists():
         return Manifest.read(folder / "manifest.csv")
     _require_disk(folder, len(missing), config)
     (folder / "config.json").write_text(json.dumps(describe(config), indent=1) + "\n")
-    with (folder / "journal.jsonl").open("a", encoding="utf-8") as journal:
+    with appending(folder / JOURNAL) as append:
         tasks = [(i, config, str(folder)) for i in missing]
         for result in parallel(
             _make, tasks, workers=workers, progress=progress, description=f"rendering {name}", initial=len(known)
         ):
             known[result[0]] = result[1:]
-            journal.write(json.dumps(result) + "\n")
-            journal.flush()
+            append(result)
     records = [_record(i, config, *known[i]) for i in range(config.clips)]
     manifest = Manifest(folder, records, classes=config.scenes)
     manifest.write(folder / "manifest.csv")
-    (folder / "journal.jsonl").unlink(missing_ok=True)  # another process may build the same world
+    (folder / JOURNAL).unlink(missing_ok=True)  # another process may build the same world
     return manifest
 
 
@@ -158,23 +158,24 @@ def _record(index: int, config: FoleyConfig, size: int, checksum: int, truth: di
     )
 
 
-def _known(folder: Path, clips: int) -> dict[int, tuple[int, int, dict[str, str]]]:
-    """What earlier calls have finished: index -> size, checksum, ground truth."""
+def _known(folder: Path, config: FoleyConfig) -> dict[int, tuple[int, int, dict[str, str]]]:
+    """What earlier calls have finished: index -> size, checksum, ground truth. Damaged lines are not believed."""
     found: dict[int, tuple[int, int, dict[str, str]]] = {}
-    if (folder / "manifest.csv").exists():
-        for i, record in enumerate(Manifest.read(folder / "manifest.csv").records):
+    try:
+        records = Manifest.read(folder / "manifest.csv").records
+    except (FileNotFoundError, ValueError):
+        records = []
+    for i, record in enumerate(records):
+        try:
             truth = dict(record.extras)
-            found[i] = int(truth.pop("bytes")), int(truth.pop("crc32"), 16), truth
-    for entry in _journal(folder / "journal.jsonl"):
-        found[entry[0]] = entry[1:]
-    return {i: entry for i, entry in found.items() if i < clips}
-
-
-def _journal(path: Path) -> Iterator[tuple[int, int, int, dict[str, str]]]:
-    if path.exists():
-        for line in path.read_text(encoding="utf-8").splitlines():
-            if line.endswith("}]"):  # the last line may be torn
-                yield tuple(json.loads(line))
+            entry = int(truth.pop("bytes")), int(truth.pop("crc32"), 16), truth
+        except (KeyError, ValueError):
+            continue
+        if i < config.clips and record == _record(i, config, *entry):
+            found[i] = entry
+    for index, *entry in entries(folder / JOURNAL):
+        found[index] = tuple(entry)
+    return {i: entry for i, entry in found.items() if i < config.clips}
 
 
 def _intact(path: Path, size: int, checksum: int) -> bool:
