@@ -13,7 +13,7 @@ __version__ = "0.1.0"
 
 _NAMES = {
     "config": ("AudioSpec", "ModelConfig", "TrainConfig", "VideoSpec", "profile"),
-    "datasets": ("ClipDataset", "Manifest"),
+    "datasets": ("ClipDataset", "Manifest", "index_folder"),
     "encoders": ("AudioVisualModel",),
     "losses": ("info_nce_loss", "nce_loss", "nce_softmax_loss", "sigmoid_loss"),
     "memory": ("MemoryBank",),
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
         transforms,
     )
     from avid_lab.config import AudioSpec, ModelConfig, TrainConfig, VideoSpec, profile
-    from avid_lab.datasets import ClipDataset, Manifest
+    from avid_lab.datasets import ClipDataset, Manifest, index_folder
     from avid_lab.encoders import AudioVisualModel
     from avid_lab.losses import info_nce_loss, nce_loss, nce_softmax_loss, sigmoid_loss
     from avid_lab.memory import MemoryBank

@@ -46,6 +46,12 @@ def remove_leftovers(path: str | Path) -> None:
         leftover.unlink(missing_ok=True)
 
 
+def is_part_of(found: Path, path: Path) -> bool:
+    """Whether ``found`` is ``path`` or a temporary file that a killed process left of it."""
+    part = found.name.startswith(f".{path.name}.") and found.suffix == ".part"
+    return found == path or (part and found.parent == path.parent)
+
+
 def _flush(path: Path, flags: int) -> None:
     descriptor = os.open(path, flags)
     try:

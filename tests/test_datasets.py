@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
 from avid_lab.config import AudioSpec, VideoSpec
-from avid_lab.datasets import ClipDataset, Manifest, Record, cache
+from avid_lab.datasets import ClipDataset, Manifest, Record, cache, index_folder
 from avid_lab.datasets.parallel import default_workers, parallel
 from avid_lab.media import Clip, MediaError, write_clip
 from avid_lab.transforms import ROOM
@@ -139,7 +139,7 @@ def test_bad_manifests_are_told_by_file_line_and_rule(tmp_path, text):
     path.write_text(text)
     with pytest.raises(ValueError, match=BAD_MANIFESTS[text]) as caught:
         Manifest.read(path)
-    assert str(path) in str(caught.value) and "Mend the line" in str(caught.value)
+    assert str(path) in str(caught.value) and "Correct the line" in str(caught.value)
 
 
 def test_other_ways_to_be_no_manifest(tmp_path):
@@ -170,7 +170,7 @@ def test_a_folder_is_indexed_and_what_is_unusable_is_reported(tmp_path):
     write_clip(tmp_path / "dogs" / "mute.mp4", Clip(picture, None, 8.0, None))
     write_clip(tmp_path / "dogs" / "silent.mp4", Clip(picture, torch.zeros(1, 8000), 8.0, 8000))
     write_clip(tmp_path / "dogs" / "radio.mp4", Clip(None, torch.ones(1, 8000) / 2, None, 8000))
-    manifest = Manifest.from_folder(tmp_path, workers=0, progress=False)
+    manifest = index_folder(tmp_path, workers=0, progress=False)
     assert manifest.classes == ("cats", "dogs", "unlabelled") and len(manifest) == 11
     assert [r.id for r in manifest.records] == sorted(r.path for r in manifest.records)
     assert {u.path: u.reason for u in manifest.unusable} == {
@@ -186,7 +186,7 @@ def test_a_folder_is_indexed_and_what_is_unusable_is_reported(tmp_path):
     assert "11 clips usable, 7 files left out" in report and "too short: cats/blink.mp4" in report
     splits = {c: [r.split for r in manifest.records if r.label == c] for c in manifest.classes}
     assert splits["cats"].count("test") == splits["dogs"].count("test") == 1
-    again = Manifest.from_folder(tmp_path, workers=0, progress=False)
+    again = index_folder(tmp_path, workers=0, progress=False)
     assert again.records == manifest.records
     assert Manifest.read(manifest.write(tmp_path / "manifest.csv")).records == manifest.records
 
@@ -194,7 +194,7 @@ def test_a_folder_is_indexed_and_what_is_unusable_is_reported(tmp_path):
 def test_split_folders_are_obeyed(tmp_path):
     for place in ("train/a", "train/b", "validation/a", "test/b"):
         write_ramp(tmp_path / place / "x.mp4", 1.0)
-    manifest = Manifest.from_folder(tmp_path, workers=0, progress=False)
+    manifest = index_folder(tmp_path, workers=0, progress=False)
     assert [(r.split, r.label) for r in manifest.records] == [
         ("test", "b"),
         ("train", "a"),
@@ -205,10 +205,10 @@ def test_split_folders_are_obeyed(tmp_path):
 
 def test_folders_without_videos(tmp_path):
     with pytest.raises(ValueError, match="is no folder"):
-        Manifest.from_folder(tmp_path / "missing", progress=False)
+        index_folder(tmp_path / "missing", progress=False)
     (tmp_path / "a.mp4").touch()
     with pytest.raises(ValueError, match=r"no usable video in .*(\n.*)*unreadable: a.mp4"):
-        Manifest.from_folder(tmp_path, progress=False)
+        index_folder(tmp_path, progress=False)
 
 
 # ---- clips

@@ -15,8 +15,8 @@ from torchvision.models.video import R3D_18_Weights
 
 from avid_lab import cli
 from avid_lab.config import AudioSpec, VideoSpec
-from avid_lab.datasets import ClipDataset, Manifest, folder
-from avid_lab.datasets.layouts import KINETICS_SOUNDS, LAYOUTS
+from avid_lab.datasets import ClipDataset, Manifest, folder, index_folder, layouts
+from avid_lab.datasets.layouts import KINETICS_SOUNDS, LAYOUTS, Candidate
 from avid_lab.media import Clip, write_clip
 
 PICTURE = torch.randint(0, 256, (3, 8, 32, 32), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
@@ -49,7 +49,7 @@ def put(tmp_path, media):
 
 
 def index(root: Path, layout: str, **settings) -> Manifest:
-    return Manifest.from_folder(root, layout=layout, workers=0, progress=False, **settings)
+    return index_folder(root, layout=layout, workers=0, progress=False, **settings)
 
 
 def rows(manifest: Manifest) -> list[tuple[str, ...]]:
@@ -265,7 +265,12 @@ def test_videos_without_sound_are_read_for_what_is_seen(tmp_path, put, monkeypat
 
 BAD_LISTS = [
     ("kinetics400", "train.csv", KINETICS_HEADER + "a,b,1,11\n", "line 2: a line must have 5 fields"),
-    ("kinetics400", "train.csv", KINETICS_HEADER + "a,b,soon,11,train\n", "must tell times as seconds; got 'soon'"),
+    (
+        "kinetics400",
+        "train.csv",
+        KINETICS_HEADER + "a,b,soon,11,train\n",
+        "must give times as seconds; got 'a,b,soon,11,train'",
+    ),
     ("audioset", "eval_segments.csv", "a, 1, 2\n", "line 1: a line must be YTID, start_seconds"),
     ("vggsound", "vggsound.csv", "a,1,rain,dev\n", "must be id,start,label,train or test; got 'a,1,rain,dev'"),
     ("ucf101", "trainlist01.txt", "v_YoYo.avi 1\n", 'line 1: a line must be "Class/video.avi"'),
@@ -275,7 +280,7 @@ BAD_LISTS = [
 
 
 @pytest.mark.parametrize(("layout", "name", "text", "message"), BAD_LISTS)
-def test_a_list_that_is_not_the_sets_own_is_told_by_line(tmp_path, layout, name, text, message):
+def test_a_list_that_is_not_the_sets_own_is_named_with_its_line(tmp_path, layout, name, text, message):
     write(tmp_path / name, text)
     with pytest.raises(ValueError, match=message) as caught:
         index(tmp_path, layout)
@@ -291,10 +296,190 @@ def test_a_layout_without_its_lists_says_which(tmp_path, layout, put):
 
 def test_binary_lists_and_unknown_layouts(tmp_path):
     (tmp_path / "vggsound.csv").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ValueError, match=r"vggsound.csv: no CSV file in UTF-8"):
+    with pytest.raises(ValueError, match=r"vggsound.csv: it is no text in UTF-8"):
         index(tmp_path, "vggsound")
     with pytest.raises(ValueError, match="layout must be one of folder, kinetics400, .*; got 'imagenet'"):
         index(tmp_path, "imagenet")
+
+
+# ---- lists and folders as they really are
+
+IDS = ("-abCDeFgHiJ", "b_c-d_e-f_g", "Y0123456789")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "{id}_000030_000040",
+        "{id}_30_40",
+        "{id}_30",
+        "{id}-30-40",
+        "{id}_30000_40000",
+        "{id}_30000",
+        "{id}_30.000_40.000",
+        "{id}_30.000",
+        "{id}_30_10",
+        "{id}",
+        "Y{id}",
+        "Y{id}_30000",
+        "v_{id}",
+        "A title, with 2 numbers [{id}]",
+        "A title-{id}",
+    ],
+)
+@pytest.mark.parametrize("layout", ["kinetics400", "audioset", "vggsound"])
+def test_the_names_of_common_downloads_are_found(tmp_path, layout, name):
+    lists = {
+        "kinetics400": ("train.csv", KINETICS_HEADER + "".join(f"rain,{i},30,40,train\n" for i in IDS)),
+        "audioset": ("eval_segments.csv", AUDIOSET_HEADER + "".join(f'{i}, 30.000, 40.000, "/m/rain"\n' for i in IDS)),
+        "vggsound": ("vggsound.csv", "".join(f"{i},30,rain,test\n" for i in IDS)),
+    }
+    write(tmp_path / lists[layout][0], lists[layout][1])
+    files = [f"{name.format(id=i)}.mp4" for i in IDS]
+    found = layouts.candidates(tmp_path, layout, 1, files, [lists[layout][0]])
+    assert [(item.id[:11], getattr(item, "path", item)) for item in found] == list(zip(IDS, files, strict=True))
+
+
+def test_times_tell_the_clips_of_one_video_apart(tmp_path):
+    write(tmp_path / "vggsound.csv", "aaaaaaaaaaa,1,rain,test\naaaaaaaaaaa,1000,rain,test\naaaaaaaaaaa,7,rain,test\n")
+    files = ["aaaaaaaaaaa_1000.mp4", "aaaaaaaaaaa_1.mp4", "aaaaaaaaaaa.mp4"]
+    found = layouts.candidates(tmp_path, "vggsound", 1, files, ["vggsound.csv"])
+    assert [(item.path, item.reason) for item in found if not isinstance(item, Candidate)] == [
+        ("aaaaaaaaaaa_000007", "missing"),  # the file without a time may be any of the three
+        ("aaaaaaaaaaa.mp4", "not listed"),
+    ]
+    assert {item.id: item.path for item in found if isinstance(item, Candidate)} == {
+        "aaaaaaaaaaa_000001": "aaaaaaaaaaa_1.mp4",
+        "aaaaaaaaaaa_001000": "aaaaaaaaaaa_1000.mp4",
+    }
+
+
+LISTS = {
+    "semicolons": "label;youtube_id;time_start;time_end;split\nrain;aaaaaaaaaaa;30;40;train\n",
+    "tabs": "label\tyoutube_id\ttime_start\ttime_end\tsplit\nrain\taaaaaaaaaaa\t30\t40\ttrain\n",
+    "a byte order mark": "\ufefflabel,youtube_id,time_start,time_end,split\r\nrain,aaaaaaaaaaa,30,40,train\r\n",
+    "other columns": "ytid,start_seconds,end_seconds,class,subset,more\naaaaaaaaaaa,30.0,40.0,rain,Training,x\n",
+    "capitals and spaces": '"Label","YouTube ID","Time Start","Time End"\n"rain","aaaaaaaaaaa","30","40"\n',
+    "a decimal comma": "label;youtube_id;time_start;time_end;split\nrain;aaaaaaaaaaa;30,0;40,0;train\n",
+    "clock times": "label,youtube_id,time_start,time_end,split\nrain,aaaaaaaaaaa,0:30,0:00:40,train\n",
+}
+
+
+@pytest.mark.parametrize("kind", LISTS)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_lists_that_went_through_other_hands_are_read(tmp_path, kind, encoding):
+    (tmp_path / "train.CSV").write_bytes(LISTS[kind].encode(encoding))
+    (found,) = layouts.candidates(tmp_path, "kinetics400", 1, ["aaaaaaaaaaa_000030_000040.mp4"], ["train.CSV"])
+    assert (found.id, found.label, found.split) == ("aaaaaaaaaaa_000030_000040", "rain", "train")
+
+
+def test_letter_case_and_backslashes_are_forgiven(tmp_path):
+    write(tmp_path / "TrainList01.txt", "HandstandPushups\\v_HandStandPushups_g01_c01.avi\t37\n")
+    files = ["UCF-101/HandstandPushups/v_HandstandPushups_g01_c01.AVI"]
+    (found,) = layouts.candidates(tmp_path, "ucf101", 1, files, ["TrainList01.txt"])
+    assert (found.path, found.split) == (files[0], "train")
+
+
+def test_bad_lines_are_counted_and_the_good_ones_kept(tmp_path, put):
+    bad = "#NAME?,1,rain,test\n1.2E+10,1,rain,test\nx,soon,rain,test\ny,1,rain\n"
+    write(
+        tmp_path / "lists" / "vggsound.csv",
+        "YouTube ID,start seconds,label,train/test split\n" + bad + "a,1,rain,test\n",
+    )
+    write(tmp_path / "vggsound_more.csv", "")
+    put("a_000001.mp4")
+    manifest = index(tmp_path, "vggsound")
+    assert manifest.column("id") == ["a_000001"]
+    assert left_out(manifest) == {f"lists/vggsound.csv, line {n}": "bad line" for n in (2, 3, 4, 5)}
+    assert "spreadsheets replace ids" in manifest.unusable[0].detail
+
+
+def test_what_was_looked_for_is_shown_beside_the_nearest_file(tmp_path, put):
+    write(tmp_path / "vggsound.csv", "aaaaaaaaaaa,7,rain,test\nbbbbbbbbbbb,7,rain,test\n")
+    put("aaaaaaaaaaa_000009.mp4")
+    with pytest.raises(ValueError, match="no usable video") as caught:
+        folder.index_folder(tmp_path, layout="vggsound", out=tmp_path / "manifest.csv", workers=0, progress=False)
+    assert "no file is called aaaaaaaaaaa_000007.* or by this id" in str(caught.value)
+    assert "the nearest is aaaaaaaaaaa_000009.mp4" in str(caught.value)
+    assert str(tmp_path / "manifest.unusable.csv") in str(caught.value)
+    with (tmp_path / "manifest.unusable.csv").open(newline="") as file:
+        told = {row["path"]: (row["reason"], row["detail"]) for row in csv.DictReader(file)}
+    assert [reason for reason, _ in told.values()] == ["missing", "not listed", "missing"]
+    assert "most files are named like <id>_<6 digits>" in told["bbbbbbbbbbb_000007"][1]
+    assert not (tmp_path / "manifest.csv").exists()
+
+
+def test_a_file_that_is_no_list_is_named(tmp_path, put):
+    put("a_000001_000011.mp4")
+    write(tmp_path / "prices.csv", "a,b\n1,2\n")
+    (tmp_path / "binary.csv").write_bytes(b"\x80\x81")
+    with pytest.raises(ValueError, match=r"none of the lists") as caught:
+        index(tmp_path, "kinetics400")
+    assert "prices.csv: a list has the columns label,youtube_id" in str(caught.value)
+    assert "binary.csv: it is no text in UTF-8" in str(caught.value)
+    write(tmp_path / "train.csv", KINETICS_HEADER + "rain,a,1,11,train\n")
+    assert left_out(index(tmp_path, "kinetics400")) == {"binary.csv": "not a list", "prices.csv": "not a list"}
+
+
+# ---- links, and files that are not ours
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links need rights elsewhere")
+def test_class_folders_that_are_links_are_followed_once(tmp_path, put):
+    put("elsewhere/dogs/1.mp4")
+    put("elsewhere/dogs/deep/2.mp4")
+    put("set/cats/3.mp4")
+    (tmp_path / "set" / "dogs").symlink_to(tmp_path / "elsewhere" / "dogs")
+    (tmp_path / "set" / "again").symlink_to(tmp_path / "set" / "cats")
+    (tmp_path / "set" / "cats" / "circle").symlink_to(tmp_path / "set")
+    (tmp_path / "elsewhere" / "dogs" / "back").symlink_to(tmp_path / "elsewhere" / "dogs")
+    (tmp_path / "set" / "gone").symlink_to(tmp_path / "nowhere")
+    os.mkfifo(tmp_path / "set" / "pipe.mp4")
+    manifest = index(tmp_path / "set", "folder")
+    assert manifest.column("path") == ["cats/3.mp4", "dogs/1.mp4", "dogs/deep/2.mp4"]
+    assert left_out(manifest) == {
+        "again": "link",
+        "cats/circle": "link",
+        "dogs/back": "link",
+        "gone": "no video file",
+        "pipe.mp4": "no file",
+    }
+
+
+@pytest.mark.parametrize("name", ["manifest.csv", "manifest.unusable.csv"])
+def test_a_list_of_somebody_else_is_never_replaced(tmp_path, put, capsys, name):
+    put("dogs/1.mp4")
+    put("dogs/short.mp4", "short")
+    (tmp_path / name).write_text("my,own,list\n")
+    assert cli.main(["data", "index", str(tmp_path), "--workers", "0"]) == 2
+    error = capsys.readouterr().err
+    assert str(tmp_path / name) in error and "--out" in error and "looking" not in error
+    assert (tmp_path / name).read_text() == "my,own,list\n"
+    assert cli.main(["data", "index", str(tmp_path), "--workers", "0", "--out", str(tmp_path / "m.csv")]) == 0
+
+
+def test_what_killed_runs_left_is_no_part_of_the_folder(tmp_path, put):
+    put("dogs/1.mp4")
+    (tmp_path / ".manifest.csv.123.part").write_text("half")
+    manifest = folder.index_folder(tmp_path, out=tmp_path / "manifest.csv", workers=0, progress=False)
+    assert not manifest.unusable
+
+
+def test_a_file_on_which_the_decoder_fails_is_counted(tmp_path, put, monkeypatch):
+    put("dogs/1.mp4")
+    put("dogs/2.mp4")
+    read = folder.read_clip
+
+    def fail(path, *rest):
+        if path.name == "1.mp4":
+            raise IndexError("stream 7")
+        return read(path, *rest)
+
+    monkeypatch.setattr(folder, "read_clip", fail)
+    manifest = index(tmp_path, "folder")
+    assert manifest.column("path") == ["dogs/2.mp4"]
+    assert [(u.path, u.reason) for u in manifest.unusable] == [("dogs/1.mp4", "unreadable")]
+    assert "IndexError: stream 7" in manifest.report()
 
 
 # ---- names, resuming, the command
@@ -386,5 +571,5 @@ def test_an_interrupted_index_goes_on_and_a_later_one_looks_at_what_changed(tmp_
 def test_several_processes_find_the_same(tmp_path, put):
     for i in range(5):
         put(f"dogs/{i}.mp4", "silent" if i == 3 else "video")
-    alone, together = (Manifest.from_folder(tmp_path, workers=n, progress=False) for n in (0, 2))
+    alone, together = (index_folder(tmp_path, workers=n, progress=False) for n in (0, 2))
     assert together.records == alone.records and together.unusable == alone.unusable

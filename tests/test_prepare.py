@@ -164,6 +164,58 @@ def test_settings_that_make_no_sense(manifest, tmp_path, settings, message):
         prepare(manifest.subset([2]), tmp_path / "out", **SETTINGS)
 
 
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name[0] != "."}
+
+
+@pytest.mark.parametrize("kind", ["a folder of the originals", "a link to them", "a foreign file", "a foreign list"])
+def test_nothing_but_copies_is_ever_replaced(tmp_path, kind):
+    root, out = tmp_path / "in", tmp_path / "out"
+    write_clip(root / "a.mp4", ramp(1.0))
+    write_clip(root / "sub" / "a.mp4", ramp(1.5))
+    clips = Manifest(root, [Record("a", "a.mp4", "x", 1.0), Record("b", "sub/a.mp4", "x", 1.5)])
+    if kind == "a folder of the originals":
+        out = root / "sub"
+    elif kind == "a link to them":
+        out.mkdir()
+        (out / "sub").symlink_to(root / "sub")
+    else:
+        out.mkdir()
+        (out / ("a.mp4" if kind == "a foreign file" else "manifest.csv")).write_text("mine")
+    before = contents(root), contents(out)
+    for _ in range(2):  # what is refused once stays refused
+        with pytest.raises(ValueError, match="it would be lost. Choose an empty folder"):
+            prepare(clips, out, **SETTINGS)
+    assert (contents(root), contents(out)) == before
+
+
+def test_a_link_made_later_is_refused_too(tmp_path):
+    root, out = tmp_path / "in", tmp_path / "out"
+    write_clip(root / "sub" / "a.mp4", ramp(1.0))
+    clips = Manifest(root, [Record("a", "sub/a.mp4", "x", 1.0)])
+    prepare(clips, out, **SETTINGS)
+    shutil.rmtree(out / "sub")
+    (out / "sub").symlink_to(root / "sub")
+    before = contents(root)
+    with pytest.raises(ValueError, match="would be lost"):
+        prepare(clips, out, **{**SETTINGS, "size": 16})
+    assert contents(root) == before
+
+
+def test_a_copy_that_was_just_made_when_the_power_went_is_ours(manifest, tmp_path, monkeypatch):
+    copy = module._copy
+
+    def killed(task):
+        copy(task)
+        raise KeyboardInterrupt  # after the file, before it is remembered as done
+
+    monkeypatch.setattr(module, "_copy", killed)
+    with pytest.raises(KeyboardInterrupt):
+        prepare(manifest, tmp_path / "out", **SETTINGS)
+    monkeypatch.setattr(module, "_copy", copy)
+    assert len(prepare(manifest, tmp_path / "out", **SETTINGS)) == 3
+
+
 def test_the_default_size_suits_every_preset():
     assert max(side_for(preset.video.size or 0) for preset in PRESETS.values()) == SIDE
 

@@ -27,7 +27,7 @@ def add(commands: Any) -> None:
     text = "list a folder's usable videos in a manifest, and say why others are not"
     index = command(actions, "index", _index, text)
     index.add_argument("folder", type=Path)
-    layouts = "folder, kinetics400, kinetics-sounds, audioset, vggsound, ucf101, hmdb51 or esc50"
+    layouts = "folder, or a public set such as kinetics400 or audioset; a wrong name lists all"
     index.add_argument("--layout", default="folder", help=f"{layouts} (default: %(default)s)")
     index.add_argument("--fold", type=int, default=1, help="split of ucf101, hmdb51, esc50 (default: %(default)s)")
     index.add_argument("--min-seconds", type=float, default=0.5, help="shortest usable clip (default: %(default)s)")
@@ -71,7 +71,7 @@ def _info(arguments: argparse.Namespace) -> int:
 
 
 def _index(arguments: argparse.Namespace) -> int:
-    from avid_lab.datasets.folder import index_folder
+    from avid_lab.datasets import index_folder
 
     out = arguments.out or arguments.folder / "manifest.csv"
     manifest = index_folder(
@@ -115,12 +115,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def chosen(arguments: argparse.Namespace, model: ModelConfig) -> tuple[ClipDataset, ClipDataset]:
     """Training and test clips, of a rendered world or of the user's own folder, as the model wants them."""
     from avid_lab import foley
-    from avid_lab.datasets import ClipDataset, Manifest
+    from avid_lab.datasets import ClipDataset, Manifest, index_folder
 
     if arguments.data is None:
         clips = foley.load(arguments.world or profile().world, video=model.video, audio=model.audio)
     else:
-        manifest = Manifest.read(arguments.data) if arguments.data.is_file() else Manifest.from_folder(arguments.data)
+        manifest = Manifest.read(arguments.data) if arguments.data.is_file() else index_folder(arguments.data)
         _check_splits(manifest, arguments.data)
         clips = ClipDataset(manifest, video=model.video, audio=model.audio, on_error="skip")
     held_out = "test" if "test" in clips.manifest.column("split") else "val"  # Kinetics is evaluated on "val"

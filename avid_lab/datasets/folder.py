@@ -6,18 +6,27 @@ import csv
 import hashlib
 import os
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 from typing import Any
 
 from tqdm.auto import tqdm
 
-from avid_lab.atomic import replacing
+from avid_lab.atomic import is_part_of, replacing
 from avid_lab.config import AudioSpec, VideoSpec
 from avid_lab.datasets.journal import resumable
 from avid_lab.datasets.layouts import LAYOUTS, Candidate, candidates
-from avid_lab.datasets.manifest import Manifest, Record, Streams, Unusable, place_below
+from avid_lab.datasets.manifest import (
+    COLUMNS,
+    Manifest,
+    Record,
+    Streams,
+    Unusable,
+    begins_with,
+    is_portable,
+    place_below,
+)
 from avid_lab.media import MediaError, probe, read_clip
 
 VIDEO_EXTENSIONS = frozenset(
@@ -25,6 +34,7 @@ VIDEO_EXTENSIONS = frozenset(
     | {".ogv", ".ts", ".vob", ".webm", ".wmv"}
 )
 AUDIO_EXTENSIONS = frozenset({".aac", ".aif", ".aiff", ".flac", ".m4a", ".mp3", ".ogg", ".opus", ".wav"})
+REPORT_COLUMNS = ("path", "reason", "detail")
 SILENCE = 5e-4  # peak below which a sound track counts as silent (-66 dB of full scale)
 LISTEN_S = 10.0  # seconds listened to for that
 
@@ -39,7 +49,7 @@ class Look:
 
 
 def index_folder(
-    root: Path,
+    root: str | os.PathLike[str],
     *,
     layout: str = "folder",
     fold: int = 1,
@@ -48,22 +58,43 @@ def index_folder(
     progress: bool = True,
     out: Path | None = None,
 ) -> Manifest:
-    """See `Manifest.from_folder`.
+    """Looks through a folder of real videos, one sub-folder per class, and lists the usable ones.
 
-    With ``out`` the manifest is written there, what was left out beside it as ``<name>.unusable.csv``, and what was
-    found of each file as ``.<name>.seen``: so a run that was stopped goes on where it was, and a later one only looks
-    at files that are new or changed.
+    Folders ``train``, ``val``, ``test`` above the class folders give the split; without them one clip in five of
+    each class, chosen by name, is "test". Another layout takes ids, classes and splits from the set's own lists, which
+    lie anywhere in the folder. Folders that are links are followed, each folder once. Every file is opened and tried.
+    What cannot be used is never dropped in silence: ``manifest.unusable`` and ``manifest.report()`` say which and why
+    ("unreadable", "no picture", "no sound", "silent", "too short", "hidden", "no video file"; with lists also
+    "missing", "not listed", "bad line", ...).
+
+    Args:
+        root: The folder.
+        layout: A key of `avid_lab.datasets.layouts.LAYOUTS`: "folder", or the name of a public set.
+        fold: Which official division into training and test clips, where a set has several.
+        min_duration_s: Shortest usable video, in seconds.
+        workers: Processes; None chooses, 0 works in this one.
+        progress: Shows a progress bar, and the report if anything was left out.
+        out: Writes the manifest there, what was left out beside it as ``<name>.unusable.csv``, and what was found of
+            each file as ``.<name>.seen``: so a run that was stopped goes on where it was, and a later one only looks
+            at files that are new or changed. The list of what was left out is written also when nothing is usable.
+
+    Raises:
+        ValueError: No such folder, no usable video in it, lists that are not as the layout's are, or a file at ``out``
+            that is no manifest.
     """
+    root = Path(root)
     if layout not in LAYOUTS:
         raise ValueError(f"layout must be one of {', '.join(LAYOUTS)}; got {layout!r}")
     if not root.is_dir():
         raise ValueError(f"{root} is no folder. Give the folder that holds the videos.")
     streams = LAYOUTS[layout].streams
     extensions = AUDIO_EXTENSIONS | VIDEO_EXTENSIONS if streams == "audio" else VIDEO_EXTENSIONS
-    if out is not None:
-        place_below(out, root)  # raises now, not after all files were looked at
     report = out and out.with_name(f"{out.stem}.unusable.csv")
     journal = out and out.with_name(f".{out.name}.seen")
+    if out is not None and report is not None:  # now, not after all files were looked at
+        place_below(out, root)
+        _require_ours(out, COLUMNS)
+        _require_ours(report, REPORT_COLUMNS)
     names, unusable = _files(root, {path.absolute() for path in (out, report, journal) if path})
     media = [name for name in names if Path(name).suffix.lower() in extensions]
     others = [name for name in names if Path(name).suffix.lower() not in extensions]
@@ -84,15 +115,26 @@ def index_folder(
             records.append(Record(item.id, item.path, item.label, result["duration_s"], item.split, extras))
     unusable.sort(key=lambda item: (item.path, item.reason))
     manifest = Manifest(root, _with_splits(records) if layout == "folder" else records, unusable=unusable)
+    if report is not None:
+        write_unusable(report, unusable)
     if not records:
         what = "sound" if streams == "audio" else "video"
-        raise ValueError(f"no usable {what} in {root}. {manifest.report() or 'It holds no files.'}")
+        where = f"\nAll of them are listed in {report}." if report is not None and unusable else ""
+        raise ValueError(f"no usable {what} in {root}. {manifest.report() or 'It holds no files.'}{where}")
     if progress and unusable:
         tqdm.write(manifest.report())
-    if out is not None and report is not None:
+    if out is not None:
         manifest.write(out)
-        write_unusable(report, unusable)
     return manifest
+
+
+def _require_ours(path: Path, columns: Sequence[str]) -> None:
+    """Refuses to replace a file that was not written here."""
+    if path.exists() and not (path.is_file() and begins_with(path, columns)):
+        raise ValueError(
+            f"{path} exists and is not a list that `avid-lab data index` wrote: it would be lost. "
+            "Move it away, or write the manifest elsewhere with --out."
+        )
 
 
 def write_unusable(path: Path, unusable: Sequence[Unusable]) -> None:
@@ -102,7 +144,7 @@ def write_unusable(path: Path, unusable: Sequence[Unusable]) -> None:
         return
     with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(["path", "reason", "detail"])
+        writer.writerow(REPORT_COLUMNS)
         writer.writerows([item.path, item.reason, item.detail] for item in unusable)
 
 
@@ -110,25 +152,52 @@ def _files(root: Path, ours: Collection[Path]) -> tuple[list[str], list[Unusable
     """Names of all files, relative to the root with forward slashes, sorted; and those that no manifest can hold."""
     names: list[str] = []
     unusable: list[Unusable] = []
-    for path in _walk(root):
+
+    def refuse(path: Path, reason: str, detail: str) -> None:
+        name = os.fsencode(path.relative_to(root).as_posix()).decode("utf-8", "backslashreplace")
+        unusable.append(Unusable(name, reason, detail))
+
+    for path in _walk(root, refuse):
         name = path.relative_to(root).as_posix()
-        shown = os.fsencode(name).decode("utf-8", "backslashreplace")
-        if path.absolute() in ours:
+        if any(is_part_of(path.absolute(), one) for one in ours):
             continue
         if any(part.startswith(".") for part in path.relative_to(root).parts):
-            unusable.append(Unusable(shown, "hidden", "its name begins with a dot"))
-        elif shown != name or PureWindowsPath(name).drive:
-            detail = "its name is not UTF-8, or begins like a Windows drive: rename it"
-            unusable.append(Unusable(shown, "unportable name", detail))
+            refuse(path, "hidden", "its name begins with a dot")
+        elif not (is_portable(name) and os.fsencode(name).decode("utf-8", "replace") == name):
+            refuse(path, "unportable name", "its name is not UTF-8, or means another place on Windows: rename it")
+        elif path.exists() and not path.is_file():
+            refuse(path, "no file", "it is a pipe, a socket or a device")
         else:
             names.append(name)
-    return names, unusable
+    return sorted(names), unusable
 
 
-def _walk(root: Path) -> Iterator[Path]:
-    for folder, folders, files in os.walk(root):
-        folders.sort()
-        yield from (Path(folder) / name for name in sorted(files))
+def _walk(root: Path, refuse: Callable[[Path, str, str], None]) -> Iterator[Path]:
+    """All files below a folder, also through links; each folder once, by its own name if it has one here."""
+
+    def unreadable(error: OSError) -> None:
+        refuse(Path(error.filename), "unreadable folder", error.strerror or str(error))
+
+    def place(folder: str | Path) -> str:
+        return os.path.normcase(os.path.realpath(folder))
+
+    visited: set[str] = set()
+    starts = [root]  # the links come after what they may lead to
+    for start in starts:
+        for folder, folders, files in os.walk(start, onerror=unreadable):
+            here = place(folder)
+            if here in visited:
+                refuse(Path(folder), "link", f"it leads to {here}, whose files are listed already")
+                folders.clear()
+                continue
+            visited.add(here)
+            starts += sorted(Path(folder) / name for name in folders if _is_link(Path(folder) / name))
+            folders[:] = sorted(name for name in folders if not _is_link(Path(folder) / name))
+            yield from (Path(folder) / name for name in files)
+
+
+def _is_link(path: Path) -> bool:
+    return path.is_symlink() or (hasattr(path, "is_junction") and path.is_junction())  # pyright: ignore
 
 
 def _look(task: Look) -> dict[str, Any]:
@@ -148,6 +217,8 @@ def _look(task: Look) -> dict[str, Any]:
         clip = read_clip(task.path, 0.0, None if task.streams == "audio" else watch, heard)
     except MediaError as error:
         return _useless("unreadable", f"{error.problem}. {error.fix}")
+    except Exception as error:  # one file never ends the list
+        return _useless("unreadable", f"reading it failed with {type(error).__name__}: {error}")
     if clip.audio is not None and float(clip.audio.abs().max()) < SILENCE:
         return _useless("silent", f"nothing is heard in its first {listen.duration_s:.1f} s")
     extras = {}

@@ -1,21 +1,32 @@
 """Where the public sets keep their clips: a layout reads a set's own lists and finds the file of each clip listed.
 
-No layout opens a video. Whatever does not fit is told: a clip without a file is "missing", a file that no list names
-is "not listed". Paths in lists are only ever compared with the files that are there, so none leads out of the folder.
+No layout opens a video. Whatever does not fit is reported: a clip without a file is "missing", a file that no list
+names is "not listed", a line that cannot be read is a "bad line". Paths in lists are only ever compared with the files
+that are there, so none leads out of the folder.
+
+Sets lie on disks in many ways. Names are compared exactly first; then without regard to letter case; and clips of
+YouTube videos by the video's id and the times in the name, as common download tools write them: ``<id>_30_40``,
+``<id>_000030_000040``, ``<id>_30000`` (milliseconds), ``<id>_30.000``, ``Y<id>``, ``title [<id>]`` and so on. Lists may
+have passed through a spreadsheet: other separators, a byte order mark, UTF-16, other names of columns.
 """
 
 from __future__ import annotations
 
+import codecs
 import csv
+import difflib
+import io
 import re
+from bisect import bisect_left
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from avid_lab.datasets.manifest import Streams, Unusable
 
-SPLITS = {"train": "train", "training": "train", "test": "test"}
+SPLITS = {"train": "train", "training": "train", "test": "test", "testing": "test"}
 SPLITS |= dict.fromkeys(("val", "valid", "validate", "validation"), "val")
 UNLABELLED = "unlabelled"
 
@@ -44,9 +55,17 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Entry:
-    """A clip as a list names it: ``names`` are the names without extension that its file may have.
+    """A clip as a list names it.
 
-    A name with a slash is that of the file and of the folder it lies in.
+    Attributes:
+        id: Of the clip.
+        names: Names without extension that its file may have; one with a slash names the folder, too.
+        label: Its class.
+        split: Its split.
+        extras: Further columns.
+        video: Id of the video that it was cut from, where there is one; its file may then be named by that and times.
+        start_s: Where it begins in that video.
+        end_s: Where it ends there.
     """
 
     id: str
@@ -54,6 +73,9 @@ class Entry:
     label: str
     split: str = ""
     extras: dict[str, str] = field(default_factory=dict)
+    video: str = ""
+    start_s: float = 0.0
+    end_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -62,17 +84,21 @@ class Layout:
 
     Attributes:
         entries: Reads the lists in ``(lists, fold)``; None for a plain folder, which has none.
-        lists: Names of the list files, as a pattern.
+        lists: Names of the list files, as a pattern; letter case does not matter.
         streams: What a clip of the set must have to be usable.
         folds: How many official divisions into training and test clips there are; 0 for one and only.
         classes: The labels that belong to the set, if not all that are listed.
     """
 
-    entries: Callable[[Sequence[Path], int], Iterator[Entry]] | None
+    entries: Callable[[Sequence[Path], int], Iterator[Entry | Unusable]] | None
     lists: str = ""
     streams: Streams = "both"
     folds: int = 0
     classes: frozenset[str] | None = None
+
+
+class _BadLine(ValueError):
+    """A line of a list that cannot be understood."""
 
 
 def candidates(
@@ -88,22 +114,45 @@ def candidates(
         others: Paths of all other files.
 
     Raises:
-        ValueError: No such layout or fold, no lists in the folder, or a line that is not as the set's lists are.
+        ValueError: No such layout or fold, or no list in the folder that can be used; it says what was read.
     """
     chosen = LAYOUTS[layout]
     if chosen.folds and not 1 <= fold <= chosen.folds:
         raise ValueError(f"fold must be from 1 to {chosen.folds} for {layout}; got {fold}")
     if chosen.entries is None:
         return [*map(_by_folder, media), *map(_no_video, others)]
-    named = [path for path in others if re.fullmatch(chosen.lists, PurePosixPath(path).name)]
-    entries = list(chosen.entries([root / path for path in named], fold))
+    named = [path for path in others if re.fullmatch(chosen.lists, PurePosixPath(path).name, re.IGNORECASE)]
+    lists, refused = _readable([root / path for path in named])
+    read = list(chosen.entries(lists, fold))
+    entries = [item for item in read if isinstance(item, Entry)]
+    refused += [item for item in read if isinstance(item, Unusable)]
     if not entries:
         rule = f"{layout} needs the set's own lists somewhere in the folder (files named like {chosen.lists})"
-        raise ValueError(f"{rule}; {root} holds none. Put them there, or use --layout folder.")
+        why = "".join(f"\n  {item.path}: {item.detail}" for item in refused[:10])
+        got = f"none of the lists in {root} can be used:{why}\n" if refused else f"{root} holds none. "
+        raise ValueError(f"{rule}; {got}Put them there, or use --layout folder.")
     if chosen.folds and not any(entry.split for entry in entries):
         raise ValueError(f"{root} holds no list of fold {fold} of {layout}. Put it there, or choose another fold.")
+    refused = [Unusable(_below(root, item.path), item.reason, item.detail) for item in refused]
     found = list(_match(entries, media, chosen.classes))
-    return found + [_no_video(path) for path in sorted(set(others) - set(named))]
+    return found + refused + [_no_video(path) for path in sorted(set(others) - set(named))]
+
+
+def _readable(paths: Iterable[Path]) -> tuple[list[Path], list[Unusable]]:
+    """The files that are text, and the others."""
+    lists: list[Path] = []
+    refused: list[Unusable] = []
+    for path in paths:
+        try:
+            _text(path)
+            lists.append(path)
+        except (UnicodeDecodeError, OSError) as error:
+            refused.append(Unusable(str(path), "not a list", f"it is no text in UTF-8 ({error}). Get the list again."))
+    return lists, refused
+
+
+def _below(root: Path, path: str) -> str:
+    return path.removeprefix(str(root)).lstrip("/\\").replace("\\", "/")
 
 
 def _no_video(path: str) -> Unusable:
@@ -118,50 +167,174 @@ def _by_folder(path: str) -> Candidate:
     return Candidate(path, path, folders[0] if folders else UNLABELLED, split)
 
 
+# ---- lists and files
+
+
 def _match(
-    entries: Iterable[Entry], media: Sequence[str], classes: frozenset[str] | None
+    entries: Sequence[Entry], media: Sequence[str], classes: frozenset[str] | None
 ) -> Iterator[Candidate | Unusable]:
-    files: dict[str, list[str]] = {}
+    """Every entry and every file ends as a clip or as a reason; the surest kind of name is tried first."""
+    wanted: dict[str, Entry] = {}
+    for entry in entries:
+        if entry.id in wanted:
+            yield Unusable(entry.id, "listed twice", f"as {entry.label!r}; the first time counts")
+        else:
+            wanted[entry.id] = entry
+    free = dict.fromkeys(media)  # in order
+    claimed: dict[str, list[str]] = {}
+    for find in (_exactly(media), _regardless_of_case(media), *_by_video(wanted.values(), media)):
+        for entry in wanted.values():
+            if entry.id not in claimed and (paths := [path for path in find(entry) if path in free]):
+                claimed[entry.id] = paths
+                for path in paths:
+                    del free[path]
+    nearest = _Nearest(media)
+    for entry in wanted.values():
+        paths = claimed.get(entry.id, [])
+        if classes is not None and entry.label not in classes:
+            yield from (Unusable(path, "another class", f"{entry.label!r} is no class of this set") for path in paths)
+        elif not paths:
+            yield Unusable(entry.id, "missing", f"listed as {entry.label!r}; {nearest.explain(entry)}")
+        else:
+            yield Candidate(entry.id, paths[0], entry.label, entry.split, entry.extras)
+            yield from (Unusable(path, "duplicate", f"the same clip as {paths[0]}") for path in paths[1:])
+    yield from (Unusable(path, "not listed", "no list of the set names it") for path in free)
+
+
+Finder = Callable[[Entry], list[str]]
+
+
+def _exactly(media: Sequence[str], key: Callable[[str], str] = str) -> Finder:
+    files: dict[str, list[str]] = defaultdict(list)
     for path in media:
         pure = PurePosixPath(path)
         for name in (pure.stem, f"{pure.parent.name}/{pure.stem}"):
-            files.setdefault(name, []).append(path)
-    ids: set[str] = set()
-    used: set[str] = set()
-    for entry in entries:
-        paths = [path for name in entry.names for path in files.get(name, [])]
-        if classes is not None and entry.label not in classes:
-            used.update(paths)
-            yield from (Unusable(path, "another class", f"{entry.label!r} is no class of this set") for path in paths)
-        elif entry.id in ids:
-            yield Unusable(entry.id, "listed twice", f"as {entry.label!r}; the first time counts")
-        elif not paths:
-            yield Unusable(entry.id, "missing", f"listed as {entry.label!r}, and no file is called {entry.names[0]}.*")
-        else:
-            used.update(paths)
-            yield Candidate(entry.id, paths[0], entry.label, entry.split, entry.extras)
-            yield from (Unusable(path, "duplicate", f"the same clip as {paths[0]}") for path in paths[1:])
-        ids.add(entry.id)
-    yield from (Unusable(path, "not listed", "no list of the set names it") for path in media if path not in used)
+            files[key(name)].append(path)
+    return lambda entry: list(dict.fromkeys(path for name in entry.names for path in files.get(key(name), [])))
 
 
-def _kinetics(lists: Sequence[Path], fold: int) -> Iterator[Entry]:
+def _regardless_of_case(media: Sequence[str]) -> Finder:
+    return _exactly(media, str.casefold)
+
+
+def _by_video(entries: Iterable[Entry], media: Sequence[str]) -> Iterator[Finder]:
+    """Files named by a video's id and times: in seconds first, then in milliseconds, then by the id alone."""
+    listed = Counter(entry.video for entry in entries if entry.video)
+    files: dict[str, list[tuple[str, tuple[float, ...]]]] = defaultdict(list)
+    for path in media if listed else ():
+        for video, times in _readings(PurePosixPath(path).stem):
+            if video in listed:
+                files[video].append((path, times))
+                break
+
+    def by_times(entry: Entry, scale: float) -> list[str]:
+        return [path for path, times in files.get(entry.video, []) if times and _same_times(times, entry, scale)]
+
+    def by_id(entry: Entry) -> list[str]:
+        """Without times, only where the list has one clip of that video: else nobody knows which one it is."""
+        alone = listed[entry.video] == 1
+        return [path for path, times in files.get(entry.video, []) if alone and not times]
+
+    yield partial(by_times, scale=1.0)
+    yield partial(by_times, scale=1000.0)
+    yield by_id
+
+
+def _readings(stem: str) -> Iterator[tuple[str, tuple[float, ...]]]:
+    """Each way to read a name as an id and up to two times; ids may hold ``_`` and ``-`` themselves."""
+    tail = re.search(r"(?:[_\-., ]+\d+(?:\.\d+)?){1,2}$", stem)
+    cuts = [match.start() for match in re.finditer(r"[_\-., ]+\d", stem)][-4:] if tail else []
+    for cut in [*cuts, len(stem)]:
+        times = re.fullmatch(r"[_\-., ]+(\d+(?:\.\d+)?)(?:[_\-, ]+(\d+(?:\.\d+)?))?", stem[cut:])
+        if times is None and cut < len(stem):
+            continue
+        numbers = tuple(float(number) for number in times.groups() if number) if times else ()
+        name = stem[:cut]
+        yield name, numbers
+        for prefix in ("Y", "v_", "yt_", "video_", "youtube_"):
+            if name.startswith(prefix):
+                yield name.removeprefix(prefix), numbers
+        if bracketed := re.search(r"\[([\w-]+)\]$", name):
+            yield bracketed[1], numbers
+        if len(name) > 12 and name[-12] in "-_ ":
+            yield name[-11:], numbers  # title-<id>
+
+
+def _same_times(times: Sequence[float], entry: Entry, scale: float) -> bool:
+    starts = {entry.start_s * scale, float(int(entry.start_s)) * scale}
+    length = entry.end_s - entry.start_s
+    ends = {entry.end_s * scale, float(int(entry.end_s)) * scale, length * scale}
+    return any(abs(times[0] - x) < 0.0015 * scale for x in starts) and (
+        len(times) == 1 or any(abs(times[1] - x) < 0.0015 * scale for x in ends)
+    )
+
+
+class _Nearest:
+    """Says what was looked for beside what is there."""
+
+    def __init__(self, media: Sequence[str]) -> None:
+        self.files = sorted((PurePosixPath(path).stem.casefold(), path) for path in media)
+        self.thorough = 100  # missing clips that are compared with many names
+        patterns = Counter(_pattern(PurePosixPath(path).stem) for path in media).most_common(1)
+        self.pattern = f"most files are named like {patterns[0][0]}" if patterns else "there are no media files"
+
+    def explain(self, entry: Entry) -> str:
+        looked = f"no file is called {entry.names[0]}.*" + (" or by this id and these times" if entry.video else "")
+        near = self._near(PurePosixPath(entry.names[0]).name.casefold())
+        return f"{looked}; {f'the nearest is {near}' if near else self.pattern}"
+
+    def _near(self, name: str) -> str:
+        """The most alike of its neighbours in the alphabet, which is quick for any number of files."""
+        self.thorough -= 1
+        reach = 500 if self.thorough > 0 else 3
+        place = bisect_left(self.files, (name, ""))
+        around = dict(self.files[max(0, place - reach) : place + reach])
+        close = difflib.get_close_matches(name, around, 1)
+        return around[close[0]] if close else ""
+
+
+def _pattern(stem: str) -> str:
+    """How a name is built: "<id>_<6 digits>"."""
+    named = re.fullmatch(r"(Y|v_)?([\w-]{11})((?:[_\-., ]+\d+(?:\.\d+)?)*)", stem)
+    head, rest = (f"{named[1] or ''}<id>", named[3]) if named else ("", stem)
+    return head + re.sub(r"\d+", lambda digits: f"<{len(digits[0])} digits>", rest)
+
+
+# ---- the sets
+
+COLUMNS = {
+    "video": ["youtube_id", "ytid", "yt_id", "youtubeid", "video_id", "videoid", "vid", "id", "youtube"],
+    "start": ["time_start", "start_seconds", "start_time", "start", "start_s", "start_sec", "starttime"],
+    "end": ["time_end", "end_seconds", "end_time", "end", "end_s", "end_sec", "endtime"],
+    "label": ["label", "class", "category", "class_name", "action", "labels", "positive_labels", "display_name"],
+    "split": ["split", "train/test_split", "subset", "set", "partition"],
+}
+
+
+def _kinetics(lists: Sequence[Path], fold: int) -> Iterator[Entry | Unusable]:
     """``train.csv`` and so on: label,youtube_id,time_start,time_end,split; files ``<id>_<start>_<end>``, six digits."""
     for path in lists:
-        rows = _rows(path)
-        header = next(rows, (0, []))[1]
-        if not {"youtube_id", "time_start", "time_end"} <= set(header):
-            continue  # another csv file
-        for line, row in rows:
-            _require(len(row) == len(header), path, line, f"have {len(header)} fields, as the header", row)
-            told = dict(zip(header, row, strict=True))
-            start, end = (_seconds(path, line, told[name]) for name in ("time_start", "time_end"))
-            name = f"{told['youtube_id']}_{int(start):06d}_{int(end):06d}"
-            split = told.get("split", path.stem).lower()
-            yield Entry(name, (name,), told.get("label", ""), SPLITS.get(split, split))  # test lists had no labels once
+        rows = list(_rows(path))
+        first = rows[0][1] if rows else []
+        columns = _columns(first)
+        if {"video", "start", "end"} <= set(columns):
+            yield from _each(path, rows[1:], partial(_kinetics_entry, columns, path.stem))
+        else:
+            rule = "a list has the columns label,youtube_id,time_start,time_end,split"
+            yield Unusable(str(path), "not a list", f"{rule}; its first line is {','.join(first)!r}")
 
 
-def _audioset(lists: Sequence[Path], fold: int) -> Iterator[Entry]:
+def _kinetics_entry(columns: dict[str, int], part: str, row: list[str]) -> Entry:
+    _require(len(row) > max(columns.values()), f"have {len(columns)} fields, as the header")
+    video = _id(row[columns["video"]])
+    start_s, end_s = _seconds(row[columns["start"]]), _seconds(row[columns["end"]])
+    name = f"{video}_{int(start_s):06d}_{int(end_s):06d}"
+    split = (row[columns["split"]] if "split" in columns else part).strip().lower()
+    label = row[columns["label"]].strip() if "label" in columns else ""  # test lists had no labels once
+    return Entry(name, (name,), label, SPLITS.get(split, split), {}, video, start_s, end_s)
+
+
+def _audioset(lists: Sequence[Path], fold: int) -> Iterator[Entry | Unusable]:
     """``*_segments.csv``: three lines of comment, then id, start, end, "mid,mid"; ``class_labels_indices.csv`` names.
 
     The label is the first one listed; all are in the column ``labels``. The set does not say what files are called:
@@ -169,116 +342,198 @@ def _audioset(lists: Sequence[Path], fold: int) -> Iterator[Entry]:
     digits, as for Kinetics.
     """
     names: dict[str, str] = {}
-    for path in (path for path in lists if path.name == "class_labels_indices.csv"):
+    segments = []
+    for path in lists:
+        if "_segments" in path.stem.lower():
+            segments.append(path)
+            continue
         for line, row in _rows(path):
-            _require(len(row) == 3, path, line, "be index,mid,display_name", row)
-            names[row[1]] = row[2]
-    for path in (path for path in lists if path.name.endswith("_segments.csv")):
-        part = path.stem.removesuffix("_segments")
-        for line, row in _rows(path):
-            if row[0].startswith("#"):
-                continue
-            _require(len(row) == 4 and bool(row[3]), path, line, "be YTID, start_seconds, end_seconds, labels", row)
-            start, end = (_seconds(path, line, text) for text in row[1:3])
-            mids = row[3].split(",")
-            files = (row[0], f"{row[0]}_{round(1000 * start)}", f"{row[0]}_{int(start):06d}_{int(end):06d}")
-            extras = {"labels": ",".join(mids), "part": part}
-            label = names.get(mids[0], mids[0])
-            yield Entry(f"{row[0]}_{round(1000 * start)}", files, label, "test" if part == "eval" else "train", extras)
+            if len(row) == 3:
+                names[row[1]] = row[2]
+            else:
+                yield _bad(path, line, "a line must be index,mid,display_name", row)
+    for path in segments:
+        part = re.sub("_segments.*", "", path.stem, flags=re.IGNORECASE)
+        yield from _each(path, _rows(path), partial(_audioset_entry, names, part))
 
 
-def _vggsound(lists: Sequence[Path], fold: int) -> Iterator[Entry]:
+def _audioset_entry(names: dict[str, str], part: str, row: list[str]) -> Entry | None:
+    if row and (row[0].startswith("#") or row[0].lower() in COLUMNS["video"]):
+        return None
+    _require(len(row) >= 4 and bool(row[3]), "be YTID, start_seconds, end_seconds, labels")
+    video, start_s, end_s = _id(row[0]), _seconds(row[1]), _seconds(row[2])
+    mids = [mid.strip() for text in row[3:] for mid in text.split(",") if mid.strip()]
+    _require(bool(mids), "have a label")
+    split = "test" if part.lower().startswith("eval") else "train"
+    name = f"{video}_{round(1000 * start_s)}"
+    extras = {"labels": ",".join(mids), "part": part}
+    return Entry(name, (name,), names.get(mids[0], mids[0]), split, extras, video, start_s, end_s)
+
+
+def _vggsound(lists: Sequence[Path], fold: int) -> Iterator[Entry | Unusable]:
     """``vggsound.csv``, without a header: id, start, label, split; files ``<id>_<start>``, six digits."""
     for path in lists:
-        for line, row in _rows(path):
-            _require(len(row) == 4 and row[3] in ("train", "test"), path, line, "be id,start,label,train or test", row)
-            start = int(_seconds(path, line, row[1]))
-            name = f"{row[0]}_{start:06d}"
-            yield Entry(name, (name, f"{name}_{start + 10:06d}"), row[2], row[3])
+        rows = list(_rows(path))
+        columns = _columns(rows[0][1] if rows else [])
+        if {"video", "start", "label", "split"} <= set(columns):
+            rows = rows[1:]
+        else:
+            columns = {"video": 0, "start": 1, "label": 2, "split": 3}
+        yield from _each(path, rows, partial(_vggsound_entry, columns))
 
 
-def _ucf101(lists: Sequence[Path], fold: int) -> Iterator[Entry]:
+def _vggsound_entry(columns: dict[str, int], row: list[str]) -> Entry:
+    split = SPLITS.get(row[columns["split"]].strip().lower()) if len(row) > max(columns.values()) else None
+    _require(split in ("train", "test"), "be id,start,label,train or test")
+    video, start_s = _id(row[columns["video"]]), _seconds(row[columns["start"]])
+    name = f"{video}_{int(start_s):06d}"
+    return Entry(name, (name,), row[columns["label"]].strip(), split or "", {}, video, start_s, start_s + 10)
+
+
+def _ucf101(lists: Sequence[Path], fold: int) -> Iterator[Entry | Unusable]:
     """``trainlist01.txt`` ("Class/v_Class_g01_c01.avi 1") and ``testlist01.txt`` (no number), three folds of them."""
     splits: dict[str, dict[str, str]] = {}
     for path in lists:
-        if path.name == "classInd.txt":
+        if path.stem.lower() == "classind":
             continue  # the folder's name is the class
         for line, text in _lines(path):
-            name = text.split(" ")[0]
-            _require(name.count("/") == 1, path, line, 'be "Class/video.avi", in training lists with a number', text)
-            splits.setdefault(name, {})[f"split{path.stem[-1]}"] = "train" if path.stem.startswith("train") else "test"
+            name = text.split()[0].replace("\\", "/")
+            if not all(name.partition("/")) or name.count("/") != 1:
+                yield _bad(path, line, 'a line must be "Class/video.avi", in training lists with a number', text)
+                continue
+            split = "train" if path.stem.lower().startswith("train") else "test"
+            splits.setdefault(name, {})[f"split{path.stem[-1]}"] = split
     for name, extras in splits.items():
         split = extras.get(f"split{fold}", "")
         yield Entry(name, (str(PurePosixPath(name).with_suffix("")),), name.split("/")[0], split, extras)
 
 
-def _hmdb51(lists: Sequence[Path], fold: int) -> Iterator[Entry]:
+def _hmdb51(lists: Sequence[Path], fold: int) -> Iterator[Entry | Unusable]:
     """``<class>_test_split<fold>.txt``: "video.avi 1"; 1 is for training, 2 for testing, 0 for neither."""
     use = {"0": "", "1": "train", "2": "test"}
     splits: dict[tuple[str, str], dict[str, str]] = {}
     for path in lists:
-        label, _, number = path.stem.rpartition("_test_split")
+        label, number = path.stem[: path.stem.lower().rindex("_test_split")], path.stem[-1]
         for line, text in _lines(path):
-            name, _, part = text.strip().rpartition(" ")
-            _require(bool(name) and part in use, path, line, 'be "video.avi" and 0, 1 or 2', text)
-            splits.setdefault((label, name.strip()), {})[f"split{number}"] = use[part]
+            name, part = ([*text.strip().rsplit(maxsplit=1), ""])[:2]
+            if part not in use:
+                yield _bad(path, line, 'a line must be "video.avi" and 0, 1 or 2', text)
+                continue
+            splits.setdefault((label, name), {})[f"split{number}"] = use[part]
     for (label, name), extras in splits.items():
         names = (f"{label}/{PurePosixPath(name).stem}",)
         yield Entry(f"{label}/{name}", names, label, extras.get(f"split{fold}", ""), extras)
 
 
-def _esc50(lists: Sequence[Path], fold: int) -> Iterator[Entry]:
+def _esc50(lists: Sequence[Path], fold: int) -> Iterator[Entry | Unusable]:
     """``meta/esc50.csv``: filename,fold,target,category,...; the fold that is chosen is the test set, of five."""
     for path in lists:
-        rows = _rows(path)
-        header = next(rows, (0, []))[1]
-        _require({"filename", "fold", "category"} <= set(header), path, 1, "name filename, fold and category", header)
-        for line, row in rows:
-            _require(len(row) == len(header), path, line, f"have {len(header)} fields, as the header", row)
-            told = dict(zip(header, row, strict=True))
-            split = "test" if told["fold"] == str(fold) else "train"
-            names = (PurePosixPath(told["filename"]).stem,)
-            yield Entry(told["filename"], names, told["category"], split, {"fold": told["fold"]})
+        rows = list(_rows(path))
+        header = [name.strip().lower() for name in rows[0][1]] if rows else []
+        if not {"filename", "fold", "category"} <= set(header):
+            yield _bad(path, 1, "a line must name filename, fold and category", header)
+            continue
+        yield from _each(path, rows[1:], partial(_esc50_entry, header, fold))
+
+
+def _esc50_entry(header: list[str], fold: int, row: list[str]) -> Entry:
+    _require(len(row) == len(header), f"have {len(header)} fields, as the header")
+    known = dict(zip(header, map(str.strip, row), strict=True))
+    _require(known["fold"] in tuple("12345"), "have a fold from 1 to 5")
+    split = "test" if known["fold"] == str(fold) else "train"
+    names = (PurePosixPath(known["filename"]).stem,)
+    return Entry(known["filename"], names, known["category"], split, {"fold": known["fold"]})
+
+
+# ---- reading lists
+
+
+def _each(
+    path: Path, rows: Iterable[tuple[int, list[str]]], entry: Callable[[list[str]], Entry | None]
+) -> Iterator[Entry | Unusable]:
+    """The entry of each row; a row that makes none is a bad line."""
+    for line, row in rows:
+        try:
+            made = entry(row)
+        except _BadLine as error:
+            yield _bad(path, line, str(error), row)
+        else:
+            if made is not None:
+                yield made
+
+
+def _bad(path: Path, line: int, rule: str, got: list[str] | str) -> Unusable:
+    got = ",".join(got) if isinstance(got, list) else got
+    return Unusable(f"{path}, line {line}", "bad line", f"{rule}; got {got!r}. Get the set's own list again.")
+
+
+def _require(condition: bool, rule: str) -> None:
+    if not condition:
+        raise _BadLine(f"a line must {rule}")
+
+
+def _columns(header: Sequence[str]) -> dict[str, int]:
+    """Where the columns are that lists have under several names."""
+    plain = [re.sub(r"[\s_]+", "_", name.strip().lstrip("#").strip().lower()) for name in header]
+    found = {}
+    for column, names in COLUMNS.items():
+        place = next((plain.index(name) for name in names if name in plain), None)
+        if place is not None:
+            found[column] = place
+    return found
+
+
+def _id(text: str) -> str:
+    """A video's id; not what a spreadsheet makes of one that begins with a minus or looks like a number."""
+    text = text.strip().removeprefix("'")
+    damaged = not text or text.startswith("#") or re.fullmatch(r"\d(\.\d+)?E\+\d+", text)
+    _require(not damaged, "begin with the id of a video; spreadsheets replace ids that look like formulas or numbers")
+    return text
+
+
+def _seconds(text: str) -> float:
+    """Seconds, also with a decimal comma or as h:mm:ss."""
+    text = text.strip().replace(",", ".")
+    _require(re.fullmatch(r"(\d+:){0,2}\d{1,7}(\.\d+)?(E\+0?\d)?", text) is not None, "give times as seconds")
+    *larger, seconds = text.split(":")
+    return sum(60 ** (len(larger) - i) * float(part) for i, part in enumerate(larger)) + float(seconds)
 
 
 def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Lines of a csv file with their numbers, without empty ones."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file, skipinitialspace=True)
-            for row in reader:
-                if row:
-                    yield reader.line_num, row
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{path}: no CSV file in UTF-8 ({error}). Get the list again.") from error
+    """Lines of a csv file with their numbers, without empty ones; whatever separates their fields."""
+    text = _text(path)
+    first = [line for line in text.splitlines() if line.strip() and not line.startswith("#")][:1]
+    separator = max(",;\t", key=lambda sign: len(next(csv.reader(first, delimiter=sign), [])))
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True)
+    while True:
+        try:
+            row = next(reader, None)
+        except csv.Error:
+            row = [""]  # a field without end
+        if row is None:
+            return
+        if row:
+            yield reader.line_num, row
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
     """Lines of a text file with their numbers, without empty ones."""
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: no text in UTF-8 ({error}). Get the list again.") from error
+    lines = _text(path).splitlines()
     yield from ((number, line) for number, line in enumerate(lines, 1) if line.strip())
 
 
-def _require(condition: bool, path: Path, line: int, rule: str, got: Any) -> None:
-    if not condition:
-        got = ",".join(got) if isinstance(got, list) else got
-        raise ValueError(f"{path}, line {line}: a line must {rule}; got {got!r}. Get the set's own list again.")
-
-
-def _seconds(path: Path, line: int, text: str) -> float:
-    _require(re.fullmatch(r"\d+(\.\d+)?", text) is not None, path, line, "tell times as seconds", text)
-    return float(text)
+def _text(path: Path) -> str:
+    content = path.read_bytes()
+    utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return content.decode("utf-16" if utf16 else "utf-8").lstrip("\ufeff")
 
 
 LAYOUTS: dict[str, Layout] = {
     "folder": Layout(None),
     "kinetics400": Layout(_kinetics, r".*\.csv"),
     "kinetics-sounds": Layout(_kinetics, r".*\.csv", classes=KINETICS_SOUNDS),
-    "audioset": Layout(_audioset, r".*_segments\.csv|class_labels_indices\.csv"),
-    "vggsound": Layout(_vggsound, r"vggsound\.csv"),
+    "audioset": Layout(_audioset, r".*_segments.*\.csv|class_labels_indices\.csv"),
+    "vggsound": Layout(_vggsound, r"vggsound.*\.csv"),
     # Half of UCF101 and most of HMDB51 is mute, and they are used for what is seen.
     "ucf101": Layout(_ucf101, r"(train|test)list0\d\.txt|classInd\.txt", "video", folds=3),
     "hmdb51": Layout(_hmdb51, r".*_test_split\d\.txt", "video", folds=3),

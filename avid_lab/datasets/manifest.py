@@ -138,7 +138,7 @@ class Manifest:
         return self.root / self.records[index].path
 
     def report(self) -> str:
-        """What was left out and why, in a few lines; "" when nothing was."""
+        """What was left out and why, with one example of each reason; "" when nothing was."""
         by_reason: dict[str, list[Unusable]] = {}
         for item in self.unusable:
             by_reason.setdefault(item.reason, []).append(item)
@@ -146,6 +146,7 @@ class Manifest:
         for reason, items in sorted(by_reason.items(), key=lambda entry: -len(entry[1])):
             names = ", ".join(item.path for item in items[:3]) + (", ..." if len(items) > 3 else "")
             lines.append(f"  {len(items):5d}  {reason}: {names}")
+            lines.append(f"         {items[0].path}: {items[0].detail}")
         return "\n".join(lines)
 
     @classmethod
@@ -186,48 +187,6 @@ class Manifest:
                 writer.writerow([*fixed, *(record.extras.get(name, "") for name in extras)])
         return path
 
-    @classmethod
-    def from_folder(
-        cls,
-        root: str | os.PathLike[str],
-        *,
-        layout: str = "folder",
-        fold: int = 1,
-        min_duration_s: float = 0.5,
-        workers: int | None = None,
-        progress: bool = True,
-    ) -> Manifest:
-        """Looks through a folder of real videos, one sub-folder per class, and lists the usable ones.
-
-        Folders ``train``, ``val``, ``test`` above the class folders give the split; without them one clip in five of
-        each class, chosen by name, is "test". Another layout takes ids, classes and splits from the set's own lists,
-        which lie anywhere in the folder. Every file is opened and tried. What cannot be used is never dropped in
-        silence: ``manifest.unusable`` and ``manifest.report()`` tell which and why ("unreadable", "no picture", "no
-        sound", "silent", "too short", "hidden", "no video file"; with lists also "missing", "not listed", ...).
-
-        Args:
-            root: The folder.
-            layout: "folder", "kinetics400", "kinetics-sounds", "audioset" or "vggsound"; "ucf101" and "hmdb51", whose
-                clips need no sound; or "esc50", whose clips need no picture (see ``ClipDataset(streams=...)``).
-            fold: Which official division into training and test clips, where a set has several.
-            min_duration_s: Shortest usable video, in seconds.
-            workers: Processes; None chooses, 0 works in this one.
-            progress: Shows a progress bar, and the report if anything was left out.
-
-        Raises:
-            ValueError: No such folder, no usable video in it, or lists that are not as the layout's are.
-        """
-        from avid_lab.datasets.folder import index_folder  # decoding is only needed here
-
-        return index_folder(
-            Path(root),
-            layout=layout,
-            fold=fold,
-            min_duration_s=min_duration_s,
-            workers=workers,
-            progress=progress,
-        )
-
     def _splits(self) -> Counter[str]:
         return Counter(record.split for record in self.records)
 
@@ -248,14 +207,25 @@ def place_below(path: Path, root: Path) -> PurePosixPath:
     return PurePosixPath(place.as_posix())
 
 
+def is_portable(path: str) -> bool:
+    """Whether a path is relative and stays inside its folder, on every system."""
+    posix, windows = PurePosixPath(path), PureWindowsPath(path)
+    return bool(path) and not posix.is_absolute() and not windows.anchor and ".." not in windows.parts
+
+
+def begins_with(path: Path, columns: Sequence[str]) -> bool:
+    """Whether a file is a list of ours: its first line begins with these columns."""
+    with path.open("rb") as file:
+        return file.read(1000).decode("utf-8-sig", "replace").startswith(",".join(columns))
+
+
 def _problem(record: Record, seen: set[str]) -> str:
     """What is wrong with a record, or ""."""
     if not record.id:
         return "id must not be empty"
     if record.id in seen:
         return f"id must be unique; {record.id!r} came before"
-    pure = PurePosixPath(record.path)
-    if not record.path or pure.is_absolute() or PureWindowsPath(record.path).drive or ".." in pure.parts:
+    if not is_portable(record.path):
         return f"path must be relative and stay inside the manifest's folder; got {record.path!r}"
     if not (math.isfinite(record.duration_s) and record.duration_s > 0):
         return f"duration_s must be a positive number of seconds; got {record.duration_s!r}"
@@ -289,5 +259,5 @@ def _parse(path: Path, rows: Any) -> list[Record]:
     except (ValueError, csv.Error) as error:
         if isinstance(error, UnicodeDecodeError):
             raise
-        raise ValueError(f"{path}, line {line}: {error}. Mend the line or make the manifest again.") from error
+        raise ValueError(f"{path}, line {line}: {error}. Correct the line or make the manifest again.") from error
     return records

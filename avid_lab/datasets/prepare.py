@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,13 @@ from typing import Any
 from tqdm.auto import tqdm
 
 from avid_lab.config import AudioSpec, VideoSpec
-from avid_lab.datasets.folder import write_unusable
-from avid_lab.datasets.journal import resumable
-from avid_lab.datasets.manifest import Manifest, Unusable
+from avid_lab.datasets.folder import REPORT_COLUMNS, write_unusable
+from avid_lab.datasets.journal import appending, entries, resumable
+from avid_lab.datasets.manifest import COLUMNS, Manifest, Unusable, begins_with
 from avid_lab.media import Clip, MediaError, probe, read_clip, write_clip
 from avid_lab.media.write import AAC_RATES
 
+JOURNAL = ".prepared"  # in the folder of the copies: what is done, and the names of all files that are ours
 SIDE = 258  # ceil(1.15 * 224): the room that random crops of the largest preset need
 
 
@@ -63,7 +64,7 @@ def prepare(
         The manifest of the copies.
 
     Raises:
-        ValueError: An empty manifest, settings that make no sense, or ``out`` is the folder of the originals.
+        ValueError: An empty manifest, settings that make no sense, or ``out`` holds files that are no copies of ours.
     """
     out = Path(out)
     if len(manifest) == 0:
@@ -77,6 +78,7 @@ def prepare(
     if rate not in AAC_RATES:
         raise ValueError(f"rate must be one that AAC knows, {', '.join(map(str, AAC_RATES))}; got {rate}")
     copies = _names(record.path for record in manifest.records)
+    _require_ours(manifest, out, copies)
     tasks = [
         Copy(manifest.path(i), out / copy, min(record.duration_s, max_duration_s), size, fps, rate)
         for i, (record, copy) in enumerate(zip(manifest.records, copies, strict=True))
@@ -85,7 +87,7 @@ def prepare(
         _copy,
         tasks,
         [task.source for task in tasks],
-        out / ".prepared",
+        out / JOURNAL,
         is_done=_is_whole,
         workers=workers,
         progress=progress,
@@ -106,6 +108,27 @@ def prepare(
     made.write(out / "manifest.csv")
     write_unusable(out / "manifest.unusable.csv", unusable)
     return made
+
+
+def _require_ours(manifest: Manifest, out: Path, copies: Sequence[str]) -> None:
+    """Refuses to replace anything but copies of an earlier call, and remembers the names of those to come."""
+    ours = {name for key, name in entries(out / JOURNAL) if key == "copy"}
+    originals = {os.path.realpath(manifest.path(i)) for i in range(len(manifest))}
+    foreign = [
+        path
+        for name, columns in (("manifest.csv", COLUMNS), ("manifest.unusable.csv", REPORT_COLUMNS))
+        if os.path.lexists(path := out / name) and not (ours and begins_with(path, columns))
+    ]
+    for name in copies:
+        if os.path.realpath(out / name) in originals or (os.path.lexists(out / name) and name not in ours):
+            foreign.append(out / name)
+    if foreign:
+        rule = f"{foreign[0]} was not made by an earlier call ({len(foreign)} such files): it would be lost"
+        raise ValueError(f"{rule}. Choose an empty folder for the copies.")
+    with appending(out / JOURNAL) as append:
+        for name in copies:
+            if name not in ours:
+                append(["copy", name])
 
 
 def _names(paths: Iterable[str]) -> list[str]:

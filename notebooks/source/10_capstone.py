@@ -94,7 +94,7 @@ WORKERS = 0  # of processes that read; None for a large folder: all cores
 # Every file is opened, decoded and listened to. Nothing is dropped in silence: the paper's own code catches every error and takes another clip instead, so nobody knows what such a run was trained on.
 
 # %%
-manifest = al.Manifest.from_folder(MY_VIDEOS, workers=WORKERS, progress=False)
+manifest = al.index_folder(MY_VIDEOS, workers=WORKERS, progress=False)
 print(manifest, "\n")
 for item in manifest.unusable:
     print(f"{Path(item.path).name:<22} {item.reason:<14} {item.detail}")
