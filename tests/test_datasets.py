@@ -8,8 +8,11 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -436,7 +439,8 @@ def test_a_truncated_file_gives_no_windows_beyond_what_is_left(data, tmp_path):
     (tmp_path / "a.mp4").write_bytes(content[: int(len(content) * 0.6)])
     manifest = Manifest(tmp_path, [Record("a", "a.mp4", "x", 4.0)])
     clips = ClipDataset(manifest, video=VIDEO, audio=AUDIO, progress=False)
-    assert 1.0 < clips._usable_s[0] < 3.5
+    last = seconds_shown(clips.windows(torch.tensor([0]), 2)["video"])[1]
+    assert 1.0 < last.max() < 3.5
     batch = clips.batch(torch.zeros(50, dtype=torch.int64), torch.Generator().manual_seed(0))
     assert (np.diff(seconds_shown(batch["video"]), axis=1) == 0.125).all()  # no frozen frames
 
@@ -448,6 +452,64 @@ def test_clips_shorter_than_the_window_are_padded(data, tmp_path):
     item = clips.batch(torch.tensor([0]), torch.Generator().manual_seed(0))
     assert seconds_shown(item["video"])[0].tolist() == [0, 0.125, 0.125, 0.125]
     assert item["audio"][0, 0, 4000:].abs().max() == 0
+
+
+def write_odd(path: Path, pictures_s: list[float], sound_s: tuple[float, float]) -> Path:
+    """Ramp frames at these moments (their level tells the moment), and ramp sound from here to there."""
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("libx264", rate=8, options={"crf": "10", "g": "1"})
+        video.width = video.height = 64
+        audio = container.add_stream("aac", rate=8000, layout="mono")
+        packets = []
+        for moment_s in pictures_s:
+            frame = av.VideoFrame.from_ndarray(np.full((64, 64, 3), round(moment_s * 48), np.uint8), format="rgb24")
+            frame.pts, frame.time_base = round(moment_s * 8), Fraction(1, 8)
+            packets += video.encode(frame)
+        seconds = np.arange(round(sound_s[0] * 8000), round(sound_s[1] * 8000)) / 8000
+        wave = (seconds / 10 * np.sin(2 * np.pi * 440 * seconds))[None].astype(np.float32)
+        frame = av.AudioFrame.from_ndarray(wave, format="fltp", layout="mono")
+        frame.sample_rate, frame.time_base, frame.pts = 8000, Fraction(1, 8000), round(sound_s[0] * 8000)
+        packets += [*video.encode(None), *audio.encode(frame), *audio.encode(None)]
+        for packet in sorted(packets, key=lambda p: float(p.dts * p.time_base)):
+            container.mux(packet)
+    return path
+
+
+@pytest.mark.parametrize("settings", [{}, {"cache": False}], ids=["cached", "from files"])
+def test_windows_lie_where_both_picture_and_sound_are(data, tmp_path, settings):
+    late = [2 + i / 8 for i in range(24)]
+    write_odd(tmp_path / "late.mp4", late, (0.0, 5.0))
+    write_odd(tmp_path / "gap.mkv", [i / 8 for i in [*range(12), *range(24, 40)]], (0.0, 5.0))
+    records = [Record(name, name, "x", 5.0) for name in ("late.mp4", "gap.mkv")]
+    clips = ClipDataset(Manifest(tmp_path, records), video=VIDEO, audio=AUDIO, progress=False, **settings)
+    batch = clips.windows(torch.tensor([0, 1]), 9)
+    seen, heard = seconds_shown(batch["video"]), loudness_s(batch["audio"])
+    assert (np.diff(seen, axis=1) == 0.125).all()  # no picture stands still, none is across the gap
+    assert seen[:9].min() == 2.0 and seen[:9].max() == 4.875  # and all of it is used
+    assert seen[9:].min() == 0.0 and seen[9:].max() == 4.875
+    assert not ((seen[9:] >= 1.5) & (seen[9:] < 3.0)).any()
+    assert np.abs(heard - 0.55 - seen[:, 0]).max() < 0.65  # sound is of the same moments
+    drawn = clips.batch(torch.arange(2).repeat(100), torch.Generator().manual_seed(0))
+    assert (np.diff(seconds_shown(drawn["video"]), axis=1) == 0.125).all()
+    begin_s, end_s = clips.window_s(0)
+    assert (begin_s, end_s) == (pytest.approx(3.0, abs=0.03), pytest.approx(4.0, abs=0.03))
+
+
+@pytest.mark.parametrize("settings", [{}, {"cache": False}], ids=["cached", "from files"])
+def test_spans_of_the_manifest_are_obeyed(data, tmp_path, settings):
+    write_ramp(tmp_path / "a.mp4", 5.0)
+    records = [Record("a", "a.mp4", "x", 5.0, "", {"both_s": "0-1.5;3-4.5"})]
+    clips = ClipDataset(Manifest(tmp_path, records), video=VIDEO, audio=AUDIO, progress=False, **settings)
+    seen = seconds_shown(clips.windows(torch.tensor([0]), 41)["video"])
+    assert set(seen.ravel()) == {i / 8 for i in [*range(12), *range(24, 36)]}
+    with pytest.raises(ValueError, match="spans must be begin-end in seconds"):
+        ClipDataset(Manifest(tmp_path, [replace(records[0], extras={"both_s": "3-1"})]), video=VIDEO, audio=AUDIO)
+
+
+def test_a_file_without_a_moment_of_both_is_named(data, tmp_path):
+    write_odd(tmp_path / "apart.mkv", [3 + i / 8 for i in range(8)], (0.0, 2.0))
+    with pytest.raises(MediaError, match="apart.mkv: holds no picture and sound at one time"):
+        ClipDataset(Manifest(tmp_path, [Record("a", "apart.mkv", "x", 4.0)]), video=VIDEO, audio=AUDIO, progress=False)
 
 
 def test_too_little_disk(folder, data, monkeypatch):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -257,3 +259,32 @@ def test_the_commands_explain_themselves(command, capsys):
     with pytest.raises(SystemExit) as stop:
         cli.main(["data", command, "--help"])
     assert stop.value.code == 0 and f"avid-lab data {command}" in capsys.readouterr().out
+
+
+def test_copies_hold_what_has_picture_and_sound(tmp_path):
+    """A picture that begins late and has a gap: the copy has neither, and says where its seam is."""
+    moments = [*range(12, 36), *range(60, 84)]  # in twelfths of a second: 1 to 3 s, 5 to 7 s
+    source = tmp_path / "in" / "a.mkv"
+    source.parent.mkdir()
+    with av.open(str(source), "w") as container:
+        video = container.add_stream("libx264", rate=12, options={"crf": "10", "g": "1"})
+        video.height, video.width = 48, 64
+        audio = container.add_stream("aac", rate=11_025, layout="mono")
+        packets = []
+        for moment in moments:
+            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), moment * 2, np.uint8), format="rgb24")
+            frame.pts, frame.time_base = moment, Fraction(1, 12)
+            packets += video.encode(frame)
+        frame = av.AudioFrame.from_ndarray(ramp(8.0).audio.numpy(), format="fltp", layout="mono")
+        frame.sample_rate, frame.time_base, frame.pts = 11_025, Fraction(1, 11_025), 0
+        packets += [*video.encode(None), *audio.encode(frame), *audio.encode(None)]
+        for packet in sorted(packets, key=lambda p: float(p.dts * p.time_base)):
+            container.mux(packet)
+    clips = Manifest(tmp_path / "in", [Record("a", "a.mkv", "x", 8.0)])
+    copies = prepare(clips, tmp_path / "out", **SETTINGS)
+    assert copies.records[0].duration_s == pytest.approx(4.0, abs=0.13)
+    assert copies.records[0].extras["both_s"].startswith("0-2;2-")
+    levels = read_clip(copies.path(0), 0.0, VideoSpec(32, 8.0, 32), None).video.float().mean((0, 2, 3))
+    wanted = [2 * int(12 * (start + i / 8) + 1e-6) for start in (1, 5) for i in range(16)]
+    assert np.abs(levels.numpy() - wanted).max() < 4
+    assert probe(copies.path(0)).both_s == (pytest.approx((0.0, 4.0), abs=0.13),)

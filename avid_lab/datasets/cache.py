@@ -1,8 +1,9 @@
 """Decoded clips in flat memory-mapped files, so that training never waits for a decoder.
 
 A cache is a folder of ``frames.u8`` (all frames of all clips, uint8 (total, S, S, 3)), ``sound.i16`` (all samples,
-int16), ``index.npz`` (how much of each clip is real, checksums) and ``meta.json``. It is built in ``<key>.part``, can
-be interrupted and taken up again, and gets its name only when complete.
+int16), ``index.npz`` (the spans of each clip, checksums) and ``meta.json``. Of a clip it holds the spans in which both
+picture and sound are, one after the other. It is built in ``<key>.part``, can be interrupted and taken up again, and
+gets its name only when complete.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import json
 import math
 import os
 import shutil
+import zipfile
 import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,9 +24,13 @@ import numpy as np
 from avid_lab.config import AudioSpec, VideoSpec, data_dir
 from avid_lab.datasets.manifest import Manifest, Streams
 from avid_lab.datasets.parallel import parallel
-from avid_lab.media import MediaError, read_clip
+from avid_lab.datasets.windows import COLUMN, cut, found_spans, listed_spans, read_parts
+from avid_lab.media import MediaError
+from avid_lab.media.spans import Spans
 
-FORMAT = 1  # of the files; part of the key
+FORMAT = 2  # of the files; part of the key
+MAX_SPANS = 16  # of a clip; of more, the longest are kept
+FIELDS = ("begin_s", "length_s", "frame", "frames", "sample", "samples")  # what is kept of each span
 CHECKED = 32  # clips whose checksum is compared when a cache is opened
 SPARE_BYTES = 256 * 2**20  # disk left free beside the cache
 
@@ -51,10 +57,17 @@ class Layout:
 
 
 class DecodedCache:
-    """Frames and samples of every clip of a manifest; opened lazily, so it travels to worker processes as a path."""
+    """Frames and samples of every clip of a manifest; opened lazily, so it travels to worker processes as a path.
 
-    def __init__(self, folder: Path, layout: Layout, usable_s: np.ndarray, failed: dict[int, str]) -> None:
-        self.folder, self.layout, self.usable_s, self.failed = folder, layout, usable_s, failed
+    Attributes:
+        folder: Where it is.
+        spans: For each clip (spans, 6), by `FIELDS`: when in the file a span begins and how many seconds of it are
+            there; its first frame and sample among those of the clip, and how many it has.
+        failed: What is wrong with the clips that could not be read.
+    """
+
+    def __init__(self, folder: Path, layout: Layout, spans: list[np.ndarray], failed: dict[int, str]) -> None:
+        self.folder, self.layout, self.spans, self.failed = folder, layout, spans, failed
         self._maps: tuple[np.ndarray, np.ndarray] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -67,21 +80,30 @@ class DecodedCache:
             self._maps = _open_maps(self.folder, self.layout, "r")
         return self._maps
 
-    def frames(self, clips: np.ndarray, begins: np.ndarray, count: int) -> np.ndarray:
-        """``count`` frames of each of these clips, from its frame ``begins`` on: uint8 (B, count, S, S, 3)."""
+    def frames(self, clips: np.ndarray, spans: np.ndarray, begins: np.ndarray, count: int) -> np.ndarray:
+        """``count`` frames of these spans of these clips, from frame ``begins`` of the span: uint8 (B, count, S, S, 3).
+
+        A window never runs into the next span, whatever the rounding; what a short one lacks is its last frame.
+        """
         out = np.empty((len(clips), count, *self.maps[0].shape[1:]), np.uint8)
-        # A window never runs into the next clip, whatever the rounding.
-        begins = np.minimum(self.layout.frame_begin[clips] + begins, self.layout.frame_begin[clips + 1] - count)
-        for row, begin in zip(out, begins, strict=True):
-            row[:] = self.maps[0][begin : begin + count]
+        for row, clip, span, begin in zip(out, clips, spans, begins, strict=True):
+            first, length = self.spans[clip][span, 2:4].astype(int)
+            first += self.layout.frame_begin[clip]
+            begin = min(begin, max(length - count, 0))
+            kept = min(count, length)
+            row[:kept] = self.maps[0][first + begin : first + begin + kept]
+            row[kept:] = row[kept - 1]
         return out
 
-    def samples(self, clips: np.ndarray, begins: np.ndarray, count: int) -> np.ndarray:
-        """``count`` samples of each of these clips, from its sample ``begins`` on: float32 (B, count) in [-1, 1]."""
-        out = np.empty((len(clips), count), np.float32)
-        begins = np.minimum(self.layout.sample_begin[clips] + begins, self.layout.sample_begin[clips + 1] - count)
-        for row, begin in zip(out, begins, strict=True):
-            np.multiply(self.maps[1][begin : begin + count], np.float32(1 / 32767), out=row)
+    def samples(self, clips: np.ndarray, spans: np.ndarray, begins: np.ndarray, count: int) -> np.ndarray:
+        """``count`` samples of these spans of these clips: float32 (B, count) in [-1, 1]; what lacks is silence."""
+        out = np.zeros((len(clips), count), np.float32)
+        for row, clip, span, begin in zip(out, clips, spans, begins, strict=True):
+            first, length = self.spans[clip][span, 4:6].astype(int)
+            first += self.layout.sample_begin[clip]
+            begin = min(begin, max(length - count, 0))
+            kept = min(count, length)
+            np.multiply(self.maps[1][first + begin : first + begin + kept], np.float32(1 / 32767), out=row[:kept])
         return out
 
 
@@ -102,13 +124,13 @@ def open_cache(
         OSError: Too little disk.
         RuntimeError: A worker process died.
     """
-    layout = _layout(manifest, video, audio, streams, side, max_duration_s)
+    layout = _layout(manifest, float(video.fps), audio.rate, streams, side, max_duration_s)
     folder = data_dir() / "decoded" / _key(manifest, layout)
     cache = _load(folder, layout)
     if cache is None:
         shutil.rmtree(folder, ignore_errors=True)  # absent or damaged
         try:
-            _build(folder, manifest, layout, workers=workers, progress=progress)
+            _build(folder, manifest, layout, streams, workers=workers, progress=progress)
         except FileNotFoundError:
             if not folder.exists():  # else another process finished the same cache meanwhile
                 raise
@@ -118,17 +140,13 @@ def open_cache(
     return cache
 
 
-def _layout(
-    manifest: Manifest, video: VideoSpec, audio: AudioSpec, streams: Streams, side: int, max_duration_s: float
-) -> Layout:
+def _layout(manifest: Manifest, fps: float, rate: int, streams: Streams, side: int, max_duration_s: float) -> Layout:
+    # Room for the whole clip: its spans are no longer than that together.
     seconds = np.array([min(record.duration_s, max_duration_s) for record in manifest.records])
-    # A clip shorter than the window is padded to it once, here.
-    frames = np.maximum(np.floor(seconds * video.fps + 1e-6), video.frames).astype(np.int64)
-    samples = np.maximum(np.floor(seconds * audio.rate + 1e-6), audio.samples).astype(np.int64)
+    counts = (np.maximum(np.floor(seconds * unit + 1e-6), 1).astype(np.int64) for unit in (fps, rate))
     # What is not wanted takes no room.
-    frames, samples = frames * (streams != "audio"), samples * (streams != "video")
-    begins = [np.concatenate([[0], np.cumsum(counts)]).astype(np.int64) for counts in (frames, samples)]
-    return Layout(side, float(video.fps), audio.rate, *begins)
+    counts = [count * (streams != other) for count, other in zip(counts, ("audio", "video"), strict=True)]
+    return Layout(side, fps, rate, *(np.concatenate([[0], np.cumsum(count)]).astype(np.int64) for count in counts))
 
 
 def _key(manifest: Manifest, layout: Layout) -> str:
@@ -138,7 +156,8 @@ def _key(manifest: Manifest, layout: Layout) -> str:
     for i, record in enumerate(manifest.records):
         path = manifest.path(i)
         stat = path.stat() if path.is_file() else None  # a file that was replaced is decoded again
-        digest.update(repr((record.path, stat and (stat.st_size, stat.st_mtime_ns))).encode())
+        spans = record.extras.get(COLUMN, "")
+        digest.update(repr((record.path, spans, stat and (stat.st_size, stat.st_mtime_ns))).encode())
     return digest.hexdigest()[:20]
 
 
@@ -154,18 +173,19 @@ def _map(path: Path, dtype: type, mode: Any, shape: tuple[int, ...]) -> np.ndarr
 
 def _load(folder: Path, layout: Layout) -> DecodedCache | None:
     """The cache in a folder, or None if it is absent, incomplete or damaged."""
+    count = len(layout.frame_begin) - 1
     try:
         meta = json.loads((folder / "meta.json").read_text())
         with np.load(folder / "index.npz") as index:
-            usable_s, checksums = index["usable_s"], index["checksums"]
+            begins, rows, checksums = index["begins"], index["spans"], index["checksums"]
         sizes = (folder / "frames.u8").stat().st_size, (folder / "sound.i16").stat().st_size
-    except (OSError, ValueError, KeyError, EOFError):
+        failed = {int(i): problem for i, problem in meta["failed"].items()}
+        spans = [rows[begins[i] : begins[i + 1]] for i in range(count)]
+        if meta["format"] != FORMAT or sizes != (layout.frame_bytes, layout.sound_bytes) or len(checksums) != count:
+            return None
+    except (OSError, ValueError, LookupError, EOFError, zipfile.BadZipFile):
         return None
-    count = len(layout.frame_begin) - 1
-    if sizes != (layout.frame_bytes, layout.sound_bytes) or len(usable_s) != count or meta.get("format") != FORMAT:
-        return None
-    failed = {int(i): problem for i, problem in meta["failed"].items()}
-    cache = DecodedCache(folder, layout, usable_s, failed)
+    cache = DecodedCache(folder, layout, spans, failed)
     for i in np.linspace(0, count - 1, min(CHECKED, count)).astype(int):
         if i not in failed and _checksum(*cache.maps, layout, int(i)) != checksums[i]:
             return None
@@ -177,26 +197,34 @@ def _checksum(frames: np.ndarray, sound: np.ndarray, layout: Layout, i: int) -> 
     return zlib.crc32(sound[layout.sample_begin[i] : layout.sample_begin[i + 1]].data, checksum)
 
 
-def _build(folder: Path, manifest: Manifest, layout: Layout, *, workers: int | None, progress: bool) -> None:
+def _build(
+    folder: Path, manifest: Manifest, layout: Layout, streams: Streams, *, workers: int | None, progress: bool
+) -> None:
     part = folder.with_name(folder.name + ".part")
     part.mkdir(parents=True, exist_ok=True)
     _reserve(part, layout)
     frames, sound = _open_maps(part, layout, "r+")
-    count = len(manifest)
-    # Kept on disk while building, so that a build can be taken up again: done, checksum, usable seconds of each clip.
-    state = np.memmap(part / "state.f8", np.float64, "r+" if (part / "state.f8").exists() else "w+", shape=(count, 3))
-    todo = [i for i in range(count) if state[i, 0] != 1]
-    tasks = [Task(i, manifest.path(i), part, _slice(layout, i)) for i in todo]
+    count, shape = len(manifest), (MAX_SPANS, len(FIELDS))
+    # Kept on disk while building, so that a build can be taken up again: how many spans, checksum, spans of each clip.
+    mode = "r+" if (part / "state.f8").exists() else "w+"
+    state = np.memmap(part / "state.f8", np.float64, mode, shape=(count, 2 + math.prod(shape)))
+    todo = [i for i in range(count) if not state[i, 0]]
+    listed = [listed_spans(record) if streams == "both" else None for record in manifest.records]
+    tasks = [Task(i, manifest.path(i), part, _slice(layout, i), streams, listed[i]) for i in todo]
     failed: dict[int, str] = {}
-    for i, usable_s, problem in parallel(
+    for i, rows, problem in parallel(
         _decode, tasks, workers=workers, progress=progress, description="decoding clips", initial=count - len(todo)
     ):
         if problem is None:
-            state[i, 1:] = _checksum(frames, sound, layout, i), usable_s
-            state[i, 0] = 1
+            state[i, 1] = _checksum(frames, sound, layout, i)
+            state[i, 2 : 2 + rows.size] = rows.ravel()
+            state[i, 0] = len(rows)
         else:
             failed[i] = problem
-    np.savez(part / "index.npz", usable_s=state[:, 2], checksums=state[:, 1].astype(np.int64))
+    lengths = state[:, 0].astype(np.int64)
+    spans = [state[i, 2:].reshape(shape)[: lengths[i]] for i in range(count)]
+    begins = np.concatenate([[0], np.cumsum(lengths)])
+    np.savez(part / "index.npz", begins=begins, spans=np.concatenate(spans), checksums=state[:, 1].astype(np.int64))
     meta = {"format": FORMAT, "clips": count, "side": layout.side, "fps": layout.fps, "rate": layout.rate}
     (part / "meta.json").write_text(json.dumps({**meta, "failed": failed}))
     del state, frames, sound
@@ -235,6 +263,8 @@ class Task:
     path: Path
     part: Path
     place: Layout
+    streams: Streams
+    spans: Spans | None
 
 
 def _slice(layout: Layout, i: int) -> Layout:
@@ -242,25 +272,35 @@ def _slice(layout: Layout, i: int) -> Layout:
     return replace(layout, frame_begin=layout.frame_begin[i : i + 2], sample_begin=layout.sample_begin[i : i + 2])
 
 
-def _decode(task: Task) -> tuple[int, float, str | None]:
-    """Runs in a worker; returns the clip's number, its usable seconds and what is wrong with it, if anything."""
-    place = task.place
-    frame_count, sample_count = int(np.diff(place.frame_begin)[0]), int(np.diff(place.sample_begin)[0])
-    video = VideoSpec(frame_count, place.fps, place.side) if frame_count else None
-    audio = AudioSpec(place.rate, sample_count / place.rate, frames=1, n_fft=2) if sample_count else None
+def _decode(task: Task) -> tuple[int, np.ndarray, str | None]:
+    """Runs in a worker; returns the clip's number, its spans by `FIELDS`, and what is wrong with it, if anything."""
+    place, rows = task.place, np.zeros((0, len(FIELDS)))
+    room = [int(np.diff(begins)[0]) for begins in (place.frame_begin, place.sample_begin)]
+    seconds = max(count / unit for count, unit in zip(room, (place.fps, place.rate), strict=True))
     try:
-        clip = read_clip(task.path, 0.0, video, audio)
+        spans = cut(task.spans or found_spans(task.path, task.streams), seconds)
+        if len(spans) > MAX_SPANS:
+            spans = tuple(sorted(sorted(spans, key=lambda span: span[0] - span[1])[:MAX_SPANS]))
+        parts = read_parts(task.path, spans, fps=place.fps, rate=place.rate, size=place.side, streams=task.streams)
     except MediaError as error:
-        return task.clip, 0.0, f"{error.problem}. {error.fix}"
+        return task.clip, rows, f"{error.problem}. {error.fix}"
     frames, sound = _open_maps(task.part, place, "r+")
-    usable_s = math.inf  # windows are drawn where there is both: a file may be truncated, or its sound shorter
-    if clip.video is not None:
-        frames[place.frame_begin[0] :] = clip.video.permute(1, 2, 3, 0).numpy()
-        usable_s = (frame_count - clip.padded_frames) / place.fps
-    if clip.audio is not None:
-        sound[place.sample_begin[0] :] = np.rint(clip.audio[0].numpy() * 32767).astype(np.int16)
-        usable_s = min(usable_s, (sample_count - clip.padded_samples) / place.rate)
-    return task.clip, usable_s, None
+    frame, sample = (int(begins[0]) for begins in (place.frame_begin, place.sample_begin))
+    done, found = [0, 0], []
+    for part in parts:
+        counts = [0, 0]
+        if part.clip.video is not None:
+            picture = part.clip.video.permute(1, 2, 3, 0).numpy()[: room[0] - done[0]]
+            frames[frame + done[0] : frame + done[0] + len(picture)] = picture
+            counts[0] = len(picture)
+        if part.clip.audio is not None:
+            waveform = part.clip.audio[0].numpy()[: room[1] - done[1]]
+            sound[sample + done[1] : sample + done[1] + len(waveform)] = np.rint(waveform * 32767).astype(np.int16)
+            counts[1] = len(waveform)
+        if all(count or not wanted for count, wanted in zip(counts, room, strict=True)):
+            found.append((part.begin_s, part.length_s, done[0], counts[0], done[1], counts[1]))
+        done = [before + count for before, count in zip(done, counts, strict=True)]
+    return task.clip, np.array(found), None
 
 
 def side_for(size: int) -> int:

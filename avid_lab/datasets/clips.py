@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -19,19 +19,23 @@ from avid_lab.config import AudioSpec, VideoSpec
 from avid_lab.datasets.cache import DecodedCache, open_cache, side_for
 from avid_lab.datasets.manifest import Manifest, Streams
 from avid_lab.datasets.parallel import usable_cores
+from avid_lab.datasets.windows import Place, Places, cut, found_spans, listed_spans
 from avid_lab.media import MediaError, read_clip
 from avid_lab.media.planes import read_planes
+from avid_lab.media.spans import Spans
 
 _VIDEO, _AUDIO = VideoSpec(), AudioSpec()
+Result = TypeVar("Result")
 
 
 class ClipDataset(Dataset[dict[str, Any]]):
     """Clips of a manifest as tensors.
 
     Frames are squares of ``ceil(1.15 * video.size)`` pixels, the room that random crops need; `InputPipeline` cuts them
-    to ``video.size``. With the cache, every file is decoded once (its first ``max_duration_s`` seconds) into
-    memory-mapped files below ``data_dir()``, shared by all selections; without it, every access decodes. Windows lie
-    where a file has both picture and sound; what is shorter than a window is padded.
+    to ``video.size``. With the cache, every file is decoded once (the first ``max_duration_s`` seconds of its spans)
+    into memory-mapped files below ``data_dir()``, shared by all selections; without it, every access decodes. Windows
+    lie inside the spans in which a file has both picture and sound: those that the manifest's column ``both_s`` names,
+    else those that `media.probe` finds. What is shorter than a window is padded.
 
     Args:
         manifest: The clips.
@@ -49,11 +53,11 @@ class ClipDataset(Dataset[dict[str, Any]]):
         workers: Processes that decode for the cache, threads without it; None chooses, 0 decodes in this one. In a
             worker process of a `torch.utils.data.DataLoader` there are no more threads.
         on_error: What an unusable file does: "raise" names it; "skip" leaves it out, lists it in ``skipped``, warns.
-        max_duration_s: Seconds of each file that are used, from its beginning.
+        max_duration_s: Seconds of each file that are used: the first in which it has picture and sound.
 
     Raises:
         MediaError: A file is unusable (with ``on_error="raise"``).
-        ValueError: An empty manifest, or settings that contradict each other.
+        ValueError: An empty manifest, spans that are none, or settings that contradict each other.
         OSError: Too little disk for the cache.
     """
 
@@ -85,13 +89,16 @@ class ClipDataset(Dataset[dict[str, Any]]):
             raise ValueError("on_error='skip' needs cache=True: only then are all files tried before the first is used")
         if not max_duration_s > 0:
             raise ValueError(f"max_duration_s must be > 0 seconds; got {max_duration_s!r}")
-        self.manifest, self.video, self.audio, self.streams = manifest, video, audio, streams
+        self.manifest, self.video, self.audio = manifest, video, audio
+        self.streams: Streams = streams
         self.planes, self._workers = planes, usable_cores() if workers is None else workers
         self.skipped: tuple[tuple[str, str], ...] = ()
         self._read_as = video if video.size is None else replace(video, size=side_for(video.size))
         self._cache: DecodedCache | None = None
         self._rows = np.arange(len(manifest))  # where clip i is in the cache
-        self._usable_s = np.array([min(record.duration_s, max_duration_s) for record in manifest.records])
+        self._seconds = [min(record.duration_s, max_duration_s) for record in manifest.records]
+        # Where each clip has all that is wanted; without the cache, None until it is looked for.
+        self._spans: list[Spans | None] = [self._listed(i) for i in range(len(manifest))]
         if cache:
             side = self._read_as.size
             assert side is not None
@@ -105,7 +112,7 @@ class ClipDataset(Dataset[dict[str, Any]]):
                 workers=workers,
                 progress=progress,
             )
-            self._usable_s = self._cache.usable_s
+            self._spans = [tuple((row[0], row[0] + row[1]) for row in rows.tolist()) for rows in self._cache.spans]
             self._handle(self._cache.failed, on_error)
 
     def _handle(self, failed: dict[int, str], on_error: str) -> None:
@@ -127,7 +134,8 @@ class ClipDataset(Dataset[dict[str, Any]]):
 
     def _take(self, indices: list[int]) -> None:
         self.manifest = self.manifest.subset(indices)
-        self._rows, self._usable_s = self._rows[indices], self._usable_s[indices]
+        self._rows = self._rows[indices]
+        self._seconds, self._spans = [self._seconds[i] for i in indices], [self._spans[i] for i in indices]
 
     def __len__(self) -> int:
         return len(self.manifest)
@@ -204,19 +212,11 @@ class ClipDataset(Dataset[dict[str, Any]]):
             MediaError: Without the cache, a file is unusable.
         """
         index = index.cpu()
-        video_s, audio_s = self.video.duration_s, self.audio.duration_s
-        usable_s = self._usable(index)
-        video_room_s, audio_room_s = np.maximum(usable_s - video_s, 0), np.maximum(usable_s - audio_s, 0)
+        places = self._places(index)
         if generator is None:
-            return self._gather(index, video_room_s / 2, audio_room_s / 2)
-        draw = (
-            torch.rand(len(index), 2, generator=generator, dtype=torch.float64, device=generator.device).cpu().numpy()
-        )
-        audio_start_s = draw[:, 0] * audio_room_s
-        video_start_s = audio_start_s - video_s / 2 + draw[:, 1] * audio_s
-        if self.streams == "video":
-            video_start_s = draw[:, 1] * video_room_s
-        return self._gather(index, np.clip(video_start_s, 0, video_room_s), audio_start_s)
+            return self._gather(index, [clip.at(0.5) for clip in places])
+        draw = torch.rand(len(index), 2, generator=generator, dtype=torch.float64, device=generator.device).tolist()
+        return self._gather(index, [clip.near(*drawn) for clip, drawn in zip(places, draw, strict=True)])
 
     def windows(self, index: Int64[Tensor, "B"], count: int) -> dict[str, Tensor]:
         """``count`` evenly spaced windows of each clip, first to last, all of clip 0 before those of clip 1.
@@ -229,42 +229,80 @@ class ClipDataset(Dataset[dict[str, Any]]):
         """
         if count < 1:
             raise ValueError(f"count must be >= 1 window per clip; got {count}")
-        place = np.tile(np.linspace(0, 1, count) if count > 1 else np.array([0.5]), len(index))
-        index = index.cpu().repeat_interleave(count)
-        usable_s = self._usable(index)
-        video_room_s = np.maximum(usable_s - self.video.duration_s, 0)
-        return self._gather(index, place * video_room_s, place * np.maximum(usable_s - self.audio.duration_s, 0))
+        places = np.linspace(0, 1, count).tolist() if count > 1 else [0.5]
+        found = [clip.at(place) for clip in self._places(index.cpu()) for place in places]
+        return self._gather(index.cpu().repeat_interleave(count), found)
 
-    def _usable(self, index: Tensor) -> np.ndarray:
+    def window_s(self, index: int) -> tuple[float, float]:
+        """When in its file the centre window of clip ``index`` begins and ends, picture and sound together.
+
+        Raises:
+            IndexError: An index outside the dataset.
+            MediaError: Without the cache, the file is unusable.
+        """
+        place = self._places(torch.tensor([index]))[0].at(0.5)
+        spans = self._spans[index]
+        assert spans is not None
+        span_s, wanted = spans[place.span][0], self.streams
+        ends = [(place.video_s, self.video.duration_s)] * (wanted != "audio")
+        ends += [(place.audio_s, self.audio.duration_s)] * (wanted != "video")
+        return span_s + min(begin for begin, _ in ends), span_s + max(begin + length for begin, length in ends)
+
+    def _listed(self, index: int) -> Spans | None:
+        spans = listed_spans(self.manifest.records[index]) if self.streams == "both" else None
+        return spans and cut(spans, self._seconds[index])
+
+    def _places(self, index: Tensor) -> list[Places]:
+        """Where windows of these clips may lie."""
         rows = index.tolist()
         self._check(rows)
-        return self._usable_s[rows]
+        unknown = list({i for i in rows if self._spans[i] is None})
+        found = self._side_by_side(lambda i: found_spans(self.path(i), self.streams), unknown)
+        for i, spans in zip(unknown, found, strict=True):
+            self._spans[i] = cut(spans, self._seconds[i])
+        video_s, audio_s = self.video.duration_s * (self.streams != "audio"), self.audio.duration_s
+        audio_s *= self.streams != "video"
+        return [Places([end_s - begin_s for begin_s, end_s in self._spans[i] or ()], video_s, audio_s) for i in rows]
+
+    def _side_by_side(self, work: Callable[[int], Result], items: Sequence[int]) -> list[Result]:
+        """Work on each item, in threads: FFmpeg decodes without Python's lock."""
+        threads = 1 if get_worker_info() else min(self._workers, len(items))
+        if threads < 2:
+            return [work(item) for item in items]
+        with ThreadPoolExecutor(threads) as pool:
+            return list(pool.map(work, items))
 
     def _check(self, indices: list[int]) -> None:
         outside = [i for i in indices if not 0 <= i < len(self)]
         if outside:
             raise IndexError(f"clip {outside[0]} is outside this dataset of {len(self)} clips, 0 to {len(self) - 1}")
 
-    def _gather(self, index: Tensor, video_start_s: np.ndarray, audio_start_s: np.ndarray) -> dict[str, Tensor]:
+    def _gather(self, index: Tensor, places: list[Place]) -> dict[str, Tensor]:
         # On the cache's grid of frames and samples, with or without the cache.
-        first_frame = np.floor(video_start_s * self.video.fps + 1e-6).astype(np.int64)
-        first_sample = np.floor(audio_start_s * self.audio.rate + 1e-6).astype(np.int64)
+        spans = np.array([place.span for place in places], np.int64)
+        first_frame = np.array([int(place.video_s * self.video.fps + 1e-6) for place in places], np.int64)
+        first_sample = np.array([int(place.audio_s * self.audio.rate + 1e-6) for place in places], np.int64)
         if self._cache is None:
-            batch = self._from_files(index.tolist(), first_frame, first_sample)
+            batch = self._from_files(index.tolist(), spans, first_frame, first_sample)
         else:
             batch, rows = {}, self._rows[index.numpy()]
             if self.streams != "audio":
-                frames = torch.from_numpy(self._cache.frames(rows, first_frame, self.video.frames))
+                frames = torch.from_numpy(self._cache.frames(rows, spans, first_frame, self.video.frames))
                 batch["video"] = frames.permute(0, 4, 1, 2, 3)  # (B, 3, T, H, W), channels last in memory
             if self.streams != "video":
-                samples = self._cache.samples(rows, first_sample, self.audio.samples)
+                samples = self._cache.samples(rows, spans, first_sample, self.audio.samples)
                 batch["audio"] = torch.from_numpy(samples).unsqueeze(1)
         return {**batch, "index": index, "label": self.labels[index]}
 
-    def _from_files(self, index: list[int], first_frame: np.ndarray, first_sample: np.ndarray) -> dict[str, Tensor]:
+    def _from_files(
+        self, index: list[int], spans: np.ndarray, first_frame: np.ndarray, first_sample: np.ndarray
+    ) -> dict[str, Tensor]:
         def read(place: int) -> dict[str, Tensor]:
-            path, start_s = self.path(index[place]), float(first_frame[place] / self.video.fps)
-            audio_start_s = float(first_sample[place] / self.audio.rate)
+            clip_spans = self._spans[index[place]]
+            assert clip_spans is not None
+            path, begin_s = self.path(index[place]), clip_spans[spans[place]][0]
+            start_s = float(begin_s + first_frame[place] / self.video.fps)
+            audio_start_s = float(begin_s + first_sample[place] / self.audio.rate)
             audio = None if self.streams == "video" else self.audio
             if self.planes:
                 clip = read_planes(path, start_s, self.video, audio, audio_start_s=audio_start_s)
@@ -275,12 +313,7 @@ class ClipDataset(Dataset[dict[str, Any]]):
                 found = {"video": clip.video, "audio": clip.audio}
             return {name: tensor for name, tensor in found.items() if tensor is not None}
 
-        threads = 1 if get_worker_info() else min(self._workers, len(index))
-        if threads > 1:  # FFmpeg decodes without Python's lock
-            with ThreadPoolExecutor(threads) as pool:
-                clips = list(pool.map(read, range(len(index))))
-        else:
-            clips = [read(place) for place in range(len(index))]
+        clips = self._side_by_side(read, range(len(index)))
         for name in ("video", "luma"):
             if len({clip[name].shape for clip in clips if name in clip}) > 1:
                 fix = "take them one by one" if self.planes else "give VideoSpec a size, or take them one by one"

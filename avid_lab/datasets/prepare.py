@@ -8,13 +8,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from tqdm.auto import tqdm
 
-from avid_lab.config import AudioSpec, VideoSpec
 from avid_lab.datasets.folder import REPORT_COLUMNS, write_unusable
 from avid_lab.datasets.journal import appending, entries, resumable
-from avid_lab.datasets.manifest import COLUMNS, Manifest, Unusable, begins_with
-from avid_lab.media import Clip, MediaError, probe, read_clip, write_clip
+from avid_lab.datasets.manifest import COLUMNS, Manifest, Streams, Unusable, begins_with
+from avid_lab.datasets.windows import COLUMN, cut, found_spans, listed_spans, read_parts
+from avid_lab.media import Clip, MediaError, probe, write_clip
+from avid_lab.media.spans import Spans, to_text
 from avid_lab.media.write import AAC_RATES
 
 JOURNAL = ".prepared"  # in the folder of the copies: what is done, and the names of all files that are ours
@@ -28,6 +30,7 @@ class Copy:
     source: Path
     copy: Path
     duration_s: float
+    spans: Spans | None
     size: int
     fps: float
     rate: int
@@ -46,6 +49,9 @@ def prepare(
 ) -> Manifest:
     """Re-encodes every clip as H.264 + AAC: a square of ``size`` pixels, the first seconds, one channel of sound.
 
+    A copy holds what has both picture and sound: where that is in several spans, they follow each other, and the column
+    ``both_s`` says where each lies in the copy.
+
     Ids, labels, splits and order stay; ``out/manifest.csv`` lists the copies. Files are written whole or not at all,
     and a run that was stopped goes on where it was: copies are only made again when their source, the settings or the
     copy itself has changed. What cannot be read is left out and told: ``unusable``, ``out/manifest.unusable.csv``.
@@ -56,7 +62,7 @@ def prepare(
         size: Side in pixels, even; the centre square is kept, as `ClipDataset` does. 258 suits every preset.
         fps: Frames per second.
         rate: Samples per second; one that AAC knows.
-        max_duration_s: Seconds kept of each clip, from its beginning.
+        max_duration_s: Seconds kept of each clip: the first in which it has picture and sound.
         workers: Processes; None chooses, 0 works in this one.
         progress: Shows a bar, and the report if anything was left out.
 
@@ -80,7 +86,9 @@ def prepare(
     copies = _names(record.path for record in manifest.records)
     _require_ours(manifest, out, copies)
     tasks = [
-        Copy(manifest.path(i), out / copy, min(record.duration_s, max_duration_s), size, fps, rate)
+        Copy(
+            manifest.path(i), out / copy, min(record.duration_s, max_duration_s), listed_spans(record), size, fps, rate
+        )
         for i, (record, copy) in enumerate(zip(manifest.records, copies, strict=True))
     ]
     results = resumable(
@@ -99,6 +107,8 @@ def prepare(
             unusable.append(Unusable(record.path, result["reason"], result["detail"]))
         else:
             extras = {name: result["extras"].get(name, value) for name, value in record.extras.items()}
+            if ";" in result["extras"][COLUMN]:  # windows must not cross the seams of a copy
+                extras[COLUMN] = result["extras"][COLUMN]
             records.append(replace(record, path=copy, duration_s=result["duration_s"], extras=extras))
     made = Manifest(out, records, classes=manifest.classes, unusable=unusable)
     if progress and unusable:
@@ -143,31 +153,40 @@ def _names(paths: Iterable[str]) -> list[str]:
 
 
 def _copy(task: Copy) -> dict[str, Any]:
-    """Makes one copy, cut where picture or sound of the original ends; tells its length and size in bytes."""
+    """Makes one copy, of the spans in which there is all that the original has; tells its length and size in bytes."""
     try:
         info = probe(task.source)
-        frames, samples = round(task.duration_s * task.fps), round(task.duration_s * task.rate)
-        video = None if info.video is None else VideoSpec(max(1, frames), task.fps, task.size)
-        audio = None if info.audio is None else AudioSpec(task.rate, max(1, samples) / task.rate, frames=1, n_fft=2)
-        clip = read_clip(task.source, 0.0, video, audio)
+        streams: Streams = "audio" if info.video is None else "video" if info.audio is None else "both"
+        spans = cut(task.spans or found_spans(task.source, streams), task.duration_s)
+        parts = read_parts(task.source, spans, fps=task.fps, rate=task.rate, size=task.size, streams=streams)
     except MediaError as error:
         return {"reason": "unreadable", "detail": f"{error.problem}. {error.fix}"}
-    picture, sound, lengths = clip.video, clip.audio, []
-    if picture is not None:
-        lengths.append((picture.shape[1] - clip.padded_frames) / task.fps)
-    if sound is not None:
-        lengths.append((sound.shape[1] - clip.padded_samples) / task.rate)
-    frames, samples = int(min(lengths) * task.fps + 1e-6), int(min(lengths) * task.rate + 1e-6)
-    if frames < 1:
-        return {"reason": "too short", "detail": f"{min(lengths):.3f} s of it have both picture and sound"}
+    pictures, sounds, spans, end_s = [], [], [], 0.0
+    for part in parts:
+        frames = int(part.length_s * task.fps + 1e-6)
+        if frames < 1:
+            continue
+        # A span ends with a frame where another follows: so the next begins with a frame and a sample of one moment.
+        length_s = part.length_s if part is parts[-1] else frames / task.fps
+        if part.clip.video is not None:
+            pictures.append(part.clip.video[:, :frames])
+        if part.clip.audio is not None:
+            begin, end = round(end_s * task.rate), int((end_s + length_s) * task.rate + 1e-6)
+            sounds.append(part.clip.audio[:, : end - begin])
+        spans.append((end_s, end_s + length_s))
+        end_s += frames / task.fps
+    if not spans:
+        length_s = max(part.length_s for part in parts)
+        return {"reason": "too short", "detail": f"{length_s:.3f} s of it have both picture and sound"}
     clip = Clip(
-        video=None if picture is None else picture[:, :frames],
-        audio=None if sound is None else sound[:, :samples],
-        fps=clip.fps,
-        rate=clip.rate,
+        video=torch.cat(pictures, 1) if pictures else None,
+        audio=torch.cat(sounds, 1) if sounds else None,
+        fps=task.fps if pictures else None,
+        rate=task.rate if sounds else None,
     )
     write_clip(task.copy, clip)
     extras = {"width": str(task.size), "height": str(task.size), "fps": f"{task.fps:g}", "rate": str(task.rate)}
+    extras[COLUMN] = to_text(tuple(spans))
     return {"duration_s": clip.duration_s, "extras": extras, "bytes": task.copy.stat().st_size}
 
 

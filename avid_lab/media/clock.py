@@ -18,6 +18,7 @@ KINDS: tuple[Kind, Kind] = ("video", "audio")
 
 GAP_S = 0.25  # a gap parts two spans if it is longer than this and than two frames
 RESTART_S = 0.5  # a stream whose timestamps fall back by more than this starts anew
+UNTIMED_S = 0.04  # what a packet lasts that says neither when it begins nor how long it lasts
 PARTS_APART_S = 10.0  # how far apart the streams of one part may start, to be taken for one
 
 
@@ -100,6 +101,14 @@ class Track:
     part: list[int] = field(default_factory=list)
     begin_s: list[float] = field(default_factory=list)
     length_s: list[float] = field(default_factory=list)
+
+    def add(self, part: int, begin_s: float | None, length_s: float) -> None:
+        """One more packet; one without a time follows the one before."""
+        if begin_s is None:
+            begin_s = self.begin_s[-1] + (self.length_s[-1] or UNTIMED_S) if self.begin_s else 0.0
+        self.part.append(part)
+        self.begin_s.append(begin_s)
+        self.length_s.append(length_s)
 
 
 def make_clock(

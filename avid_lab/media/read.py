@@ -37,8 +37,7 @@ def probe(path: str | os.PathLike[str]) -> MediaInfo:
     with open_source(path) as source:
         if source.video is None and source.audio is None:
             raise MediaError(path, "holds neither picture nor sound", "Choose a video file.")
-        if source.first_frame is None:
-            source.scan()
+        source.scan()
         video = None if source.video is None else _video_stream(source)
         audio = None if source.audio is None else _audio_stream(source)
         end_s = max(stream.start_s + stream.duration_s for stream in (video, audio) if stream is not None)

@@ -92,6 +92,7 @@ class Source:
         self.first_frame: Any = None
         self.video: Any = None
         self.audio: Any = None
+        self._scanned = False
         self._programmes: dict[int, frozenset[int]] | None = None
         self._open()
         stat = path.stat()
@@ -157,34 +158,37 @@ class Source:
 
     def scan(self) -> None:
         """Finds out where picture and sound are, from all packets of the file, and decodes the first frame."""
+        if self._scanned:
+            return
+        self._scanned = True
         streams: dict[int, Kind] = {s.index: kind for kind in KINDS if (s := getattr(self, kind)) is not None}
         tracks: dict[Kind, Track] = {kind: Track() for kind in streams.values()}
         parts = Parts()
         self._rewind()
         self._untouched = False
         waiting = FIRST_PACKETS if self.video is not None and self.video.codec_context else 0
+        ticks_s = {kind: float(getattr(self, kind).time_base or 0) for kind in tracks}
         seen_key = False
-        for packet in self._demux(*(getattr(self, kind) for kind in streams.values())):
+        for packet in self._demux(*(getattr(self, kind) for kind in tracks)):
             kind = streams[packet.stream.index]
             if waiting and kind == "video":
                 waiting -= 1
                 frames = self._frames_of(packet)
                 if frames:
                     self.first_frame, waiting = frames[0], 0
-            if not packet.size:
-                continue
-            pts, tick_s = packet.pts, float(packet.time_base)
+            pts, tick_s = packet.pts, ticks_s[kind]
             dts = pts if packet.dts is None else packet.dts
+            if dts is None and not packet.size:  # the decoder's signal that the file is over
+                continue
             number = parts.part(kind, None if dts is None else dts * tick_s)
-            if packet.is_discard or dts is None:
+            if packet.is_discard:
                 continue
             track = tracks[kind]
-            if kind == "video" and packet.is_keyframe and not seen_key:
+            if kind == "video" and not seen_key and packet.is_keyframe:
                 tracks[kind] = track = Track()  # what comes before the first whole picture cannot be decoded
                 seen_key = True
-            track.part.append(number)
-            track.begin_s.append((dts if pts is None else pts) * tick_s)
-            track.length_s.append((packet.duration or 0) * tick_s)
+            track.add(number, None if dts is None else (dts if pts is None else pts) * tick_s, packet.duration * tick_s)
+        self.corrupt_packets = 0
         starts_s: dict[Kind, float | None] = {kind: self._start_s(kind) for kind in streams.values()}
         origin_s = self._header_origin_s() if self._steady() else None
         self.clock = make_clock(tracks, parts, starts_s, self.typical_s, origin_s)
