@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from avid_lab.atomic import replacing
-from avid_lab.config import AudioSpec, ModelConfig, VideoSpec
+from avid_lab.config import ModelConfig, from_plain
 from avid_lab.encoders import AudioVisualModel
 from avid_lab.objectives import AVID, CMA
 from avid_lab.official import CheckpointError, load_official, load_official_memory
@@ -103,11 +103,13 @@ def load_model(path: str | Path, *, ema: bool = False) -> tuple[AudioVisualModel
         weights = content["trainer"].get("ema")
         if weights is None:
             raise CheckpointError(f"{path}: keeps no averaged weights. Train with ema=0.999, or load with ema=False.")
-    settings = dict(content["model_config"])
-    video, audio = VideoSpec(**settings.pop("video")), AudioSpec(**settings.pop("audio"))
-    model = AudioVisualModel(ModelConfig(video=video, audio=audio, **settings))
+    try:
+        config = from_plain(ModelConfig, content["model_config"], f"{path}: model_config")
+    except ValueError as error:
+        raise CheckpointError(f"{error}. Use another file.") from error
+    model = AudioVisualModel(config)
     model.load_state_dict(weights)
-    pipeline = InputPipeline(video, audio)
+    pipeline = InputPipeline(config.video, config.audio)
     pipeline.load_state_dict(content["trainer"]["pipeline"])
     return model.eval(), pipeline.eval()
 

@@ -1,14 +1,20 @@
 """What a clip is, what a model is, how it is trained: plain frozen dataclasses and the named presets.
 
-Nothing here computes. Every field is read by exactly the module that its comment names.
+Nothing here computes.
 """
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Literal
+from types import NoneType
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+Config = TypeVar("Config")
+
+CROP_ROOM = 1.15  # decoded frames are this much larger than the crops that training takes from them
 
 
 def _require(condition: bool, name: str, rule: str, got: object) -> None:
@@ -317,3 +323,55 @@ def profile() -> Profile:
 def data_dir() -> Path:
     """Where rendered worlds and decoded clips are kept: ``AVID_LAB_DATA``, or ``~/.cache/avid_lab``."""
     return Path(os.environ.get("AVID_LAB_DATA") or Path.home() / ".cache" / "avid_lab").expanduser()
+
+
+def from_plain(kind: type[Config], values: object, where: str) -> Config:
+    """A configuration from plain values, as JSON files, checkpoints and state strings hold them.
+
+    Args:
+        kind: One of the dataclasses above.
+        values: By field; what is missing gets its default.
+        where: What holds the values, for errors.
+
+    Raises:
+        ValueError: A field is unknown, of another type or outside its range.
+    """
+    return kind(**typed_fields(kind, values, where))
+
+
+def typed_fields(kind: type, values: object, where: str) -> dict[str, Any]:
+    """Plain values as the fields of a dataclass hold them: 1 becomes 1.0, and a list a tuple, where the field says so.
+
+    Raises:
+        ValueError: ``values`` is no mapping, a field is unknown, or a value is of another type.
+    """
+    hints = {f.name: get_type_hints(kind)[f.name] for f in fields(kind)}
+    if not isinstance(values, Mapping):
+        raise ValueError(f"{where}: must be an object with {', '.join(hints)}; got {values!r}")
+    unknown = sorted(map(str, set(values) - set(hints)))
+    if unknown:
+        raise ValueError(f"{where}: has no {', '.join(unknown)}; it has {', '.join(hints)}")
+    return {name: _typed(hints[name], value, f"{where}: {name}") for name, value in values.items()}
+
+
+def _typed(hint: Any, value: Any, name: str) -> Any:
+    options = get_args(hint)
+    if NoneType in options:  # "float | None"
+        hint = next(option for option in options if option is not NoneType)
+        return None if value is None else _typed(hint, value, f"{name} (if not null)")
+    if is_dataclass(hint):
+        return from_plain(hint, value, name)  # pyright: ignore[reportArgumentType]
+    if get_origin(hint) is tuple:
+        if isinstance(value, list | tuple) and (options[-1] is Ellipsis or len(value) == len(options)):
+            return tuple(_typed(options[0], item, name) for item in value)
+        wanted = "a list" if options[-1] is Ellipsis else f"a list of {len(options)}"
+    elif get_origin(hint) is Literal:
+        if value in options:
+            return value
+        wanted = f"one of {', '.join(map(repr, options))}"
+    else:
+        plain = float(value) if hint is float and isinstance(value, int) and not isinstance(value, bool) else value
+        if isinstance(plain, hint) and (hint is bool or not isinstance(plain, bool)):
+            return plain
+        wanted = {float: "a number", int: "a whole number", bool: "true or false", str: "text"}[hint]
+    raise ValueError(f"{name} must be {wanted}; got {value!r}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
 
 from avid_lab import checkpoints
 from avid_lab.encoders import AudioVisualModel
@@ -16,7 +15,6 @@ from avid_lab.official import (
     load_official,
     load_official_criterion,
     load_official_memory,
-    save_safetensors,
     to_official,
 )
 
@@ -227,22 +225,6 @@ def test_a_partition_never_estimated_is_none(tmp_path):
     assert load_official_criterion(path).partition is None
 
 
-@pytest.mark.parametrize("criterion", [None, criterion_state()])
-def test_safetensors_hold_the_same_model_and_memories(tmp_path, criterion):
-    path = write(tmp_path / "a.pth.tar", released_state(), criterion)
-    made = save_safetensors(path, tmp_path / "new" / "a.safetensors")
-    assert [p.name for p in made.parent.iterdir()] == ["a.safetensors"]
-    model, again = load_official(path), load_official(made)
-    assert again.config == model.config and not again.training
-    assert all(torch.equal(x, again.state_dict()[name]) for name, x in model.state_dict().items())
-    assert "model.video_head.0.weight" in load_file(made)
-    if criterion is not None:
-        one, other = load_official_criterion(path), load_official_criterion(made)
-        assert torch.equal(one.memory.video, other.memory.video) and one.partition == other.partition
-        assert one.positives is not None and other.positives is not None
-        assert torch.equal(one.positives, other.positives)
-
-
 def test_checkpoints_offers_the_loaders():
     assert checkpoints.load_official is load_official and checkpoints.load_official_memory is load_official_memory
 
@@ -293,10 +275,3 @@ def test_wrong_files_say_what_is_wrong(tmp_path):
     uneven = {"nce_average.view1_mem": torch.zeros(2, 3), "nce_average.view2_mem": torch.zeros(3, 3)}
     with pytest.raises(CheckpointError, match="memories must both be"):
         load_official_memory(write(path, state, uneven))
-    with pytest.raises(ValueError, match=r"must end in .safetensors; got a.bin"):
-        save_safetensors(path, tmp_path / "a.bin")
-    (tmp_path / "a.safetensors").write_bytes(b"nothing")
-    with pytest.raises(CheckpointError, match="not a file that save_safetensors wrote"):
-        load_official(tmp_path / "a.safetensors")
-    with pytest.raises(CheckpointError, match="no such file"):
-        load_official(tmp_path / "b.safetensors")

@@ -62,11 +62,3 @@ def _parser_of(hint: Any) -> Callable[[str], Any]:
 
 def _tuple_of_floats(text: str) -> tuple[float, ...]:
     return tuple(float(part) for part in text.split(",") if part)
-
-
-def typed(value: Any, hint: Any) -> Any:
-    """A JSON value as a field's type: JSON writes 1.0 as 1 and has no tuples."""
-    if isinstance(value, list):
-        return tuple(float(x) for x in value)
-    wants_float = hint is float or float in get_args(hint)
-    return float(value) if wants_float and isinstance(value, int) and not isinstance(value, bool) else value

@@ -14,12 +14,12 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_type_hints
+from typing import TYPE_CHECKING, Any
 
 from avid_lab.atomic import remove_leftovers, replacing
-from avid_lab.commands.fields import add_fields, typed
+from avid_lab.commands.fields import add_fields
 from avid_lab.commands.train_logs import Logs, beside, summary_writer
-from avid_lab.config import RECIPES, ModelConfig, Recipe, TrainConfig, profile
+from avid_lab.config import RECIPES, ModelConfig, Recipe, TrainConfig, profile, typed_fields
 
 if TYPE_CHECKING:
     from avid_lab.datasets import ClipDataset
@@ -150,11 +150,7 @@ def _read_config(path: Path) -> dict[str, Any]:
     content.pop("made_with", None)
     content = {"loss": {}, "train": {}} | content
     for section, kind in (("loss", LossConfig), ("train", TrainConfig)):
-        hints = get_type_hints(kind)
-        unknown = sorted(set(content[section]) - set(hints))
-        if unknown:
-            raise ValueError(f"{path}: {section} has no {', '.join(unknown)}; it has {', '.join(hints)}")
-        content[section] = {name: typed(value, hints[name]) for name, value in content[section].items()}
+        content[section] = typed_fields(kind, content[section], f"{path}: {section}")
     return content
 
 

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from avid_lab.config import AudioSpec, VideoSpec, data_dir
+from avid_lab.config import CROP_ROOM, AudioSpec, VideoSpec, data_dir
 from avid_lab.datasets.manifest import Manifest, Streams
 from avid_lab.datasets.parallel import parallel
 from avid_lab.datasets.windows import COLUMN, cut, found_spans, listed_spans, read_parts
@@ -305,4 +305,4 @@ def _decode(task: Task) -> tuple[int, np.ndarray, str | None]:
 
 def side_for(size: int) -> int:
     """Side of cached frames: 15 % more than the clips' size, as room for random crops."""
-    return math.ceil(1.15 * size)
+    return math.ceil(CROP_ROOM * size)

@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from avid_lab.interactive.vetting import name_of, set_loss
+from avid_lab.interactive.vetting import set_loss
 from avid_lab.losses import check_temperature
-from avid_lab.objectives import Objective
+from avid_lab.objectives import Objective, name_of
 from avid_lab.training import Trainer
 
 LABELS = {

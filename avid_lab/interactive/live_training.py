@@ -16,8 +16,8 @@ from avid_lab.interactive.runner import Run
 from avid_lab.interactive.state import pack, unpack
 from avid_lab.interactive.training_charts import TrainingCharts, scores_table, training_figure
 from avid_lab.interactive.training_panel import TrainingPanel, grid
-from avid_lab.interactive.vetting import Loss, gallery_losses, name_of
-from avid_lab.objectives import Objective
+from avid_lab.interactive.vetting import Loss, gallery_losses
+from avid_lab.objectives import Objective, name_of
 from avid_lab.training import Trainer
 
 # A trainer has one panel: two would step it in turn.

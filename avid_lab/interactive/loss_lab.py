@@ -24,7 +24,8 @@ from avid_lab.interactive.training_charts import (
     similarity_pairs,
 )
 from avid_lab.interactive.training_panel import TrainingPanel, grid
-from avid_lab.interactive.vetting import GALLERY, Loss, LossRefused, gallery_losses, name_of
+from avid_lab.interactive.vetting import GALLERY, Loss, LossRefused, gallery_losses
+from avid_lab.objectives import name_of
 from avid_lab.plots.style import AUDIO, GOOD, MUTED, VIDEO, panel, picture, styled
 from avid_lab.training import Trainer
 

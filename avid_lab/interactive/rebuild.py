@@ -7,14 +7,14 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from avid_lab.config import PRESETS, PROFILES, Profile, TrainConfig
+from avid_lab.config import PRESETS, PROFILES, Profile, TrainConfig, from_plain
 from avid_lab.datasets import ClipDataset
 from avid_lab.training import Trainer, avid_trainer
 
 SHORT = {"seed": "seed", "steps": "steps", "batch_size": "batch"}  # always told
 RULES = {"weighting": "released", "partition": "per_term"}  # of the objective, told where they are not these
-UNTOLD = ("device", "compile")  # of the machine, not of the run
-OTHERS = tuple(f.name for f in dataclasses.fields(TrainConfig) if f.name not in (*SHORT, *UNTOLD))
+MACHINE_FIELDS = ("device", "compile")  # of the machine, not of the run
+OTHERS = tuple(f.name for f in dataclasses.fields(TrainConfig) if f.name not in (*SHORT, *MACHINE_FIELDS))
 
 
 def describe(trainer: Trainer) -> dict[str, Any]:
@@ -89,10 +89,10 @@ def rebuild(settings: Mapping[str, Any], clips: ClipDataset | None = None) -> Tr
         from avid_lab import foley
 
         clips = foley.load(world, split=split or None, video=model.video, audio=model.audio)
-    fields = {field.name: field for field in dataclasses.fields(TrainConfig)}
     given = {name: settings[short] for name, short in SHORT.items()}
-    given |= {name: _as(str(fields[name].type), settings[name]) for name in OTHERS if name in settings}
-    size = Profile("state", "", settings["model"], TrainConfig(**given), int(settings["negatives"]))
+    given |= {name: settings[name] for name in OTHERS if name in settings}
+    config = from_plain(TrainConfig, given, "state")
+    size = Profile("state", "", settings["model"], config, int(settings["negatives"]))
     return avid_trainer(clips, size)
 
 
@@ -105,13 +105,6 @@ def _world_of(clips: ClipDataset) -> str:
         if clips.manifest.root == foley.folder_of(world):
             return world if len(splits) > 1 else f"{world}/{splits.pop()}"
     return ""
-
-
-def _as(kind: str, value: Any) -> Any:
-    """A value as a field of this kind holds it: the string may have lost a point, and a tuple its kind."""
-    if isinstance(value, list):
-        return tuple(float(x) for x in value)
-    return float(value) if "float" in kind and isinstance(value, int) else value
 
 
 def _same_start(one: str, other: str) -> bool:

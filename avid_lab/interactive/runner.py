@@ -24,8 +24,9 @@ import torch
 from torch import Tensor
 
 from avid_lab.interactive.knobs import Change, replay, turn
-from avid_lab.interactive.vetting import Loss, name_of, put, set_loss
+from avid_lab.interactive.vetting import Loss, put, set_loss
 from avid_lab.metrics import chance_accuracy, retrieval, vote_of_nearest
+from avid_lab.objectives import name_of
 from avid_lab.training import Step, Trainer
 
 State = Literal["ready", "running", "paused", "stopped", "done", "failed", "closed"]

@@ -13,7 +13,8 @@ import ipywidgets as widgets
 from avid_lab.interactive.knobs import LABELS, read
 from avid_lab.interactive.panel import SUBSHELLS, Panel
 from avid_lab.interactive.runner import Run, Runner
-from avid_lab.interactive.vetting import Loss, LossRefused, name_of, vet
+from avid_lab.interactive.vetting import Loss, LossRefused, vet
+from avid_lab.objectives import name_of
 
 PUBLISH_S = 0.5  # at full speed: each costs the page some 25 ms of a core, which the training then waits for
 PROMPT_S = 0.1  # how soon else: after a command, or between steps that are far apart

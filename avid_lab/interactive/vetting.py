@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from avid_lab import losses
 from avid_lab.encoders import AudioVisualModel
-from avid_lab.objectives import AVID, InBatch, Objective
+from avid_lab.objectives import AVID, InBatch, Objective, name_of
 from avid_lab.training import Trainer
 
 Loss = Callable[..., Tensor]
@@ -28,11 +28,6 @@ SLOW_S = 0.25  # a loss may always take this long
 
 class LossRefused(ValueError):
     """A loss that cannot train: what is wrong with it, and what to do."""
-
-
-def name_of(loss: Loss) -> str:
-    """What to call a loss."""
-    return getattr(loss, "__name__", type(loss).__name__)
 
 
 def takes_embeddings(loss: Loss) -> bool:

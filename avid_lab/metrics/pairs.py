@@ -12,7 +12,7 @@ from torch import Tensor
 
 from avid_lab.metrics.intervals import Estimate, estimate_weighted
 
-Weights = Float64[Tensor, " P"]
+Weights = Float[Tensor, " P"]
 
 
 @dataclass(frozen=True)
@@ -162,6 +162,7 @@ def weighted_separation(
     place = ((values.clamp(-1, 1) + 1) / 2 * bins).long().clamp(max=bins - 1)
 
     def figures(on: Weights, off: Weights) -> Float64[Tensor, "3"]:
+        on, off = on.double(), off.double()
         below = torch.cat([off.new_zeros(1), off.cumsum(0)])
         auc = (on * (below[first] + below[last])).sum() / (2 * on.sum() * off.sum())  # equal values share a mean rank
         on, off = on / on.sum(), off / off.sum()

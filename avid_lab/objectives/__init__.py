@@ -14,7 +14,7 @@ Calling an objective changes no memory; ``objective.memory.update`` is the calle
 from __future__ import annotations
 
 from avid_lab.objectives.avid import AVID, QueueAVID
-from avid_lab.objectives.base import Objective, ObjectiveOutput, Term
+from avid_lab.objectives.base import Objective, ObjectiveOutput, Term, name_of
 from avid_lab.objectives.cma import CMA
 from avid_lab.objectives.gather import score_instances
 from avid_lab.objectives.in_batch import InBatch
@@ -29,5 +29,6 @@ __all__ = [
     "QueueAVID",
     "Term",
     "draw_negatives",
+    "name_of",
     "score_instances",
 ]

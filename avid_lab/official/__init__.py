@@ -19,7 +19,6 @@ from avid_lab.official.files import (
     load_official,
     load_official_criterion,
     load_official_memory,
-    save_safetensors,
 )
 from avid_lab.official.names import CheckpointError, from_official, to_official
 
@@ -30,6 +29,5 @@ __all__ = [
     "load_official",
     "load_official_criterion",
     "load_official_memory",
-    "save_safetensors",
     "to_official",
 ]

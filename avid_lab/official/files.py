@@ -1,9 +1,7 @@
-"""Reading the released files, and writing them as safetensors."""
+"""Reading the released files."""
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +11,7 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from avid_lab.atomic import replacing
-from avid_lab.config import AudioSpec, ModelConfig, VideoSpec
+from avid_lab.config import ModelConfig
 from avid_lab.encoders import AudioVisualModel
 from avid_lab.memory import MemoryBank
 from avid_lab.official.names import CheckpointError, config_of, criterion_tensors, from_official, some
@@ -36,7 +33,7 @@ class OfficialCriterion:
 
 
 def load_official(path: str | Path) -> AudioVisualModel:
-    """The model of a released ``*_checkpoint.pth.tar`` file, or of one converted by `save_safetensors`.
+    """The model of a released ``*_checkpoint.pth.tar`` file.
 
     It is in evaluation mode. Depth and widths are read from the file, so the depth-10 ablations load as well.
 
@@ -44,16 +41,12 @@ def load_official(path: str | Path) -> AudioVisualModel:
         CheckpointError: The file is missing or unreadable, or its keys or shapes are not the paper's.
     """
     path = Path(path)
-    if path.suffix == ".safetensors":
-        tensors, config = _read_safetensors(path)
-        state = {name.removeprefix("model."): x for name, x in tensors.items() if name.startswith("model.")}
-        return _fill(path, state, config)
     state = from_official(_part(path, _read(path), "model"))
     return _fill(path, state, config_of(path, state))
 
 
 def load_official_criterion(path: str | Path) -> OfficialCriterion:
-    """Memories, partition constant and positives of a released training file, or of a converted one.
+    """Memories, partition constant and positives of a released training file.
 
     To go on where the authors stopped::
 
@@ -66,10 +59,7 @@ def load_official_criterion(path: str | Path) -> OfficialCriterion:
         CheckpointError: The file is missing or unreadable, or holds no memories.
     """
     path = Path(path)
-    if path.suffix == ".safetensors":
-        found = _read_safetensors(path)[0]
-    else:
-        found = criterion_tensors(_part(path, _read(path), "train_criterion"))
+    found = criterion_tensors(_part(path, _read(path), "train_criterion"))
     absent = [name for name in ("memory.video", "memory.audio") if name not in found]
     if absent:
         raise CheckpointError(f"{path}: holds no {' and no '.join(absent)}. Use a training file, which has memories.")
@@ -91,33 +81,6 @@ def load_official_memory(path: str | Path) -> MemoryBank:
         CheckpointError: The file is missing or unreadable, or holds no memories.
     """
     return load_official_criterion(path).memory
-
-
-def save_safetensors(path: str | Path, destination: str | Path) -> Path:
-    """Convert a released file to safetensors with this library's names; `load_official` reads it back.
-
-    Args:
-        path: The released file.
-        destination: Where to; must end in ``.safetensors``. Whole or not at all.
-
-    Raises:
-        CheckpointError: The source cannot be used.
-        ValueError: The destination has another ending.
-    """
-    from safetensors.torch import save_file
-
-    path, destination = Path(path), Path(destination)
-    if destination.suffix != ".safetensors":
-        raise ValueError(f"destination must end in .safetensors; got {destination.name}")
-    content = _read(path)
-    model = load_official(path)
-    tensors = {f"model.{name}": x for name, x in model.state_dict().items()}
-    if "train_criterion" in content:
-        tensors |= criterion_tensors(_part(path, content, "train_criterion"))
-    tensors = {name: x.contiguous().clone() for name, x in tensors.items()}
-    with replacing(destination) as temporary:
-        save_file(tensors, temporary, {"model_config": json.dumps(dataclasses.asdict(model.config))})
-    return destination
 
 
 def _fill(path: Path, state: dict[str, Tensor], config: ModelConfig) -> AudioVisualModel:
@@ -155,19 +118,3 @@ def _part(path: Path, content: dict[str, Any], name: str) -> dict[str, Tensor]:
     if not isinstance(part, dict):
         raise CheckpointError(f"{path}: holds no '{name}'; it has {some(list(content))}. Use another released file.")
     return {key: x for key, x in part.items() if isinstance(x, Tensor)}
-
-
-def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], ModelConfig]:
-    from safetensors import SafetensorError, safe_open
-
-    if not path.is_file():
-        raise CheckpointError(f"{path}: no such file. Make it with save_safetensors.")
-    try:
-        with safe_open(path, framework="pt") as file:
-            config = json.loads((file.metadata() or {})["model_config"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no dict)
-    except (SafetensorError, KeyError, json.JSONDecodeError) as error:
-        raise CheckpointError(f"{path}: not a file that save_safetensors wrote ({error}).") from error
-    video, audio = VideoSpec(**config.pop("video")), AudioSpec(**config.pop("audio"))
-    plain: dict[str, Any] = {name: tuple(x) if isinstance(x, list) else x for name, x in config.items()}
-    return tensors, ModelConfig(video=video, audio=audio, **plain)

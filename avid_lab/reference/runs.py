@@ -21,7 +21,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from avid_lab.atomic import replacing
-from avid_lab.config import AudioSpec, ModelConfig, Profile, VideoSpec
+from avid_lab.config import ModelConfig, Profile, from_plain
 from avid_lab.datasets import ClipDataset
 from avid_lab.encoders import AudioVisualModel
 from avid_lab.evaluation import embed
@@ -213,14 +213,12 @@ def read(path: str | Path) -> Run:
     def part(prefix: str) -> dict[str, Tensor]:
         return {name.removeprefix(prefix): x for name, x in tensors.items() if name.startswith(prefix)}
 
-    config: dict[str, Any] = facts.pop("config")
-    config |= {"video": VideoSpec(**config["video"]), "audio": AudioSpec(**config["audio"])}
-    config |= {name: tuple(value) for name, value in config.items() if isinstance(value, list)}
+    config = from_plain(ModelConfig, facts.pop("config"), f"{path}: config")
     found = part("snapshot.")
     steps = sorted({name.split(".")[0] for name in found})
     return Run(
         **facts,
-        config=ModelConfig(**config),
+        config=config,
         weights=part("model."),
         statistics=part("pipeline."),
         memory=_memory(tensors["memory.video"], tensors["memory.audio"]),

@@ -1,32 +1,28 @@
 """Clips to network inputs, a batch at a time, on the device the module is on.
 
 `InputPipeline` is what training uses: `VideoAugmentation` (or a centre crop) and ImageNet normalisation for the
-picture, a random gain and `LogSpectrogram` for the sound, with `TimeShift` and `SpectrogramMasking` on request. Every
-random number comes from an explicit generator; with one on the CPU, CPU and GPU draw the same.
+picture, a random gain and `LogSpectrogram` for the sound. Every random number comes from an explicit generator; with
+one on the CPU, CPU and GPU draw the same.
 """
 
 from avid_lab.transforms.picture import (
     IMAGENET_MEAN,
     IMAGENET_STD,
-    ROOM,
     PlaneAugmentation,
     VideoAugmentation,
     centre_crop,
     planes_to_rgb,
 )
 from avid_lab.transforms.pipeline import Clips, InputPipeline
-from avid_lab.transforms.sound import LogSpectrogram, SpectrogramMasking, TimeShift
+from avid_lab.transforms.sound import LogSpectrogram
 
 __all__ = [
     "IMAGENET_MEAN",
     "IMAGENET_STD",
-    "ROOM",
     "Clips",
     "InputPipeline",
     "LogSpectrogram",
     "PlaneAugmentation",
-    "SpectrogramMasking",
-    "TimeShift",
     "VideoAugmentation",
     "centre_crop",
     "planes_to_rgb",

@@ -9,9 +9,10 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
+from avid_lab.config import CROP_ROOM
+
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-ROOM = 1.15  # frames come this much larger than the crop, as `ClipDataset` keeps them
 CACHED_VALUES = 600_000  # float32 values that a CPU core works on at a time: about its second-level cache
 # Luma and chroma (NTSC's YIQ): hue is a rotation of the chroma plane, which leaves luma and greys alone.
 RGB_TO_YIQ = ((0.299, 0.587, 0.114), (0.595716, -0.274453, -0.321263), (0.211456, -0.522591, 0.311135))
@@ -228,7 +229,7 @@ def centre_crop(video: UInt8[Tensor, "B 3 T H W"], size: int) -> Float[Tensor, "
     first, smaller ones keep their whole shorter side.
     """
     height, width = video.shape[-2:]
-    shorter, kept = min(height, width), math.ceil(ROOM * size)
+    shorter, kept = min(height, width), math.ceil(CROP_ROOM * size)
     if shorter == kept or (height, width) == (size, size):
         top, left = (height - size) // 2, (width - size) // 2
         return video[..., top : top + size, left : left + size] / 255

@@ -18,7 +18,7 @@ from avid_lab.transforms.picture import (
     centre_crop,
     planes_to_rgb,
 )
-from avid_lab.transforms.sound import LogSpectrogram, SpectrogramMasking, TimeShift
+from avid_lab.transforms.sound import LogSpectrogram
 
 
 @runtime_checkable
@@ -36,15 +36,13 @@ class InputPipeline(nn.Module):
     """Batches of a `ClipDataset` to what a model takes: ``video, spectrogram = pipeline(batch, generator=...)``.
 
     In training mode it augments, with one draw per clip; in evaluation mode it takes the centre crop and draws nothing.
-    Its state holds the spectrogram's statistics, so a saved model finds its inputs as it knew them.
+    Its state holds the spectrogram's statistics, so a saved model normalises its inputs as in training.
 
     Args:
         video: Clips wanted; ``size`` is the side of the crop.
         audio: Waveforms and spectrogram wanted.
         augmentation: Replaces the default `PlaneAugmentation` of training, which is `VideoAugmentation` for frames.
         gain: In training the waveform is multiplied by a number drawn from [1 - gain, 1 + gain].
-        shift: In training, an optional `TimeShift` of the waveform against the picture.
-        masking: In training, an optional `SpectrogramMasking`.
 
     Raises:
         ValueError: ``video.size`` is None: a batch needs frames of one size.
@@ -60,8 +58,6 @@ class InputPipeline(nn.Module):
         *,
         augmentation: VideoAugmentation | None = None,
         gain: float = 0.1,
-        shift: TimeShift | None = None,
-        masking: SpectrogramMasking | None = None,
     ) -> None:
         super().__init__()
         if video.size is None:
@@ -71,7 +67,6 @@ class InputPipeline(nn.Module):
         self.size, self.gain = video.size, gain
         self.augmentation = augmentation or PlaneAugmentation(video.size)
         self.spectrogram = LogSpectrogram(audio)
-        self.shift, self.masking = shift, masking
         self.register_buffer("pixel_mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(IMAGENET_STD).view(3, 1, 1, 1), persistent=False)
 
@@ -108,13 +103,7 @@ class InputPipeline(nn.Module):
             kind = type(self.augmentation).__name__
             raise ValueError(f"planes need a PlaneAugmentation; got {kind}: pass that, or ClipDataset(planes=False)")
         draw = torch.rand(len(audio), 1, 1, generator=generator, device=generator.device).to(device)
-        audio = audio * (1 + self.gain * (2 * draw - 1))
-        if self.shift is not None:
-            audio = self.shift(audio, generator)
-        spectrogram = self.spectrogram(audio)
-        if self.masking is not None:
-            spectrogram = self.masking(spectrogram, generator)
-        return video, spectrogram
+        return video, self.spectrogram(audio * (1 + self.gain * (2 * draw - 1)))
 
     def fit(self, clips: Clips, *, limit: int = 512) -> InputPipeline:
         """Measures the spectrogram's statistics on the centre windows of up to ``limit`` clips, evenly spaced.
