@@ -1,18 +1,12 @@
-"""Work spread over processes, with a progress bar, from scripts and notebooks alike."""
+"""Work spread over processes by joblib, with a progress bar, from scripts and notebooks alike."""
 
 from __future__ import annotations
 
-import os
-import signal
-import sys
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from multiprocessing import get_context
-from types import ModuleType
-from typing import Any, TypeVar
+from typing import TypeVar
 
+from joblib import Parallel, cpu_count, delayed, parallel_config
+from joblib.externals.loky.process_executor import TerminatedWorkerError
 from tqdm.auto import tqdm
 
 Task = TypeVar("Task")
@@ -21,7 +15,7 @@ Result = TypeVar("Result")
 
 def usable_cores() -> int:
     """Processor cores that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return cpu_count()
 
 
 def default_workers(tasks: int) -> int:
@@ -64,44 +58,15 @@ def _results(function: Callable[[Task], Result], tasks: Sequence[Task], workers:
     if workers == 0:
         yield from map(function, tasks)
         return
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_start_worker)
+    # Workers that outlive a killed parent end after half a minute without work; each has one thread.
+    with parallel_config("loky", n_jobs=workers, inner_max_num_threads=1, idle_worker_timeout=30):
+        results = Parallel(return_as="generator_unordered")(delayed(function)(task) for task in tasks)
     try:
-        with _workers_without_main():
-            futures = [pool.submit(function, task) for task in tasks]
-        for future in as_completed(futures):
-            yield future.result()
-    except BrokenProcessPool as error:
+        yield from results
+    except TerminatedWorkerError as error:
         raise RuntimeError(
             "a worker process died: out of memory, or a file crashes the decoder. What is done is kept; run again with "
             "workers=0 to see which file it is"
         ) from error
     finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _start_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the parent, which ends its workers
-    import torch
-
-    torch.set_num_threads(1)
-
-
-@contextmanager
-def _workers_without_main() -> Iterator[None]:
-    """Starts workers that do not run the caller's script again, as spawned processes otherwise do.
-
-    So a plain script works without ``if __name__ == "__main__":``. Tasks never live in ``__main__``.
-    """
-    main: Any = sys.modules["__main__"]
-    threads = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "OMP_WAIT_POLICY")}
-    sys.modules["__main__"] = ModuleType("__main__")
-    os.environ.update(OMP_NUM_THREADS="1", OMP_WAIT_POLICY="passive")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main
-        for name, value in threads.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+        results.close()
