@@ -18,7 +18,7 @@ from avid_lab.config import AudioSpec, VideoSpec
 from avid_lab.kernels import kernel_or_plain
 from avid_lab.losses import nce_loss, nce_softmax_loss
 from avid_lab.media import Clip, MediaError, read_clip, write_clip
-from avid_lab.media.planes import read_planes, rgb_matrix
+from avid_lab.media.planes import WEIGHTS, read_planes, rgb_matrix
 from avid_lab.objectives import AVID
 from avid_lab.objectives.gather import gathered_scores, score_instances
 from avid_lab.transforms import IMAGENET_MEAN, IMAGENET_STD, PlaneAugmentation, VideoAugmentation
@@ -137,9 +137,9 @@ def test_the_fused_affine_is_the_augmentation_of_the_rgb_frames(coloured_file, s
 
 
 def test_colour_matrices_send_white_to_white_and_grey_to_grey():
-    for bt709 in (False, True):
+    for name in WEIGHTS:
         for full_range, black, white in ((False, 16, 235), (True, 0, 255)):
-            matrix = rgb_matrix(bt709=bt709, full_range=full_range)
+            matrix = rgb_matrix(name, full_range=full_range)
             for luma, value in ((black, 0.0), (white, 1.0)):
                 rgb = matrix @ torch.tensor([luma, 128.0, 128.0, 1.0])
                 torch.testing.assert_close(rgb, torch.full((3,), value), atol=1e-5, rtol=0)

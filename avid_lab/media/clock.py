@@ -16,8 +16,8 @@ from avid_lab.media.spans import Spans
 Kind = Literal["video", "audio"]
 KINDS: tuple[Kind, Kind] = ("video", "audio")
 
-GAP_S = 0.25  # a gap parts two spans if it is longer than this and than two frames
-RESTART_S = 0.5  # a stream whose timestamps fall back by more than this starts anew
+GAP_S = 0.5  # a gap parts two spans if it is longer than this and than two frames; a held picture is none
+RESTART_S = 0.2  # a stream whose timestamps fall back by more than this starts anew
 UNTIMED_S = 0.04  # what a packet lasts that says neither when it begins nor how long it lasts
 PARTS_APART_S = 10.0  # how far apart the streams of one part may start, to be taken for one
 
@@ -159,7 +159,8 @@ def _lasting(kind: Kind, begin_s: np.ndarray, length_s: np.ndarray, frame_s: flo
     steps_s = np.diff(begin_s)
     steps_s = steps_s[steps_s > 0]
     typical_s = float(np.median(steps_s)) if len(steps_s) else frame_s
-    limit_s = max(GAP_S, 2 * typical_s)
+    # Recordings of variable rate have many a longer step, which is no gap.
+    limit_s = max(GAP_S, 2 * (float(np.quantile(steps_s, 0.9)) if len(steps_s) else typical_s))
     # The last frame before a gap may be said to last as long as the gap, or nothing may be said of it.
     known = (length_s > 0) & ((length_s <= limit_s) | (len(begin_s) == 1))
     end_s = begin_s + np.where(known, length_s, typical_s)

@@ -13,15 +13,24 @@ from dataclasses import dataclass
 import av
 import numpy as np
 import torch
+from av.video.reformatter import ColorRange, Colorspace
 from jaxtyping import Float32, UInt8
 from torch import Tensor
 
 from avid_lab.config import AudioSpec, VideoSpec
+from avid_lab.media.picture import displayed_size, dynamic_range, is_full_range, matrix_of, orientation, upright
 from avid_lab.media.read import read_frames, read_sound
-from avid_lab.media.source import open_source
+from avid_lab.media.source import Source, open_source
 from avid_lab.media.types import MediaError
 
-BT709, FULL_RANGE = 1, 2  # FFmpeg's numbers of the colour space of HD video, and of luma from 0 to 255
+# Shares of red and blue in luma: ITU-R BT.601, BT.709 and BT.2020, SMPTE 240M, and the FCC's of 1953.
+WEIGHTS = {
+    "ITU601": (0.299, 0.114),
+    "ITU709": (0.2126, 0.0722),
+    "BT2020": (0.2627, 0.0593),
+    "SMPTE240M": (0.212, 0.087),
+    "FCC": (0.30, 0.11),
+}
 
 
 @dataclass(frozen=True)
@@ -56,8 +65,8 @@ def read_planes(
     """The frames that `read_clip` would show, at the file's own size and in its own colours, and the same sound.
 
     Args:
-        path: Any file that FFmpeg decodes. Square pixels and an upright picture are taken for granted: prepared copies
-            have them, and `read_clip` takes care of others.
+        path: Any file that FFmpeg decodes. Frames that are not plain (not 4:2:0 of 8 bits, HDR, interlaced, turned, or
+            of pixels that are not square) are turned into RGB by `read_clip`'s rule first, which takes longer.
         start_s: Seconds from the beginning of the file, >= 0.
         video: Frames wanted; ``size`` is not used.
         audio: Waveform wanted, or None for no sound.
@@ -67,13 +76,7 @@ def read_planes(
         MediaError: The file is unusable or over before ``start_s``.
     """
     with open_source(path) as source:
-        colours: list[tuple[bool, bool]] = []
-
-        def convert(frame: av.VideoFrame, like: tuple[int, ...] | None) -> np.ndarray:
-            image, *colour = _planes(frame)
-            colours.append((colour[0], colour[1]))
-            return image
-
+        convert = _Convert(source)
         picture = read_frames(source, start_s, video, convert)
         if picture.end_s <= start_s:
             problem = f"is over at {picture.end_s:.3f} s, as far as it decodes; the clip starts at {start_s:.3f} s"
@@ -85,31 +88,52 @@ def read_planes(
     planes = torch.from_numpy(picture.images)  # (T, 3 H / 2, W)
     height = planes.shape[1] * 2 // 3
     chroma = planes[:, height:].reshape(len(planes), 2, height // 2, planes.shape[2] // 2)
-    bt709, full_range = colours[0]
-    matrix = rgb_matrix(bt709=bt709, full_range=full_range)
+    matrix = rgb_matrix(convert.matrix, full_range=convert.full_range)
     return Planes(planes[:, :height], chroma.transpose(0, 1), matrix, float(video.fps), picture.padded, sound)
 
 
-def _planes(frame: av.VideoFrame) -> tuple[np.ndarray, bool, bool]:
-    """Luma above both planes of chroma, (3 H / 2, W), whether in the colours of HD, and whether of full range."""
-    full_range = frame.color_range == FULL_RANGE or frame.format.name == "yuvj420p"
-    bt709 = frame.colorspace == BT709
-    width, height = frame.width // 2 * 2, frame.height // 2 * 2
-    if frame.format.name not in ("yuv420p", "yuvj420p") or (frame.width, frame.height) != (width, height):
-        frame = frame.reformat(width=width, height=height, format="yuv420p", threads=1)
-        full_range = False
-    return frame.to_ndarray(), bt709, full_range
+class _Convert:
+    """Frames to planes of luma above both of chroma, uint8 (3 H / 2, W), all in the colours of the first."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self.matrix, self.full_range = "", False
+
+    def __call__(self, frame: av.VideoFrame, like: tuple[int, ...] | None) -> np.ndarray:
+        plain = self._is_plain(frame)
+        if like is None:
+            self.matrix, self.full_range = (matrix_of(frame), is_full_range(frame)) if plain else ("ITU601", False)
+        same = (matrix_of(frame), is_full_range(frame)) == (self.matrix, self.full_range)
+        if plain and same and like in (None, (frame.height * 3 // 2, frame.width)):
+            return frame.to_ndarray()
+        shape = None if like is None else (like[0] * 2 // 3, like[1])
+        image = upright(frame, self._source.video, like=shape)
+        image = np.ascontiguousarray(image[: image.shape[0] // 2 * 2, : image.shape[1] // 2 * 2])
+        reformatted = av.VideoFrame.from_ndarray(image, format="rgb24").reformat(
+            format="yuv420p",
+            dst_colorspace=Colorspace[self.matrix],
+            dst_color_range=ColorRange.JPEG if self.full_range else ColorRange.MPEG,
+            threads=1,
+        )
+        return reformatted.to_ndarray()
+
+    def _is_plain(self, frame: av.VideoFrame) -> bool:
+        if frame.format.name not in ("yuv420p", "yuvj420p") or frame.width % 2 or frame.height % 2:
+            return False
+        square = displayed_size(frame.width, frame.height, self._source.video) == (frame.width, frame.height)
+        shown = square and not any(orientation(frame)) and not frame.interlaced_frame
+        return shown and dynamic_range(frame) == "SDR"
 
 
 @functools.cache
-def rgb_matrix(*, bt709: bool = False, full_range: bool = False) -> Float32[Tensor, "3 4"]:
+def rgb_matrix(matrix: str = "ITU601", *, full_range: bool = False) -> Float32[Tensor, "3 4"]:
     """RGB in [0, 1] of (Y, Cb, Cr, 1) in [0, 255].
 
     Args:
-        bt709: The colour space of HD video (ITU-R BT.709), else that of others (BT.601).
+        matrix: A key of `WEIGHTS`.
         full_range: Whether luma and chroma use all of [0, 255], else [16, 235] and [16, 240].
     """
-    red, blue = (0.2126, 0.0722) if bt709 else (0.299, 0.114)
+    red, blue = WEIGHTS[matrix]
     green = 1 - red - blue
     luma, chroma, black = (1 / 255, 1 / 255, 0) if full_range else (1 / 219, 1 / 224, 16)
     weights = torch.tensor(

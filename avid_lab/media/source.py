@@ -158,7 +158,7 @@ class Source:
 
     def scan(self) -> None:
         """Finds out where picture and sound are, from all packets of the file, and decodes the first frame."""
-        if self._scanned:
+        if self._scanned or not (self.video or self.audio):
             return
         self._scanned = True
         streams: dict[int, Kind] = {s.index: kind for kind in KINDS if (s := getattr(self, kind)) is not None}
@@ -180,7 +180,9 @@ class Source:
             dts = pts if packet.dts is None else packet.dts
             if dts is None and not packet.size:  # the decoder's signal that the file is over
                 continue
-            number = parts.part(kind, None if dts is None else dts * tick_s)
+            # Only the order of decoding, or that of whole pictures, never goes back within a part.
+            steady = packet.dts is not None or packet.is_keyframe
+            number = parts.part(kind, dts * tick_s if steady and dts is not None else None)
             if packet.is_discard:
                 continue
             track = tracks[kind]

@@ -44,7 +44,7 @@ class VideoStream:
         start_s: When the first frame is shown.
         duration_s: How long the picture lasts from there to the end of the last frame.
         rotation_deg: Counterclockwise turn applied for display, a multiple of 90.
-        spans_s: Where frames are, half-open (begin_s, end_s); apart where no frame comes for 0.25 s and two frames.
+        spans_s: Where frames are, half-open (begin_s, end_s); apart where none comes for 0.5 s and two frames.
         dynamic_range: "SDR", or the transfer curve of an HDR picture: "PQ" or "HLG" (ITU-R BT.2100).
         interlaced: Whether frames are made of two fields; `read_clip` then shows the first of each.
     """
@@ -71,7 +71,7 @@ class AudioStream:
         channels: Channels.
         start_s: When the first sample is heard.
         duration_s: How long the sound lasts from there.
-        spans_s: Where samples are, half-open (begin_s, end_s); a gap of 0.25 s and two packets parts them.
+        spans_s: Where samples are, half-open (begin_s, end_s); a gap of 0.5 s parts them.
     """
 
     codec: str
