@@ -28,6 +28,8 @@ class SummaryRow(NamedTuple):
     random_initialisation: float | None = None
     chance: float | None = None
     spread: float | None = None  # one standard deviation over seeds
+    reference: float | None = None  # a network that came from elsewhere, as it came
+    interval: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,7 @@ def write_report(
     sections: Sequence[Section],
     lead: str = "",
     provenance: Mapping[str, Any] | None = None,
+    trained: str = "Trained",
 ) -> Path:
     """Write a self-contained HTML page, whole or not at all.
 
@@ -61,6 +64,7 @@ def write_report(
         sections: Parts of the page.
         lead: A sentence or two under the title.
         provenance: How it was made, by name: command, seed, hardware, versions, seconds.
+        trained: Heading of the numbers.
 
     Raises:
         ValueError: A headline number outside [0, 1].
@@ -75,7 +79,7 @@ def write_report(
     page = (
         f'<!DOCTYPE html>\n<html lang="en"><head>{head}<title>{escape(title)}</title><style>{STYLE}</style></head>'
         f'<body><main><header><p class="kicker">avid_lab</p><h1>{escape(title)}</h1>{lead}</header>'
-        f"{_summary(summary_rows)}{body}</main></body></html>\n"
+        f"{_summary(summary_rows, trained)}{body}</main></body></html>\n"
     )
     path = Path(path)
     with replacing(path) as temporary:
@@ -83,29 +87,37 @@ def write_report(
     return path
 
 
-def _summary(rows: Sequence[SummaryRow]) -> str:
+def _summary(rows: Sequence[SummaryRow], trained: str) -> str:
     """Headline numbers, each with a bar on which chance and random initialisation are marked."""
     if not rows:
         return ""
-    body = []
+    body, beside = [], any(row.reference is not None for row in rows)
     for row in rows:
         marks = []
         for value, kind in ((row.chance, "chance"), (row.random_initialisation, "random")):
             _share(row.name, value)
             if value is not None:
                 marks.append(f'<i class="{kind}" style="left:{100 * value:.1f}%"></i>')
-        _share(row.name, row.value)
+        for value in (row.value, row.reference):
+            _share(row.name, value)
         spread = f" <small>± {100 * row.spread:.1f}</small>" if row.spread is not None else ""
+        if row.interval is not None:
+            low, high = (100 * end for end in row.interval)
+            spread += f'<small class="interval">{low:.0f} to {high:.0f}</small>'
         bar = f'<div><b style="width:{100 * row.value:.1f}%"></b>{"".join(marks)}</div>'
         body.append(
             f'<tr><th scope="row">{escape(row.name)}</th><td class="value">{100 * row.value:.1f}{spread}</td>'
             f'<td class="bar" aria-hidden="true">{bar}</td>'
-            f"<td>{_percent(row.random_initialisation)}</td><td>{_percent(row.chance)}</td></tr>"
+            + (f"<td>{_percent(row.reference)}</td>" if beside else "")
+            + f"<td>{_percent(row.random_initialisation)}</td><td>{_percent(row.chance)}</td></tr>"
         )
+    caption = "Per cent, higher is better" + (", with 95 % interval" if any(row.interval for row in rows) else "")
+    heads = '<th scope="col">Reference, as it came</th>' if beside else ""
     return (
-        '<table class="summary"><caption>Per cent, higher is better</caption><thead><tr><th scope="col">Measure</th>'
-        '<th scope="col">Trained</th><td></td><th scope="col"><i class="random"></i>Random initialisation</th>'
-        f'<th scope="col"><i class="chance"></i>Chance</th></tr></thead><tbody>{"".join(body)}</tbody></table>'
+        f'<table class="summary"><caption>{caption}</caption><thead><tr><th scope="col">Measure</th>'
+        f'<th scope="col">{escape(trained)}</th><td></td>{heads}<th scope="col"><i class="random"></i>Random '
+        'initialisation</th><th scope="col"><i class="chance"></i>Chance</th></tr></thead>'
+        f"<tbody>{''.join(body)}</tbody></table>"
     )
 
 

@@ -1,6 +1,7 @@
 """The command line as a person uses it: help at once, one clear line when something is wrong."""
 
 import csv
+import json
 import os
 import signal
 import socket
@@ -78,6 +79,9 @@ def test_idle_threads_sleep_before_torch_is_imported():
         (["evaluate", "/no/such/checkpoint.pt"], "/no/such/checkpoint.pt: no such file"),
         (["publish", "--source", "/no/such/folder"], "/no/such/folder"),
         (["lab", "/no/such/folder"], "/no/such/folder: no such folder"),
+        (["evaluate", "x.pt", "--device", "tpu"], "device 'tpu' is not on this machine, which has cpu"),
+        (["train", "--device", "cuda:7"], "device 'cuda:7' is not on this machine, which has cpu"),
+        (["train", "--device", "mps:0"], "device 'mps:0' is not on this machine, which has cpu"),
         (["lab", ".", "--port", "99999"], "--port must be between 1 and 65535; got 99999"),
     ],
 )
@@ -155,18 +159,87 @@ def test_the_demo_ends_with_a_table_and_a_report_that_stands_alone(smoke_world, 
     page = (tmp_path / "report.html").read_text()
     assert page.count("<video") == 4 * 6 and page.count("<img") >= 4
     assert 'src="http' not in page
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint.pt", "report.html", "scores.json"]
+    names = ["checkpoint.pt", "report.html", "run.json", "scores.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
 
 
-def test_the_demo_takes_a_folder_of_videos(smoke_world, tmp_path, capsys, monkeypatch):
+@pytest.fixture
+def folder_of(smoke_world, tmp_path):
+    """Copies of the first clips, each in the folder that ``place`` names for its number."""
+
+    def copy(count, place):
+        manifest = smoke_world.manifest
+        for index, record in enumerate(manifest.records[:count]):
+            path = tmp_path / "videos" / place(index) / f"{record.id}.mp4"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(manifest.path(index).read_bytes())
+        return tmp_path / "videos"
+
+    return copy
+
+
+def test_the_demo_adapts_the_committed_network_to_few_videos_and_shows_both(folder_of, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("AVID_LAB_PROFILE", "smoke")
-    manifest = smoke_world.manifest
-    for index, record in enumerate(manifest.records[:20]):
-        copy = tmp_path / "videos" / ("loud" if index % 2 else "quiet") / f"{record.id}.mp4"
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        copy.write_bytes(manifest.path(index).read_bytes())
-    assert cli.main(["demo", "--data", str(tmp_path / "videos"), "--steps", "2", "--out", str(tmp_path / "out")]) == 0
-    assert "Report" in capsys.readouterr().out
+    videos = folder_of(20, lambda i: ("$x_{\\frac$", "$$")[i % 2])  # names that a formula would stumble over
+    assert cli.main(["demo", "--data", str(videos), "--steps", "2", "--out", str(tmp_path / "out")]) == 0
+    shown = capsys.readouterr().out
+    assert "adapting the committed network" in shown and "Report" in shown and "placeholders" not in shown
+    head = next(line for line in shown.splitlines() if "untrained" in line).split()
+    assert head == ["adapted", "reference", "untrained", "chance"]
+    scores = json.loads((tmp_path / "out" / "scores.json").read_text())
+    assert set(scores) == set(head) and scores["adapted"] != scores["reference"]
+    assert "Reference, as it came" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_videos_without_classes_are_asked_about_instances(folder_of, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("AVID_LAB_PROFILE", "smoke")
+    assert (
+        cli.main(["demo", "--data", str(folder_of(30, lambda i: "")), "--steps", "2", "--out", str(tmp_path / "o")])
+        == 0
+    )
+    shown = capsys.readouterr().out
+    assert "nothing is asked about classes" in shown and "Only 6 held-out clips" in shown
+    assert not {"probe", "knn", "precision"} & set(shown.split())
+    rows = json.loads((tmp_path / "o" / "scores.json").read_text())["adapted"]
+    assert {name: row["chance"] for name, row in rows.items()} == pytest.approx(
+        {
+            "sound of a picture R@1": 1 / 6,
+            "sound of a picture R@5": 5 / 6,
+            "sound of a picture median rank": 3,
+            "picture of a sound R@1": 1 / 6,
+            "picture of a sound R@5": 5 / 6,
+            "picture of a sound median rank": 3,
+        }
+    )
+    page = (tmp_path / "o" / "report.html").read_text()
+    assert "of its class" not in page and page.count("<video") >= 3 * 6
+    assert cli.main(["evaluate", str(tmp_path / "o" / "checkpoint.pt"), "--data", str(tmp_path / "videos")]) == 0
+    told = capsys.readouterr().out
+    assert told.count("Not measured: it asks about classes") == 4 and "v→a instance R@1" in told
+    assert "v→a class" not in told
+
+
+def test_a_finished_demo_is_not_trained_again(folder_of, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("AVID_LAB_PROFILE", "smoke")
+    videos, out = folder_of(20, lambda i: "ab"[i % 2]), tmp_path / "out"
+    command = ["demo", "--data", str(videos), "--steps", "3", "--out", str(out)]
+    assert cli.main(command) == 0
+    scores, weights = (out / "scores.json").read_text(), (out / "checkpoint.pt").stat().st_mtime_ns
+    (out / "report.html").unlink()
+    capsys.readouterr()
+    assert cli.main(command) == 0  # as after a crash while the report was drawn
+    shown = capsys.readouterr()
+    assert "A finished run of these clips and settings is loaded" in shown.out and "/3" not in shown.err
+    assert (out / "checkpoint.pt").stat().st_mtime_ns == weights and (out / "scores.json").read_text() == scores
+    assert (out / "report.html").exists()
+    for change in (["--seed", "1"], ["--fresh"]):
+        assert cli.main([*command, *change]) == 0
+        assert "3/3" in capsys.readouterr().err
+    first = next(videos.rglob("*.mp4"))
+    first.write_bytes(first.read_bytes() + bytes(8))  # another file of the same name
+    assert cli.main([*command, "--seed", "0"]) == 0
+    shown = capsys.readouterr()
+    assert "not of these clips and settings" in shown.out and "3/3" in shown.err
 
 
 def test_too_few_videos_are_told_before_anything_is_decoded(smoke_world, tmp_path, capsys):

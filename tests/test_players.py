@@ -2,16 +2,22 @@
 
 import base64
 import re
+import struct
 import subprocess
 import sys
 from html.parser import HTMLParser
+from io import BytesIO
 
+import av
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from avid_lab import media
+from avid_lab.config import AudioSpec, VideoSpec
 from avid_lab.interactive import gallery, playable, player
+from avid_lab.interactive.players import excerpt
 
 VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"}
 
@@ -60,8 +66,39 @@ def heavy(tmp_path_factory):
     return write(tmp_path_factory.mktemp("clips") / "heavy.mp4", seconds=3, side=320, noise=60)
 
 
+@pytest.fixture(scope="module")
+def minutes(tmp_path_factory):
+    """75 s: in every second, the grey level of the picture is that second, and the pitch 200 Hz and 10 for each."""
+    path, rate = tmp_path_factory.mktemp("clips") / "minutes.mp4", 8000
+    frames = torch.arange(75, dtype=torch.uint8).repeat_interleave(2)[None, :, None, None].expand(3, -1, 360, 640)
+    frames = frames.contiguous()
+    second = torch.arange(75 * rate) // rate
+    sound = 0.3 * torch.sin(2 * torch.pi * (200 + 10 * second) * (torch.arange(75 * rate) / rate)).float()
+    return media.write_clip(path, media.Clip(frames, sound[None], 2.0, rate), keyframe_s=20.0)
+
+
 def bytes_of(address):
     return base64.b64decode(address.split(",", 1)[1])
+
+
+def info_of(data, beside):
+    copy = beside.with_name(f"copy {len(data)}.mp4")
+    copy.write_bytes(data)
+    return media.probe(copy)
+
+
+def read(data, beside):
+    info = info_of(data, beside)
+    frames = round(info.video.duration_s * info.video.fps)
+    return media.read_clip(
+        info.path, 0.0, VideoSpec(frames, info.video.fps, None), AudioSpec(8000, info.audio.duration_s, 1)
+    )
+
+
+def pitch(clip):
+    """Hertz in each second of a clip."""
+    seconds = clip.audio[0, : 8000 * (clip.audio.shape[1] // 8000)].view(-1, 8000)
+    return torch.fft.rfft(seconds * torch.hann_window(8000)).abs().argmax(1).tolist()
 
 
 def test_a_player_embeds_the_file_and_its_still(clip):
@@ -121,38 +158,120 @@ def test_a_heavy_file_becomes_a_light_one(heavy):
     limit = 150_000
     assert heavy.stat().st_size > limit
     data = playable(heavy, limit)
-    copy = heavy.with_name("copy.mp4")
-    copy.write_bytes(data)
-    info, source = media.probe(copy), media.probe(heavy)
+    info, source = info_of(data, heavy), media.probe(heavy)
     assert len(data) <= limit
     assert info.video is not None and info.audio is not None and info.video.height <= 192
     assert info.duration_s == pytest.approx(source.duration_s, abs=0.2)
     assert playable(heavy, limit) is data  # made once
 
 
-def test_what_cannot_be_made_light_says_so(heavy):
-    with pytest.raises(ValueError, match=r"lasts 3\.\d s and cannot be made smaller.*limit is 2 kB.*embed=False"):
-        playable(heavy, 2_000)
+def test_what_must_be_lighter_still_is_shorter_and_what_is_asked_about_stays_in_it(heavy):
+    found = excerpt(heavy, (1.0, 2.0), 8_000, context_s=1.0)
+    assert len(found.data) <= 8_000 and found.begin_s <= 1.5 <= found.end_s
+    assert found.end_s - found.begin_s < 2.9
+    assert info_of(found.data, heavy).duration_s == pytest.approx(found.end_s - found.begin_s, abs=0.2)
+
+
+def test_a_limit_that_no_copy_keeps_says_so(heavy):
+    with pytest.raises(ValueError, match=r"heavy.mp4: 1.0 s of it weigh .* kB; the limit is 0.5 kB. Raise clip_bytes"):
+        playable(heavy, 500)
+
+
+def test_of_a_long_file_the_window_plays_with_what_is_around_it(minutes):
+    page = Page(player(minutes, "a street", window=(42.0, 44.0)).data)
+    (video,) = page.all("video")
+    clip = read(bytes_of(video["src"]), minutes)
+    # One frame a second, whose grey level is the second; a tone that says the same.
+    assert clip.video.float().mean((0, 2, 3))[:: round(clip.fps)].round().tolist() == pytest.approx(
+        [40, 41, 42, 43, 44, 45], abs=3
+    )
+    assert pitch(clip) == pytest.approx([200 + 10 * second for second in range(40, 46)], abs=6)
+    assert "42.0–44.0 s of 1:15, plays 40.0–46.0 s" in page.text and "42.0–44.0 s of 1:15" in video["aria-label"]
+    assert np.array(Image.open(BytesIO(bytes_of(video["poster"])))).mean() == pytest.approx(43, abs=3)
+    assert len(bytes_of(video["src"])) <= 60_000
+
+
+def test_excerpts_end_where_the_file_does(minutes):
+    assert excerpt(minutes, (0.5, 2.5)).place((0.5, 2.5)) == "0.5–2.5 s of 1:15, plays 0.0–4.5 s"
+    last = excerpt(minutes, (73.0, 80.0))
+    assert last.end_s == pytest.approx(75, abs=0.1) and last.place((73.0, 80.0)).startswith("1:13.0–1:15.0 of 1:15")
+    with pytest.raises(media.MediaError, match="is over at 75"):
+        excerpt(minutes, (90.0, 92.0))
+
+
+def test_without_a_window_the_middle_of_a_long_file_plays(minutes):
+    found = excerpt(minutes)
+    assert (found.begin_s, found.end_s) == pytest.approx((33.5, 41.5), abs=0.1) and not found.whole
+    assert found.place() == "33.5–41.5 s of 1:15"
+
+
+def test_linked_files_begin_at_the_window(minutes):
+    page = Page(player(minutes, window=(42.0, 44.0), embed=False, relative_to=minutes.parent).data)
+    assert page.all("video")[0]["src"] == "minutes.mp4#t=40.0,46.0"
+
+
+def test_what_browsers_do_not_play_is_written_anew(tmp_path):
+    path = tmp_path / "old.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=8)
+        stream.width, stream.height = 64, 48
+        for _ in range(16):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.full((48, 64, 3), 120, np.uint8))))
+        container.mux(stream.encode(None))
+    assert info_of(playable(path), path).video.codec == "h264"
+
+
+def test_a_lengthy_header_costs_nothing(tmp_path):
+    """A Matroska file of two seconds whose header claims an hour plays its two seconds."""
+    source = write(tmp_path / "short.mkv.mp4", seconds=2)
+    path = tmp_path / "claims.mkv"
+    with av.open(str(source)) as have, av.open(str(path), "w") as wants:
+        streams = {stream: wants.add_stream_from_template(stream) for stream in have.streams}
+        for packet in have.demux():
+            if packet.dts is not None:
+                packet.stream = streams[packet.stream]
+                wants.mux(packet)
+    data = bytearray(path.read_bytes())
+    at = data.index(b"\x44\x89\x88") + 3  # Duration, a double of milliseconds
+    data[at : at + 8] = struct.pack(">d", 3_600_000.0)
+    path.write_bytes(data)
+    for window in (None, (0.0, 2.0)):
+        assert 1.5 < info_of(excerpt(path, window).data, path).duration_s < 3
 
 
 def test_silent_and_odd_sized_files_shrink(tmp_path):
     frames = torch.randint(0, 256, (3, 16, 250, 310), dtype=torch.uint8)
     path = media.write_clip(tmp_path / "silent.mp4", media.Clip(frames, None, 8.0, None))
+    page = Page(player(path, "a lake", clip_bytes=120_000).data)
+    assert "silent" in page.text and page.all("video")[0]["aria-label"] == "a lake, silent"
     (tmp_path / "copy.mp4").write_bytes(playable(path, 120_000))
     video = media.probe(tmp_path / "copy.mp4").video
     assert video is not None and video.width % 2 == video.height % 2 == 0
     assert video.width / video.height == pytest.approx(310 / 250, rel=0.03)
 
 
-def test_sound_alone_plays_without_a_still(tmp_path):
-    path = media.write_clip(tmp_path / "sound.mp4", media.Clip(None, torch.zeros(1, 16000), None, 16000))
-    (video,) = Page(player(path).data).all("video")
-    assert "poster" not in video and bytes_of(video["src"]) == path.read_bytes()
+def test_sound_alone_plays_with_its_waveform(tmp_path):
+    sound = torch.cat([torch.zeros(1, 8000), torch.full((1, 8000), 0.5)], dim=1)
+    path = media.write_clip(tmp_path / "sound.mp4", media.Clip(None, sound, None, 16000))
+    page = Page(player(path, "a hum").data)
+    (video,) = page.all("video")
+    assert bytes_of(video["src"]) == path.read_bytes() and video["aria-label"] == "a hum, no picture"
+    drawn = np.array(Image.open(BytesIO(bytes_of(video["poster"])))).max(2) > 128
+    assert drawn[:, :150].mean() < 0.05 and drawn[:, 170:].mean() > 0.3
 
 
-def test_a_gallery_has_a_limit(clip):
-    with pytest.raises(ValueError, match=r"at most limit_bytes = 0\.0 MB; these 4 clips weigh .* embed=False"):
-        gallery(clip, [clip] * 4, ["a"] * 4, limit_bytes=10_000)
+def test_a_gallery_keeps_its_limit_by_smaller_clips(heavy, clip):
+    weights = [len(gallery(heavy, [heavy, clip], ["a", "b"], limit_bytes=n).data) for n in (1_000_000, 80_000, 65_000)]
+    assert weights[0] > 80_000 >= weights[1] > 65_000 >= weights[2]
+    found = gallery(heavy, [heavy, clip], ["a", "b"], limit_bytes=65_000)
+    assert not found.problems and len(Page(found.data).all("video")) == 3
+    assert bytes_of(Page(found.data).all("video")[2]["src"]) == clip.read_bytes()  # what is small stays as it is
+
+
+def test_a_limit_that_no_gallery_keeps_leaves_placeholders(clip):
+    found = gallery(clip, [clip] * 4, ["a"] * 4, limit_bytes=1_000)
+    assert len(found.problems) == 5 and not Page(found.data).all("video")
+    assert "Cannot be shown" in Page(found.data).text
 
 
 def test_lengths_and_columns(clip):
@@ -165,12 +284,23 @@ def test_lengths_and_columns(clip):
 
 
 @pytest.mark.parametrize("embed", [True, False])
-def test_files_that_are_no_videos(tmp_path, embed):
-    text = tmp_path / "text.mp4"
-    text.write_text("not a video")
-    for path in (text, tmp_path / "missing.mp4"):
-        with pytest.raises(media.MediaError, match=path.name):
-            player(path, embed=embed)
+def test_what_cannot_be_shown_is_a_placeholder_with_its_reason(tmp_path, clip, embed):
+    (text := tmp_path / "te<x>t.mp4").write_text("not a video")
+    (torn := tmp_path / "torn.mp4").write_bytes(clip.read_bytes()[:400])
+    missing = tmp_path / "missing.mp4"
+    found = gallery(text, [clip, torn, missing], ["a", "b", "c"], [True, False, True], embed=embed)
+    page = Page(found.data)
+    assert len(page.all("video")) == 1 and len(found.problems) == 3
+    assert "missing.mp4 no such file" in page.text and "te<x>t.mp4 cannot be read" in page.text
+    assert [figure["class"] for figure in page.all("figure")] == [
+        "avid-missing",
+        "avid-good",
+        "avid-bad avid-missing",
+        "avid-good avid-missing",
+    ]
+    reasons = [one["aria-label"] for one in page.all("div") if one.get("class") == "avid-reason"]
+    assert reasons[2].startswith("3. c, right, cannot be shown: missing.mp4 no such file")
+    assert player(missing, embed=embed).problems == ("missing.mp4 no such file",)
 
 
 def test_importing_it_loads_no_widgets():

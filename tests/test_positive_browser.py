@@ -308,6 +308,30 @@ def test_a_file_that_is_gone_is_said(set_of_clips, tmp_path):
     assert "clip.mp4" in content["problem"] and buffers is None
 
 
+def test_the_window_plays_first_and_the_rest_piece_by_piece(tmp_path):
+    frames = torch.zeros(3, 80, 48, 48, dtype=torch.uint8)
+    path = media.write_clip(tmp_path / "long.mp4", media.Clip(frames, torch.rand(1, 40 * 8000) - 0.5, 2.0, 8000))
+    shelf = Shelf("clips")
+    shelf.show([Stall(path, "x", window=(20.0, 22.0))])
+    ((content, (data,)),) = answers(shelf, {"fetch": 0})
+    assert (content["begin"], content["end"]) == (18, 24) and not content["whole"]
+    assert content["place"] == "20.0–22.0 s of 40.0 s, plays 18.0–24.0 s"
+    ends, at = [], 0.0
+    while at < content["length"] - 0.5:
+        ((content, (data,)),) = answers(shelf, {"fetch": 0, "at": at})
+        assert content["begin"] == at and len(data) < 250_000
+        ends.append(at := content["end"])
+    assert ends == pytest.approx([15, 30, 40], abs=0.2)
+
+
+def test_a_clip_that_cannot_be_shown_says_why_in_its_place(set_of_clips, tmp_path):
+    (tmp_path / "torn.mp4").write_bytes(b"torn")
+    shelf = Shelf("clips")
+    shelf.show([Stall(tmp_path / "torn.mp4", "x"), Stall(set_of_clips.path(0), "y")])
+    assert [bool(one["problem"]) for one in shelf._stalls] == [True, False]
+    assert "cannot be read as a video" in shelf._stalls[0]["problem"]
+
+
 def test_what_stays_in_its_place_plays_on(set_of_clips):
     shelf = Shelf("clips")
     shelf.show([Stall(set_of_clips.path(0), "query"), Stall(set_of_clips.path(1), "a")], play=1)

@@ -33,6 +33,13 @@ def test_missing_baselines_are_dashes(tmp_path):
     assert page.text.count("–") == 2
 
 
+def test_a_reference_and_intervals_have_their_place(tmp_path):
+    rows = [SummaryRow("R@1", 0.5, 0.1, 0.05, reference=0.25, interval=(0.4, 0.6)), SummaryRow("R@5", 0.75)]
+    page = page_of(write_report(tmp_path / "r.html", title="t", summary_rows=rows, sections=[], trained="Adapted"))
+    assert all(text in page.text for text in ("Adapted", "Reference, as it came", "25.0", "40 to 60", "95 % interval"))
+    assert len([1 for tag, _ in page.elements if tag == "td"]) == 1 + 2 * 5
+
+
 def test_sections_hold_text_pictures_players_and_names(tmp_path):
     axes = plots.loss_terms({"loss": np.arange(5.0)}, title="Loss <1>")
     plain = Figure()

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 from avid_lab.atomic import replacing
 from avid_lab.commands import command, data
 from avid_lab.commands import train as training
-from avid_lab.config import PRESETS, Profile, profile
+from avid_lab.config import PRESETS, ModelConfig, Profile, profile
 
 if TYPE_CHECKING:
     from avid_lab.datasets import ClipDataset
     from avid_lab.evaluation import Subject
+    from avid_lab.reference import Run
 
 PROTOCOLS = {  # those of `evaluation.PROTOCOLS`, which cannot be asked here: it brings torch
     "retrieval": "* R@1, 5, 10, median rank and mAP in four directions, by instance and by class",
@@ -36,6 +37,7 @@ def add(commands: Any) -> None:
     demo = command(commands, "demo", _demo, "the course's story without a notebook: train, mine, evaluate, report")
     data.add_options(demo)
     _add_training(demo)
+    demo.add_argument("--fresh", action="store_true", help="train anew, even if a finished run is there")
     demo.add_argument("--out", type=Path, default=Path("runs/demo"), help="folder of the report (default: %(default)s)")
 
     train = command(commands, "train", _train, "train AVID, or CMA from a trained AVID, and save a checkpoint")
@@ -70,9 +72,34 @@ def add(commands: Any) -> None:
 def _demo(arguments: argparse.Namespace) -> int:
     from avid_lab import demo
 
-    train, test = data.chosen(arguments, PRESETS[profile().model])
-    print(demo.run(train, test, _profile(arguments, train), arguments.out))
+    model = PRESETS[profile().model]
+    train, test = data.chosen(arguments, model)
+    start = None
+    if arguments.data is not None and len(train) < demo.ADAPT_BELOW:
+        start = _start(model)
+    chosen = _profile(arguments, train)
+    if start is not None:
+        steps = demo.ADAPT_STEPS if arguments.steps is None else chosen.train.steps
+        size = min(32, chosen.train.batch_size)
+        rate = demo.ADAPT_RATE
+        chosen = replace(chosen, train=replace(chosen.train, steps=steps, batch_size=size, learning_rate=rate))
+    print(demo.run(train, test, chosen, arguments.out, start=start, fresh=arguments.fresh))
     return 0
+
+
+def _start(model: ModelConfig) -> Run | None:
+    """The committed network that few clips are adapted from, if it is here and fits."""
+    from avid_lab import reference
+
+    try:
+        run = reference.load("cma")
+    except ValueError as error:
+        print(f"Training from nothing: {error}")
+        return None
+    if run.config != model:
+        print("Training from nothing: the committed network is of another preset than this profile's.")
+        return None
+    return run
 
 
 def _train(arguments: argparse.Namespace) -> int:
@@ -160,7 +187,7 @@ def _add_protocols(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--windows", type=int, default=2, help="windows averaged per clip (default: %(default)s)")
     parser.add_argument("--epochs", type=int, default=16, help="of fine-tuning (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the untrained network (default: %(default)s)")
-    parser.add_argument("--device", default="auto", help="cpu, cuda or auto (default: %(default)s)")
+    parser.add_argument("--device", default="auto", help="cpu, cuda, mps or auto (default: %(default)s)")
     parser.add_argument("--json", type=Path, metavar="OUT", help="write all numbers to this file as well")
 
 
@@ -177,8 +204,8 @@ def _subject(arguments: argparse.Namespace, checkpoint: Path) -> Subject:
     from avid_lab.evaluation import FineTuneConfig, Subject
     from avid_lab.training import resolve_device
 
-    model, pipeline = checkpoints.load_model(checkpoint)
     device = resolve_device(arguments.device)
+    model, pipeline = checkpoints.load_model(checkpoint)
     train, test = data.chosen(arguments, model.config)
     schedule = FineTuneConfig(epochs=arguments.epochs)
     return Subject(

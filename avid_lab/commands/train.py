@@ -99,9 +99,10 @@ def run(arguments: argparse.Namespace, clips_for: Callable[[ModelConfig], tuple[
     Raises:
         ValueError: A setting is wrong, an unfinished run is of other settings, or the loss is not finite.
     """
-    from avid_lab.training import process_group, rank
+    from avid_lab.training import process_group, rank, resolve_device
 
     wanted = _merge(arguments)
+    resolve_device(wanted["train"].get("device", "auto"))  # a wrong name is told before anything is computed
     if arguments.tensorboard:
         summary_writer()  # a missing package is told before anything is computed
     if arguments.save_every < 1 or arguments.check_every < 0:
@@ -268,7 +269,7 @@ def _train(trainer: Trainer, test: ClipDataset, arguments: argparse.Namespace, w
 def check(trainer: Trainer, test: ClipDataset) -> dict[str, float]:
     """Held-out scores of a run at this moment, which it leaves as it is.
 
-    Neighbours are looked for in the memory, which holds every training clip already.
+    Neighbours are looked for in the memory, which holds every training clip already. Clips without classes have none.
 
     Args:
         trainer: The run; averaged weights are used if it keeps them.
@@ -284,10 +285,13 @@ def check(trainer: Trainer, test: ClipDataset) -> dict[str, float]:
     memory, labels = trainer.objective.memory, trainer.clips.labels
     k, at = min(20, len(labels)), min(10, len(chosen))
     found = retrieval(held_out.video, held_out.audio, ks=[at])
+    recall = {f"v2a recall at {at}": found.recall[at]}
+    if not trainer.clips.has_classes:
+        return recall
     return {
         "video kNN": knn_accuracy(memory.video.float().cpu(), labels, held_out.video.cpu(), held_out.labels.cpu(), k),
         "audio kNN": knn_accuracy(memory.audio.float().cpu(), labels, held_out.audio.cpu(), held_out.labels.cpu(), k),
-        f"v2a recall at {at}": found.recall[at],
+        **recall,
     }
 
 

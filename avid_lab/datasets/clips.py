@@ -158,6 +158,16 @@ class ClipDataset(Dataset[dict[str, Any]]):
         """Names of the classes, by number."""
         return self.manifest.classes
 
+    @property
+    def has_classes(self) -> bool:
+        """Whether classes can be asked about: `Manifest.has_classes`."""
+        return self.manifest.has_classes
+
+    def name(self, index: int) -> str:
+        """What to call clip ``index``: its class in words, or its file where the clips have no classes."""
+        record = self.manifest.records[index]
+        return record.label.replace("_", " ") if self.has_classes else Path(record.path).stem
+
     def path(self, index: int) -> Path:
         """The file of clip ``index``."""
         return self.manifest.path(index)
@@ -233,20 +243,24 @@ class ClipDataset(Dataset[dict[str, Any]]):
         found = [clip.at(place) for clip in self._places(index.cpu()) for place in places]
         return self._gather(index.cpu().repeat_interleave(count), found)
 
-    def window_s(self, index: int) -> tuple[float, float]:
-        """When in its file the centre window of clip ``index`` begins and ends, picture and sound together.
+    def window_s(self, index: int, count: int = 1) -> tuple[float, float]:
+        """From when to when in its file `windows` looks at clip ``index`` and listens to it; one is the centre window.
 
         Raises:
+            ValueError: ``count`` < 1.
             IndexError: An index outside the dataset.
             MediaError: Without the cache, the file is unusable.
         """
-        place = self._places(torch.tensor([index]))[0].at(0.5)
+        if count < 1:
+            raise ValueError(f"count must be >= 1 window per clip; got {count}")
+        places, ends, wanted = self._places(torch.tensor([index]))[0], [], self.streams
         spans = self._spans[index]
         assert spans is not None
-        span_s, wanted = spans[place.span][0], self.streams
-        ends = [(place.video_s, self.video.duration_s)] * (wanted != "audio")
-        ends += [(place.audio_s, self.audio.duration_s)] * (wanted != "video")
-        return span_s + min(begin for begin, _ in ends), span_s + max(begin + length for begin, length in ends)
+        for place in (places.at(0.0), places.at(1.0)) if count > 1 else (places.at(0.5),):
+            span_s = spans[place.span][0]
+            ends += [(span_s + place.video_s, self.video.duration_s)] * (wanted != "audio")
+            ends += [(span_s + place.audio_s, self.audio.duration_s)] * (wanted != "video")
+        return min(begin_s for begin_s, _ in ends), max(begin_s + length_s for begin_s, length_s in ends)
 
     def _listed(self, index: int) -> Spans | None:
         spans = listed_spans(self.manifest.records[index]) if self.streams == "both" else None

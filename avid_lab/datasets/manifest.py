@@ -133,6 +133,11 @@ class Manifest:
         """The clips at these places, in this order, with the same class numbers."""
         return Manifest(self.root, [self.records[i] for i in indices], classes=self.classes)
 
+    @property
+    def has_classes(self) -> bool:
+        """Whether there are two classes or more, so that a question about classes has a wrong answer."""
+        return len([name for name in self.classes if name]) > 1
+
     def path(self, index: int) -> Path:
         """The file of clip ``index``."""
         return self.root / self.records[index].path

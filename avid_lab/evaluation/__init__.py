@@ -36,6 +36,7 @@ from avid_lab.evaluation.scores import Scores, chance_scores, compare, score, ta
 from avid_lab.evaluation.spaces import (
     SimilarityReport,
     collapse_table,
+    instance_table,
     knn_table,
     positives_table,
     retrieval_table,
@@ -65,6 +66,7 @@ __all__ = [
     "fine_tune_table",
     "fit_linear",
     "fit_svm",
+    "instance_table",
     "knn_table",
     "label_fraction_table",
     "labelled_subset",

@@ -103,11 +103,14 @@ PROTOCOLS: dict[str, Callable[[Subject, Subject], Table]] = {
     "labels": _labels,
     "finetune": _fine_tune,
 }
+ASK_CLASSES = ("knn", "positives", "similarity", "probe", "svm", "labels", "finetune")
 QUICK = ("retrieval", "knn", "positives", "similarity", "collapse", "probe")
 
 
 def evaluate(subject: Subject, what: Sequence[str] = QUICK, *, seed: int = 0) -> Iterator[tuple[str, Table]]:
     """Run protocols one after another, each beside the untrained twin and chance.
+
+    Those that ask about classes give an empty table, which says so, where the training or the test clips have only one.
 
     Args:
         subject: The model and its clips.
@@ -127,5 +130,10 @@ def evaluate(subject: Subject, what: Sequence[str] = QUICK, *, seed: int = 0) ->
     blank = Subject(
         twin, subject.pipeline, subject.train, subject.test, subject.windows, subject.progress, subject.fine_tuning
     )
+    classes = min(len(clips.labels.unique()) for clips in (subject.train, subject.test))
     for name in what:
-        yield name, PROTOCOLS[name](subject, blank)
+        if name in ASK_CLASSES and classes < 2:
+            reason = "Not measured: it asks about classes, and the training or the test clips have only one."
+            yield name, Table(name, {}, reason)
+        else:
+            yield name, PROTOCOLS[name](subject, blank)

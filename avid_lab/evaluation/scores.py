@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
 from avid_lab.datasets import ClipDataset
@@ -80,33 +80,32 @@ def chance_scores(train: Embeddings, test: Embeddings) -> Scores:
 
 
 def compare(
-    model: AudioVisualModel,
+    models: Mapping[str, AudioVisualModel],
     train: ClipDataset,
     test: ClipDataset,
     pipeline: InputPipeline,
     *,
     seed: int = 0,
     progress: bool = False,
-) -> tuple[dict[str, Scores], Embeddings]:
-    """Score a model beside its untrained twin and chance: "trained", "untrained", "chance".
+) -> dict[str, tuple[Embeddings, Embeddings]]:
+    """What some models, and the untrained twin of the first, make of the same clips.
 
     Args:
-        model: The trained model.
+        models: Models of one architecture, by name.
         train: Clips that probes and neighbours are fitted on.
         test: Clips that are scored.
-        pipeline: The model's input pipeline.
+        pipeline: The models' input pipeline.
         seed: Of the untrained twin.
         progress: Whether to show progress bars.
 
     Returns:
-        The scores by name, and the trained model's embeddings of the test clips.
+        Embeddings of the training and of the test clips by the model's name, and under "untrained".
     """
-    untrained = random_twin(model, train, pipeline, seed=seed)
-    ours, blank = (
-        [embed(network, clips, pipeline, progress=progress) for clips in (train, test)]
-        for network in (model, untrained)
-    )
-    return {"trained": score(*ours), "untrained": score(*blank), "chance": chance_scores(*ours)}, ours[1]
+    twin = random_twin(next(iter(models.values())), train, pipeline, seed=seed)
+    return {
+        name: (embed(model, train, pipeline, progress=progress), embed(model, test, pipeline, progress=progress))
+        for name, model in {**models, "untrained": twin}.items()
+    }
 
 
 def table(columns: dict[str, Scores], *, title: str = "") -> str:

@@ -49,7 +49,8 @@ def retrieval_table(space: Embeddings, untrained: Embeddings | None = None, *, k
 
     By instance, the target across modalities is the clip's own other half. Within one modality it is the same clip at
     another time: its first window asks, the last windows of all clips answer (left out if there is one window a clip).
-    By class, targets are all clips of the query's class; within one modality the query itself is hidden.
+    By class, targets are all clips of the query's class; within one modality the query itself is hidden. Where all
+    clips are of one class, there is nothing to ask about classes, and those rows are missing.
 
     Args:
         space: The clips that both ask and answer.
@@ -72,7 +73,7 @@ def retrieval_table(space: Embeddings, untrained: Embeddings | None = None, *, k
             _add_retrieval(rows, f"{direction} instance", *instance, None, ks, hidden=False)
         within = asks == answers
         kept = partners if within else torch.ones_like(partners)
-        if int(kept.sum()) > 1:
+        if int(kept.sum()) > 1 and len(space.labels.unique()) > 1:
             _add_retrieval(
                 rows, f"{direction} class", query[kept], gallery[kept], space.labels[kept], ks, hidden=within
             )
@@ -80,6 +81,31 @@ def retrieval_table(space: Embeddings, untrained: Embeddings | None = None, *, k
     note = f"{alone} clip(s) are alone in their class and left out of v→v and a→a by class." if alone else ""
     table = Table(f"Retrieval among {n:,} clips", rows, note)
     return table.beside(None if untrained is None else retrieval_table(untrained, ks=ks))
+
+
+def instance_table(space: Embeddings, untrained: Embeddings | None = None, *, ks: Sequence[int] = (1, 5, 10)) -> Table:
+    """Which sound belongs to which picture, and the other way round: recall at k and median rank. It needs no classes.
+
+    Args:
+        space: The clips that both ask and answer.
+        untrained: The same clips seen by the untrained twin.
+        ks: Cut-offs; those that reach all clips are left out, for they find everything.
+
+    Raises:
+        ValueError: Fewer than two clips.
+    """
+    n = len(space.labels)
+    if n < 2:
+        raise ValueError(f"retrieval needs two clips or more to choose from; got {n}")
+    rows: dict[str, Estimate] = {}
+    for name, query, gallery in (
+        ("sound of a picture", space.video, space.audio),
+        ("picture of a sound", space.audio, space.video),
+    ):
+        _add_retrieval(rows, name, query, gallery, None, [k for k in ks if k < n], hidden=False)
+    rows = {name: row for name, row in rows.items() if not name.endswith("mAP")}
+    table = Table(f"Which sound belongs to which picture, among {n:,} clips?", rows)
+    return table.beside(None if untrained is None else instance_table(untrained, ks=ks))
 
 
 def _add_retrieval(

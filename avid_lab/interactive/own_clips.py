@@ -16,6 +16,7 @@ from avid_lab.evaluation import embed
 from avid_lab.transforms import InputPipeline
 
 OWN_SECONDS = 8.0  # of an uploaded file that are used
+OWN_SIDE = 320  # pixels of its copy's shorter side at most, more than any preset of ours looks at
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,9 @@ class OwnClip:
 
 
 def own_copy(source: Path, target: Path) -> Path:
-    """The first seconds of any video as a plain mp4 file.
+    """The first `OWN_SECONDS` in which a video has picture and sound, as a small mp4 file.
+
+    Frames are scaled to at most `OWN_SIDE` while they are decoded, so length and size of the video hardly matter.
 
     Args:
         source: Anything that FFmpeg decodes, with picture and sound.
@@ -44,11 +47,12 @@ def own_copy(source: Path, target: Path) -> Path:
         MediaError: It is no such video.
     """
     info = media.probe(source)
-    # What a browser records does not say how long it is; then a minute is tried, and what is missing cut off.
-    length = min(info.duration_s if info.duration_s > 0.1 else OWN_SECONDS, OWN_SECONDS)
+    begin_s, end_s = next(iter(info.both_s), (0.0, OWN_SECONDS))
+    # What a browser records may not say how long it is; then more is tried, and what is missing is silent and still.
+    length_s = min(end_s - begin_s if end_s - begin_s > 0.1 else OWN_SECONDS, OWN_SECONDS)
     fps = min((info.video.fps if info.video else None) or 15.0, 16.0)
-    clip = media.read_clip(source, 0.0, VideoSpec(max(1, int(length * fps)), fps, None), AudioSpec(24_000, length, 1))
-    return media.write_clip(target, clip)
+    video, audio = VideoSpec(max(1, int(length_s * fps)), fps, None), AudioSpec(24_000, length_s, 1)
+    return media.write_clip(target, media.read_clip(source, begin_s, video, audio, short_side=OWN_SIDE))
 
 
 def embed_file(

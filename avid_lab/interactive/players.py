@@ -1,5 +1,8 @@
 """Clips that play in a page or notebook: plain HTML with the videos inside, no widgets, no scripts.
 
+What is embedded is an excerpt: the window that a model saw or that is asked about, with `CONTEXT_S` seconds around it.
+So a page stays small whatever the length of the file, and a clip that cannot be shown is a placeholder with its reason.
+
 Every clip has the browser's own controls, so it plays from the keyboard; colours are the notebook theme's, light or
 dark; a verdict is a symbol and words as well as a colour.
 """
@@ -10,6 +13,8 @@ import base64
 import os
 import tempfile
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from html import escape
 from io import BytesIO
@@ -19,21 +24,43 @@ from urllib.parse import quote
 
 import numpy as np
 from IPython.display import HTML
+from matplotlib.colors import to_rgb
 from matplotlib.image import imsave
 from torch import Tensor
 from torch.nn.functional import interpolate
 
 from avid_lab import media
 from avid_lab.config import AudioSpec, VideoSpec
-from avid_lab.plots.style import BAD, GOOD
+from avid_lab.datasets.folder import SILENCE
+from avid_lab.datasets.parallel import usable_cores
+from avid_lab.plots.style import AUDIO, BAD, GOOD
 
 StrPath = str | os.PathLike[str]
+Window = tuple[float | int, float | int]  # begin and end in the file, in seconds
 
 # What one clip may weigh in a page: two galleries of ten then fit in a notebook of under 2 MB.
 CLIP_BYTES = 60_000
 
-# Shorter side in pixels, x264 quality and AAC kbit/s, tried from best to smallest.
-SHRINKING = ((192, 27, 48), (160, 29, 48), (128, 31, 40), (128, 34, 32), (96, 37, 24))
+CONTEXT_S = 2.0  # shown before and after a window
+LONGEST_S = 20.0  # of an excerpt
+UNASKED_S = 8.0  # the middle of a file that is longer than LONGEST_S, where no window is asked about
+SHORTEST_S = 1.0  # of an excerpt that was shortened to fit
+
+SIDE, FPS, RATE = 192, 15.0, 24_000  # of a copy at its best: shorter side in pixels, frames and samples a second
+
+# Copies from best to smallest: shorter side in pixels, every which frame, x264 quality, AAC kbit/s, and about what
+# share of the best copy's bytes that takes.
+SHRINKING = (
+    (192, 1, 27, 48, 1.0),
+    (160, 1, 29, 48, 0.65),
+    (128, 1, 31, 40, 0.48),
+    (128, 1, 34, 32, 0.38),
+    (96, 2, 37, 24, 0.22),
+    (96, 3, 40, 20, 0.17),
+)
+
+BROWSERS_PLAY = ("h264", "vp8", "vp9", "av1")  # in an mp4 file; sound: "aac", "mp3", "opus"
+BROWSERS_HEAR = ("aac", "mp3", "mp3float", "opus")
 
 # Without a menu of rarely used entries the browser finds room for the play button in small players.
 CONTROLS = (
@@ -47,10 +74,23 @@ BARE = "display:inline-block;vertical-align:top;width:150px;margin:0 10px 14px 0
 STYLE = f"<style>{Path(__file__).with_suffix('.css').read_text(encoding='utf-8')}</style>"
 
 
+class Players(HTML):
+    """HTML that plays clips.
+
+    Attributes:
+        problems: One line for each clip that is a placeholder: its file and why it cannot be shown.
+    """
+
+    def __init__(self, data: str, problems: Sequence[str] = ()) -> None:
+        super().__init__(data)
+        self.problems = tuple(problems)
+
+
 def player(
     path: StrPath,
     caption: str = "",
     *,
+    window: Window | None = None,
     correct: bool | None = None,
     score: int | float | None = None,
     width: int = 260,
@@ -58,27 +98,27 @@ def player(
     embed: bool = True,
     relative_to: StrPath = ".",
     clip_bytes: int = CLIP_BYTES,
-) -> HTML:
-    """One clip to play.
+) -> Players:
+    """One clip to play, or a placeholder that says why it cannot be shown.
 
     Args:
-        path: A video file.
-        caption: Text below.
+        path: A file with picture, sound or both.
+        caption: Text below. If not all of the file plays, a line says which part does.
+        window: Seconds of the file that were asked about; they are played with `CONTEXT_S` around them. Without a
+            window the whole file plays, or the middle of a long one.
         correct: Frame it as right (tick) or wrong (cross).
         score: Number beside the caption.
         width: Pixels on the page.
-        poster: Show its middle frame until it plays.
-        embed: Put the clip into the page; if not, link the file where it lies.
+        poster: Show a still until it plays.
+        embed: Put the excerpt into the page; if not, link the file where it lies.
         relative_to: Folder of the page that links it.
-        clip_bytes: A larger file is embedded as a smaller copy of about this size at most.
-
-    Raises:
-        MediaError: The file is no video.
-        ValueError: The clip cannot be made small enough.
+        clip_bytes: Most that the excerpt weighs.
     """
-    source = _Source(poster, embed, Path(relative_to), clip_bytes)
-    figure = source.figure(path, caption, correct, score)
-    return HTML(f'{STYLE}<div class="avid"><div style="max-width:{width:d}px">{figure}</div></div>')
+    source = _Source(poster, embed, Path(relative_to))
+    item = _Item(Path(path), window, caption, correct, score)
+    figure = source.figure(item, source.load([item], clip_bytes)[0])
+    page = f'{STYLE}<div class="avid"><div style="max-width:{width:d}px">{figure}</div></div>'
+    return Players(page, source.problems)
 
 
 def gallery(
@@ -88,6 +128,8 @@ def gallery(
     correct: Sequence[Any] | np.ndarray | Tensor | None = None,
     scores: Sequence[Any] | np.ndarray | Tensor | None = None,
     *,
+    query_window: Window | None = None,
+    windows: Sequence[Window | None] | None = None,
     query_caption: str = "query",
     title: str | None = None,
     columns: int = 5,
@@ -96,96 +138,272 @@ def gallery(
     relative_to: StrPath = ".",
     clip_bytes: int = CLIP_BYTES,
     limit_bytes: int = 3_000_000,
-) -> HTML:
+) -> Players:
     """A query and what it retrieved, best first, all to play; or, without a query, a grid of clips.
 
+    A clip that cannot be shown is a placeholder with its reason. Where the clips together weigh more than
+    ``limit_bytes``, the largest are made smaller until they fit.
+
     Args:
-        query_path: Video file of the query, or ``None``.
-        paths: Video files of the results.
+        query_path: File of the query, or ``None``.
+        paths: Files of the results.
         captions: One text a result, its class for instance.
         correct: Whether each result is right: framed green with a tick, or orange with a cross.
         scores: One number a result, its similarity for instance.
+        query_window: Seconds of the query's file that were asked about, as in `player`.
+        windows: The same of each result.
         query_caption: Text below the query.
         title: Heading.
         columns: Most results in a row; narrow pages show fewer.
-        poster: Show each clip's middle frame until it plays.
-        embed: Put the clips into the page; if not, link the files where they lie.
+        poster: Show a still of each clip until it plays.
+        embed: Put the excerpts into the page; if not, link the files where they lie.
         relative_to: Folder of the page that links them.
-        clip_bytes: A larger file is embedded as a smaller copy of about this size at most.
-        limit_bytes: Most that the whole gallery may weigh.
+        clip_bytes: Most that one excerpt weighs.
+        limit_bytes: Most that the whole gallery weighs.
 
     Raises:
-        MediaError: A file is no video.
-        ValueError: Lengths that differ, or more than ``limit_bytes``.
+        ValueError: Lengths that differ, or fewer than one column.
     """
-    for name, values in (("captions", captions), ("correct", correct), ("scores", scores)):
+    for name, values in (("captions", captions), ("correct", correct), ("scores", scores), ("windows", windows)):
         if values is not None and len(values) != len(paths):
             raise ValueError(f"{name} must have one entry for each of the {len(paths)} paths; got {len(values)}")
     if columns < 1:
         raise ValueError(f"columns must be >= 1; got {columns}")
-    source = _Source(poster, embed, Path(relative_to), clip_bytes)
-    cells = []
+    items = [] if query_path is None else [_Item(Path(query_path), query_window, query_caption)]
     for number, (path, caption) in enumerate(zip(paths, captions, strict=True)):
+        window = None if windows is None else windows[number]
         verdict = None if correct is None else bool(correct[number])
         score = None if scores is None else float(scores[number])
-        cells.append(source.figure(path, caption, verdict, score, f"{number + 1}. "))
-    query = (
-        f'<div class="avid-query">{source.figure(query_path, query_caption)}</div>' if query_path is not None else ""
-    )
-    heading = f'<div class="avid-title">{escape(title)}</div>' if title else ""
-    columns = min(columns, max(len(cells), 1)) if query else columns
-    page = (
-        f'{STYLE}<div class="avid" role="group" aria-label="{escape(title or "clips")}">{heading}'
-        f'<div class="avid-row">{query}<div class="avid-grid" style="--avid-columns:{columns:d}">{"".join(cells)}'
-        "</div></div></div>"
-    )
-    if len(page) > limit_bytes:
-        raise ValueError(
-            f"a gallery may weigh at most limit_bytes = {limit_bytes / 1e6:.1f} MB; these {len(paths)} clips weigh "
-            f"{len(page) / 1e6:.1f} MB. Show fewer, lower clip_bytes, or link the files with embed=False."
+        items.append(_Item(Path(path), window, caption, verdict, score, f"{number + 1}. "))
+    columns = min(columns, max(len(paths), 1)) if query_path is not None else columns
+
+    def page(source: _Source, clips: Sequence[Excerpt | str]) -> str:
+        source.problems.clear()
+        figures = [source.figure(item, clip) for item, clip in zip(items, clips, strict=True)]
+        query = f'<div class="avid-query">{figures.pop(0)}</div>' if query_path is not None else ""
+        heading = f'<div class="avid-title">{escape(title)}</div>' if title else ""
+        return (
+            f'{STYLE}<div class="avid" role="group" aria-label="{escape(title or "clips")}">{heading}'
+            f'<div class="avid-row">{query}<div class="avid-grid" style="--avid-columns:{columns:d}">{"".join(figures)}'
+            "</div></div></div>"
         )
-    return HTML(page)
+
+    source = _Source(poster, embed, Path(relative_to))
+    clips = source.load(items, clip_bytes)
+    shown = page(source, clips)
+    while embed and len(shown) > limit_bytes and clip_bytes > 0:
+        sizes = [len(clip.data) for clip in clips if isinstance(clip, Excerpt)]
+        room = sum(sizes) - 0.76 * (len(shown) - limit_bytes)  # three bytes are four letters
+        clip_bytes = min(_level(sizes, room), int(0.9 * clip_bytes))
+        clips = source.load(items, clip_bytes)
+        shown = page(source, clips)
+    return Players(shown, source.problems)
 
 
-def playable(path: StrPath, max_bytes: int = CLIP_BYTES) -> bytes:
-    """A clip's bytes, small enough to embed: the file itself, or a copy of smaller picture size and quality.
+def _level(sizes: Sequence[int], room: float) -> int:
+    """The height at which to cut these sizes so that they sum up to ``room``."""
+    for count, size in enumerate(ordered := sorted(sizes)):
+        level = (room - sum(ordered[:count])) / (len(sizes) - count)
+        if level <= size:
+            return max(0, int(level))
+    return max(sizes, default=0)
 
-    Args:
-        path: A video file.
-        max_bytes: Most it may weigh.
+
+def playable(path: StrPath, max_bytes: int = CLIP_BYTES, window: Window | None = None) -> bytes:
+    """The excerpt of a file that `excerpt` makes, as an mp4 file's bytes.
 
     Raises:
-        MediaError: The file is no video.
-        ValueError: No copy is small enough; the clip is too long.
+        MediaError: The file cannot be played.
+        ValueError: ``max_bytes`` is too small for any copy.
+    """
+    return excerpt(path, window, max_bytes).data
+
+
+@dataclass(frozen=True)
+class Excerpt:
+    """A part of a file, ready to play.
+
+    Attributes:
+        data: An mp4 file.
+        still: Its middle frame as JPEG; of a sound without picture, its waveform.
+        begin_s: Where in the original file it begins.
+        end_s: Where in the original file it ends.
+        duration_s: How long the original file is.
+        seen: Whether it has a picture.
+        heard: Whether anything is heard in it.
+    """
+
+    data: bytes
+    still: bytes
+    begin_s: float
+    end_s: float
+    duration_s: float
+    seen: bool
+    heard: bool
+
+    @property
+    def whole(self) -> bool:
+        """Whether it is all of the file."""
+        return self.begin_s <= 0.05 and self.end_s >= self.duration_s - 0.1
+
+    def place(self, window: Window | None = None) -> str:
+        """Where in the file it lies, "" if it is all of it: "12.5–16.5 s of 3:41, plays 10.5–18.5 s".
+
+        Args:
+            window: What was asked about, if anything.
+        """
+        if self.whole:
+            return ""
+        shown = _range(self.begin_s, self.end_s)
+        of = f" of {clock(self.duration_s)}"
+        asked = shown if window is None else _range(window[0], min(window[1], self.duration_s))
+        return f"{asked}{of}" if asked == shown else f"{asked}{of}, plays {shown}"
+
+
+def clock(seconds: float) -> str:
+    """A length in words: "13.6 s", "3:41", "1:02:03"."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if minutes >= 60 else f"{minutes}:{rest:02d}"
+
+
+def _range(begin_s: float, end_s: float) -> str:
+    if end_s < 60:
+        return f"{begin_s:.1f}–{end_s:.1f} s"
+
+    def moment(tenths: int) -> str:
+        return f"{tenths // 600}:{tenths % 600 // 10:02d}.{tenths % 10}"
+
+    return f"{moment(round(10 * begin_s))}–{moment(round(10 * end_s))}"
+
+
+def excerpt(
+    path: StrPath, window: Window | None = None, max_bytes: int = CLIP_BYTES, *, context_s: float | int = CONTEXT_S
+) -> Excerpt:
+    """A part of a file as a small mp4 that every browser plays; of a small mp4 that is shown whole, the file itself.
+
+    Frames are scaled while they are decoded, and only the excerpt is decoded: a long file, or one of many pixels, costs
+    little more than a short one. Size, rate and quality are lowered until the copy fits, in the end also its length.
+    The same file and arguments give the same bytes.
+
+    Args:
+        path: A file with picture, sound or both.
+        window: Seconds of the file that must be in it. None: the whole file, or the middle of one that is longer than
+            `LONGEST_S`.
+        max_bytes: Most it weighs.
+        context_s: Seconds shown before and after the window.
+
+    Raises:
+        MediaError: Neither picture nor sound can be decoded.
+        ValueError: ``max_bytes`` is too small for any copy.
     """
     path = Path(path)
-    if path.suffix.lower() in (".mp4", ".m4v") and path.is_file() and 0 < path.stat().st_size <= max_bytes:
-        media.probe(path)  # a broken file is found here, and not by a player that stays black
-        return path.read_bytes()
-    stamp = path.stat().st_mtime_ns if path.exists() else 0
-    return _smaller(path, stamp, max_bytes)
+    window = None if window is None else (float(window[0]), float(window[1]))
+    return _excerpt(path, _modified(path), window, max_bytes, float(context_s))
+
+
+def _modified(path: Path) -> int:
+    return path.stat().st_mtime_ns if path.exists() else 0
 
 
 @lru_cache(maxsize=256)
-def _smaller(path: Path, _modified: int, max_bytes: int) -> bytes:
-    """The best copy of at most ``max_bytes``."""
+def _excerpt(path: Path, _modified: int, window: Window | None, max_bytes: int, context_s: float) -> Excerpt:
     info = media.probe(path)
-    fps = min((info.video.fps if info.video else None) or 15.0, 15.0)
-    video = VideoSpec(max(1, int(info.duration_s * fps)), fps, None) if info.video else None
-    audio = AudioSpec(24_000, info.duration_s, frames=1) if info.audio else None
-    clip = media.read_clip(path, 0.0, video, audio)
-    data = b""
+    begin_s, end_s = _span(info, window, context_s)
+    clip = _read(info, begin_s, end_s)
+    middle_s = (begin_s + end_s if window is None else window[0] + min(window[1], info.duration_s)) / 2
+    heard = clip.audio is not None and float(clip.audio.abs().max()) > SILENCE
+    picture = _waveform(clip) if clip.video is None else _jpeg(clip.video[:, _frame_at(clip, middle_s)])
+    found = Excerpt(b"", picture, begin_s, end_s, info.duration_s, clip.video is not None, heard)
+    if found.whole and _plays_as_it_is(info, max_bytes):
+        return replace(found, data=path.read_bytes())
+    while True:
+        data = _fitting(clip, max_bytes)
+        if len(data) <= max_bytes:
+            return replace(found, data=data, begin_s=begin_s, end_s=end_s)
+        length_s = end_s - begin_s
+        if length_s <= SHORTEST_S:
+            size, limit = f"{len(data) / 1e3:.1f} kB", f"{max_bytes / 1e3:.1f} kB"
+            raise ValueError(
+                f"{path.name}: {length_s:.1f} s of it weigh {size}; the limit is {limit}. Raise clip_bytes."
+            )
+        length_s = max(SHORTEST_S, length_s * min(0.8, max_bytes / len(data)))
+        first_s = min(max(begin_s, middle_s - length_s / 2), end_s - length_s)
+        clip, begin_s, end_s = _cut(clip, first_s - begin_s, length_s), first_s, first_s + length_s
+
+
+def _span(info: media.MediaInfo, window: Window | None, context_s: float) -> tuple[float, float]:
+    """What of a file to show, in seconds."""
+    if window is None:
+        if info.duration_s <= LONGEST_S:
+            return 0.0, info.duration_s
+        first_s, last_s = max(info.both_s, key=lambda span: span[1] - span[0], default=(0.0, info.duration_s))
+        window = (max(first_s, (first_s + last_s - UNASKED_S) / 2), min(last_s, (first_s + last_s + UNASKED_S) / 2))
+        context_s = 0.0
+    begin_s, end_s = max(0.0, window[0] - context_s), min(info.duration_s, window[1] + context_s)
+    spare_s = max(0.0, end_s - begin_s - LONGEST_S)
+    return begin_s + spare_s / 2, end_s - spare_s / 2
+
+
+def _read(info: media.MediaInfo, begin_s: float, end_s: float) -> media.Clip:
+    """What is to be shown, small; one of picture and sound where the other cannot be decoded."""
+    length_s = max(end_s - begin_s, 0.1)
+    fps = min((info.video.fps if info.video else None) or FPS, FPS)
+    video = VideoSpec(max(1, int(length_s * fps)), fps, None) if info.video else None
+    audio = AudioSpec(RATE, length_s, frames=1) if info.audio else None
+    try:
+        return media.read_clip(info.path, begin_s, video, audio, short_side=SIDE)
+    except media.MediaError:
+        for half in ((video, None), (None, audio)) if video and audio else ():
+            try:
+                return media.read_clip(info.path, begin_s, *half, short_side=SIDE)
+            except media.MediaError:
+                continue
+        raise
+
+
+def _plays_as_it_is(info: media.MediaInfo, max_bytes: int) -> bool:
+    return (
+        info.path.suffix.lower() in (".mp4", ".m4v")
+        and info.path.stat().st_size <= max_bytes
+        and (info.video is None or info.video.codec in BROWSERS_PLAY)
+        and (info.audio is None or info.audio.codec in BROWSERS_HEAR)
+    )
+
+
+def _fitting(clip: media.Clip, max_bytes: int) -> bytes:
+    """The best copy of at most ``max_bytes``, else the smallest."""
+    data, best = b"", 0
     with tempfile.TemporaryDirectory() as folder:
-        for side, crf, kbps in SHRINKING:
-            frames = None if clip.video is None else _resized(clip.video, side)
-            copy = media.Clip(frames, clip.audio, clip.fps, clip.rate)
+        for side, nth, crf, kbps, share in SHRINKING:
+            best = best or len(data)
+            if share * best > 1.2 * max_bytes and share > SHRINKING[-1][-1]:
+                continue  # most likely too large as well
+            frames = None if clip.video is None else _resized(clip.video[:, ::nth], side)
+            fps = None if clip.fps is None else clip.fps / nth
+            copy = media.Clip(frames, clip.audio, fps, clip.rate)
             data = media.write_clip(Path(folder) / "copy.mp4", copy, crf=crf, audio_kbps=kbps).read_bytes()
             if len(data) <= max_bytes:
-                return data
-    raise ValueError(
-        f"{path} lasts {info.duration_s:.1f} s and cannot be made smaller than {len(data) / 1e3:.0f} kB; the limit is "
-        f"{max_bytes / 1e3:.0f} kB. Raise clip_bytes, cut the clip, or link it with embed=False."
-    )
+                break
+    return data
+
+
+def _cut(clip: media.Clip, begin_s: float, length_s: float) -> media.Clip:
+    """A part of a clip, its beginning counted from the clip's own."""
+    video, audio = clip.video, clip.audio
+    if video is not None and clip.fps:
+        first = int(begin_s * clip.fps)
+        video = video[:, first : first + max(1, round(length_s * clip.fps))]
+    if audio is not None and clip.rate:
+        first = int(begin_s * clip.rate)
+        audio = audio[:, first : first + max(1, round(length_s * clip.rate))]
+    return media.Clip(video, audio, clip.fps, clip.rate)
+
+
+def _frame_at(clip: media.Clip, at_s: float) -> int:
+    assert clip.video is not None and clip.fps
+    return min(max(int((at_s - clip.start_s) * clip.fps), 0), clip.video.shape[1] - 1)
 
 
 def _resized(frames: Tensor, side: int) -> Tensor:
@@ -195,76 +413,139 @@ def _resized(frames: Tensor, side: int) -> Tensor:
     size = [max(2, 2 * round(scale * length / 2)) for length in (height, width)]
     if size == [height, width]:
         return frames
-    resized = interpolate(frames.transpose(0, 1).float(), size, mode="bilinear", antialias=True)  # (T, 3, H, W)
-    return resized.round().clamp(0, 255).byte().transpose(0, 1).contiguous()
+    return interpolate(frames.transpose(0, 1), size, mode="bilinear", antialias=True).transpose(0, 1)
+
+
+@dataclass(frozen=True)
+class _Item:
+    """One clip of a page: its file, and what is said about it."""
+
+    path: Path
+    window: Window | None
+    caption: str
+    correct: bool | None = None
+    score: float | None = None
+    number: str = ""  # its place among the results
 
 
 class _Source:
-    """How the clips of one page come in: embedded or linked, with or without a still."""
+    """How the clips of one page come in: embedded or linked, with or without a still.
 
-    def __init__(self, poster: bool, embed: bool, relative_to: Path, clip_bytes: int) -> None:
-        self.poster, self.embed, self.relative_to, self.clip_bytes = poster, embed, relative_to, clip_bytes
+    Attributes:
+        problems: Files that could not be shown so far, with the reason.
+    """
 
-    def figure(
-        self, path: StrPath, caption: str, correct: bool | None = None, score: float | None = None, place: str = ""
-    ) -> str:
-        """One clip with its caption and verdict."""
+    def __init__(self, poster: bool, embed: bool, relative_to: Path) -> None:
+        self.poster, self.embed, self.relative_to = poster, embed, relative_to
+        self.problems: list[str] = []
+
+    def load(self, items: Sequence[_Item], clip_bytes: int) -> list[Excerpt | str]:
+        """The excerpt of each clip, or why there is none; several at a time, since FFmpeg needs no lock of Python's."""
+
+        def one(item: _Item) -> Excerpt | str:
+            try:
+                return excerpt(item.path, item.window, clip_bytes) if self.embed else self._link(item)
+            except media.MediaError as error:
+                return f"{item.path.name} {error.problem}"
+            except (ValueError, OSError) as error:
+                return str(error)
+
+        with ThreadPoolExecutor(max(1, min(usable_cores(), len(items)))) as pool:
+            return list(pool.map(one, items))
+
+    def _link(self, item: _Item) -> Excerpt:
+        info = media.probe(item.path)
+        begin_s, end_s = _span(info, item.window, CONTEXT_S)
+        picture = still(item.path, item.window) if self.poster else b""
+        return Excerpt(b"", picture, begin_s, end_s, info.duration_s, info.video is not None, info.audio is not None)
+
+    def figure(self, item: _Item, clip: Excerpt | str) -> str:
+        """One clip with its caption and verdict, or a placeholder with its reason."""
         kind, symbol, words, colour = {
             None: ("", "", "", "#8f99a3"),
             True: ("avid-good", "✓", "right", GOOD),
             False: ("avid-bad", "✗", "wrong", BAD),
-        }[correct]
-        number = "" if score is None else f"{score:.2f}"
-        spoken = [f"{place}{caption}".replace("\n", ", "), words, f"score {number}" if number else ""]
+        }[item.correct]
+        number = "" if item.score is None else f"{item.score:.2f}"
+        if isinstance(clip, str):
+            self.problems.append(clip)
+            kind, place, mute = f"{kind} avid-missing".strip(), "", ""
+        else:
+            place = clip.place(item.window)
+            mute = "" if clip.seen and clip.heard else "silent" if clip.seen else "no picture"
+        spoken = [f"{item.number}{item.caption}".replace("\n", ", "), words, f"score {number}" if number else ""]
+        spoken += [place, mute, f"cannot be shown: {clip}" if isinstance(clip, str) else ""]
         label = escape(", ".join(part for part in spoken if part) or "clip")
-        video = f'<video {CONTROLS} aria-label="{label}"'
         if symbol:
             badge = f'<span class="avid-badge" aria-hidden="true">{symbol}</span>'
             symbol = f'{badge} <span class="avid-words">{words}</span>'
+        if isinstance(clip, str):
+            screen = f'<div class="avid-reason" role="img" aria-label="{label}">Cannot be shown: {escape(clip)}</div>'
+        else:
+            source, poster = self._address(item, clip), self._poster(clip)
+            screen = f'<video {CONTROLS} aria-label="{label}" width="100%" src="{source}"{poster}></video>'
         number = f' <span class="avid-score">{number}</span>' if number else ""
+        notes = "".join(f'\n<span class="avid-place">{escape(note)}</span>' for note in (place, mute) if note)
         return (
             f'<figure class="{kind}" style="{BARE}"><div class="avid-frame" style="border:3px solid {colour}">'
-            f'{video} width="100%" src="{self._address(path)}"{self._poster(path)}></video>{symbol}</div>'
-            f"<figcaption>{escape(caption)}{number}</figcaption></figure>"
+            f"{screen}{symbol}</div><figcaption>{escape(item.caption)}{number}{notes}</figcaption></figure>"
         )
 
-    def _address(self, path: StrPath) -> str:
+    def _address(self, item: _Item, clip: Excerpt) -> str:
         if self.embed:
-            return f"data:video/mp4;base64,{base64.b64encode(playable(path, self.clip_bytes)).decode()}"
-        media.probe(path)
-        return escape(quote(Path(os.path.relpath(path, self.relative_to)).as_posix()))
+            return f"data:video/mp4;base64,{base64.b64encode(clip.data).decode()}"
+        part = "" if clip.whole else f"#t={clip.begin_s:.1f},{clip.end_s:.1f}"
+        return escape(quote(Path(os.path.relpath(item.path, self.relative_to)).as_posix()) + part)
 
-    def _poster(self, path: StrPath) -> str:
-        data = still(path) if self.poster else b""
+    def _poster(self, clip: Excerpt) -> str:
+        data = clip.still if self.poster else b""
         return f' poster="data:image/jpeg;base64,{base64.b64encode(data).decode()}"' if data else ""
 
 
-def still(path: StrPath) -> bytes:
-    """A clip's middle frame as JPEG, at most 192 pixels on its shorter side; empty where there is no picture.
+def still(path: StrPath, window: Window | None = None) -> bytes:
+    """One frame of a clip as JPEG, at most `SIDE` pixels on its shorter side; empty where there is no picture.
 
     Args:
         path: A video file.
+        window: Seconds of the file; the frame in the middle of it is taken. None: of what `excerpt` shows.
 
     Raises:
         MediaError: The file is no video.
     """
     path = Path(path)
-    return _still(path, path.stat().st_mtime_ns if path.exists() else 0)
+    return _still(path, _modified(path), None if window is None else (float(window[0]), float(window[1])))
 
 
 @lru_cache(maxsize=4096)
-def _still(path: Path, _modified: int) -> bytes:
+def _still(path: Path, _modified: int, window: Window | None) -> bytes:
     info = media.probe(path)
     if info.video is None:
         return b""
-    middle = info.video.start_s + info.video.duration_s / 2
-    frame = media.read_clip(path, middle, VideoSpec(1, info.video.fps or 15.0, None), None).video
+    begin_s, end_s = _span(info, window, 0.0)
+    middle_s = (begin_s + end_s) / 2
+    frame = media.read_clip(path, middle_s, VideoSpec(1, info.video.fps or FPS, None), None, short_side=SIDE).video
     assert frame is not None  # a video was asked for
-    return _jpeg(_resized(frame, 192))
+    return _jpeg(frame[:, 0])
+
+
+def _waveform(clip: media.Clip, width: int = 320, height: int = 180) -> bytes:
+    """A sound as a picture, loudest amplitude of each column."""
+    assert clip.audio is not None
+    loudness = np.array([float(part.abs().max()) for part in clip.audio[0].tensor_split(width) if part.numel()])
+    rows = np.abs(np.linspace(1, -1, height))[:, None]
+    drawn = rows <= 0.9 * np.maximum(
+        np.interp(np.linspace(0, 1, width), np.linspace(0, 1, len(loudness)), loudness), 0.01
+    )
+    ground, ink = np.array([20, 24, 29], np.uint8), (255 * np.array(to_rgb(AUDIO))).astype(np.uint8)
+    return _encoded(np.where(drawn[..., None], ink, ground))
 
 
 def _jpeg(frame: Tensor) -> bytes:
+    """uint8 (3, H, W) as JPEG."""
+    return _encoded(np.ascontiguousarray(_resized(frame[:, None], SIDE)[:, 0].permute(1, 2, 0).numpy()))  # (H, W, 3)
+
+
+def _encoded(picture: np.ndarray) -> bytes:
     with BytesIO() as buffer:
-        picture = np.ascontiguousarray(frame[:, 0].permute(1, 2, 0).numpy())  # (H, W, 3)
         imsave(buffer, picture, format="jpg", pil_kwargs={"quality": 72, "optimize": True})
         return buffer.getvalue()

@@ -101,7 +101,7 @@ class PositiveBrowser(Panel):
             ylabel="sounds alike: audio similarity",
             title="",
             markers=["o"] * count,
-            thumbnail=lambda i: still(self.clips.path(i)),
+            thumbnail=lambda i: still(self.clips.path(i), self._window(i)),
             equal=True,
             height=470,
         )
@@ -199,14 +199,20 @@ class PositiveBrowser(Panel):
             note = f"look {two_digits(ranking.video[i])} · sound {two_digits(ranking.audio[i])}"
             right = bool(self.labels[i] == self.labels[ranking.query])
             title = f"{place + 1}. {self._name(i)}"
-            stalls.append(Stall(self.clips.path(i), title, note, right, float(score[place]), self.faults[i]))
+            window = self._window(i)
+            stalls.append(Stall(self.clips.path(i), title, note, right, float(score[place]), self.faults[i], window))
         self.best.show(stalls, len(choice.positives), "Positives |, ringed in the plane")
         self.pair.show([self._stall(ranking.query, "query"), *self._pressed()])
 
     def _stall(self, i: int, title: str) -> Stall:
         note = f"clip {i}" if i == self.ranking.query else f"clip {i}, {self._label(i).splitlines()[1]}"
         verdict = None if i == self.ranking.query else bool(self.labels[i] == self.labels[self.ranking.query])
-        return Stall(self.clips.path(i), f"{title}: {self._name(i)}", note, verdict, None, self.faults[i])
+        name, faults = f"{title}: {self._name(i)}", self.faults[i]
+        return Stall(self.clips.path(i), name, note, verdict, None, faults, self._window(i))
+
+    def _window(self, i: int) -> tuple[float, float] | None:
+        """The middle of what was learned from: training takes windows from anywhere in it."""
+        return self.clips.window_s(i) if isinstance(self.clips, ClipDataset) else None
 
     def _pressed(self) -> list[Stall]:
         i = self.plane.clicked
@@ -287,7 +293,7 @@ class PositiveBrowser(Panel):
         shown = [self.ranking.query, *self._shown(choice)[:5]]
         for place, i in enumerate(shown):
             ax = panel(page, grid[place // 2, 3 + place % 2])
-            frame = still(self.clips.path(i))
+            frame = still(self.clips.path(i), self._window(i))
             if frame:
                 ax.imshow(imread(BytesIO(frame), format="jpg"))
             right = self.labels[i] == self.labels[self.ranking.query]

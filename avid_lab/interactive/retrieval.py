@@ -66,6 +66,8 @@ class RetrievalExplorer(Panel):
         self.spaces = {
             name: torch.as_tensor(x).detach().float().cpu() for name, x in zip(("video", "audio"), rows, strict=True)
         }
+        singles = getattr(embeddings, "video_windows", None)
+        self.windows = 1 if singles is None else singles.shape[1]  # of each clip, averaged in its embedding
         if not len(clips) == len(self.spaces["video"]) == len(self.spaces["audio"]) >= 2:
             got = f"{[len(x) for x in self.spaces.values()]} embeddings of {len(clips)} clips"
             raise ValueError(f"embeddings and clips must be of the same clips, two at least; got {got}")
@@ -106,7 +108,7 @@ class RetrievalExplorer(Panel):
             xlabel="rank",
             ylabel="similarity to the query",
             markers=["o"] * count,
-            thumbnail=lambda place: still(self.clips.path(self._at(place))),
+            thumbnail=lambda place: still(self.clips.path(self._at(place)), self._window(self._at(place))),
             height=300,
         )
         self.pair = Shelf("the query and the clip pressed in the ranking", width=168)
@@ -193,19 +195,24 @@ class RetrievalExplorer(Panel):
     def _name(self, i: int) -> str:
         return self.classes[int(self.labels[i])]
 
+    def _window(self, i: int) -> tuple[float, float]:
+        """What the model was shown of a clip."""
+        return self.clips.window_s(i, self.windows)
+
     def _result(self, place: int, before: str) -> Stall:
         i, found = self._at(place), self.found
         right = None if self.own else bool(found.right[place])
         own = "its own" if place == found.own else f"clip {i}"
         title, score = f"{before}{place + 1}. {self._name(i)}", float(found.similarity[place])
-        return Stall(self.clips.path(i), title, own, right, score, self.faults[i])
+        return Stall(self.clips.path(i), title, own, right, score, self.faults[i], self._window(i))
 
     def _query(self) -> Stall:
         if self.own:
             return Stall(self.own.path, f"asks: {self.own.name}", "your clip")
         i = self.controls["query"].value
         asks = DIRECTIONS[self.controls["direction"].value][0]
-        return Stall(self.clips.path(i), f"asks: {self._name(i)}", f"clip {i}, its {asks}", None, None, self.faults[i])
+        title, note = f"asks: {self._name(i)}", f"clip {i}, its {asks}"
+        return Stall(self.clips.path(i), title, note, None, None, self.faults[i], self._window(i))
 
     def _pressed(self) -> list[Stall]:
         place = self.ranks.clicked
@@ -370,7 +377,7 @@ class RetrievalExplorer(Panel):
         places = list(self.results.places(min(self.controls["k"].value, len(self.found.order))))
         for column, stall in enumerate([self._query(), *(self._result(place, "") for place in places)]):
             ax = panel(page, grid[1, column])
-            if frame := still(stall.path):
+            if frame := still(stall.path, stall.window):
                 ax.imshow(imread(BytesIO(frame), format="jpg"))
             sign = {None: "", True: "✓ ", False: "✗ "}[stall.correct]
             ax.set_title(f"{sign}{stall.title}", fontsize=7.5, pad=3)

@@ -12,7 +12,13 @@ function make(tag, name, parent) {
     return node
 }
 
-/** One clip: a still with a button, a sign that it loads, then a player. */
+/** "0:07", "3:41". */
+function clock(seconds) {
+    const whole = Math.round(seconds)
+    return `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}`
+}
+
+/** One clip: a still with a button, a sign that it loads, then a player; below it, the way to the rest of its file. */
 function makeCell(shelf, fetch) {
     const figure = make("figure", "avid-clip", shelf)
     const screen = make("div", "avid-screen", figure)
@@ -27,14 +33,21 @@ function makeCell(shelf, fetch) {
     warning.textContent = "!"
     const caption = make("figcaption", "", figure)
     const score = make("span", "avid-score", caption), title = make("b", "", caption)
-    const note = make("div", "avid-note", caption), problem = make("div", "avid-problem", caption)
+    const note = make("div", "avid-note", caption), part = make("div", "avid-note avid-part", caption)
+    const more = make("button", "avid-whole", caption), along = make("input", "avid-along", caption)
+    const problem = make("div", "avid-problem", caption)
     problem.setAttribute("role", "status")
-    let stall = {key: -1}, video = null, timer = 0
+    Object.assign(more, {type: "button", hidden: true})
+    Object.assign(along, {type: "range", min: 0, step: 1, hidden: true})
+    along.setAttribute("aria-label", "place in the file")
+    let stall = {key: -1}, video = null, timer = 0, going = false  // going: through the whole file
 
     function rest() {
         clearTimeout(timer)
         figure.dataset.state = "still"
         button.removeAttribute("aria-busy")
+        part.textContent = ""
+        more.hidden = along.hidden = true
         if (!video) return
         video.pause()
         URL.revokeObjectURL(video.src)
@@ -48,14 +61,22 @@ function makeCell(shelf, fetch) {
     }
 
     function start() {
+        if (stall.problem || figure.dataset.state === "loading") return
         problem.textContent = ""
         if (video) return play()
+        going = false
+        ask()
+    }
+
+    /** Fetch the clip's excerpt, or its file from a second on. */
+    function ask(at) {
         if (figure.dataset.state === "loading") return
+        video?.pause()
         figure.dataset.state = "loading"
         button.setAttribute("aria-busy", "true")
         timer = setTimeout(() => fail("No answer: is the kernel running? Run the cell, then press again."), PATIENCE_MS)
         try {
-            fetch()
+            fetch(at)
         } catch {
             fail("Playing needs a running kernel: run the cell.")
         }
@@ -64,10 +85,10 @@ function makeCell(shelf, fetch) {
     function receive(message, buffers) {
         if (message.key !== stall.key || figure.dataset.state !== "loading") return
         if (message.problem) return fail(message.problem)
-        const hadFocus = document.activeElement === button
+        const focused = document.activeElement, hadFocus = focused === button
         rest()
         video = make("video", "", screen)
-        Object.assign(video, {controls: true, loop: true, playsInline: true, disablePictureInPicture: true})
+        Object.assign(video, {controls: true, loop: !going, playsInline: true, disablePictureInPicture: true})
         video.setAttribute("controlslist", "nodownload noplaybackrate noremoteplayback")
         video.setAttribute("aria-label", button.getAttribute("aria-label").replace(/^play /, ""))
         video.dataset.key = stall.key
@@ -76,11 +97,25 @@ function makeCell(shelf, fetch) {
         video.addEventListener("error", () => fail("This browser cannot play the clip."))
         video.addEventListener("retire", rest)
         figure.dataset.state = "player"
+        offerTheRest(message)
+        if (focused === more || focused === along) (going ? along : more).focus({preventScroll: true})
         const others = [...document.querySelectorAll(".avid-shelf video")].filter(other => other !== video)
         others.sort((a, b) => a.dataset.started - b.dataset.started)
         others.slice(0, Math.max(0, others.length - MOST + 1)).forEach(other => other.dispatchEvent(new Event("retire")))
         if (hadFocus) video.focus({preventScroll: true})
         play()
+    }
+
+    /** Say which part of the file plays, and offer all of it. */
+    function offerTheRest({begin, end, length, whole, place, clock: all}) {
+        part.textContent = going ? `from ${clock(begin)} of ${all}` : place
+        more.textContent = `whole file, ${all}`
+        more.hidden = whole || going
+        along.hidden = !going
+        Object.assign(along, {max: Math.max(1, Math.floor(length) - 1), value: begin})
+        if (!going) return
+        video.addEventListener("timeupdate", () => { along.value = begin + video.currentTime })
+        video.addEventListener("ended", () => { if (end < length - 0.5) ask(end) })
     }
 
     function play() {
@@ -99,9 +134,12 @@ function makeCell(shelf, fetch) {
             problem.textContent = ""
         }
         stall = next
+        if (next.problem) problem.textContent = next.problem
+        button.disabled = Boolean(next.problem)
         image.src = next.still
         image.hidden = !next.still
-        glyph.textContent = next.still ? "▶" : "♪"
+        glyph.textContent = next.problem ? "" : next.still ? "▶" : "♪"
+        glyph.hidden = Boolean(next.problem)
         figure.dataset.verdict = next.verdict
         badge.textContent = SIGNS[next.verdict] ?? ""
         badge.hidden = !next.verdict
@@ -115,6 +153,8 @@ function makeCell(shelf, fetch) {
     }
 
     button.addEventListener("click", start)
+    more.addEventListener("click", () => { going = true; ask(0) })
+    along.addEventListener("change", () => ask(Number(along.value)))
     rest()
     return {start, receive, update, remove: () => { rest(); figure.remove() }}
 }
@@ -131,10 +171,10 @@ function render({model, el}) {
         while (cells.length > stalls.length) cells.pop().remove()
         while (cells.length < stalls.length) {
             const place = cells.length
-            const fetch = () => {
+            const fetch = at => {
                 model.set("playing", place)
                 model.save_changes()
-                model.send({fetch: place})
+                model.send(at === undefined ? {fetch: place} : {fetch: place, at})
             }
             cells.push(makeCell(shelf, fetch))
         }

@@ -10,10 +10,13 @@ from typing import Any
 
 import traitlets
 
-from avid_lab.interactive.players import CLIP_BYTES, StrPath, playable, still
+from avid_lab.interactive.players import Excerpt, StrPath, Window, clock, excerpt, still
 from avid_lab.interactive.ranking import two_digits
 from avid_lab.interactive.script import Scripted, script, text
 from avid_lab.media import MediaError
+
+CLIP_BYTES = 250_000  # of one message; nothing of it stays in the notebook
+PIECE_S = 15.0  # of a file that plays from its beginning, at a time
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,7 @@ class Stall:
         correct: Mark it as right (tick) or wrong (cross).
         score: Number beside the title.
         warning: What is faulty about the clip itself, marked with a sign of its own.
+        window: Seconds of the file that it is about; they play first, the rest on demand.
     """
 
     path: StrPath
@@ -35,10 +39,14 @@ class Stall:
     correct: bool | None = None
     score: float | None = None
     warning: str = ""
+    window: Window | None = None
 
 
 class Shelf(Scripted):
-    """A row of clips to play. Stills come at once; a file is fetched when its clip is played, with a sign meanwhile.
+    """A row of clips to play. Stills come at once; an excerpt is fetched when its clip is played.
+
+    Of a longer file, the window that it is about plays first, with a few seconds around it. A button below it plays the
+    whole file, one piece after the other, from any place in it.
 
     One clip sounds at a time, and at most four players live in a page: older ones go back to their stills. Everything
     is reached with Tab, Enter and the players' own keys.
@@ -46,7 +54,7 @@ class Shelf(Scripted):
     Args:
         label: What the clips are, for those who do not see them.
         width: Pixels of a clip at most.
-        clip_bytes: A larger file is sent as a smaller copy of about this size at most.
+        clip_bytes: Most that an excerpt weighs.
 
     Attributes:
         playing: Place of the clip that was last started, -1 for none; set it to start one.
@@ -65,7 +73,7 @@ class Shelf(Scripted):
         super().__init__(_label=label, _width=width)
         self._clip_bytes = clip_bytes
         self.stalls: list[Stall] = []
-        self._keys: dict[tuple[str, int], int] = {}  # so that pages know a clip again without knowing its path
+        self._keys: dict[tuple[Any, ...], int] = {}  # so that pages know a clip again without knowing its path
         self.on_msg(self._asked)
 
     def show(self, stalls: Sequence[Stall], play: int = -1) -> None:
@@ -73,10 +81,7 @@ class Shelf(Scripted):
 
         Args:
             stalls: From left to right.
-            play: Place of the one to start, -1 for none.
-
-        Raises:
-            MediaError: A file is no video.
+            play: Place of the one to start, -1 for none. A clip that cannot be shown says why in its place.
         """
         shown = [self._front(stall) for stall in stalls]
         if [one["key"] for one in shown] != [one["key"] for one in self._stalls]:
@@ -87,8 +92,12 @@ class Shelf(Scripted):
 
     def _front(self, stall: Stall) -> dict[str, Any]:
         path = Path(stall.path)
-        picture = still(path)
-        key = self._keys.setdefault((str(path), path.stat().st_mtime_ns), len(self._keys))
+        picture, problem, modified = b"", "", 0
+        try:
+            picture, modified = still(path, stall.window), path.stat().st_mtime_ns
+        except MediaError as error:
+            problem = f"Cannot be shown: it {error.problem}."
+        key = self._keys.setdefault((str(path), modified, stall.window), len(self._keys))
         return {
             "key": key,
             "title": stall.title,
@@ -96,17 +105,28 @@ class Shelf(Scripted):
             "verdict": {None: "", True: "right", False: "wrong"}[stall.correct],
             "score": "" if stall.score is None else two_digits(stall.score),
             "warning": stall.warning,
+            "problem": problem,
             "still": f"data:image/jpeg;base64,{base64.b64encode(picture).decode()}" if picture else "",
         }
 
     def _asked(self, _widget: Any, message: Any, _buffers: Any) -> None:
+        """``{"fetch": place}`` wants a clip's excerpt, ``{"fetch": place, "at": seconds}`` the file from there on."""
         place = message.get("fetch") if isinstance(message, dict) else None
         if not isinstance(place, int) or not 0 <= place < len(self.stalls):
             return
-        answer = {"place": place, "key": self._stalls[place]["key"]}
+        answer, at_s = {"place": place, "key": self._stalls[place]["key"]}, message.get("at")
         try:
-            data = playable(self.stalls[place].path, self._clip_bytes)
+            data = self._excerpt(self.stalls[place], at_s if isinstance(at_s, int | float) else None)
         except (MediaError, ValueError, OSError) as problem:
             self.send(answer | {"problem": str(problem)})
         else:
-            self.send(answer | {"type": "video/mp4"}, [data])
+            window = self.stalls[place].window if at_s is None else None
+            about = {"begin": data.begin_s, "end": data.end_s, "length": data.duration_s, "whole": data.whole}
+            about |= {"place": data.place(window), "clock": clock(data.duration_s)}
+            self.send(answer | {"type": "video/mp4"} | about, [data.data])
+
+    def _excerpt(self, stall: Stall, at_s: int | float | None) -> Excerpt:
+        if at_s is None:
+            return excerpt(stall.path, stall.window, self._clip_bytes)
+        at_s = max(0.0, at_s)
+        return excerpt(stall.path, (at_s, at_s + PIECE_S), self._clip_bytes, context_s=0.0)

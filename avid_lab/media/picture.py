@@ -56,12 +56,16 @@ def displayed_size(width: int, height: int, stream: Any) -> tuple[int, int]:
     return (round(width * aspect), height) if aspect >= 1 else (width, round(height / aspect))
 
 
+Turn = tuple[bool, bool, bool]  # see `orientation`
+
+
 def upright(
     frame: av.VideoFrame,
     stream: Any,
     size: int | None = None,
     short_side: int | None = None,
     like: tuple[int, ...] | None = None,
+    turn: Turn | None = None,
 ) -> np.ndarray:
     """A frame as RGB, uint8 (H, W, 3).
 
@@ -71,8 +75,9 @@ def upright(
         size: Side of the square wanted: the shorter side is scaled to it and the centre cut out.
         short_side: Longest that the shorter side may be; sides are then even.
         like: Shape wanted, where frames before it have one: a recording may change its size in the middle.
+        turn: The frame's `orientation`, if it is known.
     """
-    transposed, flip_x, flip_y = orientation(frame)
+    transposed, flip_x, flip_y = turn or orientation(frame)
     width, height = shown = displayed_size(frame.width, frame.height, stream)
     if size is not None:
         scale = size / min(shown)
@@ -169,8 +174,12 @@ def _display() -> np.ndarray:
     return np.rint(255 * np.linspace(0, 1, LEVELS) ** (1 / SDR_GAMMA)).astype(np.uint8)
 
 
-def orientation(frame: av.VideoFrame) -> tuple[bool, bool, bool]:
-    """What the frame's display matrix asks for: swap the axes, then mirror left-right, then upside down."""
+def orientation(frame: av.VideoFrame) -> Turn:
+    """What the frame's display matrix asks for: swap the axes, then mirror left-right, then upside down.
+
+    Ask it of few frames: PyAV keeps a frame whose side data was looked at until Python looks for cycles, and 8 s of
+    2160p are 2 GB.
+    """
     try:
         matrix = frame.side_data.get("DISPLAYMATRIX")
     except ValueError:  # PyAV cannot list side data of a kind that it does not know; it still tells the angle

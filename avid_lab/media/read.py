@@ -87,10 +87,14 @@ def read_clip(
     over = []  # per kind wanted: (where decoding ended, where the clip starts)
     with open_source(path) as source:
         if video is not None:
-            size = video.size
-            picture = read_frames(
-                source, start_s, video, lambda frame, like: upright(frame, source.video, size, short_side, like)
-            )
+            size, turns = video.size, {}
+
+            def shown(frame: av.VideoFrame, like: tuple[int, ...] | None) -> np.ndarray:
+                if frame.rotation not in turns:
+                    turns[frame.rotation] = orientation(frame)
+                return upright(frame, source.video, size, short_side, like, turns[frame.rotation])
+
+            picture = read_frames(source, start_s, video, shown)
             over.append((picture.end_s, start_s))
         if audio is not None:
             sound = read_sound(source, audio_start_s, audio)

@@ -14,6 +14,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib import patheffects
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation
@@ -100,6 +101,7 @@ ROLES = {"text.color": "ink", "axes.titlecolor": "ink", "axes.labelcolor": "mute
 STYLE: dict[str, Any] = {
     "font.family": "sans-serif",
     "font.size": 10,
+    "text.parse_math": False,  # names of classes and files are text, whatever dollar signs they have
     "axes.titlesize": 11.5,
     "axes.titleweight": "bold",
     "axes.titlepad": 10,
@@ -148,6 +150,22 @@ class NotebookAxes(Axes):
     def set_title(self, label: str, *args: Any, **options: Any) -> Any:
         """Set the title: matplotlib's own method, with "left" as the place when none is given."""
         return super().set_title(label, *args, **({} if len(args) > 1 else {"loc": "left"}) | options)
+
+    def set_xscale(self, value: Any, **options: Any) -> None:
+        """Set the scale of the x axis: matplotlib's own method; powers of ten are written as such."""
+        super().set_xscale(value, **options)
+        _write_powers(self.xaxis)
+
+    def set_yscale(self, value: Any, **options: Any) -> None:
+        """Set the scale of the y axis: matplotlib's own method; powers of ten are written as such."""
+        super().set_yscale(value, **options)
+        _write_powers(self.yaxis)
+
+
+def _write_powers(axis: Axis) -> None:
+    for tick in (*axis.get_major_ticks(), *axis.get_minor_ticks()):
+        for label in (tick.label1, tick.label2):
+            label.set_parse_math(True)
 
 
 def encode(figure: Figure) -> tuple[str, bytes]:

@@ -14,15 +14,33 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from avid_lab import foley
 from avid_lab.atomic import replacing
-from avid_lab.config import Profile
+from avid_lab.config import Profile, TrainConfig
+from avid_lab.datasets import ClipDataset
+from avid_lab.evaluation import embed
+from avid_lab.objectives import AVID
 from avid_lab.reference.report import difference, report
 from avid_lab.reference.runs import VARIANTS, Run, Snapshot, Variant, depth, machine, read
 from avid_lab.reference.runs import train as train_run
 from avid_lab.reference.scores import score_chance, score_run, score_untrained
+from avid_lab.training import Trainer
 
-__all__ = ["VARIANTS", "Run", "Snapshot", "Variant", "difference", "folder", "load", "report", "results", "run_all"]
+__all__ = [
+    "VARIANTS",
+    "Run",
+    "Snapshot",
+    "Variant",
+    "adapt",
+    "difference",
+    "folder",
+    "load",
+    "report",
+    "results",
+    "run_all",
+]
 
 KEPT = (
     "cross",
@@ -61,6 +79,37 @@ def load(variant: str, seed: int = 0) -> Run:
     run = read(folder() / f"{variant}-{seed}.safetensors")
     scored = [found["scores"] for found in results()["runs"] if (found["variant"], found["seed"]) == (variant, seed)]
     return dataclasses.replace(run, scores=scored[0] if scored else {})
+
+
+def adapt(run: Run, clips: ClipDataset, config: TrainConfig, *, num_negatives: int = 64) -> Trainer:
+    """A trainer that goes on from a run's network on other clips, by Cross-AVID.
+
+    The memory begins as what the network makes of the clips: random memories would first pull it away from what it
+    knows. The run stays as it is.
+
+    Args:
+        run: Where to start; it must have been trained for windows like those of the clips.
+        clips: The new clips.
+        config: Steps, batches, and a learning rate below the run's own.
+        num_negatives: Negatives of every query.
+
+    Raises:
+        ValueError: The clips' windows are not the run's.
+    """
+    if (clips.video, clips.audio) != (run.config.video, run.config.audio):
+        got = f"{run.config.video} and {run.config.audio}; got {clips.video} and {clips.audio}"
+        raise ValueError(f"clips must have the windows that the run was trained for, {got}")
+    model, pipeline = run.model(), run.pipeline()
+    start = embed(model, clips, pipeline)
+    objective = AVID(
+        len(clips),
+        model.config.dim,
+        num_negatives=num_negatives,
+        generator=torch.Generator().manual_seed(config.seed),
+    )
+    objective.memory.video.copy_(start.video)
+    objective.memory.audio.copy_(start.audio)
+    return Trainer(model, objective, clips, config, pipeline=pipeline)
 
 
 def results() -> dict[str, Any]:

@@ -360,9 +360,21 @@ def avid_trainer(
 
 
 def resolve_device(name: str) -> torch.device:
-    """Turn "auto" into CUDA where there is one (under torchrun, the process's own), else the CPU."""
+    """The device of this name: "cpu", "cuda", "cuda:1", "mps", or "auto".
+
+    "auto" is CUDA where there is one (under torchrun, the process's own), else the CPU.
+
+    Raises:
+        ValueError: No such device on this machine.
+    """
     if name == "auto":
         name = f"cuda:{local_rank()}" if torch.cuda.is_available() else "cpu"
+    there = ["cpu", *(["mps"] if torch.backends.mps.is_available() else [])]
+    there += [f"cuda:{i}" for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+    if name not in there and not (name == "cuda" and torch.cuda.is_available()):
+        why = " This PyTorch was built without CUDA." if name.startswith("cuda") and torch.version.cuda is None else ""
+        fix = 'Choose one of these, or "auto".'
+        raise ValueError(f"device {name!r} is not on this machine, which has {', '.join(there)}.{why} {fix}")
     return torch.device(name)
 
 
