@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,8 +10,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from avid_lab.interactive.calibration import SPACES, CalibrationExplorer, pair_histogram
+from avid_lab.interactive import calibration as module
+from avid_lab.interactive.calibration import COLOURS, SPACES, CalibrationExplorer, pair_histogram
 from avid_lab.metrics import fit_probability, pairs, separation
+from avid_lab.plots.chart import Text
 
 LABELS = np.arange(60) % 5
 
@@ -37,8 +38,8 @@ def run(*strengths, seed=0, first=0):
 
 def shown(panel, column=0):
     """Title and texts of the histograms in a column."""
-    return [(one["title"], *(text["words"] for text in one["texts"])) for one in panel.chart.panels
-            if one["cell"][1] == column and "areas" in one]  # fmt: skip
+    found = [plot for plot in panel.canvas.chart.plots[:-1] if plot.cell[1] == column]
+    return [(plot.title, *(mark.words for mark in plot.marks if isinstance(mark, Text))) for plot in found]
 
 
 @settings(deadline=None, max_examples=20)
@@ -95,10 +96,10 @@ def test_scrubbing_shows_each_snapshot():
 
 def test_the_threshold_is_one_whether_slid_or_dragged():
     panel = CalibrationExplorer(run(1.0), LABELS)
-    assert panel.chart.guide == panel.controls["threshold"].value == 0.5
+    assert panel.canvas.guide == panel.controls["threshold"].value == 0.5
     panel.controls["threshold"].value = 0.2
-    assert panel.chart.guide == 0.2
-    panel.chart.guide = -0.31
+    assert panel.canvas.guide == 0.2
+    panel.canvas.guide = -0.31
     assert panel.controls["threshold"].value == -0.31
     hits, alarms = panel.histogram("", "video–audio").above(-0.31)
     assert f"{100 * hits:.0f} %" in panel.figures.value and f"{100 * alarms:.0f} %" in panel.figures.value
@@ -124,15 +125,16 @@ def test_two_runs_stand_side_by_side_and_the_shorter_stays_at_its_end():
     assert shown(panel, 0)[0][0] == "AVID · step 0" and shown(panel, 1)[0][0] == "CMA"
     panel.controls["snapshot"].value = 2
     assert shown(panel, 0)[0][0] == "AVID · step 200" and shown(panel, 1)[0][0] == "CMA"
-    curves = panel.chart.panels[-1]["lines"][1:]
-    assert [line["dash"] for line in curves] == [True] * 3 + [False] * 3
+    curves = panel.canvas.chart.plots[-1].marks
+    assert [(line.legend, bool(line.dash)) for line in curves if line.legend] == [("AVID", True), ("CMA", False)]
+    assert [bool(line.dash) for line in curves if line.colour in COLOURS.values()] == [True] * 3 + [False] * 3
 
 
 def test_state_and_snapshot():
     one = CalibrationExplorer(run(0.2, 1.0), LABELS)
     one.controls["threshold"].value, one.controls["snapshot"].value = 0.25, 0
     again = CalibrationExplorer(run(0.2, 1.0), LABELS, state=one.state)
-    assert again.state == one.state and again.chart.panels == one.chart.panels and again.chart.guide == 0.25
+    assert again.state == one.state and again.chart().to_dict() == one.chart().to_dict() and again.canvas.guide == 0.25
     snapshot = again.snapshot()
     assert snapshot.png is not None and snapshot.png.startswith(b"\x89PNG")
     rows = dict(snapshot.rows)
@@ -141,7 +143,7 @@ def test_state_and_snapshot():
 
 def test_pairs_of_arrays_will_do_and_wrong_shapes_are_told():
     one = run(1.0)[0]
-    assert len(CalibrationExplorer((one.video, one.audio), LABELS).chart.panels) == 4
+    assert len(CalibrationExplorer((one.video, one.audio), LABELS).chart().plots) == 4
     with pytest.raises(ValueError, match="a snapshot's video must have shape"):
         CalibrationExplorer((one.video[:5], one.audio), LABELS)
     with pytest.raises(ValueError, match="at least one; got none"):
@@ -152,16 +154,10 @@ def test_pairs_of_arrays_will_do_and_wrong_shapes_are_told():
         CalibrationExplorer((np.zeros((60, 4)), one.audio), LABELS)
 
 
-def test_dragging_is_cheap_because_counts_are_kept():
+def test_dragging_counts_no_pairs_anew(monkeypatch):
     panel = CalibrationExplorer({"AVID": run(0.2, 0.5), "CMA": run(1.0, 1.5)}, LABELS)
-    begun = time.perf_counter()
-    panel._counted.cache_clear()
-    panel.draw(False)
-    first = time.perf_counter() - begun
-    times = []
-    for i in range(20):
-        begun = time.perf_counter()
-        panel.chart.guide = i / 20
-        times.append(time.perf_counter() - begun)
-    assert panel._counted.cache_info().misses == 6
-    assert np.median(times) < max(first, 0.1)
+    monkeypatch.setattr(module, "pair_histogram", lambda *_: pytest.fail("pairs were counted while dragging"))
+    before = panel.canvas.chart.to_dict()
+    panel.canvas.guide = 0.3
+    assert panel.canvas.chart.to_dict() != before
+    assert "same above" in dict(panel.table())["AVID video–video"]

@@ -20,6 +20,7 @@ from avid_lab.interactive.rebuild import describe
 from avid_lab.interactive.runner import Run, Runner
 from avid_lab.interactive.vetting import GALLERY, LossRefused, vet
 from avid_lab.objectives import AVID, CMA, InBatch
+from avid_lab.plots.chart import Guide
 from avid_lab.training import Trainer, avid_trainer
 
 TINY = dataclasses.replace(
@@ -192,17 +193,17 @@ def test_sliders_act_within_one_step_and_leave_a_mark(live):
     assert trainer.objective.temperature == pytest.approx(0.3, rel=0.02)
     assert {change.name for change in live.run.changes} == {"temperature", "within", "rate"}
     assert all(change.step <= 2 for change in live.run.changes)
-    marks = live.charts.losses._marks
-    assert "temperature 0.3" in ", ".join(mark["text"] for mark in marks)
+    changed = [mark.words for mark in live.canvas.chart.plots[0].marks if isinstance(mark, Guide)]
+    assert "temperature 0.3" in ", ".join(changed)
     assert set(trainer.history[-1].terms) == {"v2a", "a2v", "v2v", "a2a"}
-    assert "<b>done</b>" in live._status.value and live.start_button.disabled
+    assert "<b>done</b>" in live.status and live.start_button.disabled
 
 
 def test_what_cannot_be_is_said_and_the_slider_returns(live):
     live.knobs["cross"].value = 0.0
-    live._waiting.result(30)
+    live.settled(30)
     live.publish()
-    assert "at least one of cross, within" in live._notice.value
+    assert "at least one of cross, within" in live.notice
     assert live.knobs["cross"].value == 1.0 and live.run.changes == []
 
 
@@ -222,7 +223,7 @@ def test_buttons_do_what_they_say(live):
     live.rewind_button.click()
     live.runner.apply(lambda: None).result(30)
     live.publish()
-    assert live.trainer.steps_done == 0 and "<b>ready</b>" in live._status.value
+    assert live.trainer.steps_done == 0 and "<b>ready</b>" in live.status
 
 
 def test_the_state_string_rebuilds_the_run(smoke_world, live):
@@ -297,7 +298,7 @@ def test_in_a_notebook_it_publishes_by_itself(smoke_world):
         return panel
 
     panel = asyncio.run(asyncio.wait_for(cell(), 120))
-    assert "<b>done</b>" in panel._status.value and panel.publishing_ms and panel._notice.value == ""
+    assert "<b>done</b>" in panel.status and panel.publishing_ms and panel.notice == ""
     assert panel.snapshot().png and "video kNN" in panel.snapshot().html
 
 
@@ -327,7 +328,7 @@ def test_a_loss_that_cannot_train_is_refused_and_the_present_one_stays(smoke_wor
     before = live.runner.apply(lambda: live.trainer.generator.get_state()).result(30)
     with pytest.raises(LossRefused, match=message):
         live.loss = loss
-    assert live.loss is losses.nce_loss and "nce_loss stays" in live._notice.value
+    assert live.loss is losses.nce_loss and "nce_loss stays" in live.notice
     assert torch.equal(live.trainer.generator.get_state(), before)
 
 

@@ -92,23 +92,22 @@ def test_z_is_estimated_as_training_does_until_told_otherwise():
 
 def test_bars_are_the_positive_and_the_hardest_negatives():
     panel = microscope(state="query=1")
-    bars = [one["bars"] for one in panel.chart.panels]
-    assert [len(row) for row in bars] == [SHOWN] * 3
-    scores = [bar["y"] for bar in bars[0]]
+    bars = [plot.marks[0] for plot in panel.canvas.chart.plots]
+    assert [len(row.top) for row in bars] == [SHOWN] * 3 and len(panel.canvas.labels) == SHOWN
+    scores = bars[0].top
     hardest = np.sort(panel.parts().scores[1:])[::-1][: SHOWN - 1]
     assert scores[0] == pytest.approx(panel.parts().scores[0]) and np.allclose(scores[1:], hardest)
     clips = panel.similarities()[0][panel.places]
-    yellow = [bar["colour"] == FALSE_NEGATIVE for bar in bars[0]]
+    yellow = [colour == FALSE_NEGATIVE for colour in bars[0].colours]
     assert yellow == [False, *(LABELS[clips[1:]] == LABELS[1]).tolist()]
-    assert (
-        f"push of all 79 negatives {panel.parts().gradient[1:].sum():.3f}" in panel.chart.panels[2]["texts"][0]["words"]
-    )
+    push = f"push of all 79 negatives {panel.parts().gradient[1:].sum():.3f}"
+    assert push in panel.canvas.chart.plots[2].marks[-1].words
 
 
 def test_a_click_writes_the_arithmetic_of_that_bar():
     panel = microscope(state="query=1&temperature=0.5&k=16")
     for bar in (0, 3):
-        panel.chart.clicked = bar
+        panel.canvas.clicked = bar
         place, parts = panel.places[bar], panel.parts()
         words = re.sub("<[^>]+>", "", panel.words.value).replace("−", "-")
         assert f"= {parts.scores[place]:.3f}" in words
@@ -121,9 +120,9 @@ def test_a_click_writes_the_arithmetic_of_that_bar():
 
 def test_fewer_bars_than_the_clicked_one_fall_back_to_the_last():
     panel = microscope(state="k=16")
-    panel.chart.clicked = 12
+    panel.canvas.clicked = 12
     panel.controls["k"].value = 2
-    assert panel.chart.clicked == panel.controls["bar"].value == 2
+    assert panel.canvas.clicked == panel.controls["bar"].value == 2
 
 
 def test_an_objective_brings_its_memories_and_settings():

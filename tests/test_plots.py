@@ -370,8 +370,10 @@ class TestSpaces:
         assert float(named.split(" = ")[1]) == pytest.approx(threshold, abs=0.005)
         line = by_gid(ax, "boundary")[0]
         assert threshold in [pytest.approx(v) for v in (*line.get_xdata(), *line.get_ydata())]
-        assert len(by_gid(ax, "positives")[0].get_offsets()) == 8
-        others, same = by_gid(ax, "others")[0], by_gid(ax, "same")[0]
+        assert len(by_gid(ax, "ringed")[0].get_offsets()) == 8
+        others, same = (
+            by_gid(ax, f"instances {kind}")[0] for kind in ("other classes", f"same class, {CLASSES[int(labels[7])]}")
+        )
         assert len(others.get_offsets()) + len(same.get_offsets()) == 89  # all but the query
         assert len(same.get_offsets()) == (labels == labels[7]).sum() - 1
         assert CLASSES[int(labels[7])] in ax.get_title("left")
@@ -387,7 +389,7 @@ class TestSpaces:
         rows, _ = memory
         index = torch.tensor([[(i + j) % 90 for j in (1, 2)] for i in range(90)])
         for positives in (index, type("Positives", (), {"index": index})(), index[3], [4, 5]):
-            drawn = by_gid(plots.agreement_plane((rows.video, rows.audio), 3, positives), "positives")[0]
+            drawn = by_gid(plots.agreement_plane((rows.video, rows.audio), 3, positives), "ringed")[0]
             assert np.asarray(drawn.get_offsets())[:, 0] == pytest.approx(
                 (rows.video[[4, 5]] @ rows.video[3]).numpy(), abs=1e-6
             )
@@ -461,7 +463,7 @@ def test_what_the_library_computes_can_be_drawn_as_it_is():
     labels = torch.arange(40) % 3
     positives = mine_positives(bank.video, bank.audio, k=4)
     ax = plots.agreement_plane(bank, 7, positives, labels, classes=CLASSES)
-    assert len(by_gid(ax, "positives")[0].get_offsets()) == 4
+    assert len(by_gid(ax, "ringed")[0].get_offsets()) == 4
     result = retrieval(bank.video, bank.audio, labels, labels, ks=(1, 5))
     bars = by_gid(plots.recall_bars(result), "recall ")
     assert [bar.get_height() for bar in bars] == [result.recall[1], result.recall[5]]

@@ -132,7 +132,7 @@ def test_widgets_drive_what_is_found(explorer, spaces):
     assert [s.correct for s in explorer.results.shelf.stalls] == [i % 3 == 7 % 3 for i in order[:4]]
     assert [s.title.split(".")[0] for s in explorer.results.shelf.stalls] == ["1", "2", "3", "4"]
     assert f"<b>{order.index(7) + 1}</b> of 18" in explorer.verdict.value
-    assert explorer.ranks._rings[0]["index"] == [order.index(7)]
+    assert explorer.canvas.chart.plots[0].marks[0].ringed == (order.index(7),)
     assert explorer.pair.stalls[0].path == explorer.clips.path(7) and "its audio" in explorer.pair.stalls[0].note
 
 
@@ -175,7 +175,7 @@ def test_failures_come_worst_first(explorer, spaces):
 
 
 def test_a_pressed_result_plays_beside_the_query(explorer):
-    explorer.ranks.clicked = 9
+    explorer.canvas.clicked = 9
     assert explorer.pair.stalls[1].path == explorer.clips.path(int(explorer.found.order[9]))
     assert explorer.pair.playing == 1 and explorer.pair.stalls[1].title.startswith("pressed: 10.")
 
@@ -215,26 +215,27 @@ def test_files_that_come_in_parts_ask(equipped, clips):
         {"name": "broken off.mp4", "at": 0, "size": len(data)}, [memoryview(data[:5000])]
     )
     hand(equipped, data, "mine.mp4")
-    assert equipped.own is not None and equipped.own.name == "mine.mp4" and not equipped._notice.value
+    assert equipped.own is not None and equipped.own.name == "mine.mp4" and not equipped.notice
     assert said == [{"done": "mine.mp4"}]
     rows = dict(equipped.snapshot().rows)
     k = equipped.controls["k"].value
     assert not any("of its class among" in row for row in rows)  # it has no class
     nearest = [equipped.classes[equipped.labels[i]] for i in equipped.found.order[:k]]
-    assert equipped.ranks._look["names"] == ["further down", "among the K"]  # neither right nor wrong
-    assert list(equipped.ranks._colours) == [1] * k + [0] * (18 - k)
+    points = equipped.canvas.chart.plots[0].marks[0]
+    assert points.names == ("further down", "among the K")  # neither right nor wrong
+    assert points.kind.tolist() == [1] * k + [0] * (18 - k)
     name, count = rows[f"most among {k}"].split(", ")
     assert nearest.count(name) == int(count) == max(nearest.count(c) for c in CLASSES)
     equipped.drop.click()
     assert equipped.own is None
     hand(equipped, b"", "empty.mp4")
-    assert "empty.mp4" in equipped._notice.value
+    assert "empty.mp4" in equipped.notice
 
 
 @pytest.mark.parametrize("content", [b"", b"not a video at all" * 100])
 def test_an_upload_that_is_no_video_is_said_and_the_panel_goes_on(equipped, content):
     equipped._offer(content, "holiday.mp4")
-    told = equipped._notice.value
+    told = equipped.notice
     assert 'role="alert"' in told and "holiday.mp4" in told and "Traceback" not in told and "/tmp" not in told
     assert equipped.own is None
     equipped.controls["k"].value = 3
@@ -244,7 +245,7 @@ def test_an_upload_that_is_no_video_is_said_and_the_panel_goes_on(equipped, cont
 def test_a_file_without_sound_is_said(equipped, tmp_path):
     path = media.write_clip(tmp_path / "mute.mp4", media.Clip(torch.zeros(3, 16, 48, 48).byte(), None, 8.0, None))
     equipped._offer(path.read_bytes(), "mute.mp4")
-    assert "mute.mp4" in equipped._notice.value and equipped.own is None
+    assert "mute.mp4" in equipped.notice and equipped.own is None
 
 
 def test_a_long_large_file_becomes_a_short_small_copy(tmp_path):

@@ -14,27 +14,28 @@ from avid_lab.interactive.players import gallery, playable, player
 
 if TYPE_CHECKING:
     from avid_lab.interactive.calibration import CalibrationExplorer
+    from avid_lab.interactive.canvas import Canvas
     from avid_lab.interactive.embedding_map import EmbeddingMap
     from avid_lab.interactive.live_training import LiveTraining
     from avid_lab.interactive.loss_lab import LossLab
     from avid_lab.interactive.microscope import NCEMicroscope
     from avid_lab.interactive.positives import PositiveBrowser
     from avid_lab.interactive.retrieval import RetrievalExplorer
-    from avid_lab.interactive.scatter import Scatter
 
 _PANELS = {
     "CalibrationExplorer": "calibration",
+    "Canvas": "canvas",
     "EmbeddingMap": "embedding_map",
     "LiveTraining": "live_training",
     "LossLab": "loss_lab",
     "NCEMicroscope": "microscope",
     "PositiveBrowser": "positives",
     "RetrievalExplorer": "retrieval",
-    "Scatter": "scatter",
 }
 
 __all__ = [
     "CalibrationExplorer",
+    "Canvas",
     "EmbeddingMap",
     "LiveLoss",
     "LiveTraining",
@@ -42,7 +43,6 @@ __all__ = [
     "NCEMicroscope",
     "PositiveBrowser",
     "RetrievalExplorer",
-    "Scatter",
     "answers",
     "ask",
     "gallery",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -12,12 +12,11 @@ import numpy as np
 import torch
 import traitlets
 from jaxtyping import Float
-from matplotlib.figure import Figure
 
-from avid_lab.interactive.chart import Chart
 from avid_lab.interactive.panel import Panel
 from avid_lab.interactive.snapshots import Moment, named_moments
 from avid_lab.metrics import fit_probability, pairs, weighted_separation
+from avid_lab.plots.chart import Area, Axis, Chart, Guide, Line, Mark, Plot, Text, steps
 from avid_lab.plots.style import AUDIO, GOOD, VIDEO, array
 
 SPACES = {"video–video": ("video", "video"), "audio–audio": ("audio", "audio"), "video–audio": ("video", "audio")}
@@ -146,15 +145,13 @@ class CalibrationExplorer(Panel):
         )
         self.fit = widgets.Button(description="Fit", tooltip="threshold and temperature that fit the chosen space best")
         self.fit.on_click(self._fit)
-        about = "Histograms of similarity of same-class and different-class pairs. Arrows move the threshold."
-        self.chart = Chart(about, [*[5] * len(self.runs), 4], [1.13, 1, 1.12], 440, guide=(-1.0, 1.0, 0.01))
-        traitlets.link((self.controls["threshold"], "value"), (self.chart, "guide"))
+        traitlets.link((self.controls["threshold"], "value"), (self.canvas, "guide"))
         self.figures = widgets.HTML()
         c = self.controls
         self.body.children = [
             widgets.HBox([widgets.VBox([c["snapshot"], c["threshold"]]),
                           widgets.VBox([c["temperature"], widgets.HBox([c["space"], self.fit])])]),
-            self.chart,
+            self.canvas,
             self.figures,
         ]  # fmt: skip
         if longest == 1:
@@ -190,40 +187,48 @@ class CalibrationExplorer(Panel):
 
     def draw(self, quick: bool) -> None:
         """Histograms, diagram and figures as the controls say."""
-        self.chart.show(self._panels())
+        super().draw(quick)
         self.figures.value = self._figures()
 
-    def _panels(self) -> list[dict[str, Any]]:
-        c = self.controls
-        panels, last = [], list(SPACES)[-1]
-        lines: list[dict[str, Any]] = [{"points": [(0, 0), (1, 1)], "colour": "faint", "dash": True, "wide": 1.2}]
+    def chart(self) -> Chart:
+        """A column of histograms for each run, and how far the probabilities can be believed."""
+        plots, curves = list[Plot](), list[Mark]([Line([0, 1], [0, 1], "faint", width=1.2, dash=(5, 4))])
+        threshold, temperature = (self.controls[name].value for name in ("threshold", "temperature"))
         for column, run in enumerate(self.runs):
+            last = column == len(self.runs) - 1
+            style = {"dash": () if last else (5, 4), "width": 2 if last else 1.3}
+            if len(self.runs) > 1:
+                curves.append(Line([], [], "ink", legend=run, **style))
             for row, space in enumerate(SPACES):
                 found = self.histogram(run, space)
-                heights = [side.reshape(SHOWN, -1).sum(1) for side in (found.same, found.different)]
-                top = max(float(height.max()) for height in heights)
-                step = f" · step {self.moment(run).step}" if len(self.runs[run]) > 1 else ""
-                title = (run or "Similarity of pairs") + step if row == 0 else ""
-                words = [(f"{space}", 0.9, COLOURS[space], True), (f"AUC {found.auc:.2f}", 0.73, "muted", False)]
-                panels.append({
-                    "cell": (row, column, 1), "xlim": (-1, 1), "ylim": (0, 1.05), "title": title, "guide": True,
-                    "xticks": True, "xlabel": "cosine similarity" if space == last else "",
-                    "areas": [
-                        {"start": -1, "step": 2 / SHOWN, "heights": (height / top).round(4).tolist(), "colour": colour}
-                        for height, colour in zip(heights[::-1], ("muted", COLOURS[space]), strict=True)
-                    ],
-                    "texts": [{"at": (0, y), "words": w, "colour": k, "bold": b} for w, y, k, b in words],
-                })  # fmt: skip
-                curve, _ = found.reliability(c["threshold"].value, c["temperature"].value)
-                before = column < len(self.runs) - 1
-                lines.append({"points": curve[:, :2].round(4).tolist(), "colour": COLOURS[space], "dots": not before,
-                              "dash": before, "wide": 1.3 if before else 2})  # fmt: skip
-        panels.append({
-            "cell": (0, len(self.runs), 3), "xlim": (0, 1), "ylim": (0, 1), "title": "Can it be believed?",
-            "xticks": True, "yticks": True, "xlabel": "predicted probability",
-            "ylabel": "share of same-class pairs", "lines": lines,
-        })  # fmt: skip
-        return panels
+                plots.append(replace(self._histograms(run, space, found), cell=(row, column, 1)))
+                curve, _ = found.reliability(threshold, temperature)
+                dots = 3.2 if last else 0
+                curves.append(Line(curve[:, 0], curve[:, 1], COLOURS[space], f"{run} {space}", dots=dots, **style))
+        x, y = Axis(0, 1, "predicted probability", grid=True), Axis(0, 1, "share of same-class pairs", grid=True)
+        legend = "inside" if len(self.runs) > 1 else ""
+        plots.append(Plot(curves, x, y, "Can it be believed?", legend, (0, len(self.runs), 3)))
+        about = "Histograms of similarity of same-class and different-class pairs, and a reliability diagram."
+        return Chart(plots, about, 440, [*[5] * len(self.runs), 4], [1.13, 1, 1.12])
+
+    def _histograms(self, run: str, space: str, found: PairHistogram) -> Plot:
+        edges, first, last = np.linspace(-1, 1, SHOWN + 1), next(iter(SPACES)), list(SPACES)[-1]
+        heights = [side.reshape(SHOWN, -1).sum(1) for side in (found.different, found.same)]
+        top = max(float(height.max()) for height in heights)
+        marks: list[Mark] = [
+            Area(*steps(edges, height / top), 0, colour, kind, alpha=0.4)
+            for height, colour, kind in zip(heights, ("muted", COLOURS[space]), ("different", "same"), strict=True)
+        ]
+        guide = {"name": "threshold", "colour": "ink", "width": 1.6, "dash": (), "drag": (-1, 1, 0.01)}
+        marks += [
+            Guide(self.controls["threshold"].value, **guide),
+            Text(0, 0.94, space, COLOURS[space], across="share", up="share", bold=True),
+            Text(0, 0.77, f"AUC {found.auc:.2f}", "muted", across="share", up="share"),
+        ]
+        step = f" · step {self.moment(run).step}" if len(self.runs[run]) > 1 else ""
+        title = (run or "Similarity of pairs") + step if space == first else ""
+        x = Axis(-1, 1, "cosine similarity" if space == last else "", grid=True)
+        return Plot(marks, x, Axis(0, 1.05, ticks="none"), title)
 
     def _rows(self) -> list[list[str]]:
         c, rows = self.controls, []
@@ -249,10 +254,6 @@ class CalibrationExplorer(Panel):
             '<span class="avid-soft">Coloured: pairs of the same class; grey: of different classes. '
             "Chance: AUC 0.5, overlap 1, d′ 0.</span>"
         )
-
-    def figure(self) -> Figure:
-        """The picture of the snapshot."""
-        return self.chart.draw()
 
     def table(self) -> Sequence[tuple[str, str]]:
         """Figures of every space, below the picture of the snapshot."""

@@ -1,4 +1,4 @@
-"""When panels draw, and pictures as messages.
+"""When panels draw.
 
 A panel never draws while messages wait, never draws from a second thread, and never holds the kernel: a control only
 says that something changed; the newest state is drawn once the kernel is free, roughly while it moves and fully once it
@@ -12,67 +12,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from io import BytesIO
 from typing import Any
 
-import ipywidgets as widgets
-import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from PIL import Image
-
-SCREEN_DPI = 96  # a figure of 8 inches is 768 pixels wide on the page
 BREATH_S = 0.012  # between drawings: what waits in the kernel's queue is handled first, and only the newest is drawn
-
-
-class PictureBox:
-    """An `ipywidgets.Image` that shows matplotlib figures. Figures are drawn here and now, by Agg, without pyplot.
-
-    Args:
-        alt: What it shows, for those who do not see it.
-
-    Attributes:
-        widget: To put into a layout.
-        drawn: Pictures shown so far.
-    """
-
-    def __init__(self, alt: str) -> None:
-        self.widget = widgets.Image(format="png", tooltip=alt)
-        self.widget.add_class("avid-picture")
-        self.drawn = 0
-
-    def show(self, figure: Figure, *, quick: bool = False) -> None:
-        """Draw a figure and send it.
-
-        Args:
-            figure: What to show; its size in inches is kept on the page at 96 pixels an inch.
-            quick: At the screen's plain resolution and lightly compressed, for pictures that are soon replaced.
-        """
-        data = encode_png(figure, quick=quick)
-        with self.widget.hold_sync():
-            self.widget.width = str(screen_width(figure))
-            self.widget.value = data
-        self.drawn += 1
-
-
-def encode_png(figure: Figure, *, quick: bool = False) -> bytes:
-    """A figure as PNG: one pixel for each on the screen if quick, else 1.5."""
-    dpi = figure.dpi
-    figure.dpi = SCREEN_DPI if quick else 1.5 * SCREEN_DPI
-    try:
-        canvas = FigureCanvasAgg(figure)
-        canvas.draw()
-        with BytesIO() as buffer:
-            pixels = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
-            pixels.save(buffer, format="png", compress_level=1 if quick else 6)
-            return buffer.getvalue()
-    finally:
-        figure.dpi = dpi
-
-
-def screen_width(figure: Figure) -> int:
-    """Pixels on the page."""
-    return round(SCREEN_DPI * figure.get_size_inches()[0])
 
 
 class Coalescer:
@@ -83,12 +25,12 @@ class Coalescer:
 
     Args:
         draw: Called with ``quick``.
-        failed: Told of an exception in ``draw``; without it, it goes to the event loop.
+        failed: Called with an exception of ``draw``; without it, the exception goes to the event loop.
         rest_s: How long nothing may have been asked before the full drawing.
 
     Attributes:
         latencies_ms: From each request to the first picture that holds it, the last 10,000.
-        strangers: Requests from threads other than the loop's.
+        foreign_requests: Requests from threads other than the loop's.
     """
 
     def __init__(
@@ -109,7 +51,7 @@ class Coalescer:
         self._task: asyncio.Task[None] | None = None
         self._closed = False
         self.latencies_ms: deque[float] = deque(maxlen=10_000)
-        self.strangers = 0
+        self.foreign_requests = 0
 
     def __call__(self, *_: Any) -> None:
         """Ask for a picture of the state as it will be; fits ``widget.observe``."""
@@ -118,19 +60,19 @@ class Coalescer:
         self._asked.append(time.perf_counter())
         if self._loop is None:
             self._now(quick=False)
-        elif self.at_home():
+        elif self.on_loop_thread():
             self._wake()
         else:
-            self.strangers += 1
+            self.foreign_requests += 1
             self._loop.call_soon_threadsafe(self._wake)
 
-    def at_home(self) -> bool:
+    def on_loop_thread(self) -> bool:
         """Whether the caller is in the loop's own thread, as widget messages should be."""
         return threading.get_ident() == self._home
 
     def catch_up(self) -> None:
         """Draw roughly at once what was asked; the full drawing follows as ever. For the loop's own thread."""
-        if self._asked and not self._closed and self.at_home():
+        if self._asked and not self._closed and self.on_loop_thread():
             self._now(quick=True)
 
     def close(self) -> None:

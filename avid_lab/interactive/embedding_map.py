@@ -13,22 +13,21 @@ from typing import Any, cast
 import ipywidgets as widgets
 import numpy as np
 from jaxtyping import Float
-from matplotlib.figure import Figure
-from matplotlib.gridspec import GridSpec
 
+from avid_lab.interactive.canvas import Canvas
 from avid_lab.interactive.panel import Panel
 from avid_lab.interactive.players import StrPath, still
-from avid_lab.interactive.scatter import Scatter
 from avid_lab.interactive.shelf import Shelf, Stall
 from avid_lab.interactive.snapshots import moments
+from avid_lab.plots.chart import Axis, Chart, Plot, Points, limits
 from avid_lab.plots.statistics import principal_plane
-from avid_lab.plots.style import array, panel, picture, styled
+from avid_lab.plots.style import MARKERS, array, class_colour, class_marker
 
-Points = Float[np.ndarray, "N 2"]
+Places = Float[np.ndarray, "N 2"]
 LISTED = 6  # clips of a lasso that are put on the shelf
 
 
-def aligned(points: Points, target: Points) -> Points:
+def aligned(points: Places, target: Places) -> Places:
     """Points turned, or mirrored, to lie as near to others as a rotation can bring them (orthogonal Procrustes).
 
     Distances between the points stay as they are.
@@ -42,7 +41,7 @@ def aligned(points: Points, target: Points) -> Points:
     return centred @ (u @ vt)
 
 
-def tsne(rows: Float[np.ndarray, "N D"], start: Points) -> Points:
+def tsne(rows: Float[np.ndarray, "N D"], start: Places) -> Places:
     """t-SNE of unit rows by their cosine, started from a map that exists, so that the two can be compared."""
     from sklearn.manifold import TSNE
 
@@ -53,7 +52,7 @@ def tsne(rows: Float[np.ndarray, "N D"], start: Points) -> Points:
     ).fit_transform(rows)
 
 
-def umap(rows: Float[np.ndarray, "N D"], start: Points) -> Points:
+def umap(rows: Float[np.ndarray, "N D"], start: Places) -> Places:
     """UMAP of unit rows by their cosine, started from a map that exists."""
     from umap import UMAP  # pyright: ignore[reportMissingImports] (the user's own choice to install)
 
@@ -100,7 +99,8 @@ class EmbeddingMap(Panel):
         paths: Sequence[StrPath] | None = None,
         state: str = "",
     ) -> None:
-        super().__init__("Embedding map")
+        thumbnail = None if paths is None else lambda i: still(paths[i])
+        super().__init__("Embedding map", Canvas(thumbnail))
         self._labels = array(labels, "labels", None).astype(int)
         count = len(self._labels)
         self.moments = moments(snapshots, count)
@@ -111,14 +111,12 @@ class EmbeddingMap(Panel):
         if paths is not None and len(paths) != count:
             raise ValueError(f"paths must have one file a clip, {count}; got {len(paths)}")
         self._classes, self._paths = [str(name).replace("_", " ") for name in classes], paths
-        self._found: dict[tuple[str, int], dict[str, Points]] = {("PCA", i): m for i, m in enumerate(self._planes())}
+        self._found: dict[tuple[str, int], dict[str, Places]] = {("PCA", i): m for i, m in enumerate(self._planes())}
         self._working: set[tuple[str, int]] = set()
         try:
             self._loop: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
         except RuntimeError:
             self._loop = None
-        self.selected: list[int] = []
-        self._touched = False  # the clip was pressed in a map, not chosen by its number
 
         last = len(self.moments) - 1
         wide = {"style": {"description_width": "70px"}}
@@ -132,32 +130,9 @@ class EmbeddingMap(Panel):
         self.add_control("clip", clip, redraw=False)
         clip.observe(lambda _: self._show_clip(), "value")
         self.step = widgets.HTML()
-        words = [f"clip {i}\n{self._classes[order]}" for i, order in enumerate(self._labels.tolist())]
-        thumbnail = None if paths is None else lambda i: still(paths[i])
-        half = (len(self._classes) + 1) // 2  # each map has half of the legend below
-        halves = {"video": range(half), "audio": range(half, len(self._classes))}
-        self.maps = {
-            side: Scatter(
-                np.zeros(count),
-                np.zeros(count),
-                self._labels,
-                words,
-                title=f"{side} space",
-                names=[name if i in halves[side] else "" for i, name in enumerate(self._classes)],
-                thumbnail=thumbnail,
-                equal=True,
-                ticks=False,
-                height=400,
-            )
-            for side in ("video", "audio")
-        }
-        left, right = self.maps.values()
-        linked = ("hovered", "selected", "clicked", "focused")  # in the page, so that the pointer never waits
-        self._links = [widgets.jslink((left, trait), (right, trait)) for trait in linked]
-        for one in (left, right):
-            one.observe(self._selected, "selected")
-            one.observe(self._clicked, "clicked")
-            one.layout.width = "50%"
+        self.canvas.labels = [f"clip {i}\n{self._classes[order]}" for i, order in enumerate(self._labels.tolist())]
+        self.canvas.observe(lambda _: self._list(), "selected")
+        self.canvas.observe(lambda change: clip.set_trait("value", change["new"]), "clicked")
         self.list = widgets.HTML()
         self.shelf = Shelf("clips touched on the map")
         c = self.controls
@@ -165,7 +140,7 @@ class EmbeddingMap(Panel):
             c["snapshot"].layout.display = "none"
         self.body.children = [
             widgets.HBox([c["snapshot"], self.step, c["method"], c["clip"]], layout={"flex_flow": "row wrap"}),
-            widgets.HBox([left, right]),
+            self.canvas,
             self.list,
             self.shelf,
         ]
@@ -173,9 +148,9 @@ class EmbeddingMap(Panel):
         self.draw(False)
         self._show_clip()
 
-    def _planes(self) -> list[dict[str, Points]]:
+    def _planes(self) -> list[dict[str, Places]]:
         """PCA of every snapshot, from the last to the first turned like its successor, and audio like video."""
-        planes: list[dict[str, Points]] = []
+        planes: list[dict[str, Places]] = []
         for moment in reversed(self.moments):
             plane = {side: principal_plane(getattr(moment, side).astype(float)).points for side in ("video", "audio")}
             if planes:
@@ -185,20 +160,38 @@ class EmbeddingMap(Panel):
             planes.append(plane)
         return planes[::-1]
 
+    @property
+    def selected(self) -> list[int]:
+        """Clips of the last lasso or click."""
+        return list(self.canvas.selected)
+
     def draw(self, quick: bool) -> None:
-        """Move the points to where the controls say."""
+        """Move the points to where the controls say; compute their places unless this is one of many that pass by."""
         place, method = self.controls["snapshot"].value, self.controls["method"].value
         self.step.value = f"step {self.moments[place].step}" if len(self.moments) > 1 else ""
-        points = self._found.get((method, place))
         if method == "PCA":
             self.notify("")
-        if points is None:
-            points = self._found["PCA", place]
-            if not quick:  # not for each snapshot that a drag passes by
-                self._work(method, place)
-                points = self._found.get((method, place), points)
-        for side, one in self.maps.items():
-            one.set_points(*points[side].T)
+        elif not quick and (method, place) not in self._found:
+            self._work(method, place)
+        super().draw(quick)
+
+    def places(self) -> dict[str, Places]:
+        """Where the clips lie in each map; by PCA as long as another method is at work."""
+        place, method = self.controls["snapshot"].value, self.controls["method"].value
+        return self._found.get((method, place), self._found["PCA", place])
+
+    def chart(self) -> Chart:
+        """Both maps side by side."""
+        shapes = [MARKERS.index(class_marker(label)) for label in self._labels.tolist()]
+        radius = float(np.clip(130 / len(shapes) ** 0.5, 2.6, 6.5))
+        colours, names = tuple(map(class_colour, range(len(self._classes)))), tuple(self._classes)
+        plots = []
+        for column, (side, points) in enumerate(self.places().items()):
+            x, y = points.T
+            clips = Points(x, y, self._labels, shapes, colours, names, radius=radius, travel=True)
+            across, up = (Axis(*limits(values), ticks="none") for values in (x, y))
+            plots.append(Plot([clips], across, up, f"{side} space", cell=(0, column, 1), equal=True))
+        return Chart(plots, "Maps of the video space and of the audio space.", 400, (1, 1), legend=True)
 
     def _work(self, method: str, place: int) -> None:
         """Compute a map in a thread of its own; without an event loop at once."""
@@ -243,24 +236,16 @@ class EmbeddingMap(Panel):
             self.fail(error, doing=method)
             self.controls["method"].value = "PCA"
 
-    def _clicked(self, change: Any) -> None:
-        # The page has marked the clip in both maps. To tell it so again would undo what was pressed meanwhile.
-        self._touched = True
-        self.controls["clip"].value = change["new"]
-        self._touched = False
-
     def _show_clip(self) -> None:
         """Mark a clip in both maps, which plays it."""
         clip = self.controls["clip"].value
-        for one in () if self._touched else self.maps.values():
-            one.clicked = clip
-            if clip >= 0 and clip not in one.selected:
-                one.selected = [clip]
+        with self.canvas.hold_sync():
+            self.canvas.clicked = clip
+            if clip >= 0 and clip not in self.canvas.selected:
+                self.canvas.selected = [clip]
 
-    def _selected(self, change: Any) -> None:
-        if change["new"] == self.selected:
-            return  # the other map's echo
-        self.selected = list(change["new"])
+    def _list(self) -> None:
+        """Say what is selected, and put some of it on the shelf."""
         counts = Counter(self._classes[self._labels[i]] for i in self.selected).most_common()
         parts = ", ".join(f"{count} {escape(name)}" for name, count in counts)
         self.list.value = f"<b>{len(self.selected)} clips</b>: {parts}" if len(self.selected) > 1 else ""
@@ -277,22 +262,6 @@ class EmbeddingMap(Panel):
             turn.append((seen[self._labels[i]], i))
             seen[self._labels[i]] += 1
         return [i for _, i in sorted(turn)[:LISTED]]
-
-    def close(self) -> None:
-        """Remove the panel from the page and free its widgets and links; `snapshot` still works."""
-        for link in self._links:
-            link.close()
-        super().close()
-
-    @styled
-    def figure(self) -> Figure:
-        """The picture of the snapshot: both maps."""
-        figure = picture(9.4, 5.2)
-        grid = GridSpec(1, 2, figure=figure)
-        axes = [one.draw(panel(figure, grid[0, i]), selected=self.selected) for i, one in enumerate(self.maps.values())]
-        entries = [entry for ax in axes for entry in zip(*ax.get_legend_handles_labels(), strict=True)]
-        figure.legend(*zip(*entries, strict=True), loc="outside lower center", ncols=7, handletextpad=0.1)
-        return figure
 
     def table(self) -> Sequence[tuple[str, str]]:
         """Settings, and what is selected."""

@@ -7,6 +7,7 @@ for step in trainer:
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING
 
@@ -31,7 +32,7 @@ class LiveLoss:
         self.title, self.every_s = title, every_s
         self.history: list[Step] = []
         self._handle = None
-        self._drawn = 0.0
+        self._drawn = -math.inf
         self._begun = time.perf_counter()
 
     def show(self, step: Step) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import ipywidgets as widgets
@@ -14,10 +15,12 @@ from avid_lab.interactive.knobs import LABELS, Change, read, replay, turn
 from avid_lab.interactive.rebuild import check, describe, rebuild
 from avid_lab.interactive.runner import Run
 from avid_lab.interactive.state import pack, unpack
-from avid_lab.interactive.training_charts import TrainingCharts, scores_table, training_figure
+from avid_lab.interactive.training_charts import plane_of, scores_table, training_chart
 from avid_lab.interactive.training_panel import TrainingPanel, grid
 from avid_lab.interactive.vetting import Loss, gallery_losses
 from avid_lab.objectives import Objective, name_of
+from avid_lab.plots.chart import Chart
+from avid_lab.plots.render import draw_chart
 from avid_lab.training import Trainer
 
 # A trainer has one panel: two would step it in turn.
@@ -74,11 +77,13 @@ class LiveTraining(TrainingPanel):
             style={"description_width": "104px"},
             disabled=False,
         )
-        self.charts = TrainingCharts(self.run)
+        self._seen, self._plane = self.run.glimpse, plane_of(self.run.glimpse, None)
+        classes = [trainer.clips.classes[label].replace("_", " ") for label in self.run.labels.tolist()]
+        self.canvas.labels = [f"{name}, clip {i}" for i, name in zip(self.run.watched.tolist(), classes, strict=True)]
         self.body.children = [
             self.transport,
             grid(list(self.knobs.values()), least=300),
-            grid(self.charts.widgets, columns=2),
+            self.canvas,
             self.state_box,
         ]
         self.publish()
@@ -139,12 +144,19 @@ class LiveTraining(TrainingPanel):
     def show(self) -> None:
         """Bring everything up to date."""
         self.follow_knobs(self.run, self.knobs)
-        self.charts.show()
+        super().show()
         self.state_box.value = self.state
 
+    def chart(self) -> Chart:
+        """Curves, similarities and map."""
+        if self.run.glimpse is not self._seen:
+            self._seen, self._plane = self.run.glimpse, plane_of(self.run.glimpse, self._plane)
+        return training_chart(self.run, self._plane)
+
     def figure(self) -> Figure:
-        """Curves, similarities and map as one picture."""
-        return training_figure(self.run)
+        """The same, with the names of the classes."""
+        self.chart()
+        return draw_chart(replace(training_chart(self.run, self._plane, named=True), height=720), width=11)
 
     def table(self) -> Sequence[tuple[str, str]]:
         """Where the training is, its settings, and its scores."""

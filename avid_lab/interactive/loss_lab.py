@@ -3,30 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import ipywidgets as widgets
 import numpy as np
-from matplotlib.figure import Figure
 
-from avid_lab import plots
-from avid_lab.interactive.curves import Curves, Line
 from avid_lab.interactive.knobs import read
-from avid_lab.interactive.runner import Glimpse, Run
+from avid_lab.interactive.runner import Run
 from avid_lab.interactive.state import pack
-from avid_lab.interactive.training_charts import (
-    loss_lines,
-    marks_of,
-    score_line,
-    scores_table,
-    show_similarities,
-    similarity_chart,
-    similarity_pairs,
-)
+from avid_lab.interactive.training_charts import changes, losses, score_line, scores_plot, scores_table, similarities
 from avid_lab.interactive.training_panel import TrainingPanel, grid
 from avid_lab.interactive.vetting import GALLERY, Loss, LossRefused, gallery_losses
 from avid_lab.objectives import name_of
-from avid_lab.plots.style import AUDIO, GOOD, MUTED, VIDEO, panel, picture, styled
+from avid_lab.plots.chart import Area, Axis, Chart, Guide, Plot
+from avid_lab.plots.style import AUDIO, GOOD, VIDEO
 from avid_lab.training import Trainer
 
 COLOURS = {"A": VIDEO, "B": AUDIO}
@@ -48,7 +39,6 @@ class Side:
     def __init__(self, lab: LossLab, name: str, run: Run) -> None:
         self.lab, self.name, self.run = lab, name, run
         self.knobs: dict[str, Any] = {}
-        self._seen: Glimpse | None = None
         self._known = {name_of(make()): title for title, make in GALLERY.items()}
         self.choice = widgets.Dropdown(
             description=f"loss of {name}",
@@ -59,8 +49,6 @@ class Side:
             style={"description_width": "104px"},
         )
         self.choice.observe(self._chosen, "value")
-        self.losses = Curves(f"{name}: loss", height=170)
-        self.similarities = similarity_chart(f"{name}: similarity of pairs")
 
     @property
     def trainer(self) -> Trainer:
@@ -112,15 +100,9 @@ class Side:
             self.lab.quietly(lambda: self.choice.set_trait("value", self.title))
 
     def show(self) -> None:
-        """Send what is new."""
+        """Bring the controls up to date."""
         self.show_choice()
         self.lab.follow_knobs(self.run, self.knobs)
-        history = self.run.history
-        lines = loss_lines(history)[-2:]  # the terms of two losses have little in common
-        self.losses.show(lines, x=self.lab.reach, marks=marks_of(self.run))
-        if self.run.glimpse is not self._seen:
-            self._seen = self.run.glimpse
-            show_similarities(self.similarities, self.run.glimpse)
 
     def _titles(self) -> list[str]:
         return list(dict.fromkeys([*GALLERY, self.title]))
@@ -171,7 +153,6 @@ class LossLab(TrainingPanel):
         super().__init__(title, forks)
         self.began_at = forks[0].trainer.steps_done
         self._quiet = False
-        self._seen: tuple[Glimpse, Glimpse, str] | None = None
         self.a, self.b = (Side(self, name, run) for name, run in zip("AB", forks, strict=True))
         values = read(trainer)
         for side, settings in ((self.a, a), (self.b, b)):
@@ -189,15 +170,12 @@ class LossLab(TrainingPanel):
             layout=widgets.Layout(width="300px"),
         )
         self.score.observe(lambda _: self.show(), "value")
-        self.comparison = Curves("A and B", percent=True, room=58, height=220)
-        self.difference = Curves("B − A", percent=True, room=58, height=220)
         chosen = [[side.choice, *side.knobs.values()] for side in (self.a, self.b)]
         paired = [control for pair in zip(*chosen, strict=True) for control in pair]
-        drawn = [self.a.losses, self.b.losses, self.a.similarities, self.b.similarities]
         self.body.children = [
             self.transport,
             grid(paired, columns=2),
-            grid([*drawn, self.comparison, self.difference], columns=2),
+            self.canvas,
             self.score,
         ]
         self.publish()
@@ -245,19 +223,24 @@ class LossLab(TrainingPanel):
         """Bring everything up to date."""
         for side in (self.a, self.b):
             side.show()
-        if (seen := (self.a.run.glimpse, self.b.run.glimpse, self.compared)) == self._seen:
-            return
-        self._seen = seen
-        a, b = (score_line(side.run, self.compared, COLOURS[side.name], side.name) for side in (self.a, self.b))
-        chance = self.a.run.chance
-        floor = Line(np.array(self.reach), np.full(2, chance), MUTED, "chance", 1.2, dash=True)
-        top = max(0.3, float(max(a.y.max(), b.y.max())) + 0.05)
-        self.comparison.show([floor, a, b], x=self.reach, y=(0.0, top), title=f"{self.compared}: A and B")
+        super().show()
+
+    def chart(self) -> Chart:
+        """Loss and similarities of both sides, the score compared, and how far B is ahead."""
+        plots, sides = list[Plot](), (self.a, self.b)
+        for column, side in enumerate(sides):
+            loss = losses(side.run, f"{side.name}: loss", self.reach, terms=False)  # terms have little in common
+            seen = similarities(side.run, f"{side.name}: similarity of pairs")
+            plots += [replace(loss, cell=(0, column, 1)), replace(seen, cell=(1, column, 1))]
+        lines = [score_line(side.run, self.compared, COLOURS[side.name], side.name) for side in sides]
+        both = scores_plot(self.a.run, f"{self.compared}: A and B", self.reach, lines)
         steps, gap = self.gap()
-        zero = Line(np.array(self.reach), np.zeros(2), MUTED, "", 1.2, dash=True)
-        widest = max(0.05, float(np.abs(gap).max()) * 1.15)
-        ahead = Line(steps, gap, GOOD, "B − A", 2.0, base=0.0)
-        self.difference.show([zero, ahead], x=self.reach, y=(-widest, widest), title=f"{self.compared}: B − A")
+        widest = max(0.02, float(np.abs(gap).max()) * 1.15)
+        marks = [Guide(0, "y", dash=(5, 4)), Area(steps, gap, 0, GOOD, "B − A", width=2), *changes(self.b.run)]
+        x, y = Axis(*self.reach, "step", "whole"), Axis(-widest, widest, ticks="percent", grid=True)
+        ahead = Plot(marks, x, y, f"{self.compared}: B − A", cell=(2, 1, 1))
+        about = f"Losses and similarities of two runs, and {self.compared} of both."
+        return Chart([*plots, replace(both, cell=(2, 0, 1)), ahead], about, 620, (1, 1), (1, 1.35, 1.3))
 
     def gap(self) -> tuple[np.ndarray, np.ndarray]:
         """Steps that both sides were looked at after, and the score of B minus that of A."""
@@ -265,32 +248,6 @@ class LossLab(TrainingPanel):
         steps = sorted(set(a) & set(b))
         name = self.compared
         return np.array(steps, dtype=float), np.array([b[step][name] - a[step][name] for step in steps])
-
-    @styled
-    def figure(self) -> Figure:
-        """Both sides' similarities, the scores and their difference as one picture."""
-        figure = picture(11.0, 6.8)
-        cells = figure.add_gridspec(2, 2)
-        for column, side in enumerate((self.a, self.b)):
-            title = f"{side.name}: {side.title}"
-            plots.similarity_histograms(similarity_pairs(side.run), title=title, ax=panel(figure, cells[0, column]))
-        scores, difference = panel(figure, cells[1, 0]), panel(figure, cells[1, 1])
-        for side in (self.a, self.b):
-            line = score_line(side.run, self.compared, COLOURS[side.name])
-            scores.plot(line.x, line.y, color=line.colour, linewidth=2, label=f"{side.name}: {side.title}")
-        scores.axhline(self.a.run.chance, color=MUTED, linestyle="--", linewidth=1.2, label="chance")
-        scores.set(xlabel="step", ylim=(0, None))
-        scores.set_title(self.compared)
-        scores.legend(loc="best")
-        steps, gap = self.gap()
-        difference.fill_between(steps, 0, gap, color=GOOD, alpha=0.3)
-        difference.plot(steps, gap, color=GOOD, linewidth=2)
-        difference.axhline(0, color=MUTED, linestyle="--", linewidth=1.2)
-        difference.set(xlabel="step")
-        difference.set_title(f"{self.compared}: B − A")
-        for ax in (scores, difference):
-            ax.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.3g} %")
-        return figure
 
     def table(self) -> Sequence[tuple[str, str]]:
         """Losses and scores of both sides."""

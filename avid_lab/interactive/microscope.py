@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import ipywidgets as widgets
 import numpy as np
 from jaxtyping import Float, Int
-from matplotlib.figure import Figure
 
-from avid_lab.interactive.chart import Chart
 from avid_lab.interactive.panel import Panel
 from avid_lab.interactive.snapshots import moments
 from avid_lab.objectives import Objective
+from avid_lab.plots.chart import Axis, Bars, Chart, Guide, Mark, Plot, Text
 from avid_lab.plots.style import VIDEO, array
 
 TERMS = {"video asks, audio answers": "va", "audio asks, video answers": "av",
@@ -123,22 +122,18 @@ class NCEMicroscope(Panel):
         self.add_control("z", z, redraw=False)
         z.observe(lambda _: None if self.controls["estimate"].value else self.redraw(), "value")
         self.add_control("estimate", widgets.Checkbox(True, description="estimate Z from the negatives", indent=False))
-        about = (
-            "Scores, probabilities and gradients of the positive and the hardest negatives. Arrows and Enter choose."
-        )
-        self.chart = Chart(about, [1], [1, 1, 1.15], 470)
-        self.chart.observe(self.redraw, "clicked")
+        self.canvas.observe(self.redraw, "clicked")
         self.words = widgets.HTML()
         c = self.controls
         self.body.children = [
             widgets.HBox([widgets.VBox([c["query"], c["term"]]), widgets.VBox([c["temperature"], c["k"]]),
                           widgets.VBox([c["z"], c["estimate"]])], layout={"flex_flow": "row wrap"}),
-            self.chart,
+            self.canvas,
             self.words,
         ]  # fmt: skip
         self.add_control("bar", widgets.IntText(0), redraw=False)  # not shown: the clicked bar, for the state
         self.restore(state)
-        self.chart.clicked = self.controls["bar"].value
+        self.canvas.clicked = self.controls["bar"].value
         self.draw(False)
 
     def negatives(self) -> Int[np.ndarray, " K"]:
@@ -175,52 +170,49 @@ class NCEMicroscope(Panel):
         parts = self.parts()
         hardest = 1 + np.argsort(-similarity[1:], kind="stable")[: SHOWN - 1]
         self.places = [0, *hardest.tolist()]  # bar -> place among positive and negatives
-        c["bar"].value = self.chart.clicked = min(max(self.chart.clicked, 0), len(self.places) - 1)
-        self.chart.show(self._panels(clips, parts))
+        with self.canvas.hold_sync():
+            c["bar"].value = self.canvas.clicked = min(max(self.canvas.clicked, 0), len(self.places) - 1)
+            self.canvas.labels = [self._label(clips, place, parts) for place in self.places]
+            super().draw(quick)
         self.words.value = self._arithmetic(clips, similarity, parts, self.places[c["bar"].value])
 
-    def _panels(self, clips: np.ndarray, parts: NCEParts) -> list[dict[str, Any]]:
+    def chart(self) -> Chart:
+        """Scores, probabilities and gradients, a bar for the positive and each of the hardest negatives."""
+        clips, parts, count = self.similarities()[0], self.parts(), len(self.places)
         scores, p, gradient = (values[self.places] for values in (parts.scores, parts.probability, parts.gradient))
+        low, high = min(0.0, float(scores.min())), 1.12 * max(float(scores.max()), parts.log_kz, 1.0)
+        reach = 1.15 * max(float(np.abs(gradient).max()), 1e-12)
+        middles = np.arange(count) + np.where(np.arange(count) > 0, 0.9, 0.0)
+        colours, rest = tuple(self._colour(clips, place) for place in self.places), len(parts.scores) - count
         pull, push = abs(float(parts.gradient[0])), float(parts.gradient[1:].sum())
-        rest = len(parts.scores) - len(self.places)
-        low, high = min(0.0, float(scores.min())), max(float(scores.max()), parts.log_kz, 1.0)
-        reach = max(float(np.abs(gradient).max()), 1e-12)
+        words = f"pull of the positive {pull:.3f} · push of all {len(parts.scores) - 1} negatives {push:.3f}"
+        half = {"words": "log K Z: probability one half", "colour": "ink", "width": 1.4, "dash": (5, 4)}
+        easier = f" ({rest} easier ones are not drawn)" if rest else ""
+
+        def row(title: str, values: np.ndarray, y: Axis, *more: Mark) -> Plot:
+            bars = Bars(middles - 0.4, middles + 0.4, 0 * values, values, colours, title)
+            marks = [bars, Guide(0, "y", colour="faint", width=1, dash=()), *more]
+            return Plot(marks, Axis(-0.9, count + 0.9, ticks="none"), y, title)
+
+        best = min(1.05, 1.2 * float(p.max()))
         rows = [
-            ("score  s = similarity / temperature", scores, (low, high * 1.12)),
-            ("probability  e^s / (e^s + K Z)", p, (0.0, min(1.05, 1.2 * float(p.max())))),
-            ("gradient of the loss by the score", gradient, (-1.15 * reach, 1.15 * reach)),
-        ]
-        across = (-0.9, len(self.places) + 0.9)
-        panels = []
-        for row, (title, values, limits) in enumerate(rows):
-            bars = [
-                {"x": (i + (0.9 if i else 0.0) - 0.4, i + (0.9 if i else 0.0) + 0.4), "y": float(value), "id": i,
-                 "colour": self._colour(clips, place), "label": self._label(clips, place, parts)}
-                for i, (place, value) in enumerate(zip(self.places, values, strict=True))
-            ]  # fmt: skip
-            lines = [{"points": [(across[0], 0), (across[1], 0)], "colour": "faint", "wide": 1}]
-            texts = []
-            if row == 0:
-                lines.append({"points": [(across[0], parts.log_kz), (across[1], parts.log_kz)], "colour": "ink",
-                              "dash": True, "wide": 1.4})  # fmt: skip
-                height = (parts.log_kz - low) / (limits[1] - low)
-                texts.append({"at": (1, height + 0.05), "words": "log K Z: probability one half", "colour": "ink",
-                              "align": "right"})  # fmt: skip
-            if row == 1:
-                kinds = [("positive", VIDEO), ("negative", "muted"), ("negative of the query's class", FALSE_NEGATIVE)]
-                key = [*zip((0.61, 0.71, 1.0) if self._labels is not None else (0.9, 1.0), kinds, strict=False)]
-                for at, (words, colour) in key:  # beside the title, where no bar can reach
-                    texts.append({"at": (at, 1.09), "words": words, "colour": colour, "align": "right", "bold": True})
-            if row == 2:
-                words = f"pull of the positive {pull:.3f} · push of all {len(parts.scores) - 1} negatives {push:.3f}"
-                texts.append({"at": (1, 0.08), "words": words, "colour": "ink", "align": "right", "bold": True})
-            panels.append({
-                "cell": (row, 0, 1), "xlim": across, "ylim": limits, "title": title, "yticks": True, "bars": bars,
-                "lines": lines, "texts": texts,
-                "xlabel": "" if row < 2 else "positive, then the hardest negatives"
-                + (f" ({rest} easier ones are not drawn)" if rest else ""),
-            })  # fmt: skip
-        return panels
+            row("score  s = similarity / temperature", scores, Axis(low, high, grid=True),
+                Guide(parts.log_kz, "y", **half)),
+            row("probability  e^s / (e^s + K Z)", p, Axis(0, best, grid=True), *self._key()),
+            row("gradient of the loss by the score", gradient, Axis(-reach, reach, grid=True),
+                Text(1, 0.08, words, across="share", up="share", align="right", bold=True)),
+        ]  # fmt: skip
+        rows[2] = replace(rows[2], x=replace(rows[2].x, label=f"positive, then the hardest negatives{easier}"))
+        rows = [replace(plot, cell=(place, 0, 1)) for place, plot in enumerate(rows)]
+        about = "Scores, probabilities and gradients of the positive and the hardest negatives."
+        return Chart(rows, about, 470, (1,), (1, 1, 1.15))
+
+    def _key(self) -> list[Text]:
+        """What the colours mean, beside a title, where no bar can reach."""
+        kinds = [("positive", VIDEO), ("negative", "muted"), ("negative of the query's class", FALSE_NEGATIVE)]
+        places = (0.61, 0.71, 1.0) if self._labels is not None else (0.9, 1.0)
+        style: dict[str, Any] = {"across": "share", "up": "share", "align": "right", "bold": True}
+        return [Text(at, 1.09, words, colour, **style) for at, (words, colour) in zip(places, kinds, strict=False)]
 
     def _colour(self, clips: np.ndarray, place: int) -> str:
         if place == 0:
@@ -257,10 +249,6 @@ class NCEMicroscope(Panel):
         ]  # fmt: skip
         rows = "".join(f'<tr><td class="avid-soft">{name}</td><td>{line}</td></tr>' for name, line in lines)
         return f'<b style="margin-left:10px">{self._name(clips, place)}</b><table class="avid-numbers">{rows}</table>'
-
-    def figure(self) -> Figure:
-        """The picture of the snapshot."""
-        return self.chart.draw()
 
     def table(self) -> Sequence[tuple[str, str]]:
         """Settings and the arithmetic of the clicked bar."""

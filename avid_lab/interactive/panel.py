@@ -18,8 +18,11 @@ from anywidget import AnyWidget
 from IPython.core.getipython import get_ipython
 from matplotlib.figure import Figure
 
-from avid_lab.interactive.drawing import Coalescer, encode_png, screen_width
+from avid_lab.interactive.canvas import Canvas
+from avid_lab.interactive.drawing import Coalescer
 from avid_lab.interactive.state import pack, unpack
+from avid_lab.plots.chart import Chart
+from avid_lab.plots.style import encode
 
 STYLE = f"<style>{Path(__file__).with_suffix('.css').read_text(encoding='utf-8')}</style>"
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -61,36 +64,39 @@ class Panel:
     """A panel: controls, what they show, and a state.
 
     A subclass makes its widgets in ``__init__`` (`add_control` for each that belongs to the state), puts them into
-    ``self.body.children``, overrides `draw`, and ends with ``self.draw(False)``::
+    ``self.body.children``, overrides `chart` (or `draw`), and ends with ``self.draw(False)``::
 
-        class Squares(Panel):
+        class Powers(Panel):
             def __init__(self, state: str = "") -> None:
-                super().__init__("Squares")
-                self.picture = PictureBox("x against its square")
+                super().__init__("Powers")
                 self.add_control("power", widgets.IntSlider(2, 1, 5, description="power"))
-                self.body.children = [self.controls["power"], self.picture.widget]
+                self.body.children = [self.controls["power"], self.canvas]
                 self.restore(state)
                 self.draw(False)
 
-            def figure(self) -> Figure: ...                      # for the snapshot; pure: state -> figure
+            def chart(self) -> Chart:                            # pure: state -> description
+                x = np.linspace(0, 1)
+                line = Line(x, x ** self.controls["power"].value)
+                return Chart([Plot([line], Axis(0, 1, "x"), Axis(0, 1, "power of x"))], "a power of x", 300)
 
-            def draw(self, quick: bool) -> None:
-                self.picture.show(self.figure(), quick=quick)
+    The canvas shows the chart in the page, the snapshot has it drawn by matplotlib.
 
     A panel made by a cell closes those that the same cell made when it ran before.
 
     Args:
         title: Heading; empty for none.
+        canvas: What shows the chart; a plain one if not given.
 
     Attributes:
+        canvas: What shows the chart.
         widget: The root, to put into a layout of your own.
         body: Where the content goes.
         controls: Widgets that make up the state, by name.
         redraw: The `Coalescer` in front of `draw`.
     """
 
-    def __init__(self, title: str = "") -> None:
-        self.title = title
+    def __init__(self, title: str = "", canvas: Canvas | None = None) -> None:
+        self.title, self.canvas = title, canvas or Canvas()
         self.controls: dict[str, Any] = {}
         self.closed = False
         self.redraw = Coalescer(self._draw_checked, failed=self.fail)
@@ -107,12 +113,18 @@ class Panel:
 
     # What subclasses override
 
+    def chart(self) -> Chart | None:
+        """What the canvas shows, as the state says."""
+        return None
+
     def draw(self, quick: bool) -> None:
         """Bring what is shown up to date with the state; roughly if quick."""
+        if (chart := self.chart()) is not None:
+            self.canvas.chart = chart
 
     def figure(self) -> Figure | None:
         """The picture of the snapshot."""
-        return None
+        return self.canvas.draw() if self.canvas.chart.plots else None
 
     def table(self) -> Sequence[tuple[str, str]]:
         """Names and values below the picture of the snapshot."""
@@ -160,7 +172,12 @@ class Panel:
         """From each change of a control to the first picture that shows it, in milliseconds."""
         return list(self.redraw.latencies_ms)
 
-    # Telling
+    # Notices
+
+    @property
+    def notice(self) -> str:
+        """What is said above the panel, as HTML; empty for nothing."""
+        return self._notice.value
 
     def notify(self, text: str, *, key: str = "note", error: bool = False, details: str = "") -> None:
         """Say something above the panel until it is taken back with an empty text; one notice per key.
@@ -188,16 +205,17 @@ class Panel:
     def snapshot(self) -> Snapshot:
         """A static picture and table of the state as it is now, also where the cell that set it still runs."""
         self.redraw.catch_up()
-        figure = self.figure()
-        png, width = (None, 0) if figure is None else (encode_png(figure), screen_width(figure))
-        return Snapshot(self.title, png, list(self.table()), width)
+        figure, rows = self.figure(), list(self.table())
+        if figure is None:
+            return Snapshot(self.title, None, rows)
+        return Snapshot(self.title, encode(figure)[1], rows, round(96 * figure.get_size_inches()[0]))
 
     def close(self) -> None:
         """Remove the panel from the page and free its widgets; `snapshot` still works."""
         if not self.closed:
             self.closed = True
             self.redraw.close()
-            roots = [self.widget, *self.controls.values()]  # a control need not be shown
+            roots = [self.widget, self.canvas, *self.controls.values()]  # not all need be shown
             for part in reversed([part for root in roots for part in _descendants(root)]):
                 part.close()
 
@@ -212,7 +230,7 @@ class Panel:
         return bundle, (ours[0]._repr_mimebundle_() or ({}, {}))[1] if ours else {}
 
     def _draw_checked(self, quick: bool) -> None:
-        if self.redraw.strangers:
+        if self.redraw.foreign_requests:
             self.notify(SUBSHELLS, key="subshells")
         self.draw(quick)
         if "drawing" in self._notices:
@@ -221,7 +239,7 @@ class Panel:
 
 SUBSHELLS = (
     "JupyterLab sends widget messages through a second thread here. Pictures are drawn between cells all the same, but "
-    "later than they could be. Settings > Kernels > Kernel Comms over subshells > Disabled mends it; "
+    "later than they could be. Settings > Kernels > Kernel Comms over subshells > Disabled fixes it; "
     "`avid-lab doctor` checks it."
 )
 
@@ -272,7 +290,7 @@ def _close_predecessors(panel: Panel) -> None:
 
 def _forget(shell: Any, panel: Panel) -> None:
     """IPython keeps what cells returned, so a panel that was closed would live on, its trainings with it."""
-    # What a name is hidden from listings by, IPython remembers with the value itself: `user_ns_hidden`.
+    # IPython keeps hidden names with their values in `user_ns_hidden`.
     names, namespace = ("_", "__", "___"), getattr(shell, "user_ns", {})
     hidden, hook = getattr(shell, "user_ns_hidden", {}), getattr(shell, "displayhook", None)
     for kept in (namespace, namespace.get("_oh", {}), hidden):

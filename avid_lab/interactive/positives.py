@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import html
 from collections.abc import Sequence
-from io import BytesIO
+from dataclasses import replace
 from typing import Any
 
 import ipywidgets as widgets
 import numpy as np
 import torch
-from matplotlib.image import imread
 from torch import Tensor
 
 from avid_lab.datasets import ClipDataset, Manifest
+from avid_lab.interactive.canvas import Canvas
 from avid_lab.interactive.panel import Panel
 from avid_lab.interactive.players import still
 from avid_lab.interactive.queries import FLOW, NARROW, Pages, QueryPicker
@@ -30,10 +30,11 @@ from avid_lab.interactive.ranking import (
     two_digits,
     view_of,
 )
-from avid_lab.interactive.scatter import Scatter
-from avid_lab.interactive.shelf import Shelf, Stall
+from avid_lab.interactive.shelf import Shelf, Stall, draw_stills
 from avid_lab.mining import AGREEMENTS, mine_positives
-from avid_lab.plots.style import AUDIO, COLOURS, FAINT, GOOD, MUTED, VIDEO, NotebookFigure, panel, picture, styled
+from avid_lab.plots.agreement import plane_plot
+from avid_lab.plots.chart import Chart, Points
+from avid_lab.plots.style import VIDEO, NotebookFigure, class_colour, new_figure, styled
 
 SHELF = 6  # positives shown at a time
 MOST_POSITIVES = 128
@@ -66,14 +67,14 @@ class PositiveBrowser(Panel):
         if count < 2 or len(clips) != count or len(self.labels) != count:
             got = f"{count} in the memory, {len(clips)} clips, {len(self.labels)} labels"
             raise ValueError(f"memory, clips and labels must be of the same clips, two at least; got {got}")
-        super().__init__("Positives by agreement")
+        super().__init__("Positives by agreement", Canvas(lambda i: still(self.clips.path(i), self._window(i))))
         self.clips = clips
         self.classes = [str(name).replace("_", " ") for name in clips.classes]
         self.faults = faults(clips.manifest if isinstance(clips, ClipDataset) else clips)
         self.faulty = np.array([bool(text) for text in self.faults])
         self.ranking = rank(self.video, self.audio, 0)
         self._mined: dict[str, np.ndarray] = {}  # by agreement: whether each of all queries' positives is right
-        self._placed = self._named = -1  # queries whose points and labels the plane holds
+        self._named = -1  # the query whose labels the canvas holds
         self._build(count)
         self.restore(state)
         self.draw(True)
@@ -92,24 +93,11 @@ class PositiveBrowser(Panel):
         colour = self.add_control("colour", colours)
         near = widgets.ToggleButton(description="zoom", tooltip="Only the tenth that agrees most", layout=NARROW)
         self.add_control("near", near)
-        self.plane = Scatter(
-            self.ranking.video,
-            self.ranking.audio,
-            np.zeros(count, int),
-            [""] * count,
-            xlabel="looks alike: video similarity",
-            ylabel="sounds alike: audio similarity",
-            title="",
-            markers=["o"] * count,
-            thumbnail=lambda i: still(self.clips.path(i), self._window(i)),
-            equal=True,
-            height=470,
-        )
         self.pair = Shelf("the query and the clip pressed in the plane", width=168)
         self.best = Pages("positives, best first", SHELF, self._turned)
         self.precision = widgets.HTML()
         side = widgets.VBox([self.pair, self.precision], layout={"flex": "0 1 370px", "min_width": "300px"})
-        left = widgets.VBox([self.plane], layout={"flex": "1 1 480px", "min_width": "320px"})
+        left = widgets.VBox([self.canvas], layout={"flex": "1 1 480px", "min_width": "320px"})
         self.body.children = [
             widgets.HBox(self.queries.row, layout=FLOW),
             widgets.HBox([k, agreement, colour, near], layout=FLOW),
@@ -118,7 +106,7 @@ class PositiveBrowser(Panel):
         ]
         for control in (k, rules):
             control.observe(self.queries.begin_anew, "value")
-        self.plane.observe(lambda change: self.press(change["new"]), "clicked")
+        self.canvas.observe(lambda change: self.press(change["new"]), "clicked")
 
     # What is shown
 
@@ -135,15 +123,10 @@ class PositiveBrowser(Panel):
     def draw(self, quick: bool) -> None:
         """Points and lines at once; labels, clips and the mean over all queries once the controls rest."""
         choice, agreement = self.choice, self.controls["agreement"].value
-        with self.plane.hold_sync():
-            if self._placed != self.ranking.query:
-                self.plane.set_points(self.ranking.video, self.ranking.audio)
-                self._placed = self.ranking.query
-            self.plane.view = view_of(self.ranking, self.controls["near"].value)
-            self._paint(choice)
-            self.plane.set_overlay(lines=self._lines(choice), highlight=self._shown(choice))
+        with self.canvas.hold_sync():
+            super().draw(quick)
             if not quick and self._named != self.ranking.query:
-                self.plane.set_labels([self._label(i) for i in range(len(self.labels))])
+                self.canvas.labels = [self._label(i) for i in range(len(self.labels))]
                 self._named = self.ranking.query
         if not quick and len(self.labels) <= MINED_AT_REST:
             self._all_right(agreement)
@@ -151,33 +134,24 @@ class PositiveBrowser(Panel):
         if not quick:
             self._show_clips(choice)
 
-    def _paint(self, choice: Choice) -> None:
-        by_class = self.controls["colour"].value == "class"
-        shapes = np.array([marker for _, marker in KINDS.values()])[choice.kind].tolist()
-        if by_class:
-            self.plane.set_colors(self.labels % len(COLOURS), shapes, palette=COLOURS, names=())
-        else:
-            colours = [colour for colour, _ in KINDS.values()]
-            self.plane.set_colors(choice.kind, shapes, palette=colours, names=list(KINDS))
-
-    def _lines(self, choice: Choice) -> list[dict[str, Any]]:
-        view = self.plane.view
-        chosen = self.controls["agreement"].value
-        left, right, bottom, top = view
-        wide, high = right - left, top - bottom
-        beyond = (left - wide, right + wide, bottom - high, top + high)  # its edges are not part of the picture
-        at = choice.threshold
-        region = AGREEMENTS[chosen].region(at[chosen], beyond)
-        lines: list[dict[str, Any]] = [{"points": region, "colour": GOOD, "fill": True}]
-        for name, rule in AGREEMENTS.items():
-            edge = rule.edge(at[name], view)
-            text = f"{name} ≥ {at[name]:.2f}" if name == chosen else name
-            colour = GOOD if name == chosen else MUTED
-            if name != chosen:
-                lines.append({"points": edge, "colour": colour, "dash": True})
-            end = edge[-1:] if len(edge) > 2 else edge[:1]  # bent lines start side by side
-            lines.append({"points": np.concatenate([end, end]), "colour": colour, "label": text})
-        return lines
+    def chart(self) -> Chart:
+        """The plane of agreement."""
+        choice, ranking = self.choice, self.ranking
+        plot = plane_plot(
+            (ranking.video, ranking.audio),
+            (choice.kind, KINDS),
+            {AGREEMENTS[name]: at for name, at in choice.threshold.items()},
+            AGREEMENTS[self.controls["agreement"].value],
+            view_of(ranking, self.controls["near"].value),
+            ringed=self._shown(choice),
+            travel=True,
+        )
+        if self.controls["colour"].value == "class":
+            recolour = {"kind": self.labels, "colours": tuple(map(class_colour, range(len(self.classes))))}
+            names = tuple(name if i in self.labels else "" for i, name in enumerate(self.classes))
+            marks = [replace(m, names=names, **recolour) if isinstance(m, Points) else m for m in plot.marks]
+            plot = replace(plot, marks=marks)
+        return Chart([plot], "Clips by how much they look and how much they sound like the query.", 470)
 
     def _label(self, i: int) -> str:
         ranking = self.ranking
@@ -191,9 +165,13 @@ class PositiveBrowser(Panel):
         return choice.positives[list(self.best.places(len(choice.positives)))].tolist()
 
     def _show_clips(self, choice: Choice) -> None:
-        ranking = self.ranking
+        self.best.show(self._best(choice), len(choice.positives), "Positives |, ringed in the plane")
+        self.pair.show([self._stall(self.ranking.query, "query"), *self._pressed()])
+
+    def _best(self, choice: Choice) -> list[Stall]:
+        """The positives of the page that is open."""
+        ranking, stalls = self.ranking, []
         score = ranking.score[self.controls["agreement"].value]
-        stalls = []
         for place in self.best.places(len(choice.positives)):
             i = int(choice.positives[place])
             note = f"look {two_digits(ranking.video[i])} · sound {two_digits(ranking.audio[i])}"
@@ -201,8 +179,7 @@ class PositiveBrowser(Panel):
             title = f"{place + 1}. {self._name(i)}"
             window = self._window(i)
             stalls.append(Stall(self.clips.path(i), title, note, right, float(score[place]), self.faults[i], window))
-        self.best.show(stalls, len(choice.positives), "Positives |, ringed in the plane")
-        self.pair.show([self._stall(ranking.query, "query"), *self._pressed()])
+        return stalls
 
     def _stall(self, i: int, title: str) -> Stall:
         note = f"clip {i}" if i == self.ranking.query else f"clip {i}, {self._label(i).splitlines()[1]}"
@@ -215,7 +192,7 @@ class PositiveBrowser(Panel):
         return self.clips.window_s(i) if isinstance(self.clips, ClipDataset) else None
 
     def _pressed(self) -> list[Stall]:
-        i = self.plane.clicked
+        i = self.canvas.clicked
         return [self._stall(i, "pressed")] if 0 <= i < len(self.labels) and i != self.ranking.query else []
 
     def _table_html(self, choice: Choice) -> str:
@@ -255,9 +232,8 @@ class PositiveBrowser(Panel):
             )
 
     def _turned(self) -> None:
-        choice = self.choice
-        self.plane.set_overlay(highlight=self._shown(choice))
-        self._show_clips(choice)
+        super().draw(False)
+        self._show_clips(self.choice)
 
     def _all_right(self, agreement: str) -> np.ndarray:
         """Whether each positive of each query is of its class, best first: (N, most positives)."""
@@ -286,19 +262,9 @@ class PositiveBrowser(Panel):
     @styled
     def figure(self) -> NotebookFigure:
         """The plane, the query and its first positives."""
-        choice = self.choice
-        page = picture(9.6, 5.2)
+        page = new_figure(9.6, 5.6)
         grid = page.add_gridspec(3, 5, width_ratios=[1, 1, 1, 0.75, 0.75])
-        self.plane.draw(panel(page, grid[:, :3])).set_aspect("equal", adjustable="box")
-        shown = [self.ranking.query, *self._shown(choice)[:5]]
-        for place, i in enumerate(shown):
-            ax = panel(page, grid[place // 2, 3 + place % 2])
-            frame = still(self.clips.path(i), self._window(i))
-            if frame:
-                ax.imshow(imread(BytesIO(frame), format="jpg"))
-            right = self.labels[i] == self.labels[self.ranking.query]
-            sign = "?" if place == 0 else f"{place} {'✓' if right else '✗'}"
-            ax.set_title(f"{sign} {self._name(i)}", fontsize=8, pad=3)
-            ax.set(xticks=[], yticks=[])
-            ax.spines[:].set(visible=True, linewidth=2.5, color=FAINT if place == 0 else VIDEO if right else AUDIO)
+        self.canvas.draw(page, grid[:, :3])
+        cells = [grid[place // 2, 3 + place % 2] for place in range(6)]
+        draw_stills(page, cells, [self._stall(self.ranking.query, "query"), *self._best(self.choice)])
         return page

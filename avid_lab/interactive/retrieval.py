@@ -5,29 +5,28 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from html import escape
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import ipywidgets as widgets
 import numpy as np
 import torch
-from matplotlib.image import imread
 
 from avid_lab import media
 from avid_lab.datasets import ClipDataset
 from avid_lab.encoders import AudioVisualModel
+from avid_lab.interactive.canvas import Canvas
 from avid_lab.interactive.intake import Intake
 from avid_lab.interactive.own_clips import OwnClip, embed_file, own_copy
 from avid_lab.interactive.panel import Panel
 from avid_lab.interactive.players import still
 from avid_lab.interactive.queries import FLOW, Pages, QueryPicker
 from avid_lab.interactive.ranking import faults
-from avid_lab.interactive.scatter import Scatter
-from avid_lab.interactive.search import DIRECTIONS, MARKS, OWN, UNJUDGED, Found, confident_wrong, marks, search
-from avid_lab.interactive.shelf import Shelf, Stall
+from avid_lab.interactive.search import DIRECTIONS, MARKS, UNJUDGED, Found, confident_wrong, marks, search
+from avid_lab.interactive.shelf import Shelf, Stall, draw_stills
 from avid_lab.metrics import Retrieval, retrieval
-from avid_lab.plots.style import AUDIO, FAINT, GOOD, VIDEO, NotebookFigure, panel, picture, styled
+from avid_lab.plots.chart import Axis, Chart, Guide, Plot, Points, limits
+from avid_lab.plots.style import GOOD, NotebookFigure, new_figure, styled
 from avid_lab.transforms import InputPipeline
 
 SHELF = 6  # results shown at a time
@@ -73,7 +72,7 @@ class RetrievalExplorer(Panel):
             raise ValueError(f"embeddings and clips must be of the same clips, two at least; got {got}")
         if (model is None) != (pipeline is None):
             raise ValueError("model and pipeline go together: give both, to ask with your own clips, or neither")
-        super().__init__("Retrieval")
+        super().__init__("Retrieval", Canvas(self._still))
         self.clips, self.model, self.pipeline = clips, model, pipeline
         self.labels = clips.labels.numpy()
         self.classes = [str(name).replace("_", " ") for name in clips.classes]
@@ -100,22 +99,11 @@ class RetrievalExplorer(Panel):
         refusal = "" if self.model is not None else "Give model and pipeline to ask with your own clips"
         self.intake = Intake(self._offer, refusal=refusal)
         self.drop = widgets.Button(description="back to the set", tooltip="Ask with a clip of the set again")
-        self.ranks = Scatter(
-            np.arange(1, count + 1),
-            np.zeros(count),
-            np.zeros(count, int),
-            [""] * count,
-            xlabel="rank",
-            ylabel="similarity to the query",
-            markers=["o"] * count,
-            thumbnail=lambda place: still(self.clips.path(self._at(place)), self._window(self._at(place))),
-            height=300,
-        )
         self.pair = Shelf("the query and the clip pressed in the ranking", width=168)
         self.results = Pages("results, best first", SHELF, self._show_clips, width=138)
         self.verdict, self.whole = widgets.HTML(), widgets.HTML()
         side = widgets.VBox([self.pair, self.verdict], layout={"flex": "0 1 370px", "min_width": "300px"})
-        middle = widgets.VBox([self.ranks], layout={"flex": "1 1 480px", "min_width": "320px"})
+        middle = widgets.VBox([self.canvas], layout={"flex": "1 1 480px", "min_width": "320px"})
         self.body.children = [
             widgets.HBox([*self.queries.row, failures], layout=FLOW),
             widgets.HBox([ways, k, self.intake, self.drop], layout=FLOW),
@@ -128,7 +116,7 @@ class RetrievalExplorer(Panel):
         self.queries.number.observe(lambda _: self.back_to_the_set(), "value")
         self.drop.on_click(lambda _: self.back_to_the_set())
         self.drop.layout.display = "none"
-        self.ranks.observe(lambda change: self.press(change["new"]), "clicked")
+        self.canvas.observe(lambda change: self.press(change["new"]), "clicked")
 
     # What is shown
 
@@ -147,40 +135,39 @@ class RetrievalExplorer(Panel):
 
     def draw(self, quick: bool) -> None:
         """The ranking at once; clips and the whole set's table once the controls rest."""
-        found, k = self.found, self.controls["k"].value
-        count, styles, kind = len(self.labels), MARKS, marks(found, k)
-        if self.own:
-            styles, kind = UNJUDGED, (np.arange(len(found.order)) < k).astype(np.uint8)
-        # Within one modality one point is left over: it hides behind the last.
-        similarity, kind = (
-            np.resize(x, count) if len(x) == count else np.append(x, x[-1]) for x in (found.similarity, kind)
-        )
-        rank = np.minimum(np.arange(1, count + 1), len(found.order))
-        shown = min(RANKS_SHOWN, len(found.order))
-        low, high = float(similarity[:shown].min()), float(similarity[0])
-        pad = max(0.07 * (high - low), 1e-3)
-        view = (0.0, shown + 1.0, low - pad, high + pad)
-        with self.ranks.hold_sync():
-            if (key := self._found[0] if self._found else ()) != self._named:
-                self.ranks.set_points(rank, similarity)
-                if not quick:
-                    labels = [self._label(place) for place in range(len(found.order))]
-                    self.ranks.set_labels([*labels, ""][:count])
-                    self._named = key
-            self.ranks.view = view
-            colours, shapes = ([style[side] for style in styles.values()] for side in (0, 1))
-            names = list(styles)[: None if found.own is not None else OWN]
-            self.ranks.set_colors(kind, np.array(shapes)[kind].tolist(), palette=colours, names=names)
-            line = {"points": np.array([(k + 0.5, view[3]), (k + 0.5, view[2])]), "colour": GOOD, "label": f"K = {k}"}
-            self.ranks.set_overlay(lines=[line], highlight=[] if found.own is None else [found.own])
-        self.verdict.value = self._verdict_html(found, k)
+        with self.canvas.hold_sync():
+            super().draw(quick)
+            if not quick and (key := self._found[0] if self._found else ()) != self._named:
+                self.canvas.labels = [self._label(place) for place in range(len(self.found.order))]
+                self._named = key
+        self.verdict.value = self._verdict_html(self.found, self.controls["k"].value)
         if not quick:
             self._show_clips()
             self.whole.value = self._whole_html()
 
+    def chart(self) -> Chart:
+        """The gallery by similarity, best first, and the cut at K."""
+        found, k = self.found, self.controls["k"].value
+        kinds, kind = MARKS, marks(found, k)
+        if self.own:
+            kinds, kind = UNJUDGED, (np.arange(len(found.order)) < k).astype(np.uint8)
+        if found.own is None:
+            kinds = {name: look for name, look in kinds.items() if name != "its own"}
+        count, ringed = len(found.order), () if found.own is None else (found.own,)
+        shown, radius = min(RANKS_SHOWN, count), float(np.clip(130 / count**0.5, 2.6, 6.5))
+        options = {"radius": radius, "ringed": ringed, "travel": True}
+        points = Points.of_kinds(np.arange(1, count + 1), found.similarity, kind, kinds, **options)
+        cut = Guide(k + 0.5, words=f"K = {k}", colour=GOOD, width=1.8, dash=())
+        low, high = limits(found.similarity[:shown], pad=0.07)
+        x, y = Axis(0, shown + 1, "rank", grid=True), Axis(low, high, "similarity to the query", grid=True)
+        return Chart([Plot([points, cut], x, y, legend="below")], "Similarity to the query by rank.", 300)
+
     def _at(self, place: int) -> int:
         order = self.found.order
         return int(order[min(place, len(order) - 1)])
+
+    def _still(self, place: int) -> bytes:
+        return still(self.clips.path(self._at(place)), self._window(self._at(place)))
 
     def _label(self, place: int) -> str:
         i, found = self._at(place), self.found
@@ -215,7 +202,7 @@ class RetrievalExplorer(Panel):
         return Stall(self.clips.path(i), title, note, None, None, self.faults[i], self._window(i))
 
     def _pressed(self) -> list[Stall]:
-        place = self.ranks.clicked
+        place = self.canvas.clicked
         return [self._result(place, "pressed: ")] if 0 <= place < len(self.found.order) else []
 
     def _show_clips(self) -> None:
@@ -371,17 +358,10 @@ class RetrievalExplorer(Panel):
     @styled
     def figure(self) -> NotebookFigure:
         """The ranking, the query and its first results."""
-        page = picture(9.6, 4.6)
-        grid = page.add_gridspec(2, SHELF + 1, height_ratios=[2.1, 1])
-        self.ranks.draw(panel(page, grid[0, :]))
-        places = list(self.results.places(min(self.controls["k"].value, len(self.found.order))))
-        for column, stall in enumerate([self._query(), *(self._result(place, "") for place in places)]):
-            ax = panel(page, grid[1, column])
-            if frame := still(stall.path, stall.window):
-                ax.imshow(imread(BytesIO(frame), format="jpg"))
-            sign = {None: "", True: "✓ ", False: "✗ "}[stall.correct]
-            ax.set_title(f"{sign}{stall.title}", fontsize=7.5, pad=3)
-            ax.set(xticks=[], yticks=[])
-            colour = {None: FAINT, True: VIDEO, False: AUDIO}[stall.correct]
-            ax.spines[:].set(visible=True, linewidth=2.5, color=colour)
+        page = new_figure(9.6, 4.9)
+        grid = page.add_gridspec(2, SHELF + 1, height_ratios=[2.4, 1])
+        self.canvas.draw(page, grid[0, :])
+        places = self.results.places(min(self.controls["k"].value, len(self.found.order)))
+        stalls = [self._query(), *(self._result(place, "") for place in places)]
+        draw_stills(page, [grid[1, column] for column in range(SHELF + 1)], stalls)
         return page

@@ -5,15 +5,18 @@ from __future__ import annotations
 import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import traitlets
+from matplotlib.image import imread
 
 from avid_lab.interactive.players import Excerpt, StrPath, Window, clock, excerpt, still
 from avid_lab.interactive.ranking import two_digits
 from avid_lab.interactive.script import Scripted, script, text
 from avid_lab.media import MediaError
+from avid_lab.plots.style import AUDIO, FAINT, VIDEO, NotebookFigure, add_axes
 
 CLIP_BYTES = 250_000  # of one message; nothing of it stays in the notebook
 PIECE_S = 15.0  # of a file that plays from its beginning, at a time
@@ -130,3 +133,15 @@ class Shelf(Scripted):
             return excerpt(stall.path, stall.window, self._clip_bytes)
         at_s = max(0.0, at_s)
         return excerpt(stall.path, (at_s, at_s + PIECE_S), self._clip_bytes, context_s=0.0)
+
+
+def draw_stills(figure: NotebookFigure, cells: Sequence[Any], stalls: Sequence[Stall]) -> None:
+    """Clips of a shelf as stills in a figure, each in one of the cells: framed by its verdict."""
+    for cell, stall in zip(cells, stalls, strict=False):
+        ax = add_axes(figure, cell)
+        if frame := still(stall.path, stall.window):
+            ax.imshow(imread(BytesIO(frame), format="jpg"))
+        sign = {None: "", True: "✓ ", False: "✗ "}[stall.correct]
+        ax.set_title(f"{sign}{stall.title}", fontsize=8, pad=3)
+        ax.set(xticks=[], yticks=[])
+        ax.spines[:].set(visible=True, linewidth=2.5, color={None: FAINT, True: VIDEO, False: AUDIO}[stall.correct])

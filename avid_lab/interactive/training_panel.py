@@ -52,13 +52,13 @@ class TrainingPanel(Panel):
         self.step_button = widgets.Button(description="Step", icon="step-forward", layout=width)
         self.stop_button = widgets.Button(description="Stop", icon="stop", layout=width)
         self.rewind_button = widgets.Button(description="Start over", icon="undo", layout=width)
-        for button, told, press in (
+        for button, tooltip, press in (
             (self.start_button, "Start or pause the training", self._toggle),
             (self.step_button, "Take one step", self.step),
             (self.stop_button, "End the training; it keeps what it learned", self.stop),
             (self.rewind_button, "Go back to where this panel began", self.rewind),
         ):
-            button.tooltip = told
+            button.tooltip = tooltip
             button.on_click(lambda _, press=press: press())
         self.speed = widgets.Dropdown(options=list(SPEEDS), layout=widgets.Layout(width="120px"), tooltip="Speed")
         self.speed.observe(lambda change: self._set_speed(change["new"]), "value")
@@ -72,6 +72,11 @@ class TrainingPanel(Panel):
         except RuntimeError:  # a script without an event loop calls publish itself
             self._follower = None
 
+    @property
+    def status(self) -> str:
+        """What the training does, as HTML."""
+        return self._status.value
+
     # Commands
 
     def start(self) -> None:
@@ -79,7 +84,7 @@ class TrainingPanel(Panel):
         self.runner.start()
 
     def pause(self) -> None:
-        """Take no more steps until told to; acts within one step."""
+        """Take no more steps until `start`; acts within one step."""
         self.runner.pause()
 
     def step(self) -> None:
@@ -112,7 +117,13 @@ class TrainingPanel(Panel):
     # Publishing, always in the notebook's own thread
 
     def show(self) -> None:
-        """Bring charts and controls up to date; subclasses."""
+        """Bring chart and controls up to date."""
+        self.draw(False)
+
+    def settled(self, timeout_s: float | int | None = None) -> None:
+        """Wait until the last turn of a knob was taken over or refused."""
+        if self._waiting is not None:
+            self._waiting.result(timeout_s)
 
     def publish(self) -> None:
         """Show what is new."""
@@ -227,7 +238,7 @@ class TrainingPanel(Panel):
             except ValueError as refused:
                 self._refused.append((lambda: self.follow_knobs(run, {name: knob}), str(refused)))
 
-        if not self.redraw.at_home():
+        if not self.redraw.on_loop_thread():
             self.notify(SUBSHELLS, key="subshells")
         self.notify("", key="knob")
         self._waiting = self.runner.apply(turned)

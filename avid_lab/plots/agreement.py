@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -13,7 +13,9 @@ from matplotlib.axes import Axes
 from torch import Tensor
 
 from avid_lab.mining import Agreement, agreement_named
-from avid_lab.plots.style import AUDIO, HALO, INK, VIDEO, array, axes_or_new, note, styled
+from avid_lab.plots.chart import Area, Axis, Line, Mark, Plot, Points, Text
+from avid_lab.plots.render import draw
+from avid_lab.plots.style import GOOD, VIDEO, array
 
 
 @runtime_checkable
@@ -24,7 +26,6 @@ class MemoryLike(Protocol):
     audio: Any
 
 
-@styled
 def agreement_plane(
     memory: MemoryLike | tuple[Any, Any],
     query: int,
@@ -60,69 +61,83 @@ def agreement_plane(
     count = len(video)
     if not 0 <= query < count:
         raise ValueError(f"query must be a row of the memory, 0 to {count - 1}; got {query}")
-    seen, heard = video @ video[query], audio @ audio[query]
     others = np.arange(count) != query
-    same, name = np.zeros(count, dtype=bool), None
+    seen, heard = (side[others] @ side[query] for side in (video, audio))
+    ringed = np.flatnonzero(np.isin(np.flatnonzero(others), _positives_of(positives, query, count)))
+    kinds, kind, name, right = {"instances": ("#98a2ad", "o")}, np.zeros(count - 1, dtype=int), "", ""
     if labels is not None:
         numbers = array(labels, "labels", count)
-        same = (numbers == numbers[query]) & others
-        name = classes[int(numbers[query])] if classes is not None else None
-    ringed = _positives_of(positives, query, count)
+        kind = (numbers == numbers[query])[others].astype(int)
+        name = f", {classes[int(numbers[query])]}" if classes is not None else ""
+        kinds = {"other classes": ("#98a2ad", "o"), f"same class{name}": (VIDEO, "o")}
+        right = f": {100 * kind[ringed].mean():.0f} % of its class" if len(ringed) else ""
+    rule = agreement_named(agreement)
+    chosen = torch.from_numpy(seen[ringed]), torch.from_numpy(heard[ringed])
+    side = _limits(np.concatenate([seen, heard]))
+    plot = plane_plot(
+        (seen, heard),
+        (kind, kinds),
+        {rule: float(rule.combine(*chosen).min())} if len(ringed) else {},
+        rule,
+        side + side,
+        ringed=ringed.tolist(),
+        rings=f"the {len(ringed)} positives{right}",
+        title=f"Agreement with query {query}{name}" if title is None else title,
+    )
+    return draw(plot, ax, (6.2, 6.2))
 
-    ax = axes_or_new(ax, 6.2, 6.2)
-    far = others & ~same
-    size = float(np.clip(9000 / count, 9, 34))
-    ax.scatter(
-        seen[far],
-        heard[far],
-        s=size,
-        color="#98a2ad",
-        alpha=0.5,
-        linewidths=0,
-        label="other classes" if labels is not None else "instances",
-        gid="others",
+
+def plane_plot(
+    similarity: tuple[np.ndarray, np.ndarray],
+    kinds: tuple[np.ndarray, Mapping[str, tuple[str, str]]],
+    thresholds: Mapping[Agreement, float],
+    chosen: Agreement,
+    view: Sequence[float],
+    *,
+    ringed: Sequence[int] = (),
+    rings: str = "",
+    title: str = "",
+    travel: bool = False,
+) -> Plot:
+    """The plane of agreement: instances by their similarity to a query, and where rules draw the line.
+
+    Args:
+        similarity: (N,) of pictures and (N,) of sounds.
+        kinds: What each instance is, (N,), and by name the colour and marker of each kind.
+        thresholds: Where each rule that is drawn ends.
+        chosen: The rule whose region is tinted.
+        view: Left, right, bottom and top.
+        ringed: Instances with a ring.
+        rings: What the rings mean, for the legend.
+        title: Title.
+        travel: In a page, instances that are elsewhere are seen to move there.
+    """
+    left, right, bottom, top = view
+    wide, high = right - left, top - bottom
+    beyond = left - wide, right + wide, bottom - high, top + high  # its edges are not part of the plot
+    radius = float(np.clip(110 / max(len(similarity[0]), 1) ** 0.5, 2.5, 6))
+    options = {"ringed": tuple(ringed), "rings": rings, "name": "instances", "radius": radius, "travel": travel}
+    points = Points.of_kinds(*similarity, *kinds, **options)
+    marks: list[Mark] = [points]
+    if chosen in thresholds:
+        x, y = chosen.region(thresholds[chosen], beyond).T
+        marks.insert(0, Area(x, y, colour=GOOD, name="region", alpha=0.1, width=0))
+    digits = max(2, 1 - math.floor(math.log10(wide)))  # collapsed embeddings differ far behind the point
+    for rule, at in thresholds.items():
+        edge, main = rule.edge(at, view), rule == chosen
+        colour = GOOD if main else "muted"
+        style: dict[str, Any] = {"name": "boundary"} if main else {"dash": (6, 4)}
+        marks.append(Line(edge[:, 0], edge[:, 1], colour, **style))
+        if len(edge):
+            x, y = edge[-1] if len(edge) > 2 else edge[0]  # bent lines start side by side
+            shift = -5 if x == right else 5, -9 if y == top else -11 if x == right else 9
+            words, align = f"{rule.formula} = {at:.{digits}f}" if main else rule.name, "right" if x == right else "left"
+            marks.append(Text(float(x), float(y), words, colour, align=align, bold=True, shift=shift, halo=True))
+    axes = (
+        Axis(left, right, "looks alike: video similarity", grid=True),
+        Axis(bottom, top, "sounds alike: audio similarity", grid=True),
     )
-    if labels is not None:
-        ax.scatter(
-            seen[same],
-            heard[same],
-            s=size * 1.3,
-            color=VIDEO,
-            alpha=0.85,
-            linewidths=0,
-            label=f"same class ({name})" if name else "same class",
-            gid="same",
-        )
-    low, high = _limits(np.concatenate([seen[others], heard[others]]))
-    if len(ringed):
-        right = f": {100 * same[ringed].mean():.0f} % of its class" if labels is not None else ""
-        ax.scatter(
-            seen[ringed],
-            heard[ringed],
-            s=size * 3.4,
-            facecolors="none",
-            edgecolors=INK,
-            linewidths=1.1,
-            label=f"the {len(ringed)} positives{right}",
-            gid="positives",
-        )
-        rule = agreement_named(agreement)
-        threshold = float(rule.combine(*map(torch.from_numpy, (seen[ringed], heard[ringed]))).min())
-        _boundary(ax, rule, threshold, low, high)
-    ax.set(
-        xlim=(low, high),
-        ylim=(low, high),
-        aspect="equal",
-        xlabel="looks alike: video similarity",
-        ylabel="sounds alike: audio similarity",
-    )
-    ax.grid()
-    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.11), ncols=3, handletextpad=0.2, columnspacing=1.4)
-    if title is None:
-        title = f"Agreement with query {query}" + (f", {name}" if name else "")
-    if title:
-        ax.set_title(title, loc="left", pad=22 if len(ringed) else None)
-    return ax
+    return Plot(marks, *axes, title, "below", equal=True)
 
 
 def _positives_of(positives: Any, query: int, count: int) -> np.ndarray:
@@ -139,27 +154,6 @@ def _positives_of(positives: Any, query: int, count: int) -> np.ndarray:
             f"positives must be rows of the memory, 0 to {count - 1}; got {indices.min()} to {indices.max()}"
         )
     return indices
-
-
-def _boundary(ax: Axes, rule: Agreement, at: float, low: float, high: float) -> None:
-    """The line on which the agreement is ``at``, and the side above it."""
-    view = low, high, low, high
-    edge = rule.edge(at, view)
-    ax.fill(*rule.region(at, view).T, color=AUDIO, alpha=0.08, linewidth=0)
-    ax.plot(*edge.T, color=AUDIO, linewidth=1.6, gid="boundary")
-    digits = max(2, 2 - math.floor(math.log10(high - low)))  # collapsed embeddings differ far behind the point
-    # The name stands where the line leaves the axes at the top, else on it at the left.
-    at_top = bool(len(edge)) and edge[0, 1] == high
-    note(
-        ax,
-        f"{rule.formula} = {at:.{digits}f}",
-        (float(edge[0, 0]) if at_top else low, high if at_top else at),
-        (0, 4) if at_top else (6, 3),
-        ha="center" if at_top else "left",
-        va="bottom",
-        color=AUDIO,
-        path_effects=HALO,
-    )
 
 
 def _limits(values: np.ndarray) -> tuple[float, float]:

@@ -6,11 +6,13 @@ Later marks cover earlier ones. A colour is any CSS colour, or a role that follo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, ClassVar, Literal
 
 import numpy as np
+
+from avid_lab.plots.style import MARKERS
 
 Ticks = Literal["numbers", "whole", "percent", "none"] | tuple[tuple[float | int, str], ...]
 Frame = Literal["data", "share"]
@@ -131,7 +133,7 @@ class Points(Mark):
         radius: Of a point.
         alpha: Opacity.
         ringed: Which points have a ring.
-        hollow: Every point is a ring.
+        rings: Their entry in the legend; empty for none.
         travel: In a page, points that are elsewhere are seen to move there.
     """
 
@@ -145,10 +147,17 @@ class Points(Mark):
     radius: float | int = 4.0
     alpha: float | int = 0.8
     ringed: tuple[int, ...] = ()
-    hollow: bool = False
+    rings: str = ""
     travel: bool = False
 
     _numbers = ("x", "y", "kind", "shape")
+
+    @classmethod
+    def of_kinds(cls, x: Any, y: Any, kind: Any, kinds: Mapping[str, tuple[str, str]], **options: Any) -> Points:
+        """Points whose kinds are given as name: (colour, one of `style.MARKERS`)."""
+        shapes = np.array([MARKERS.index(marker) for _, marker in kinds.values()])
+        colours = tuple(colour for colour, _ in kinds.values())
+        return cls(x, y, kind, shapes[np.asarray(kind, dtype=int)], colours, tuple(kinds), **options)
 
 
 @dataclass(frozen=True, eq=False)
@@ -294,7 +303,7 @@ def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, (tuple, list)) else value
 
 
-def limits(*values: Any, pad: float = 0.05, share: float = 1.0) -> tuple[float, float]:
+def limits(*values: Any, pad: float | int = 0.05, share: float | int = 1.0) -> tuple[float, float]:
     """Lowest and highest of some values, with room on both sides; 0 and 1 if there are none.
 
     Args:

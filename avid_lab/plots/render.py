@@ -60,14 +60,15 @@ def draw(
                 artist.set_gid(mark.name or None)
     _ends(ax, [mark for mark in plot.marks if isinstance(mark, Line) and mark.end])
     if plot.equal:
-        ax.set_aspect("equal", adjustable="datalim" if plot.legend == "" else "box")
+        ax.set_aspect("equal")
     above = any(isinstance(mark, Guide) and mark.above for mark in plot.marks)
     if plot.title:
         ax.set_title(plot.title, loc="left", pad=22 if above else None)
     if plot.legend == "above":
         legend_above(ax, plot.title)
     elif plot.legend == "below":
-        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.11), ncols=3, handletextpad=0.2, columnspacing=1.4)
+        under = -42 / ax.bbox.height  # numbers and label of the axis
+        ax.legend(loc="upper center", bbox_to_anchor=(0.5, under), ncols=3, handletextpad=0.2, columnspacing=1.4)
     elif plot.legend:
         ax.legend(loc="best", handletextpad=0.4)
     return ax
@@ -93,7 +94,9 @@ def draw_chart(
         selected: As in `draw`.
         clicked: As in `draw`.
     """
-    figure = figure or new_figure(width, chart.height / 96)
+    named = [name for plot in chart.plots for mark in plot.marks for name in getattr(mark, "names", ())]
+    lines = -(-len(set(named)) // 7) if chart.legend else 0
+    figure = figure or new_figure(width, chart.height / 96 + 0.22 * lines)
     shape: dict[str, Any] = {"width_ratios": chart.columns, "height_ratios": chart.rows}
     size = len(chart.rows), len(chart.columns)
     grid = GridSpec(*size, figure=figure, **shape) if cell is None else cell.subgridspec(*size, **shape)
@@ -163,23 +166,20 @@ def _points(ax: Axes, mark: Points, selected: Sequence[int], clicked: int) -> No
     kinds = np.stack([mark.kind, mark.shape]).astype(int).T
     for kind, shape in np.unique(kinds, axis=0):
         colour, named = paint(mark.colours[kind]), mark.names[kind] if kind < len(mark.names) else ""
-        face = {"facecolors": "none", "edgecolors": colour, "linewidths": 1.1}
-        face = face if mark.hollow else {"color": colour, "linewidths": 0}
         for bright in {False, True} & set(lit.tolist()):
             mine = (kinds == (kind, shape)).all(1) & (lit == bright)
-            style = {"marker": MARKERS[shape], "alpha": mark.alpha if bright else 0.13, **face}
-            drawn = ax.scatter(mark.x[mine], mark.y[mine], s=size, **style)
+            style = {"marker": MARKERS[shape], "color": colour, "alpha": mark.alpha if bright else 0.13}
+            drawn = ax.scatter(mark.x[mine], mark.y[mine], s=size, linewidths=0, **style)
             drawn.set_gid(f"{mark.name} {named}".strip())
     for kind, named in enumerate(mark.names):
         if named and (mine := np.flatnonzero(mark.kind == kind)).size:
-            face = {"markerfacecolor": "none"} if mark.hollow else {}
-            style: dict[str, Any] = {"color": paint(mark.colours[kind]), **face}
+            style: dict[str, Any] = {"color": paint(mark.colours[kind])}
             style["marker"] = MARKERS[int(mark.shape[mine[0]])]
             ax.plot([], [], linestyle="", markersize=5, label=named, **style)
     rings = [*mark.ringed, *([clicked] if 0 <= clicked < len(mark.x) else [])]
     if rings:
         ring = {"facecolors": "none", "edgecolors": paint("ink"), "linewidths": 1.4}
-        ax.scatter(mark.x[rings], mark.y[rings], s=3.2 * size, **ring).set_gid("ringed")
+        ax.scatter(mark.x[rings], mark.y[rings], s=3.2 * size, label=mark.rings or None, **ring).set_gid("ringed")
 
 
 def _text(ax: Axes, mark: Text) -> None:
@@ -202,16 +202,17 @@ def _guide(ax: Axes, mark: Guide) -> None:
     low, high = ax.get_xlim()
     leans = mark.at > low + 0.6 * (high - low) if mark.leans is None else mark.leans
     place = {"xycoords": ax.get_xaxis_transform(), "ha": "right" if leans else "left", "fontsize": 8.5}
-    up = {"va": "bottom", "color": colour} if mark.above else {"color": paint("ink"), "path_effects": halo()}
+    ink = paint("ink") if mark.colour == "muted" else colour
+    up = {"va": "bottom", "color": colour} if mark.above else {"color": ink, "path_effects": halo()}
     note(ax, mark.words, (mark.at, 1.015 if mark.above else 0.97), (-3 if leans else 3, 0), **place, **up)
 
 
-def _ends(ax: Axes, lines: Sequence[Line], gap: float = 0.062) -> None:
+def _ends(ax: Axes, lines: Sequence[Line]) -> None:
     """Write what stands at the lines' right ends, pushed apart where it would overlap."""
     low, high = ax.get_ylim()
     lines = [line for line in lines if np.isfinite(line.y).any()]
     ends = [(0.0, (line.y[np.isfinite(line.y)][-1] - low) / (high - low)) for line in lines]
-    heights = pushed_apart(np.array(ends).reshape(-1, 2), 1.0, gap)[:, 1]
+    heights = pushed_apart(np.array(ends).reshape(-1, 2), 1.0, 15 / ax.bbox.height)[:, 1]
     for line, height in zip(lines, heights, strict=True):
         style = {"color": paint(line.colour), "weight": "bold", "gid": f"end {line.end}"}
         note(ax, line.end, (1, height), (7, 0), xycoords="axes fraction", **style)

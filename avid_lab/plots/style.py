@@ -189,7 +189,7 @@ def styled(function: Callable[P, R]) -> Callable[P, R]:
     return wrapper
 
 
-def new_figure(width: float, height: float, *, photographic: bool = False) -> NotebookFigure:
+def new_figure(width: float | int, height: float | int, *, photographic: bool = False) -> NotebookFigure:
     """An empty picture of a size in inches, at 96 screen pixels an inch."""
     figure = NotebookFigure(figsize=(width, height), dpi=96, layout="constrained", facecolor=_theme.get().paper)
     figure.photographic = photographic
@@ -204,7 +204,7 @@ def add_axes(figure: NotebookFigure, cell: Any = 111, **options: Any) -> Noteboo
 picture, panel = new_figure, add_axes  # the names that notebooks know
 
 
-def axes_or_new(ax: Axes | None, width: float, height: float) -> Axes:
+def axes_or_new(ax: Axes | None, width: float | int, height: float | int) -> Axes:
     """The caller's axes, or new ones in a picture of that size in inches."""
     return add_axes(new_figure(width, height)) if ax is None else ax
 

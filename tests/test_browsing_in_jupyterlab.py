@@ -25,7 +25,7 @@ panel
 """
 TELL_POSITIVES = """
 print(json.dumps({
-    "state": panel.state, "clicked": panel.plane.clicked, "pressed": str(clips.path(max(panel.plane.clicked, 0))),
+    "state": panel.state, "clicked": panel.canvas.clicked, "pressed": str(clips.path(max(panel.canvas.clicked, 0))),
     "best": [str(clips.path(int(i))) for i in panel.choice.positives], "latencies_ms": panel.latencies_ms,
 }))
 """
@@ -45,7 +45,7 @@ panel
 TELL_RETRIEVAL = """
 print(json.dumps({
     "state": panel.state, "pressed": str(panel.pair.stalls[-1].path), "own": panel.own and panel.own.name,
-    "notice": panel._notice.value, "query": str(panel.pair.stalls[0].path),
+    "notice": panel.notice, "query": str(panel.pair.stalls[0].path),
 }))
 """
 # What a player plays: how far it came, and which bytes.
@@ -99,7 +99,7 @@ def drag_to(page, slider, share):
 
 def press_point(canvas, number):
     """Click where a point of a scatter is, scrolled into view first: running another cell has scrolled the page."""
-    x, y = canvas.evaluate("(canvas, i) => canvas.place(i)", number)
+    x, y = canvas.evaluate("(canvas, i) => canvas.spot(i)", number)
     canvas.click(position={"x": x, "y": y})
 
 
@@ -119,14 +119,14 @@ def test_positives_follow_k_and_a_pressed_point_plays(page, lab):
     stills = panel.locator(".avid-shelf .avid-start")
     page.wait_for_function("() => document.querySelectorAll('.avid-shelf .avid-start').length >= 7", timeout=60_000)
     canvas = panel.locator("canvas.avid-touch")
-    before = panel.locator("canvas.avid-points").evaluate(COLOURED)
+    before = panel.locator("canvas.avid-marks").evaluate(COLOURED)
 
     # Dragging K: the kernel's state, the words and the picture follow.
     drag_to(page, panel.locator(".widget-slider", has_text="K"), 0.1)
     panel.get_by_text("among 7", exact=False).first.wait_for(timeout=30_000)
     told = json.loads(run_cell(page, 1))
     assert "k=7" in told["state"] and len(told["best"]) == 7 and told["latencies_ms"]
-    assert 0 < panel.locator("canvas.avid-points").evaluate(COLOURED) < before  # fewer wrong ones
+    assert 0 < panel.locator("canvas.avid-marks").evaluate(COLOURED) < before  # fewer wrong ones
 
     # Pressing a point: the clip that the kernel calls pressed is what plays.
     press_point(canvas, 30)
@@ -206,13 +206,13 @@ def test_the_picture_beside_the_pointer_is_of_the_clip_under_it(page, lab):
 
     def seen(place):
         """The picture in the page, and what it should be: of the clip that has this place for the present query."""
-        x, y = canvas.evaluate("(canvas, i) => canvas.place(i)", place)
+        x, y = canvas.evaluate("(canvas, i) => canvas.spot(i)", place)
         canvas.hover(position={"x": x, "y": y})
         picture.wait_for(timeout=30_000)
         page.wait_for_timeout(500)
         shown = base64.b64decode(picture.evaluate(PICTURED))
         code = "import hashlib\nfrom avid_lab.interactive.players import still\n"
-        code += f"i = panel._at({place}); print(i, hashlib.sha256(still(clips.path(i))).hexdigest())"
+        code += f"i = int(panel.found.order[{place}]); print(i, hashlib.sha256(still(clips.path(i))).hexdigest())"
         clip, wanted = ask(page, 1, code).split()
         return clip, hashlib.sha256(shown).hexdigest(), wanted
 

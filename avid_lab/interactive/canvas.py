@@ -1,0 +1,76 @@
+"""A chart in the page: hover, click, lasso, drag and keys are answered there, so that the pointer never waits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import traitlets
+
+from avid_lab.interactive.script import Scripted, script, text
+from avid_lab.plots.chart import Chart
+from avid_lab.plots.render import draw_chart
+from avid_lab.plots.style import NotebookFigure
+
+
+class Canvas(Scripted):
+    """Shows a chart; assign another to change it. The kernel hears what was touched, it is not asked for drawing.
+
+    A click selects a point or a bar, a lasso selects points (Shift adds), a click beside clears. With the keyboard:
+    arrows move to the nearest point, the next bar, or move the guide; Enter selects, Escape clears. A name in the
+    legend shows its kind alone.
+
+    Args:
+        thumbnail: Given the number of a point or bar, the bytes of a JPEG to show beside its label; none where empty.
+
+    Attributes:
+        guide: Where the guide that the hand moves stands.
+        clicked: The point or bar last clicked, -1 for none.
+        hovered: The one under the pointer, -1 for none.
+        selected: Points of the last lasso or click.
+        focused: The kind of points shown alone, -1 for all.
+        labels: What hovering shows, by number.
+    """
+
+    _script = script("canvas.js")
+    _css = text("canvas.css")
+
+    guide = traitlets.Float(0.0).tag(sync=True)
+    clicked = traitlets.Int(-1).tag(sync=True)
+    hovered = traitlets.Int(-1).tag(sync=True)
+    selected = traitlets.List(traitlets.Int()).tag(sync=True)
+    focused = traitlets.Int(-1).tag(sync=True)
+    labels = traitlets.List(traitlets.Unicode()).tag(sync=True)
+    _chart = traitlets.Dict().tag(sync=True)
+    _thumbnails = traitlets.Bool().tag(sync=True)
+
+    def __init__(self, thumbnail: Callable[[int], bytes] | None = None) -> None:
+        self._shown, self._thumbnail = Chart((), "nothing yet", 0), thumbnail
+        super().__init__(_chart=self._shown.to_dict(), _thumbnails=thumbnail is not None)
+        self.on_msg(self._asked)
+
+    @property
+    def chart(self) -> Chart:
+        """What is shown."""
+        return self._shown
+
+    @chart.setter
+    def chart(self, chart: Chart) -> None:
+        self._shown, self._chart = chart, chart.to_dict()
+
+    def draw(
+        self, figure: NotebookFigure | None = None, cell: Any = None, *, width: float | int = 9.6
+    ) -> NotebookFigure:
+        """The same by matplotlib, for pages without a kernel.
+
+        Args:
+            figure: To draw in; a new one if not given.
+            cell: Of the figure's grid.
+            width: Of a new figure, in inches.
+        """
+        return draw_chart(self.chart, figure, cell, width=width, selected=self.selected, clicked=self.clicked)
+
+    def _asked(self, _widget: Any, message: Any, _buffers: Any) -> None:
+        number = message.get("thumbnail") if isinstance(message, dict) else None
+        if self._thumbnail is not None and isinstance(number, int) and 0 <= number < len(self.labels):
+            self.send({"thumbnail": number}, [self._thumbnail(number)])
