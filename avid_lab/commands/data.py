@@ -31,6 +31,8 @@ def add(commands: Any) -> None:
     index.add_argument("--layout", default="folder", help=f"{layouts} (default: %(default)s)")
     index.add_argument("--fold", type=int, default=1, help="split of ucf101, hmdb51, esc50 (default: %(default)s)")
     index.add_argument("--min-seconds", type=float, default=0.5, help="shortest usable clip (default: %(default)s)")
+    strict = "leave out what is still or silent: the manifest then names only stretches that can be trusted"
+    index.add_argument("--strict", action="store_true", help=strict)
     index.add_argument("--out", type=Path, help="default: manifest.csv in the folder")
     index.add_argument("--workers", type=int, help="processes (default: one a core)")
     prepare = command(actions, "prepare", _prepare, "make small training copies; goes on where it stopped")
@@ -79,6 +81,7 @@ def _index(arguments: argparse.Namespace) -> int:
         layout=arguments.layout,
         fold=arguments.fold,
         min_duration_s=arguments.min_seconds,
+        strict=arguments.strict,
         workers=arguments.workers,
         out=out,
     )

@@ -3,31 +3,20 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import os
-from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from tqdm.auto import tqdm
 
 from avid_lab.atomic import is_part_of, replacing
-from avid_lab.config import AudioSpec, VideoSpec
 from avid_lab.datasets.journal import resumable
 from avid_lab.datasets.layouts import LAYOUTS, Candidate, candidates
-from avid_lab.datasets.manifest import (
-    COLUMNS,
-    Manifest,
-    Record,
-    Streams,
-    Unusable,
-    begins_with,
-    is_portable,
-    place_below,
-)
-from avid_lab.media import MediaError, probe, read_clip
+from avid_lab.datasets.look import Look, look
+from avid_lab.datasets.manifest import COLUMNS, Manifest, Record, Unusable, begins_with, is_portable, place_below
+from avid_lab.datasets.recordings import duplicates, join_siblings, summary, trusted, with_splits
 
 VIDEO_EXTENSIONS = frozenset(
     {".3g2", ".3gp", ".asf", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf"}
@@ -35,17 +24,6 @@ VIDEO_EXTENSIONS = frozenset(
 )
 AUDIO_EXTENSIONS = frozenset({".aac", ".aif", ".aiff", ".flac", ".m4a", ".mp3", ".ogg", ".opus", ".wav"})
 REPORT_COLUMNS = ("path", "reason", "detail")
-SILENCE = 5e-4  # peak below which a sound track counts as silent (-66 dB of full scale)
-LISTEN_S = 10.0  # seconds listened to for that
-
-
-@dataclass(frozen=True)
-class Look:
-    """One file to try."""
-
-    path: Path
-    streams: Streams
-    min_duration_s: float
 
 
 def index_folder(
@@ -54,6 +32,7 @@ def index_folder(
     layout: str = "folder",
     fold: int = 1,
     min_duration_s: float = 0.5,
+    strict: bool = False,
     workers: int | None = None,
     progress: bool = True,
     out: Path | None = None,
@@ -61,19 +40,39 @@ def index_folder(
     """Looks through a folder of real videos, one sub-folder per class, and lists the usable ones.
 
     Folders ``train``, ``val``, ``test`` above the class folders give the split; without them one clip in five of
-    each class, chosen by name, is "test". Another layout takes ids, classes and splits from the set's own lists, which
-    lie anywhere in the folder. Folders that are links are followed, each folder once. Every file is opened and tried.
-    What cannot be used is never dropped in silence: ``manifest.unusable`` and ``manifest.report()`` say which and why
-    ("unreadable", "no picture", "no sound", "silent", "too short", "hidden", "no video file"; with lists also
-    "missing", "not listed", "bad line", ...).
+    each class, chosen by name and whole recordings at a time, is "test". Another layout takes ids, classes and splits
+    from the set's own lists, which lie anywhere in the folder. Folders that are links are followed, each folder once.
+    Every file is opened and tried. What cannot be used is never dropped in silence: ``manifest.unusable`` and
+    ``manifest.report()`` say which and why ("unreadable", "no picture", "no sound", "silent", "too short", "hidden",
+    "no video file"; with lists also "missing", "not listed", "bad line", ...).
+
+    Each clip's further columns say how far it can be trusted. Spans are seconds, "0-4.2;6-10".
+
+    ================  =============================================================================================
+    ``both_s``        where picture and sound both are
+    ``both_share``    share of the file that this is
+    ``offset_s``      how much later than the picture the sound begins
+    ``gaps``          gaps in picture and sound
+    ``restarts``      how often the timestamps jump back
+    ``still``         where the picture does not move, as far as eight pictures from all over the file show
+    ``silent``        where nothing is heard for a second or more, in the first ten seconds
+    ``cancelled``     "yes" where the channels of the sound cancel each other
+    ``hdr``           "PQ" or "HLG"
+    ``duplicate_of``  id of the first clip with the same bytes, or the same picture and sound
+    ``recording``     id of the first clip of the same recording, by content, the list's ids of videos, or names
+    ================  =============================================================================================
+
+    No recording is divided between training and test clips; where a set's own lists or folders do that, it is reported.
+    A clip that is silent all through is left out.
 
     Args:
         root: The folder.
         layout: A key of `avid_lab.datasets.layouts.LAYOUTS`: "folder", or the name of a public set.
         fold: Which official division into training and test clips, where a set has several.
         min_duration_s: Shortest usable video, in seconds.
+        strict: Leaves out of ``both_s`` what is still or silent, and clips of which nothing is left.
         workers: Processes; None chooses, 0 works in this one.
-        progress: Shows a progress bar, and the report if anything was left out.
+        progress: Shows a progress bar, what was left out, and what to know of the rest.
         out: Writes the manifest there, what was left out beside it as ``<name>.unusable.csv``, and what was found of
             each file as ``.<name>.seen``: so a run that was stopped goes on where it was, and a later one only looks
             at files that are new or changed. The list of what was left out is written also when nothing is usable.
@@ -102,30 +101,53 @@ def index_folder(
     unusable += [item for item in found if isinstance(item, Unusable)]
     chosen = sorted((item for item in found if isinstance(item, Candidate)), key=lambda item: item.id)
     looks = [Look(root / item.path, streams, min_duration_s) for item in chosen]
-    files = [look.path for look in looks]
+    files = [task.path for task in looks]
     results = resumable(
-        _look, looks, files, journal, workers=workers, progress=progress, description="looking at videos"
+        look, looks, files, journal, workers=workers, progress=progress, description="looking at videos"
     )
-    records: list[Record] = []
     for item, result in zip(chosen, results, strict=True):
         if "reason" in result:
             unusable.append(Unusable(item.path, result["reason"], result["detail"]))
-        else:
-            extras = {**item.extras, **result["extras"]}
-            records.append(Record(item.id, item.path, item.label, result["duration_s"], item.split, extras))
     unusable.sort(key=lambda item: (item.path, item.reason))
-    manifest = Manifest(root, _with_splits(records) if layout == "folder" else records, unusable=unusable)
+    usable = [(item, result) for item, result in zip(chosen, results, strict=True) if "reason" not in result]
+    records, untested = _as_a_whole(root, usable, draw_splits=layout == "folder")
+    whole = Manifest(root, records, unusable=unusable)
+    manifest = trusted(whole, min_duration_s) if strict else whole
     if report is not None:
-        write_unusable(report, unusable)
-    if not records:
+        write_unusable(report, manifest.unusable)
+    if not manifest.records:
         what = "sound" if streams == "audio" else "video"
-        where = f"\nAll of them are listed in {report}." if report is not None and unusable else ""
+        where = f"\nAll of them are listed in {report}." if report is not None and manifest.unusable else ""
         raise ValueError(f"no usable {what} in {root}. {manifest.report() or 'It holds no files.'}{where}")
-    if progress and unusable:
-        tqdm.write(manifest.report())
+    if progress:
+        for text in (manifest.report(), summary(whole, min_duration_s, untested)):
+            if text:
+                tqdm.write(text)
     if out is not None:
         manifest.write(out)
     return manifest
+
+
+def _as_a_whole(
+    root: Path, usable: Sequence[tuple[Candidate, dict[str, Any]]], *, draw_splits: bool
+) -> tuple[list[Record], list[str]]:
+    """The records with what only the whole set says: copies, recordings and splits; and classes without a test clip."""
+    records = [
+        Record(item.id, item.path, item.label, result["duration_s"], item.split, {**item.extras, **result["extras"]})
+        for item, result in usable
+    ]
+    groups = duplicates([root / item.path for item, _ in usable], [result for _, result in usable])
+    first = [groups.find(i) for i in range(len(records))]
+    join_siblings(groups, records, [item.video for item, _ in usable])
+    recordings = [records[groups.find(i)].id for i in range(len(records))]
+    made = [
+        replace(
+            record,
+            extras={**record.extras, "duplicate_of": records[j].id if i != j else "", "recording": recording},
+        )
+        for i, (record, j, recording) in enumerate(zip(records, first, recordings, strict=True))
+    ]
+    return with_splits(made, recordings) if draw_splits else (made, [])
 
 
 def _require_ours(path: Path, columns: Sequence[str]) -> None:
@@ -198,50 +220,3 @@ def _walk(root: Path, refuse: Callable[[Path, str, str], None]) -> Iterator[Path
 
 def _is_link(path: Path) -> bool:
     return path.is_symlink() or (hasattr(path, "is_junction") and path.is_junction())  # pyright: ignore
-
-
-def _look(task: Look) -> dict[str, Any]:
-    """What is known of a file, or why it is of no use; as JSON can hold it."""
-    try:
-        info = probe(task.path)
-        if info.video is None and task.streams != "audio":
-            return _useless("no picture", "it has no video stream")
-        if info.audio is None and task.streams != "video":
-            return _useless("no sound", "it has no audio stream")
-        if info.duration_s < task.min_duration_s:
-            rule = f"it lasts {info.duration_s:.3f} s, less than {task.min_duration_s:g} s"
-            return _useless("too short", rule)
-        listen = AudioSpec(8000, max(0.1, min(info.duration_s, LISTEN_S)), frames=1, n_fft=2)
-        watch = VideoSpec(1, 1.0, 32)
-        heard = None if task.streams == "video" else listen
-        clip = read_clip(task.path, 0.0, None if task.streams == "audio" else watch, heard)
-    except MediaError as error:
-        return _useless("unreadable", f"{error.problem}. {error.fix}")
-    except Exception as error:  # one file never ends the list
-        return _useless("unreadable", f"reading it failed with {type(error).__name__}: {error}")
-    if clip.audio is not None and float(clip.audio.abs().max()) < SILENCE:
-        return _useless("silent", f"nothing is heard in its first {listen.duration_s:.1f} s")
-    extras = {}
-    if info.video is not None:
-        fps = "" if info.video.fps is None else f"{info.video.fps:g}"
-        extras |= {"width": str(info.video.width), "height": str(info.video.height), "fps": fps}
-    if info.audio is not None:
-        extras["rate"] = str(info.audio.rate)
-    return {"duration_s": info.duration_s, "extras": extras}
-
-
-def _useless(reason: str, detail: str) -> dict[str, Any]:
-    return {"reason": reason, "detail": detail}
-
-
-def _with_splits(records: list[Record]) -> list[Record]:
-    """Where the folders give no split, one clip in five of each class is "test", the same on every machine."""
-    by_class: dict[str, list[Record]] = defaultdict(list)
-    for record in records:
-        if not record.split:
-            by_class[record.label].append(record)
-    test = set()
-    for members in by_class.values():
-        members.sort(key=lambda record: hashlib.sha256(record.path.encode()).digest())
-        test |= {record.id for record in members[: round(len(members) / 5)]}
-    return [r if r.split else replace(r, split="test" if r.id in test else "train") for r in records]

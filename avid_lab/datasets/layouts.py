@@ -44,13 +44,14 @@ KINETICS_SOUNDS = frozenset({
 
 @dataclass(frozen=True)
 class Candidate:
-    """A clip whose file is there but not yet opened; the fields are those of `Record`."""
+    """A clip whose file is there but not yet opened; fields are those of `Record`, and the video it was cut from."""
 
     id: str
     path: str
     label: str
     split: str = ""
     extras: dict[str, str] = field(default_factory=dict)
+    video: str = ""
 
 
 @dataclass(frozen=True)
@@ -196,7 +197,7 @@ def _match(
         elif not paths:
             yield Unusable(entry.id, "missing", f"listed as {entry.label!r}; {nearest.explain(entry)}")
         else:
-            yield Candidate(entry.id, paths[0], entry.label, entry.split, entry.extras)
+            yield Candidate(entry.id, paths[0], entry.label, entry.split, entry.extras, entry.video)
             yield from (Unusable(path, "duplicate", f"the same clip as {paths[0]}") for path in paths[1:])
     yield from (Unusable(path, "not listed", "no list of the set names it") for path in free)
 

@@ -35,7 +35,7 @@ def common(first: Spans, second: Spans) -> Spans:
 
 def length_s(spans: Spans) -> float:
     """Seconds of all spans together."""
-    return sum(end_s - begin_s for begin_s, end_s in spans)
+    return sum((end_s - begin_s for begin_s, end_s in spans), 0.0)
 
 
 def to_text(spans: Spans) -> str:

@@ -1,0 +1,222 @@
+"""Looks at one file: what it holds, where its picture and sound can be trusted, and fingerprints of both."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from avid_lab.config import AudioSpec, VideoSpec
+from avid_lab.datasets.manifest import Streams
+from avid_lab.media import MediaError, MediaInfo, probe, read_clip
+from avid_lab.media.spans import Spans, common, joined, length_s, to_text
+
+LISTEN_S = 10.0  # seconds of sound listened to
+LISTEN_RATE = 8000
+SILENCE = 5e-4  # peak below which sound counts as silent (-66 dB of full scale)
+PIECE_S, SILENT_S = 0.25, 1.0  # silence is looked for in such pieces, and worth a word from that length on
+THROUGH_S = 12.0  # longest file that is decoded from end to end; a longer one is looked at in four places
+SMALL = 32  # side of the pictures looked at
+STILL = (
+    12  # levels of 255: coding makes equal pictures differ by less; the least that moves in the rendered world, by 14
+)
+PLAIN = 4.0  # a picture with a smaller standard deviation has no fingerprint
+WORDS = 4  # words of 64 bits in each fingerprint
+BANDS = 17  # of the sound's fingerprint, spaced evenly on a logarithmic axis
+LOWEST_HZ, HIGHEST_HZ = 150.0, 3500.0
+READ_BYTES = 2**16  # of the beginning, the middle and the end of a file, to find files that may be identical
+
+
+@dataclass(frozen=True)
+class Look:
+    """One file to look at."""
+
+    path: Path
+    streams: Streams
+    min_duration_s: float
+    version: int = 1  # what was found by other rules is found again
+
+
+def look(task: Look) -> dict[str, Any]:
+    """What is known of a file, or why it is of no use, as JSON can hold it.
+
+    Returns:
+        ``reason`` and ``detail`` of a file of no use; else ``duration_s``, the spans ``both_s``, ``still`` and
+        ``silent``, the manifest's columns ``extras``, and the fingerprints ``bytes``, ``picture`` and ``sound``.
+    """
+    try:
+        return _look(task)
+    except MediaError as error:
+        return _useless("unreadable", f"{error.problem}. {error.fix}")
+    except Exception as error:  # one file never ends the list
+        return _useless("unreadable", f"reading it failed with {type(error).__name__}: {error}")
+
+
+def _look(task: Look) -> dict[str, Any]:
+    info = probe(task.path)
+    if info.video is None and task.streams != "audio":
+        return _useless("no picture", "it has no video stream")
+    if info.audio is None and task.streams != "video":
+        return _useless("no sound", "it has no audio stream")
+    both_s = _spans(info, task.streams)
+    if info.duration_s < task.min_duration_s:
+        return _useless("too short", f"it lasts {info.duration_s:.3f} s, less than {task.min_duration_s:g} s")
+    longest_s = max((end_s - begin_s for begin_s, end_s in both_s), default=0.0)
+    if longest_s < task.min_duration_s:
+        rule = f"picture and sound are together for {longest_s:.3f} s at most, less than {task.min_duration_s:g} s"
+        return _useless("too short", rule)
+    pictures, sound, cancelled = _watch_and_listen(task, info.duration_s)
+    still, silent = _still(pictures, info.duration_s), _silent(sound)
+    if len(sound) and np.abs(sound).max() < SILENCE:
+        return _useless("silent", f"nothing is heard in its first {min(info.duration_s, LISTEN_S):.1f} s")
+    extras: dict[str, str] = {}
+    if info.video is not None:
+        fps = "" if info.video.fps is None else f"{info.video.fps:g}"
+        extras |= {"width": str(info.video.width), "height": str(info.video.height), "fps": fps}
+    if info.audio is not None:
+        extras["rate"] = str(info.audio.rate)
+    streams = [stream for stream in (info.video, info.audio) if stream is not None]
+    extras |= {
+        "both_s": to_text(both_s),
+        "both_share": f"{length_s(both_s) / info.duration_s:.3f}",
+        "offset_s": "" if info.offset_s is None else f"{info.offset_s:.3f}",
+        "gaps": str(sum(max(0, len(stream.spans_s) - 1) for stream in streams)),
+        "restarts": str(info.restarts),
+        "still": to_text(still),
+        "silent": to_text(silent),
+        "cancelled": "yes" if cancelled else "",
+        "hdr": "" if info.video is None or info.video.dynamic_range == "SDR" else info.video.dynamic_range,
+    }
+    return {
+        "duration_s": info.duration_s,
+        "extras": extras,
+        "bytes": _digest(task.path),
+        "picture": _hex(picture_print([image for _, image in pictures[1::2]])),
+        "sound": _hex(sound_print(sound)),
+    }
+
+
+def _useless(reason: str, detail: str) -> dict[str, Any]:
+    return {"reason": reason, "detail": detail}
+
+
+def _spans(info: MediaInfo, streams: Streams) -> Spans:
+    """Where the file has what is wanted of it."""
+    if streams == "both":
+        return info.both_s
+    stream = info.video if streams == "video" else info.audio
+    return () if stream is None else stream.spans_s
+
+
+def _watch_and_listen(task: Look, duration_s: float) -> tuple[list[tuple[float, np.ndarray]], np.ndarray, bool]:
+    """Eight small pictures (S, S, 3) from all over the file and their times; the first seconds of sound (samples,).
+
+    And whether channels of the sound cancel each other.
+    """
+    duration_s = max(0.5, round(2 * duration_s) / 2)  # codecs make copies a little longer or shorter
+    listen = AudioSpec(LISTEN_RATE, min(duration_s, LISTEN_S), frames=1, n_fft=2)
+    hear = None if task.streams == "video" else listen
+    through = duration_s <= THROUGH_S
+    watch = VideoSpec(8, 8 / duration_s, SMALL) if through else VideoSpec(2, 2.0, SMALL)
+    starts_s = [0.0] if through else [share * duration_s for share in (0.1, 0.35, 0.6, 0.85)]
+    if task.streams == "audio":
+        clips = [read_clip(task.path, 0.0, None, hear)]
+    elif through:
+        clips = [read_clip(task.path, 0.0, watch, hear)]
+    else:
+        clips = [read_clip(task.path, start_s, watch, None) for start_s in starts_s]
+        clips += [read_clip(task.path, 0.0, None, hear)] if hear else []
+    pictures: list[tuple[float, np.ndarray]] = []
+    for clip in clips:
+        if clip.video is not None:
+            images = clip.video.permute(1, 2, 3, 0).numpy()
+            pictures += [(clip.start_s + i / watch.fps, image) for i, image in enumerate(images)]
+    sound = np.zeros(0, np.float32) if clips[-1].audio is None else clips[-1].audio[0].numpy()
+    return pictures, sound, clips[-1].cancelled
+
+
+def _still(pictures: list[tuple[float, np.ndarray]], duration_s: float) -> Spans:
+    """Where one picture follows another that is the same; to the file's ends if it never moves."""
+    same = [
+        (begin_s, end_s)
+        for (begin_s, one), (end_s, other) in pairwise(pictures)
+        if int(np.abs(one.astype(np.int16) - other).max()) <= STILL
+    ]
+    if pictures and len(same) == len(pictures) - 1:
+        return ((0.0, duration_s),)
+    return tuple((begin_s, min(end_s, duration_s)) for begin_s, end_s in joined(same))
+
+
+def _silent(sound: np.ndarray) -> Spans:
+    """Where nothing is heard for a second or more, of what was listened to."""
+    size = round(PIECE_S * LISTEN_RATE)
+    peaks = np.abs(sound[: len(sound) // size * size]).reshape(-1, size).max(1)
+    spans = joined((i * PIECE_S, (i + 1) * PIECE_S) for i in np.flatnonzero(peaks < SILENCE).tolist())
+    return tuple(span for span in spans if span[1] - span[0] >= SILENT_S)
+
+
+def without(spans: Spans, holes: Spans) -> Spans:
+    """The spans, less the holes."""
+    edges = [0.0, *(edge for hole in joined(holes) for edge in hole), float("inf")]
+    return common(spans, tuple((begin_s, end_s) for begin_s, end_s in zip(edges[::2], edges[1::2], strict=True)))
+
+
+# ---- fingerprints
+
+
+def _digest(path: Path) -> str:
+    """Of a file's size and some of its bytes: identical files have the same, others hardly ever."""
+    size = path.stat().st_size
+    digest = hashlib.blake2b(str(size).encode(), digest_size=16)
+    with path.open("rb") as file:
+        for place in (0, (size - READ_BYTES) // 2, size - READ_BYTES):
+            file.seek(max(0, place))
+            digest.update(file.read(READ_BYTES))
+    return digest.hexdigest()
+
+
+def picture_print(images: list[np.ndarray]) -> np.ndarray:
+    """Four words of 64 bits, one a picture: the signs of its lowest frequencies; none if there is little to see.
+
+    The perceptual hash that is usual (Zauner, "Implementation and Benchmarking of Perceptual Image Hash Functions",
+    2010): the 8 x 8 lowest coefficients of a cosine transform, against their median.
+    """
+    grey = np.stack([image.astype(np.float32).mean(-1) for image in images]) if images else np.zeros((0, SMALL, SMALL))
+    if len(grey) != WORDS or np.median(grey.std((1, 2))) < PLAIN:
+        return np.zeros(0, np.uint64)
+    coefficients = (_COSINES @ grey @ _COSINES.T).reshape(WORDS, -1)
+    return _packed(coefficients > np.median(coefficients[:, 1:], axis=1, keepdims=True))
+
+
+def sound_print(sound: np.ndarray) -> np.ndarray:
+    """Four words of 64 bits: whether energy moves up or down from band to band and from moment to moment.
+
+    After Haitsma and Kalker, "A Highly Robust Audio Fingerprinting System" (ISMIR 2002), over the whole sound in 17
+    moments instead of one every 12 ms, so that delays of codecs do not matter; none if there is nothing to hear.
+    """
+    size, hop = 512, 256
+    frames = (len(sound) - size) // hop + 1
+    if frames < BANDS or np.abs(sound).max() < SILENCE:
+        return np.zeros(0, np.uint64)
+    pieces = np.lib.stride_tricks.sliding_window_view(sound, size)[::hop] * np.hanning(size).astype(np.float32)
+    power = np.abs(np.fft.rfft(pieces)) ** 2  # (frames, bins)
+    edges = np.geomspace(LOWEST_HZ, HIGHEST_HZ, BANDS + 1) * size / LISTEN_RATE
+    bands = np.add.reduceat(power, np.ceil(edges).astype(int), axis=1)[:, :BANDS]
+    moments = np.add.reduceat(bands, np.arange(BANDS) * frames // BANDS, axis=0)  # (17, 17)
+    level = np.log(moments + 1e-9)
+    return _packed(np.diff(np.diff(level, axis=0), axis=1) > 0)
+
+
+def _packed(bits: np.ndarray) -> np.ndarray:
+    return np.packbits(bits.reshape(-1)).view(np.uint64)
+
+
+def _hex(words: np.ndarray) -> str:
+    return words.tobytes().hex()
+
+
+_COSINES = np.cos(np.pi / SMALL * (np.arange(SMALL) + 0.5) * np.arange(8)[:, None]).astype(np.float32)  # (8, S)
