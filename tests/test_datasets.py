@@ -552,6 +552,12 @@ def test_a_worker_that_dies_is_told():
         list(parallel(crash, range(8), workers=2, progress=False, description="x"))
 
 
+@pytest.mark.slow
+def test_the_task_a_worker_dies_of_is_found_and_the_others_are_done():
+    found = list(parallel(crash, range(40), workers=2, progress=False, description="x", lost=lambda number: -number))
+    assert sorted(found) == sorted([-3, *range(3), *range(4, 40)])
+
+
 def test_few_tasks_start_no_processes():
     assert default_workers(10) == 0
     assert list(parallel(abs, [-1, -2], workers=None, progress=False, description="x")) == [1, 2]

@@ -24,7 +24,7 @@ def noisy(seconds: float, seed: int = 0) -> Clip:
     """Blotches that change all the time, and a tone that glides."""
     generator = torch.Generator().manual_seed(seed)
     frames = round(seconds * FPS)
-    blotches = torch.rand(3, frames, 6, 6, generator=generator).mul(255)
+    blotches = torch.rand(3, frames, 12, 12, generator=generator).mul(255)
     picture = torch.nn.functional.interpolate(blotches, 48, mode="bilinear").byte()
     steps = torch.rand(round(seconds * 8), generator=generator).repeat_interleave(RATE // 8)
     sound = torch.sin(torch.cumsum(0.1 + 1.4 * steps, 0))[None] * steps * 0.5

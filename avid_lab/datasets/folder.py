@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 from avid_lab.atomic import is_part_of, replacing
 from avid_lab.datasets.journal import resumable
 from avid_lab.datasets.layouts import LAYOUTS, Candidate, candidates
-from avid_lab.datasets.look import Look, look
+from avid_lab.datasets.look import Look, crashing, look
 from avid_lab.datasets.manifest import COLUMNS, Manifest, Record, Unusable, begins_with, is_portable, place_below
 from avid_lab.datasets.recordings import duplicates, join_siblings, summary, trusted, with_splits
 
@@ -101,9 +101,15 @@ def index_folder(
     unusable += [item for item in found if isinstance(item, Unusable)]
     chosen = sorted((item for item in found if isinstance(item, Candidate)), key=lambda item: item.id)
     looks = [Look(root / item.path, streams, min_duration_s) for item in chosen]
-    files = [task.path for task in looks]
     results = resumable(
-        look, looks, files, journal, workers=workers, progress=progress, description="looking at videos"
+        look,
+        looks,
+        [task.path for task in looks],
+        journal,
+        lost=crashing,
+        workers=workers,
+        progress=progress,
+        description="looking at videos",
     )
     for item, result in zip(chosen, results, strict=True):
         if "reason" in result:

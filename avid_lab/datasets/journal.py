@@ -23,6 +23,7 @@ def resumable(
     journal: Path | None,
     *,
     is_done: Callable[[Task, Any], bool] = lambda task, result: True,
+    lost: Callable[[Task], Any] | None = None,
     workers: int | None,
     progress: bool,
     description: str,
@@ -38,6 +39,7 @@ def resumable(
         files: The file that each task reads.
         journal: Where to remember; None remembers nothing.
         is_done: Whether a result of an earlier run still holds.
+        lost: As for `parallel`.
         workers: Processes; None chooses, 0 works in this one.
         progress: Shows a bar.
         description: What the bar says.
@@ -59,6 +61,7 @@ def resumable(
         progress=progress,
         description=description,
         initial=len(tasks) - len(todo),
+        lost=None if lost is None else partial(_stamped, lost),
     )
     if journal is None:
         done |= dict(results)

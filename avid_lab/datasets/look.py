@@ -56,6 +56,11 @@ def look(task: Look) -> dict[str, Any]:
         return _useless("unreadable", f"reading it failed with {type(error).__name__}: {error}")
 
 
+def crashing(task: Look) -> dict[str, Any]:
+    """The result of a file on which a worker died."""
+    return _useless("unreadable", "it crashes the decoder, or needs more memory than there is")
+
+
 def _look(task: Look) -> dict[str, Any]:
     info = probe(task.path)
     if info.video is None and task.streams != "audio":
@@ -70,7 +75,7 @@ def _look(task: Look) -> dict[str, Any]:
         rule = f"picture and sound are together for {longest_s:.3f} s at most, less than {task.min_duration_s:g} s"
         return _useless("too short", rule)
     pictures, sound, cancelled = _watch_and_listen(task, info.duration_s)
-    still, silent = _still(pictures, info.duration_s), _silent(sound)
+    still, silent = _still(pictures, info.duration_s), _silent(sound, info)
     if len(sound) and np.abs(sound).max() < SILENCE:
         return _useless("silent", f"nothing is heard in its first {min(info.duration_s, LISTEN_S):.1f} s")
     extras: dict[str, str] = {}
@@ -151,11 +156,12 @@ def _still(pictures: list[tuple[float, np.ndarray]], duration_s: float) -> Spans
     return tuple((begin_s, min(end_s, duration_s)) for begin_s, end_s in joined(same))
 
 
-def _silent(sound: np.ndarray) -> Spans:
-    """Where nothing is heard for a second or more, of what was listened to."""
+def _silent(sound: np.ndarray, info: MediaInfo) -> Spans:
+    """Where there is sound and nothing is heard for a second or more, of what was listened to."""
     size = round(PIECE_S * LISTEN_RATE)
     peaks = np.abs(sound[: len(sound) // size * size]).reshape(-1, size).max(1)
     spans = joined((i * PIECE_S, (i + 1) * PIECE_S) for i in np.flatnonzero(peaks < SILENCE).tolist())
+    spans = common(spans, () if info.audio is None else info.audio.spans_s)
     return tuple(span for span in spans if span[1] - span[0] >= SILENT_S)
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from joblib import Parallel, cpu_count, delayed, parallel_config
-from joblib.externals.loky.process_executor import TerminatedWorkerError
+from joblib.externals.loky.process_executor import ProcessPoolExecutor, TerminatedWorkerError
 from tqdm.auto import tqdm
+
+SUSPECTS = 16  # tasks that are tried alone after a worker died; the one it died of is among the first that are not done
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -32,6 +34,7 @@ def parallel(
     progress: bool,
     description: str,
     initial: int = 0,
+    lost: Callable[[Task], Result] | None = None,
 ) -> Iterator[Result]:
     """Yields ``function(task)`` for every task as results come in, in any order.
 
@@ -42,31 +45,61 @@ def parallel(
         progress: Shows a bar.
         description: What the bar says.
         initial: Tasks that were done before, for the bar.
+        lost: What the result is of a task on which its worker dies; the others go on. None raises.
 
     Raises:
-        RuntimeError: A worker died.
+        RuntimeError: A worker died, and there is no ``lost``.
     """
     workers = default_workers(len(tasks)) if workers is None else workers
     total = initial + len(tasks)
     with tqdm(total=total, initial=initial, desc=description, unit="clip", disable=not progress or not tasks) as bar:
-        for result in _results(function, tasks, workers):
+        for result in _results(function, tasks, workers, lost):
             bar.update()
             yield result
 
 
-def _results(function: Callable[[Task], Result], tasks: Sequence[Task], workers: int) -> Iterator[Result]:
+def _results(
+    function: Callable[[Task], Result],
+    tasks: Sequence[Task],
+    workers: int,
+    lost: Callable[[Task], Result] | None,
+) -> Iterator[Result]:
     if workers == 0:
         yield from map(function, tasks)
         return
+    todo = dict(enumerate(tasks))
+    while todo:
+        try:
+            for i, result in _spread(function, list(todo.items()), workers):
+                del todo[i]
+                yield result
+        except TerminatedWorkerError as error:
+            if lost is None:
+                raise RuntimeError(
+                    "a worker process died: out of memory, or a file crashes the decoder. What is done is kept; run "
+                    "again with workers=0 to see which file it is"
+                ) from error
+            with ProcessPoolExecutor(1) as executor:
+                for i in list(todo)[:SUSPECTS]:
+                    task = todo.pop(i)
+                    try:
+                        yield executor.submit(function, task).result()
+                    except TerminatedWorkerError:
+                        yield lost(task)
+                        break
+
+
+def _spread(
+    function: Callable[[Task], Result], tasks: Sequence[tuple[int, Task]], workers: int
+) -> Iterator[tuple[int, Result]]:
     # Workers that outlive a killed parent end after half a minute without work; each has one thread.
     with parallel_config("loky", n_jobs=workers, inner_max_num_threads=1, idle_worker_timeout=30):
-        results = Parallel(return_as="generator_unordered")(delayed(function)(task) for task in tasks)
+        results: Any = Parallel(return_as="generator_unordered")(delayed(_numbered)(function, *task) for task in tasks)
     try:
         yield from results
-    except TerminatedWorkerError as error:
-        raise RuntimeError(
-            "a worker process died: out of memory, or a file crashes the decoder. What is done is kept; run again with "
-            "workers=0 to see which file it is"
-        ) from error
     finally:
         results.close()
+
+
+def _numbered(function: Callable[[Task], Result], number: int, task: Task) -> tuple[int, Result]:
+    return number, function(task)

@@ -9,6 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from filecmp import cmp
+from os.path import samefile
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -59,7 +60,7 @@ def duplicates(paths: Sequence[Path], found: Sequence[dict[str, Any]]) -> Groups
     for members in by_digest.values():
         kinds: list[int] = []  # one file of each content; nearly always there is one
         for i in members:
-            same = next((j for j in kinds if cmp(paths[i], paths[j], shallow=False)), None)
+            same = next((j for j in kinds if samefile(paths[i], paths[j]) or cmp(paths[i], paths[j], False)), None)
             if same is None:
                 kinds.append(i)
             else:
