@@ -164,7 +164,7 @@ class TrainConfig:
         ema: Decay of a moving average of the weights, in (0, 1), such as 0.999. None: no average is kept.
         precision: "float32", or "bfloat16" for the encoders (autocast); losses and memories stay in float32.
         compile: Whether torch.compile compiles the model: slow to start, faster after.
-        remine_every: Passes over the clips after which CMA mines its positives anew. None: never.
+        remine_every: Passes over the clips after which CMA mines its positives again. None: never.
         seed: Seeds batches, augmentation and windows; the same seed on the same machine repeats the run.
         device: A torch device name, or "auto": CUDA where there is one, else the CPU.
     """
@@ -216,7 +216,7 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A whole training: AVID, then CMA from where that ended. Its length is told in passes, since it follows the data.
+    """A whole training: AVID, then CMA from where AVID ended. Its length is given in passes over the data.
 
     Args:
         model: Model preset.
@@ -226,7 +226,7 @@ class Recipe:
         clips_per_video: Windows that one such pass takes of every video.
         cma_passes: Passes of CMA; None takes ``train.steps``.
         cma_learning_rate: Peak learning rate of CMA.
-        remine_passes: Passes after which CMA mines anew.
+        remine_passes: Passes after which CMA mines again.
     """
 
     model: str

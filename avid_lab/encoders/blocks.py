@@ -15,12 +15,12 @@ class FactoredConv3d(nn.Conv3d):
     """A 3-D convolution that runs as a 2-D one whenever its kernel is flat in time or in space.
 
     A (1, k, k) kernel never mixes frames, so frames fold into the batch; a (k, 1, 1) kernel never mixes pixels, so the
-    two spatial axes fold into one. Weights, result and gradient are those of `nn.Conv3d`; 2-D kernels are just faster.
+    two spatial axes fold into one. Weights, result and gradient equal those of `nn.Conv3d`; 2-D kernels are faster.
     """
 
     def forward(self, input: Tensor) -> Tensor:
         """(B, C, T, H, W) -> (B, C', T', H', W')."""
-        if torch.compiler.is_compiling():  # a compiler lays out memory its own way, and trips over these views
+        if torch.compiler.is_compiling():  # torch.compile chooses its own memory layout and fails on these views
             return super().forward(input)
         if self.kernel_size[0] == 1 and self.stride[0] == 1:
             batch, time = input.shape[0], input.shape[2]
@@ -88,16 +88,15 @@ class ProjectionHead(nn.Sequential):
         features: F.
         hidden: Widths of the hidden layers.
         dim: D.
-        norm: Whether batch normalisation follows every layer. The paper's heads have none. At the start all embeddings
-            then point almost the same way, and it takes many passes over the data to spread them; with it they start
-            apart.
+        norm: Whether batch normalisation follows every layer. The paper's heads have none: all embeddings then start
+            out almost parallel, and it takes many passes over the data to spread them. With it they start apart.
     """
 
     def __init__(self, features: int, hidden: Iterable[int], dim: int, *, norm: bool = False) -> None:
         sizes = [features, *hidden, dim]
         layers: list[nn.Module] = []
         for size_in, size_out in pairwise(sizes):
-            layers.append(nn.Linear(size_in, size_out, bias=not norm))  # the normalisation takes a bias away again
+            layers.append(nn.Linear(size_in, size_out, bias=not norm))  # batch normalisation cancels a bias
             if norm:
                 layers.append(nn.BatchNorm1d(size_out))
             layers.append(nn.ReLU())

@@ -33,7 +33,7 @@ class AudioVisualModel(nn.Module):
         self.config = config = config or ModelConfig()
         with torch.random.fork_rng(devices=[], enabled=seed is not None):
             if seed is not None:
-                torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed a GPU as well
+                torch.default_generator.manual_seed(seed)  # torch.manual_seed would also reseed a GPU
             self.video_encoder = _video_encoder(config)
             self.audio_encoder = AudioEncoder(config.audio_widths)
             self.video_head = ProjectionHead(
@@ -85,7 +85,7 @@ class AudioVisualModel(nn.Module):
     def shapes(self) -> str:
         """A table of every stage: its output shape for one clip of the expected size, and its parameters.
 
-        Computed on torch's meta device, which knows shapes and no numbers: it costs nothing and changes nothing.
+        Computed on torch's meta device, which has shapes but no values: it costs nothing and changes nothing.
         """
         size = self.config.video.size or 112
         video = torch.empty(1, 3, self.config.video.frames, size, size, device="meta")

@@ -96,7 +96,7 @@ class TorchvisionVideoEncoder(Encoder):
     """
 
     def __init__(self) -> None:
-        from torchvision.models.video import r2plus1d_18  # costs half a second: only for who wants it
+        from torchvision.models.video import r2plus1d_18  # costs half a second, so it is imported lazily
 
         network = r2plus1d_18(weights=None)
         blocks = {f"block{i}": getattr(network, f"layer{i}") for i in range(1, 5)}

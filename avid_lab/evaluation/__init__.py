@@ -1,4 +1,4 @@
-"""What a trained model knows, asked in the ways of the paper: retrieval, neighbours, probes, fine-tuning, calibration.
+"""What a trained model knows, measured as in the paper: retrieval, neighbours, probes, fine-tuning, calibration.
 
 Every number has companions: chance, the same network at random initialisation, and an interval. Frozen means frozen:
 nothing here changes a weight or a batch-norm statistic of the model that is evaluated.
@@ -6,8 +6,8 @@ nothing here changes a weight or a batch-norm statistic of the model that is eva
     test = evaluation.embed(model, clips.select(split="test"), pipeline)
     evaluation.retrieval_table(test)
 
-`embeddings` asks the model, `spaces`, `probes` and `finetuning` judge what it answers, each as a `Table`; `scores` is
-the quick summary, `protocols` everything by name.
+`embeddings` runs the model; `spaces`, `probes` and `finetuning` evaluate its output, each as a `Table`; `scores` is the
+quick summary; `protocols` lists everything by name.
 """
 
 from __future__ import annotations

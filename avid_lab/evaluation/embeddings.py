@@ -1,4 +1,4 @@
-"""What a model makes of clips, without changing anything in it: embeddings, block features, and its untrained twin."""
+"""What a model computes from clips, without changing the model: embeddings, block features, and its untrained twin."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ POOLED_SIDES = {"block1": 12, "block2": 8, "block3": 6, "block4": 4}  # of the g
 
 @dataclass(frozen=True)
 class Embeddings:
-    """What a model makes of every clip, averaged over the clip's windows; all on the CPU.
+    """A model's output for every clip, averaged over the clip's windows; all on the CPU.
 
     Attributes:
         video: (N, D) unit embeddings of pictures.

@@ -205,4 +205,4 @@ def fine_tune_table(
                 )
                 rows[f"{modality}, {100 * fraction:g} % of labels"] = estimate(made.correct, chance=chance)
         both.append(Table(f"Fine-tuned for {config.epochs} epochs, mean of {config.windows} clips: accuracy", rows))
-    return both[0].beside(both[1])
+    return both[0].with_baseline(both[1])

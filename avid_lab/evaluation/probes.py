@@ -106,7 +106,7 @@ def fit_svm(
     machine = LinearSVC(C=c, dual=False, max_iter=5000)  # pyright: ignore[reportArgumentType]
     machine.fit(((features - mean) / deviation).cpu().double().numpy(), labels.cpu().numpy())
     found = torch.as_tensor(machine.coef_), torch.as_tensor(machine.intercept_)
-    if len(machine.classes_) == 2:  # one machine serves both
+    if len(machine.classes_) == 2:  # one SVM handles both
         found = tuple(torch.stack([-part[0], part[0]]) for part in found)
     weight, bias = features.new_zeros(classes, features.shape[1]), features.new_full((classes,), -torch.inf)
     there = torch.as_tensor(machine.classes_)
@@ -115,7 +115,9 @@ def fit_svm(
 
 
 FITS: dict[str, Callable[[Tensor, Tensor, int], LinearClassifier]] = {
-    "linear": partial(fit_linear, steps=60),  # thousands of features: to the optimum it would take minutes a block
+    "linear": partial(
+        fit_linear, steps=60
+    ),  # with thousands of features, full convergence would take minutes per block
     "svm": fit_svm,
 }
 
@@ -165,7 +167,7 @@ def block_probes(
         train: Clips to fit on, every window an example.
         test: Clips to classify, by the mean over their windows.
         pipeline: The model's input pipeline.
-        classifier: "linear" is logistic regression as for Kinetics, "svm" the one-vs-rest machine of ESC-50.
+        classifier: "linear" is logistic regression as for Kinetics, "svm" the one-vs-rest SVM of ESC-50.
         windows: Windows per clip; the paper's tables use 10.
         untrained: What to compare with; `random_twin` if not given.
         progress: Whether to show progress bars.
@@ -179,13 +181,13 @@ def block_probes(
         for network in networks
     )
     made = probe_table(*ours, classifier=classifier, progress=progress)
-    return made.beside(probe_table(*blank, classifier=classifier, progress=progress))
+    return made.with_baseline(probe_table(*blank, classifier=classifier, progress=progress))
 
 
 def probe_table(
     train: BlockFeatures, test: BlockFeatures, *, classifier: ClassifierName = "linear", progress: bool = False
 ) -> Table:
-    """As `block_probes`, on features that are there already and without the untrained network.
+    """As `block_probes`, on precomputed features and without the untrained network.
 
     Raises:
         ValueError: The classifier is unknown.
@@ -262,7 +264,7 @@ def label_fraction_table(
     made = Table("Linear probe of the last block with few labels, class-balanced: accuracy", rows)
     if untrained is None:
         return made
-    return made.beside(label_fraction_table(*untrained, fractions=fractions, draws=draws, progress=progress))
+    return made.with_baseline(label_fraction_table(*untrained, fractions=fractions, draws=draws, progress=progress))
 
 
 def over_runs(correct: Float[Tensor, "S M"], chance: float) -> Estimate:

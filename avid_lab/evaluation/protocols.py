@@ -18,7 +18,7 @@ from avid_lab.transforms import InputPipeline
 
 @dataclass
 class Subject:
-    """A model with the clips to evaluate it on; what several protocols need is computed once, when first asked for.
+    """A model with the clips to evaluate it on; what several protocols share is computed once, on first use.
 
     Attributes:
         model: The model.
@@ -63,7 +63,7 @@ def _probes(classifier: str) -> Callable[[Subject, Subject], Table]:
             probe_table(*one.blocks, classifier=classifier, progress=ours.progress)  # type: ignore[arg-type]
             for one in (ours, blank)
         )
-        return made.beside(beside)
+        return made.with_baseline(beside)
 
     return run
 
@@ -108,7 +108,7 @@ QUICK = ("retrieval", "knn", "positives", "similarity", "collapse", "probe")
 
 
 def evaluate(subject: Subject, what: Sequence[str] = QUICK, *, seed: int = 0) -> Iterator[tuple[str, Table]]:
-    """Run protocols one after another, each beside the untrained twin and chance.
+    """Run protocols one after another, each compared with the untrained twin and chance.
 
     Those that ask about classes give an empty table, which says so, where the training or the test clips have only one.
 

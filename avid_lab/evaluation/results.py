@@ -1,4 +1,4 @@
-"""Tables of estimates: what every evaluation returns, a notebook shows, the command prints and a file keeps."""
+"""Tables of estimates: what evaluations return, notebooks show, commands print and files keep."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Table(Mapping[str, Estimate]):
     Attributes:
         title: What was measured, and how.
         rows: The figures by name, in order.
-        note: What a reader has to know to read them.
+        note: What a reader must know to interpret them.
     """
 
     title: str
@@ -34,8 +34,8 @@ class Table(Mapping[str, Estimate]):
     def __len__(self) -> int:
         return len(self.rows)
 
-    def beside(self, untrained: Mapping[str, Estimate] | None) -> Table:
-        """The same with what an untrained network reaches as ``random`` of every row that it has as well."""
+    def with_baseline(self, untrained: Mapping[str, Estimate] | None) -> Table:
+        """A copy whose rows have an untrained network's values as ``random``, where it has them."""
         if untrained is None:
             return self
         rows = {
@@ -49,7 +49,7 @@ class Table(Mapping[str, Estimate]):
         return Table(f"{self.title}: difference", rows, self.note)
 
     def text(self, other: Table | None = None, *, names: tuple[str, str] = ("value", "other")) -> str:
-        """As plain text, beside another model's table of the same kind if there is one.
+        """As plain text, next to another model's table of the same kind if given.
 
         Args:
             other: The same figures of another model on the same clips.
@@ -73,7 +73,7 @@ class Table(Mapping[str, Estimate]):
         return self.text()
 
     def plain(self) -> dict[str, dict[str, float | bool | None]]:
-        """As plain values for a JSON file; what was not computed is None."""
+        """Plain values for a JSON file; None where nothing was computed."""
         return {
             name: {
                 "value": _finite(row.value),

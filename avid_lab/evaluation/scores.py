@@ -1,4 +1,4 @@
-"""A model's quick scores: linear probes, nearest neighbours and retrieval, beside chance and the untrained twin."""
+"""A model's quick scores: linear probes, nearest neighbours and retrieval, next to chance and the untrained twin."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def score(train: Embeddings, test: Embeddings, *, k: int = 20) -> Scores:
 
 
 def chance_scores(train: Embeddings, test: Embeddings) -> Scores:
-    """What guessing scores on the same data."""
+    """The scores of guessing on the same data."""
     guess = chance_accuracy(train.labels, test.labels)
     at = min(10, len(test.labels))
     by_class = retrieval(test.video, test.audio, test.labels, test.labels, ks=[at]).chance_precision[at]

@@ -1,4 +1,4 @@
-"""What an embedding space is good for: retrieval, neighbours, positives, trustworthy similarity. Has it collapsed?
+"""What an embedding space is good for: retrieval, neighbours, positives, similarity; and whether it has collapsed.
 
 Every function takes embeddings and, optionally, those of the untrained twin on the same clips, and returns a `Table`.
 """
@@ -80,7 +80,7 @@ def retrieval_table(space: Embeddings, untrained: Embeddings | None = None, *, k
     alone = int((~partners).sum())
     note = f"{alone} clip(s) are alone in their class and left out of v→v and a→a by class." if alone else ""
     table = Table(f"Retrieval among {n:,} clips", rows, note)
-    return table.beside(None if untrained is None else retrieval_table(untrained, ks=ks))
+    return table.with_baseline(None if untrained is None else retrieval_table(untrained, ks=ks))
 
 
 def instance_table(space: Embeddings, untrained: Embeddings | None = None, *, ks: Sequence[int] = (1, 5, 10)) -> Table:
@@ -149,7 +149,7 @@ def knn_table(
         predicted = knn_predict(getattr(train, modality), train.labels, getattr(test, modality), k)
         rows[modality] = estimate((predicted == test.labels).double(), chance=chance)
     table = Table(f"{k} nearest neighbours of {len(train.labels):,} clips: accuracy", rows)
-    return table.beside(None if untrained is None else knn_table(*untrained, k=k))
+    return table.with_baseline(None if untrained is None else knn_table(*untrained, k=k))
 
 
 def positives_table(space: Embeddings, untrained: Embeddings | None = None, *, ks: Sequence[int] = (1, 8, 32)) -> Table:
@@ -175,7 +175,7 @@ def positives_table(space: Embeddings, untrained: Embeddings | None = None, *, k
             false_negatives_of_each(labels, index), chance=chance
         )
     table = Table(f"Positives of {len(labels):,} clips by agreement: share of the query's class", rows | left)
-    return table.beside(None if untrained is None else positives_table(untrained, ks=ks))
+    return table.with_baseline(None if untrained is None else positives_table(untrained, ks=ks))
 
 
 @dataclass(frozen=True)
@@ -205,15 +205,15 @@ def similarity_report(
 ) -> SimilarityReport:
     """Separation and calibration of similarity.
 
-    The clips are cut in two halves, class by class. On the pairs of one half a curve from similarity to the probability
-    of "same class" is fitted, on those of the other it is tested; no clip is in both. One *shared* curve for all three
-    kinds of pair asks more: that 0.5 means the same for pictures, for sounds, and between the two.
+    The clips are split into two halves, class by class. A curve from similarity to the probability of "same class" is
+    fitted on the pairs of one half and tested on the pairs of the other; no clip is in both. One *shared* curve for all
+    three kinds of pair asks more: 0.5 must mean the same for pictures, for sounds, and between the two.
 
     Args:
         space: The clips to compare.
         untrained: The same clips seen by the untrained twin.
         method: "logistic" or "isotonic".
-        most: Use at most so many clips, chosen at random: pairs grow with the square.
+        most: Use at most this many clips, chosen at random: pairs grow with the square.
         seed: Of that choice and of the halves.
 
     Raises:
@@ -249,7 +249,7 @@ def similarity_report(
     title = f"Similarity of same-class and different-class pairs of {len(order):,} clips"
     table = Table(title, rows, note)
     if untrained is not None:
-        table = table.beside(similarity_report(untrained, method=method, most=most, seed=seed).table)
+        table = table.with_baseline(similarity_report(untrained, method=method, most=most, seed=seed).table)
     return SimilarityReport(table, histograms, curves, shared)
 
 
@@ -268,7 +268,7 @@ def collapse_table(space: Embeddings, untrained: Embeddings | None = None, *, mo
     Args:
         space: Embeddings to diagnose.
         untrained: The same clips seen by the untrained twin.
-        most: Uniformity and rank use at most so many clips.
+        most: Uniformity and rank use at most this many clips.
     """
     rows = {"alignment picture-sound": _mean_distance(space.video, space.audio)}
     dim = space.video.shape[1]
@@ -288,7 +288,7 @@ def collapse_table(space: Embeddings, untrained: Embeddings | None = None, *, mo
         rows[f"{modality} effective rank"] = rank.centred()
     note = f"Chance: random directions in {dim} dimensions. Alignment 0 is perfect; lower uniformity is more even."
     table = Table("Is the space collapsed?", rows, note)
-    return table.beside(None if untrained is None else collapse_table(untrained, most=most))
+    return table.with_baseline(None if untrained is None else collapse_table(untrained, most=most))
 
 
 def _mean_distance(x: Tensor, y: Tensor) -> Estimate:

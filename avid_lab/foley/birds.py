@@ -1,6 +1,6 @@
 """Birds: one sings, the other hammers."""
 
-# ruff: noqa: D102 (what the methods do is told in `Scene`)
+# ruff: noqa: D102 (`Scene` documents the methods)
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class Songbird(_Bird):
         for voice in range(3):
             seconds = studio.rng.uniform(0.09, 0.17)
             t = np.arange(int(seconds * studio.rate)) / studio.rate
-            start, end = studio.pitch * studio.told(3000, 1500) * 2 ** studio.rng.uniform(-0.4, 0.5, 2)
+            start, end = studio.pitch * studio.blend_with_group(3000, 1500) * 2 ** studio.rng.uniform(-0.4, 0.5, 2)
             trill = 1 + studio.rng.uniform(0, 0.12) * np.sin(2 * np.pi * studio.rng.uniform(20, 45) * t)
             f = (start + (end - start) * t / seconds) * trill
             chirp = np.sin(2 * np.pi * np.cumsum(f) / studio.rate) * np.sin(np.pi * np.sqrt(t / seconds)) ** 2
@@ -126,11 +126,11 @@ class Woodpecker(_Bird):
         )
 
     def sound(self, studio: Studio, events: Timeline) -> Array:
-        base = studio.told(820, 1700)
+        base = studio.blend_with_group(820, 1700)
         return studio.strike(
             events,
             [base, base * 1.71, base * 2.66, base * 0.45],
-            [studio.told(0.02, 0.012), 0.014, 0.008, 0.025],
+            [studio.blend_with_group(0.02, 0.012), 0.014, 0.008, 0.025],
             [1, 0.7, 0.4, 0.5],
         )
 

@@ -1,6 +1,6 @@
 """Fire: a campfire and fireworks."""
 
-# ruff: noqa: D102 (what the methods do is told in `Scene`)
+# ruff: noqa: D102 (`Scene` documents the methods)
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class Campfire(Scene):
             )
 
     def sound(self, studio: Studio, events: Timeline) -> Array:
-        roar = studio.noise(60, studio.told(420, 1500), -0.5) * (0.5 + 0.5 * events.level(studio.times))
+        roar = studio.noise(60, studio.blend_with_group(420, 1500), -0.5) * (0.5 + 0.5 * events.level(studio.times))
         crackle = studio.place(events, studio.burst(900, 6000, 0.006))
         t = studio.rng.uniform(0, studio.samples / studio.rate, 60)
         small = Timeline(
@@ -90,7 +90,9 @@ class Campfire(Scene):
         )
         crackle += studio.place(small, studio.burst(1500, 8000, 0.003))
         return (
-            0.16 * roar + studio.told(1.6, 0.6) * crackle + 0.06 * studio.noise(800, 5000) * events.level(studio.times)
+            0.16 * roar
+            + studio.blend_with_group(1.6, 0.6) * crackle
+            + 0.06 * studio.noise(800, 5000) * events.level(studio.times)
         )
 
 
@@ -155,7 +157,7 @@ class Fireworks(Scene):
                 c.dots(x, y, 0.027 - 0.1 * tail, mix(colour, WHITE, 0.7 - 4 * tail), shine * (1 - 4.5 * tail))
 
     def sound(self, studio: Studio, events: Timeline) -> Array:
-        boom = studio.burst(25, studio.told(260, 500), studio.told(0.22, 0.12)) * 1.0
+        boom = studio.burst(25, studio.blend_with_group(260, 500), studio.blend_with_group(0.22, 0.12)) * 1.0
         out = studio.place(events, boom) + 0.6 * studio.strike(events, [52, 88], [0.16, 0.1], [1, 0.6])
         fizz = studio.noise(2500, 8000) * (studio.rng.uniform(size=studio.samples) < 0.004)
         after = np.interp(studio.times, studio.times[::50], events.decay(studio.times[::50] - 0.15, 0.35))

@@ -1,6 +1,6 @@
 """Things that are struck: gong and drum, two balls, clock and bell."""
 
-# ruff: noqa: D102 (what the methods do is told in `Scene`)
+# ruff: noqa: D102 (`Scene` documents the methods)
 
 from __future__ import annotations
 
@@ -70,9 +70,9 @@ class Gong(_Mallet):
         c.disc(sway - 0.18, -0.16, 0.22, WHITE, alpha=0.18 + 0.5 * hit, soft=0.3)
 
     def sound(self, studio: Studio, events: Timeline) -> Array:
-        base = studio.told(150, 230)
+        base = studio.blend_with_group(150, 230)
         ratios = np.array([1, 1.48, 1.96, 2.52, 2.94, 3.61, 4.37, 5.2, 6.7])
-        decays = studio.told(1.5, 1.0) / (1 + 0.25 * np.arange(9))
+        decays = studio.blend_with_group(1.5, 1.0) / (1 + 0.25 * np.arange(9))
         return studio.strike(events, list(base * ratios), list(decays), [0.7, 1, 0.8, 0.9, 0.6, 0.6, 0.4, 0.35, 0.2])
 
 
@@ -95,9 +95,9 @@ class Drum(_Mallet):
         c.ring(0.12, 0.04, 0.1 + 0.4 * (1 - hit), 0.02, WHITE, alpha=0.8 * hit)
 
     def sound(self, studio: Studio, events: Timeline) -> Array:
-        base = studio.told(130, 95)
+        base = studio.blend_with_group(130, 95)
         ratios = [1, 1.59, 2.14, 2.3, 2.65, 2.92, 3.6]
-        decay = studio.told(0.22, 0.12)
+        decay = studio.blend_with_group(0.22, 0.12)
         skin = studio.strike(
             events,
             [base * r for r in ratios],
@@ -175,9 +175,12 @@ class Basketball(_Ball):
         _sphere(c, x, y, rx, ry, spin, stage.palette.main, mix(stage.palette.main, INK, 0.75), stage.tell)
 
     def sound(self, studio: Studio, events: Timeline) -> Array:
-        base = studio.told(78, 95)
+        base = studio.blend_with_group(78, 95)
         thump = studio.strike(
-            events, [base, base * 1.7, 640, 1180], [studio.told(0.07, 0.12), 0.06, 0.05, 0.04], [1, 0.7, 0.12, 0.06]
+            events,
+            [base, base * 1.7, 640, 1180],
+            [studio.blend_with_group(0.07, 0.12), 0.06, 0.05, 0.04],
+            [1, 0.7, 0.12, 0.06],
         )
         return thump + studio.place(events, 0.2 * studio.burst(150, 1800, 0.015))
 
@@ -200,11 +203,11 @@ class PingPong(_Ball):
         _sphere(c, x, y, rx, ry, spin, mix(stage.palette.main, WHITE, 0.45 * stage.tell), INK, 0.0)
 
     def sound(self, studio: Studio, events: Timeline) -> Array:
-        base = studio.told(1150, 1700)
+        base = studio.blend_with_group(1150, 1700)
         return studio.strike(
             events,
             [base, base * 2.05, base * 3.3, 420],
-            [studio.told(0.022, 0.012), 0.014, 0.009, 0.012],
+            [studio.blend_with_group(0.022, 0.012), 0.014, 0.009, 0.012],
             [1, 0.6, 0.35, 0.4],
         )
 
@@ -256,7 +259,7 @@ class Clock(_Pendulum):
     def sound(self, studio: Studio, events: Timeline) -> Array:
         out = np.zeros(studio.samples, np.float32)
         for voice, factor in ((0, 1.0), (1, 0.8)):
-            base = studio.told(2300, 1700) * factor
+            base = studio.blend_with_group(2300, 1700) * factor
             out += studio.strike(
                 events,
                 [base, base * 1.62, base * 2.4, 310 * factor],
@@ -307,10 +310,13 @@ class ChurchBell(_Pendulum):
         c.disc(x + 0.3 * s - 0.1, y + 0.3 * co, 0.09, WHITE, alpha=0.35 + 0.5 * hit, soft=0.14)
 
     def sound(self, studio: Studio, events: Timeline) -> Array:
-        base = studio.told(300, 230)
+        base = studio.blend_with_group(300, 230)
         ratios, gains = [0.5, 1, 1.2, 1.5, 2, 2.5, 3, 4.1, 5.4], [0.5, 0.8, 0.7, 0.4, 1, 0.4, 0.5, 0.4, 0.25]
         return studio.strike(
-            events, [base * r for r in ratios], [studio.told(1.6, 1.0) / (0.7 + 0.35 * r) for r in ratios], gains
+            events,
+            [base * r for r in ratios],
+            [studio.blend_with_group(1.6, 1.0) / (0.7 + 0.35 * r) for r in ratios],
+            gains,
         )
 
 

@@ -1,6 +1,6 @@
 """Machines: car and ambulance, helicopter and fan."""
 
-# ruff: noqa: D102 (what the methods do is told in `Scene`)
+# ruff: noqa: D102 (`Scene` documents the methods)
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ class Car(_Vehicle):
         self.drive(stage, events.turns(t), np.sin(2 * np.pi * 7 * t) * (0.3 + push) - 1.5 * push, 1.0)
 
     def sound(self, studio: Studio, events: Timeline) -> Array:
-        turns = events.turns(studio.times) * studio.pitch * studio.told(26, 15)
+        turns = events.turns(studio.times) * studio.pitch * studio.blend_with_group(26, 15)
         fire = studio.pulses(turns, 3.0) * (1 + 0.35 * np.sin(np.pi * turns)) + 0.5 * studio.pulses(
             turns / 2 + 0.13, 5.0
         )
@@ -163,7 +163,7 @@ class Ambulance(_Vehicle):
     def sound(self, studio: Studio, events: Timeline) -> Array:
         coarse = studio.times[::40]
         _, _, before = events.phase(coarse)
-        low = studio.told(620, 850) * studio.pitch
+        low = studio.blend_with_group(620, 850) * studio.pitch
         f = np.interp(studio.times, coarse, np.where(before % 2 == 0, low, low * 1.335))
         f = np.convolve(f, np.ones(480) / 480, "same")
         f[:480], f[-480:] = f[480], f[-481]
@@ -239,7 +239,7 @@ class Helicopter(_Blades):
 
     def sound(self, studio: Studio, events: Timeline) -> Array:
         turns = events.turns(studio.times) * int(events.voices[0])
-        chop = studio.pulses(turns, studio.told(5.0, 4.0))
+        chop = studio.pulses(turns, studio.blend_with_group(5.0, 4.0))
         thump = studio.shape(chop * studio.noise(40, 600), lambda f: 1 / (1 + (f / (350 * studio.pitch)) ** 2))
         return thump + studio.tell * (
             0.05 * studio.tone(410 * studio.pitch, [1, 0.5, 0.3]) + 0.04 * studio.noise(800, 4000)
@@ -284,7 +284,7 @@ class Fan(_Blades):
         turns = events.turns(studio.times) * int(events.voices[0])
         speed = events.level(studio.times) / 2.4
         breath = (0.65 + 0.35 * np.cos(2 * np.pi * turns)) * (0.3 + 0.7 * speed**2)
-        air = studio.noise(120, studio.told(900, 2500), -0.3) * breath
+        air = studio.noise(120, studio.blend_with_group(900, 2500), -0.3) * breath
         hum = studio.tone(100 * studio.pitch * (0.8 + 0.2 * speed), [0.5, 1, 0.2, 0.3])
         return (air + 0.12 * studio.tell * hum).astype(np.float32)
 

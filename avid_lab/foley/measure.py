@@ -1,4 +1,4 @@
-"""What the knobs do, measured: how well simple features tell the scene, under different settings of the world.
+"""What the knobs do, measured: how well simple features identify the scene, under different settings of the world.
 
 ``python -m avid_lab.foley.measure data/measurements.json`` goes on where it stopped. Each row of the table is a world
 of its own, all with the same seed: scenes are told by leave-one-out nearest neighbours, from features that see little

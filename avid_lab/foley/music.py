@@ -1,6 +1,6 @@
 """Keys and strings: typing and piano, guitar and violin."""
 
-# ruff: noqa: D102 (what the methods do is told in `Scene`)
+# ruff: noqa: D102 (`Scene` documents the methods)
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ class Typing(_Keys):
         out = studio.place(events, 0.5 * studio.burst(1500, 6000, 0.004))
         out += studio.place(events, 0.18 * studio.burst(1500, 6000, 0.004), delay_s=0.055)  # the key comes up
         for voice in range(3):
-            base = studio.told(1300, 1700) * (0.85 + 0.15 * voice)
+            base = studio.blend_with_group(1300, 1700) * (0.85 + 0.15 * voice)
             group = Timeline(events.duration_s, events.onsets, events.strengths, events.voices // 8)
             out += studio.strike(group, [base, base * 1.9, 240], [0.009, 0.006, 0.014], [0.6, 0.4, 0.7], voice)
         return out
@@ -166,9 +166,11 @@ class Piano(_Keys):
             f = base * 2 ** float(SCALE[voice] / 12)
             k = np.arange(1, 11)
             partials = f * k * np.sqrt(1 + 0.0006 * k**2)  # stiff strings are a little sharp
-            decays = studio.told(0.9, 0.6) / (1 + 0.25 * k)
+            decays = studio.blend_with_group(0.9, 0.6) / (1 + 0.25 * k)
             out += studio.place(
-                events, studio.modes(list(partials), list(decays), list(1 / k ** studio.told(1.3, 1.0))), voice
+                events,
+                studio.modes(list(partials), list(decays), list(1 / k ** studio.blend_with_group(1.3, 1.0))),
+                voice,
             )
         return out + studio.place(events, 0.05 * studio.burst(100, 900, 0.02))
 
@@ -235,11 +237,11 @@ class Guitar(_Strings):
         c.polygon(x, 0.2, [(-0.08, -0.05), (0.07, -0.06), (0.0, 0.1)], p.accent)
 
     def sound(self, studio: Studio, events: Timeline) -> Array:
-        base, pick = studio.told(165, 230) * studio.pitch, studio.burst(200, 5000, 0.0025)
+        base, pick = studio.blend_with_group(165, 230) * studio.pitch, studio.burst(200, 5000, 0.0025)
         voices = np.unique(events.voices)
         plucks = [studio.place(events, pick, voice) for voice in voices]
         pitches = [base * 2 ** float(SCALE[voice] / 12) for voice in voices]
-        out = studio.strings(plucks, pitches, studio.told(0.5, 0.35), 0.35)
+        out = studio.strings(plucks, pitches, studio.blend_with_group(0.5, 0.35), 0.35)
         return studio.shape(out, lambda f: 1 + 1.5 * np.exp(-(((f - 190) / 80) ** 2)))  # the body's air resonance
 
 
@@ -274,9 +276,9 @@ class Violin(_Strings):
         note = SCALE[events.voices[np.clip(before, 0, len(events.voices) - 1)]] if len(events.voices) else 0
         semitones = np.interp(studio.times, studio.times[::100], note + 0 * gap)
         vibrato = 1 + 0.006 * np.sin(2 * np.pi * studio.rng.uniform(4.5, 6.5) * studio.times)
-        f = studio.told(392, 640) * studio.pitch * 2 ** (semitones / 12) * vibrato
+        f = studio.blend_with_group(392, 640) * studio.pitch * 2 ** (semitones / 12) * vibrato
         k = np.arange(1, 12)
-        string = studio.tone(f, list(1 / k ** studio.told(1.0, 2.2)))
+        string = studio.tone(f, list(1 / k ** studio.blend_with_group(1.0, 2.2)))
         phase, gap, _ = events.phase(studio.times)
         bow = np.clip(phase * gap / 0.05, 0.12, 1) * np.clip((1 - phase) * gap / 0.07, 0.12, 1)
         body = studio.shape(

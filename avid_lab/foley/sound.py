@@ -44,7 +44,7 @@ class Studio:
         """(fft / 2 + 1,) Hz."""
         return _frequencies(self.fft, self.rate)
 
-    def told(self, own: Real, common: Real) -> Real:
+    def blend_with_group(self, own: Real, common: Real) -> Real:
         """A number of this scene, moved towards the one its sound-alikes share when the clip is to be ambiguous."""
         return own * self.tell + common * (1 - self.tell)
 

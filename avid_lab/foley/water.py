@@ -1,6 +1,6 @@
 """Water: rain and a dripping tap, surf and a motor boat on the same sea."""
 
-# ruff: noqa: D102 (what the methods do is told in `Scene`)
+# ruff: noqa: D102 (`Scene` documents the methods)
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class Rain(_Drops):
 
     def sound(self, studio: Studio, events: Timeline) -> Array:
         level = events.level(studio.times)
-        hiss = studio.noise(studio.told(1200, 400), studio.told(9000, 4000)) * level
+        hiss = studio.noise(studio.blend_with_group(1200, 400), studio.blend_with_group(9000, 4000)) * level
         drops = (studio.rng.uniform(size=studio.samples) < 0.004 * level).astype(np.float32) * studio.rng.uniform(
             0.2, 1, studio.samples
         ).astype(np.float32)
@@ -126,7 +126,7 @@ class Drip(_Drops):
     def sound(self, studio: Studio, events: Timeline) -> Array:
         # A bubble: its pitch rises as it shrinks (Minnaert), and it is gone in a tenth of a second.
         t = np.arange(int(0.3 * studio.rate)) / studio.rate
-        f = studio.told(850, 1500) * studio.pitch * (1 + 2.2 * t / 0.12)
+        f = studio.blend_with_group(850, 1500) * studio.pitch * (1 + 2.2 * t / 0.12)
         bubble = np.sin(2 * np.pi * np.cumsum(f) / studio.rate) * np.exp(-t / 0.035) * np.minimum(t / 0.002, 1)
         return studio.place(events, bubble.astype(np.float32)) + studio.place(
             events, 0.08 * studio.burst(2000, 8000, 0.004)
@@ -201,7 +201,7 @@ class Surf(_Sea):
         swell = np.interp(
             studio.times, coarse, np.where(phase < 0.06, phase / 0.06, np.exp(-3.2 * (phase - 0.06))) + 0.3 * phase**3
         )
-        wash = studio.noise(150, studio.told(2200, 4000), -0.3) * swell
+        wash = studio.noise(150, studio.blend_with_group(2200, 4000), -0.3) * swell
         return (wash + 0.15 * studio.noise(30, 200) * swell).astype(np.float32)
 
 
@@ -257,11 +257,13 @@ class MotorBoat(_Sea):
         c.box(x - 0.22, y - 0.1, 0.1, 0.13, p.main, r=0.05, alpha=stage.tell)
 
     def sound(self, studio: Studio, events: Timeline) -> Array:
-        turns = events.turns(studio.times) * studio.pitch * studio.told(2.2, 1.7)
+        turns = events.turns(studio.times) * studio.pitch * studio.blend_with_group(2.2, 1.7)
         pulse = studio.pulses(turns, 4.0) * (
             0.6 + 0.4 * events.level(studio.times) / max(float(events.curve.max()), 1e-6)
         )
-        putter = studio.shape(pulse * studio.noise(60, 900), lambda f: 1 / (1 + (f / studio.told(700, 400)) ** 2))
+        putter = studio.shape(
+            pulse * studio.noise(60, 900), lambda f: 1 / (1 + (f / studio.blend_with_group(700, 400)) ** 2)
+        )
         return 1.0 * putter + studio.tell * 0.1 * studio.noise(400, 3000) * (
             0.4 + events.decay(studio.times[::100], 0.35).repeat(100)[: studio.samples]
         )

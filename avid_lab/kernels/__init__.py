@@ -1,7 +1,7 @@
 """Triton kernels for a GPU, and the rule that the plain path takes over wherever they do not run.
 
-A kernel is an optimisation, never the definition: what it computes is written in plain PyTorch beside it, tests hold
-the two together, and without a GPU or without Triton nobody notices that this package exists.
+A kernel is an optimisation, never the definition. Plain PyTorch code computes the same, tests hold the two together,
+and without a GPU or without Triton this package is not used.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 Result = TypeVar("Result")
-_failed: list[str] = []  # what the first failure said; kernels are left alone from then on
+_failed: list[str] = []  # the first failure's message; kernels are not tried again after it
 
 
 def kernel_or_plain(
@@ -22,16 +22,16 @@ def kernel_or_plain(
 ) -> Result:
     """What ``kernel`` gives if the tensor is on a CUDA device and Triton works there, else what ``plain`` gives.
 
-    A kernel that fails is said once, as a warning; from then on this process takes the plain path.
+    The first failure of a kernel gives one warning; from then on this process takes the plain path.
 
     Args:
-        tensor: Tells the device.
+        tensor: Its device decides.
         kernel: The fast way.
-        plain: The same, by PyTorch.
-        tensor_cores: Whether the kernel needs those that Triton knows: of compute capability 8.0 (Ampere) and later.
+        plain: The same in PyTorch.
+        tensor_cores: Whether the kernel needs tensor cores that Triton supports: capability 8.0 (Ampere) or later.
 
     Raises:
-        torch.OutOfMemoryError: The device is full. The plain path would need more still.
+        torch.OutOfMemoryError: The device is full. The plain path would need even more.
     """
     if tensor.device.type != "cuda" or _failed:
         return plain()

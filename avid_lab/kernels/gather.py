@@ -1,11 +1,11 @@
-"""Scores of picked memories on a GPU, read straight from the bank: the (B, M, D) tensor of the plain way never exists.
+"""Scores of picked memories on a GPU, read straight from the bank: the (B, M, D) tensor of the plain path never exists.
 
 The plain path is ``einsum("bd,bmd->bm", query, bank[picked])``. It writes every picked row once and reads it twice, and
 again for the gradient; here each row is read once for the scores and once for the gradient.
 """
 
 # pyright: reportArgumentType=false, reportCallIssue=false, reportAttributeAccessIssue=false
-# (what a kernel is called with is Triton's to check)
+# (Triton checks a kernel's arguments)
 
 from __future__ import annotations
 

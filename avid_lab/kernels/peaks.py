@@ -5,7 +5,7 @@ loses, so that mining can stay exact.
 """
 
 # pyright: reportArgumentType=false, reportCallIssue=false, reportAttributeAccessIssue=false
-# (what a kernel is called with is Triton's to check)
+# (Triton checks a kernel's arguments)
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def half_copy(x: Float32[Tensor, "N D"]) -> Float16[Tensor, "N D2"]:
 
 
 def screening_error(dim: int) -> float:
-    """The most that a product of two half copies of rows of at most unit length is off.
+    """Largest error of a product of two half-precision copies of rows of at most unit length.
 
     Halves round a number by 2^-11 of it, or by 2^-25 if it is tiny; sums of tensor cores lose less than 2^-21 a term.
     The second term covers the squares of those, and the rounding of the rows themselves to single precision.

@@ -1,8 +1,8 @@
 """A number with its interval: the bootstrap over clips, paired between models by drawing the same clips for both.
 
-Source: Efron, "Bootstrap methods: another look at the jackknife", Annals of Statistics 1979. What is resampled are test
-clips, so an interval says how much a figure would move with other clips of the same kind. It does not say how much it
-would move with another training seed.
+Source: Efron, "Bootstrap methods: another look at the jackknife", Annals of Statistics 1979. Test clips are
+resampled, so an interval says how much a figure would change with other clips of the same kind. It does not say how
+much it would change with another training seed.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ def false_negatives_of_each(
 
     Args:
         labels: Class of each instance.
-        positives: Instances that are excluded besides the query itself; ``None`` excludes the query alone.
+        positives: Instances that are excluded in addition to the query itself; ``None`` excludes the query alone.
 
     Raises:
         ValueError: There is not one label per query, positives are not mined yet, or no negative is left.

@@ -76,8 +76,8 @@ class Objective(nn.Module):
     """A memory, term weights, and a score loss for every term.
 
     The state holds memory, partition constants and `settings`, all of which may change while training. A partition
-    constant belongs to a temperature: after changing that, ``objective.partition.fill_(torch.nan)`` has it
-    estimated anew.
+    constant belongs to a temperature: after changing that, ``objective.partition.fill_(torch.nan)`` makes the
+    next call estimate it again.
     """
 
     TERMS: ClassVar[tuple[Term, ...]]  # all that a weight can make active
@@ -217,7 +217,7 @@ class Objective(nn.Module):
         }
 
     def restore(self, settings: dict[str, Any]) -> None:
-        """Apply what `settings` returned.
+        """Apply what `settings()` returned.
 
         Raises:
             ValueError: The settings are of another kind of objective, or name a loss that is not at hand.
@@ -234,7 +234,7 @@ class Objective(nn.Module):
         self.loss = loss_named(settings.get("loss"), self.loss)
 
     def get_extra_state(self) -> dict[str, Any]:
-        """What the state dict holds besides tensors."""
+        """What the state dict holds in addition to tensors."""
         return self.settings()
 
     def set_extra_state(self, state: dict[str, Any]) -> None:

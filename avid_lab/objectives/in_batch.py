@@ -16,7 +16,7 @@ from avid_lab.objectives.base import ObjectiveOutput, loss_named, name_of
 class InBatch(nn.Module):
     """The clips of a batch against each other: InfoNCE, SigLIP, or a function of your own.
 
-    The memory takes no part in the loss. The trainer updates it as ever, so that mining and pictures work alike.
+    The memory takes no part in the loss. The trainer still updates it, so mining and pictures work as usual.
     With several processes each compares the clips of its own batch.
 
     Args:
@@ -70,11 +70,11 @@ class InBatch(nn.Module):
         return {"temperature": float(self.temperature), "momentum": float(memory.momentum), "loss": name_of(self.loss)}
 
     def get_extra_state(self) -> dict[str, Any]:
-        """What the state dict holds besides tensors."""
+        """What the state dict holds in addition to tensors."""
         return self.settings()
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Set what `settings` told."""
+        """Apply what `settings()` returned."""
         self.temperature, self.memory.momentum = state["temperature"], state["momentum"]
         self.loss = loss_named(state["loss"], self.loss)
 

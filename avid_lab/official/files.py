@@ -19,7 +19,7 @@ from avid_lab.official.names import CheckpointError, config_of, criterion_tensor
 
 @dataclass(frozen=True)
 class OfficialCriterion:
-    """What a released training file remembers besides the model.
+    """What a released training file holds in addition to the model.
 
     Attributes:
         memory: Video and audio memories of every training clip.
@@ -92,8 +92,8 @@ def _fill(path: Path, state: dict[str, Tensor], config: ModelConfig) -> AudioVis
         "of another shape": [n for n, x in state.items() if n in expected and x.shape != expected[n].shape],
     }
     if any(problems.values()):
-        told = "; ".join(f"{len(names)} {kind}: {some(names)}" for kind, names in problems.items() if names)
-        raise CheckpointError(f"{path}: not the paper's network. {told}. Use a released AVID or AVID-CMA file.")
+        found = "; ".join(f"{len(names)} {kind}: {some(names)}" for kind, names in problems.items() if names)
+        raise CheckpointError(f"{path}: not the paper's network. {found}. Use a released AVID or AVID-CMA file.")
     model.load_state_dict(state)
     return model.eval()
 

@@ -3,8 +3,8 @@
     for step in Trainer(model, objective, clips, TrainConfig(steps=600)):
         print(step.index, step.loss)
 
-Leaving the loop pauses the run; iterating again goes on where it stopped. The same code runs in one process and, under
-`torchrun`, in many.
+Leaving the loop pauses the run; iterating again continues it. The same code runs in one process and, under `torchrun`,
+in many.
 """
 
 from __future__ import annotations

@@ -23,9 +23,9 @@ class Step:
         loss: The objective's loss, the mean over all processes.
         terms: Its terms by name, unweighted.
         learning_rate: Used in this step.
-        seconds: Wall time of the step.
+        seconds: Wall-clock time of the step.
         clips_per_s: Batch size / seconds.
-        times: Seconds by what they went to: "data" (reading and augmenting), "forward" (embeddings and loss),
+        times: Seconds by activity: "data" (reading and augmenting), "forward" (embeddings and loss),
             "backward" (gradients and weights), "memory"; in some steps of CMA also "mining".
     """
 
@@ -50,14 +50,14 @@ class Step:
 
 
 def to_columns(history: Sequence[Step]) -> dict[str, Tensor]:
-    """A run's steps as one double-precision column for each quantity, NaN where a step has none of it."""
+    """A run's steps as one double-precision column per quantity, NaN where a step lacks it."""
     rows = [step.row() for step in history]
     names = dict.fromkeys(name for row in rows for name in row)
     return {name: torch.tensor([row.get(name, math.nan) for row in rows], dtype=torch.float64) for name in names}
 
 
 def from_columns(columns: dict[str, Tensor]) -> list[Step]:
-    """The steps that `to_columns` made columns of."""
+    """The inverse of `to_columns`."""
     values = {name: column.tolist() for name, column in columns.items()}
     count = len(next(iter(values.values()), []))
     return [_from_row({name: column[i] for name, column in values.items()}) for i in range(count)]
@@ -75,7 +75,7 @@ def _from_row(row: dict[str, float]) -> Step:
 
 
 class Stopwatch:
-    """Splits the time of a step: each `lap` adds what went by since the last one to a name."""
+    """Splits the time of a step: each `lap` adds the time since the previous one to a name."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -83,7 +83,7 @@ class Stopwatch:
         self.begun = self._last = time.perf_counter()
 
     def lap(self, name: str) -> None:
-        """Add the time since the last lap to ``name``; on a GPU, after the work that was queued."""
+        """Add the time since the last lap to ``name``; on a GPU, wait for the queued work first."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         now = time.perf_counter()

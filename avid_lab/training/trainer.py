@@ -1,4 +1,4 @@
-"""`Trainer`: one step of the paper's algorithm after the other."""
+"""`Trainer`: runs the paper's algorithm step by step."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Embedded:
-    """A part's embeddings, and what the objective says of them."""
+    """A part's embeddings and the objective's output for them."""
 
     index: Tensor
     video: Tensor
@@ -50,14 +50,14 @@ class Embedded:
 class Trainer:
     """Trains a model with an objective on clips, one step at a time.
 
-    A step draws a batch, augments it, embeds it, asks the objective for its loss, moves the weights, and then, visibly,
-    the memory. All randomness comes from one generator seeded by ``config.seed``, the objective's own apart.
+    A step draws a batch, augments it, embeds it, computes the objective's loss, updates the weights, and then, visibly,
+    the memory. All random numbers come from one generator seeded by ``config.seed``, except the objective's own.
 
-    Several processes (see `process_group`) share every batch; each holds model and memory whole. Gradients are averaged
-    (DistributedDataParallel), memories take the embeddings of all, and all have one partition constant. A batch then
-    has ``processes * config.accumulate`` parts, each with random numbers of its own, so the run depends on the number
-    of parts and not on how many processes share them. Batch norm sees one part, its running averages are the first
-    process's; on GPUs it sees the parts of all processes at once (SyncBatchNorm).
+    Several processes (see `process_group`) share every batch; each holds the whole model and memory. Gradients are
+    averaged (DistributedDataParallel), memories take the embeddings of all, and all use one partition constant. A batch
+    then has ``processes * config.accumulate`` parts, each with its own random numbers, so the run depends on the number
+    of parts and not on how many processes share them. Batch norm sees one part, and its running averages are those of
+    the first process; on GPUs it sees the parts of all processes at once (SyncBatchNorm).
 
     Args:
         model: Two encoders; moved to the device and trained in place.
@@ -65,7 +65,7 @@ class Trainer:
             temperature, number of negatives, loss, momentum of the memory) may be changed between steps.
         clips: The instances; their number must be the objective's.
         config: Steps, batch size, learning rate, seed, device, and more.
-        pipeline: Makes tensors of clips; ``None`` fits a new one to these clips.
+        pipeline: Turns clips into network inputs; ``None`` fits a new one to these clips.
 
     Attributes:
         history: Every `Step` so far.
@@ -90,7 +90,7 @@ class Trainer:
         _check(objective, clips, config)
         self.device = resolve_device(config.device)
         self.model = model.to(self.device)
-        self.model.video_encoder.to(memory_format=torch.channels_last_3d)  # 2-D kernels then run without copies
+        self.model.video_encoder.to(memory_format=torch.channels_last_3d)  # then 2-D kernels run without copies
         self.model.audio_encoder.to(memory_format=torch.channels_last)
         self.objective = objective.to(self.device)
         self.clips = clips
@@ -109,7 +109,7 @@ class Trainer:
         self.history: list[Step] = []
         self.steps_done = 0
         self.learning_rate_scale = 1.0
-        self.objective_settings = self.objective.settings()  # as the run began: a resumed one must begin alike
+        self.objective_settings = self.objective.settings()  # at the start of the run: a resumed run must have the same
         self._order = torch.empty(0, dtype=torch.int64)  # instances left of this pass over the clips
 
     def __len__(self) -> int:
@@ -127,7 +127,7 @@ class Trainer:
         return self.steps_done * self.config.batch_size / len(self.clips)
 
     def step(self) -> Step:
-        """Do one step, also beyond the planned number.
+        """Do one step, even beyond the planned number.
 
         Raises:
             FloatingPointError: Loss or gradient is not finite; weights and memory are those of the last good step.
@@ -179,16 +179,16 @@ class Trainer:
         return done
 
     def fork(self) -> Trainer:
-        """An independent copy that will take exactly the same next batches: two answers to "what if?".
+        """An independent copy that will see exactly the same batches from here on: for "what if?" experiments.
 
-        Copied are model, objective, optimiser, random state and place in the order of clips; shared are the clips. An
-        objective without a generator is given one here, in the state of the global one, so that both draw alike.
+        The copy has its own model, objective, optimiser, random state and place in the order of clips. It shares clips.
+        An objective without a generator gets one here, in the state of the global one, so that both draw the same.
 
         Raises:
             RuntimeError: The run is one of several processes.
         """
         if processes() > 1:
-            raise RuntimeError("fork needs a run of one process; resume a checkpoint of this one in a process alone")
+            raise RuntimeError("fork works in a single process only; resume a checkpoint of this run in one process")
         if self.objective.generator is None:
             self.objective.generator = torch.Generator()
             self.objective.generator.set_state(torch.get_rng_state())
@@ -198,7 +198,7 @@ class Trainer:
         return twin
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that a later step depends on, as tensors and plain values."""
+        """Everything that later steps depend on, as tensors and plain values."""
         objective_rng = self.objective.generator
         return {
             "model": self.model.state_dict(),
@@ -216,7 +216,7 @@ class Trainer:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go back to a saved state; the next step is then the one that would have followed it."""
+        """Return to a saved state; the next step is the one that would have followed it."""
         self.model.load_state_dict(state["model"])
         if self.ema is not None:
             self.ema.load_state_dict(state["ema"])
@@ -243,7 +243,7 @@ class Trainer:
         return index
 
     def _next_parts(self) -> list[Part]:
-        """This process's share of the next batch. All processes draw alike, so each knows the shares of all."""
+        """This process's share of the next batch. All processes draw the same numbers, so each knows every share."""
         index, count = self._next_index(), processes() * self.config.accumulate
         if count == 1:
             return [Part(index)]
@@ -253,7 +253,7 @@ class Trainer:
         return parts[first : first + self.config.accumulate]
 
     def _forward(self, part: Part, embed: nn.Module, clock: Stopwatch) -> Embedded:
-        """Draw a part's windows, augment and embed them, and ask the objective."""
+        """Draw a part's windows, augment and embed them, and compute the objective."""
         own = self.objective.generator
         generator = self.generator if part.seed is None else torch.Generator().manual_seed(part.seed)
         batch = self.clips.batch(part.index, generator)
@@ -267,7 +267,7 @@ class Trainer:
                 f"embeddings are not finite at step {self.steps_done + 1}. Lower learning_rate; nothing was updated."
             )
         if part.seed is not None:
-            self.objective.generator = generator  # negatives of this part's own, whichever process it is in
+            self.objective.generator = generator  # this part's own negatives, in whichever process it runs
         try:
             output = self.objective(video_embedding, audio_embedding, batch["index"])
         finally:
@@ -275,7 +275,7 @@ class Trainer:
         return Embedded(batch["index"], video_embedding, audio_embedding, output)
 
     def _report(self, output: ObjectiveOutput) -> dict[str, float]:
-        """Loss and terms of a part, their mean over all processes; all of them stop if any is not finite."""
+        """Mean loss and terms over all processes; all stop if any value is not finite."""
         values = {"loss": output.loss, **output.terms}
         means = average(torch.stack([value.detach().double() for value in values.values()])).tolist()
         report = dict(zip(values, means, strict=True))
@@ -293,7 +293,7 @@ class Trainer:
         norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
         if not norm.isfinite():
             raise FloatingPointError(
-                f"the gradient's length is {norm.item()} at step {self.steps_done + 1}, the loss is finite. "
+                f"the gradient norm is {norm.item()} at step {self.steps_done + 1}, the loss is finite. "
                 "Lower learning_rate or raise temperature; nothing was updated."
             )
         if self.config.clip_norm is not None:
@@ -314,11 +314,11 @@ class Trainer:
 
     @torch.no_grad()
     def _settle_partition(self, parts: list[Part]) -> None:
-        """Estimate an unknown Z on the whole batch: left to itself, the objective would take its first part alone."""
+        """Estimate an unknown Z on the whole batch; the objective alone would use only the first part."""
         before = self.objective.partition
         if len(parts) == 1 or not before.isnan().any():
             return
-        statistics = [buffer.clone() for buffer in self.model.buffers()]  # batch norm is to see these clips once
+        statistics = [buffer.clone() for buffer in self.model.buffers()]  # batch norm must see these clips only once
         estimates = []
         for part in parts:
             self.objective.partition = before.clone()
@@ -329,7 +329,7 @@ class Trainer:
         self.objective.partition = torch.where(before.isnan(), torch.stack(estimates).mean(0), before)
 
     def _gradients_averaged(self, last: bool) -> AbstractContextManager[None]:
-        """Processes exchange gradients in the last part of a step only."""
+        """Processes exchange gradients only in the last part of a step."""
         embed = self._embed
         return embed.no_sync() if isinstance(embed, DistributedDataParallel) and not last else nullcontext()
 
@@ -337,7 +337,7 @@ class Trainer:
 def avid_trainer(
     clips: ClipDataset, profile: Profile, *, cross: float = 1.0, within: float = 0.0, seed: int | None = None
 ) -> Trainer:
-    """A new model and a new AVID objective, ready to train as a profile says.
+    """A new model and a new AVID objective, ready to train with a profile's settings.
 
     Args:
         clips: The instances.
@@ -380,13 +380,13 @@ def resolve_device(name: str) -> torch.device:
 
 def _check(objective: Objective | InBatch, clips: ClipDataset, config: TrainConfig) -> None:
     if len(objective.memory) != len(clips):
-        got = f"the objective remembers {len(objective.memory)}, there are {len(clips)} clips"
+        got = f"the objective has {len(objective.memory)} memories, there are {len(clips)} clips"
         raise ValueError(f"objective needs one memory per clip; {got}. Build it with num_instances={len(clips)}.")
     if config.batch_size > len(clips):
         raise ValueError(f"batch_size must be at most the {len(clips)} clips; got {config.batch_size}")
     parts = processes() * config.accumulate
     if config.batch_size % parts or config.batch_size < 2 * parts:
         got = f"{config.batch_size} for {processes()} processes x {config.accumulate} parts"
-        raise ValueError(f"batch_size must give every part of it the same number of clips, two or more; got {got}")
+        raise ValueError(f"batch_size must split into equal parts of two or more clips; got {got}")
     if config.remine_every is not None and not isinstance(objective, CMA):
         raise ValueError(f"remine_every is for CMA, which has positives; got a {type(objective).__name__}")
