@@ -7,12 +7,18 @@ interval and the level of a network at random initialisation.
 from __future__ import annotations
 
 from avid_lab.metrics.collapse import alignment, effective_rank, uniformity, uniformity_of_the_sphere
-from avid_lab.metrics.intervals import Estimate, bootstrap, estimate, estimate_weighted
+from avid_lab.metrics.intervals import (
+    Estimate,
+    bootstrap,
+    estimate,
+    estimate_weighted,
+    mean_and_margin,
+    mean_and_spread,
+)
 from avid_lab.metrics.neighbours import (
     chance_accuracy,
     knn_accuracy,
     knn_predict,
-    mean_and_spread,
     vote_of_nearest,
 )
 from avid_lab.metrics.pairs import (
@@ -57,6 +63,7 @@ __all__ = [
     "fit_probability",
     "knn_accuracy",
     "knn_predict",
+    "mean_and_margin",
     "mean_and_spread",
     "pairs",
     "positive_precision",

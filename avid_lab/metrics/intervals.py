@@ -8,11 +8,12 @@ much it would change with another training seed.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int64
+from scipy.stats import t as student_t
 from torch import Tensor
 
 RESAMPLES = 1000
@@ -88,6 +89,18 @@ def bootstrap(n: int, *, resamples: int = RESAMPLES, seed: int = 0) -> Iterator[
     generator = torch.Generator().manual_seed(seed)
     for start in range(0, resamples, block := max(1, _BLOCK // n)):
         yield torch.randint(n, (min(block, resamples - start), n), generator=generator)
+
+
+def mean_and_spread(values: Sequence[float]) -> tuple[float, float]:
+    """Mean and sample standard deviation over seeds; the spread of a single value is NaN."""
+    x = torch.tensor(list(values), dtype=torch.float64)
+    return x.mean().item(), x.std().item() if len(x) > 1 else math.nan
+
+
+def mean_and_margin(values: Sequence[float]) -> tuple[float, float]:
+    """Mean over seeds, and half of Student's 95 % interval around it; the margin of a single value is NaN."""
+    mean, spread = mean_and_spread(values)
+    return mean, float(student_t.ppf(0.975, len(values) - 1)) * spread / math.sqrt(len(values))
 
 
 def row_means(values: Float[Tensor, "R N"]) -> Float[Tensor, " R"]:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int64
@@ -57,9 +54,3 @@ def chance_accuracy(train_labels: Int64[Tensor, " N"], test_labels: Int64[Tensor
     classes = int(max(train_labels.max(), test_labels.max())) + 1
     train, test = (labels.bincount(minlength=classes) / len(labels) for labels in (train_labels, test_labels))
     return (train * test).sum().item()
-
-
-def mean_and_spread(values: Sequence[float]) -> tuple[float, float]:
-    """Mean and sample standard deviation over seeds; the spread of a single value is NaN."""
-    x = torch.tensor(list(values), dtype=torch.float64)
-    return x.mean().item(), x.std().item() if len(x) > 1 else math.nan

@@ -6,9 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from scipy.stats import t as student_t
-
-from avid_lab.metrics import mean_and_spread
+from avid_lab.metrics import mean_and_margin, mean_and_spread
 from avid_lab.mining import AGREEMENTS
 from avid_lab.reference.runs import VARIANTS
 
@@ -168,8 +166,7 @@ def difference(results: dict[str, Any], better: str, worse: str, score: str) -> 
     pairs = [a[seed] - b[seed] for seed in sorted(a.keys() & b.keys())]
     if len(pairs) < 2:
         return None
-    mean, spread = mean_and_spread(pairs)
-    half = float(student_t.ppf(0.975, len(pairs) - 1)) * spread / math.sqrt(len(pairs))
+    mean, half = mean_and_margin(pairs)
     return mean, half, "appears" if mean > half else "reversed" if mean < -half else "open"
 
 

@@ -21,9 +21,8 @@ from avid_lab import plots, reference
 from avid_lab.course import exercise, frames, lab
 from avid_lab.interactive import gallery
 from avid_lab.interactive.positives import PositiveBrowser
-from avid_lab.metrics import mean_and_spread, precision_of_each
+from avid_lab.metrics import mean_and_margin, precision_of_each
 from avid_lab.plots.style import AUDIO, FAINT, GOOD, INK, MUTED, VIDEO, panel, picture, styled
-from avid_lab.reference.report import T95
 
 RULES = {"consensus": GOOD, "union": "#b5478c", "video": VIDEO, "audio": AUDIO}  # and their colours
 
@@ -307,8 +306,7 @@ seeds = {rule: [scores[f"positives_{rule}"] for scores in long_runs] for rule in
 lead = {}
 for rule in ("union", "video", "audio"):
     pairs = [100 * (a - b) for a, b in zip(seeds["consensus"], seeds[rule], strict=True)]  # same seed, same memory
-    mean, spread = mean_and_spread(pairs)
-    half = T95.get(len(pairs), 2.6) * spread / math.sqrt(len(pairs))
+    mean, half = mean_and_margin(pairs)
     lead[rule] = (mean, mean - half)
     print(f"consensus over {rule:<6} {mean:+5.1f} points, 95 % interval [{mean - half:+.1f}, {mean + half:+.1f}]")
 sure = [rule for rule, (_, low) in lead.items() if low > 0]
