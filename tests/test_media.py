@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import os
 import pickle
 import time
@@ -60,7 +61,11 @@ def make(path: Path, frames: np.ndarray | None, times_s: list[float], codec: str
             tracks.append((stream, images))
         if sound is not None:
             stream = container.add_stream(settings.get("audio_codec", "aac"), rate=rate, layout="mono")
-            frame = av.AudioFrame.from_ndarray(sound[None].astype(np.float32), format="fltp", layout="mono")
+            if stream.codec_context.name in ("mp2", "pcm_s16le"):
+                whole = (sound[None] * 32_767).astype(np.int16)
+                frame = av.AudioFrame.from_ndarray(whole, format="s16", layout="mono")
+            else:
+                frame = av.AudioFrame.from_ndarray(sound[None].astype(np.float32), format="fltp", layout="mono")
             frame.sample_rate, frame.time_base, frame.pts = rate, Fraction(1, rate), round(begin_s * rate)
             tracks.append((stream, [frame]))
         packets = [p for stream, items in tracks for item in [*items, None] for p in stream.encode(item)]
@@ -510,6 +515,112 @@ def test_stereo_in_antiphase_is_heard(tmp_path):
     clip = read_clip(path, 0.2, None, AudioSpec(16_000, 0.5))
     assert clip.cancelled and clip.audio.abs().max() == pytest.approx(0.5, abs=0.02) and "cancel" in repr(clip)
     assert not read_clip(make(tmp_path / "m.mp4", None, [], sound=tone), 0.0, None, AudioSpec(16_000, 0.5)).cancelled
+
+
+TOGETHER = {
+    "mp4": ("libx264", "aac"),
+    "mov": ("libx264", "pcm_s16le"),
+    "mkv": ("libx264", "aac"),
+    "webm": ("libvpx", "libopus"),
+    "avi": ("mpeg4", "pcm_s16le"),
+    "h264.avi": ("libx264", "pcm_s16le"),  # knows the order of decoding, not that of showing
+    "flv": ("flv", "aac"),
+    "ts": ("libx264", "aac"),
+    "m2ts": ("libx264", "ac3"),
+    "mpg": ("mpeg2video", "mp2"),
+    "wmv": ("wmv2", "mp2"),
+    "fragments.mp4": ("libx264", "aac"),
+}
+
+
+@pytest.mark.parametrize("kind", TOGETHER)
+def test_a_flash_and_its_beep_come_together(tmp_path, kind):
+    codec, sound = TOGETHER[kind]
+    noise = np.random.default_rng(0).integers(0, 40, (75, 64, 64, 3))
+    frames = np.where(np.arange(75)[:, None, None, None] >= 50, 255 - noise, noise).astype(np.uint8)
+    times_s, beep = [i / 25 for i in range(75)], click(3.0, [2.0, 2.1])
+    options = {"bf": "2"} if codec in ("libx264", "mpeg4") else {}
+    settings = {"fps": 25, "time_base": Fraction(1, 25), "sound": beep, "audio_codec": sound, "options": options}
+    path = make(tmp_path / f"together.{kind}", frames, times_s, codec, **settings)
+    for start_s in (0.0, 1.5, 1.77):
+        clip = read_clip(path, start_s, VideoSpec(120, 100.0, 32), AudioSpec(48_000, 1.2, frames=1, n_fft=2))
+        if start_s == 0:
+            clip = read_clip(path, 0.0, VideoSpec(280, 100.0, 32), AudioSpec(48_000, 2.8, frames=1, n_fft=2))
+        flash_s = int((clip.video.float().mean((0, 2, 3)) > 127).nonzero()[0]) / 100
+        beep_s = int((clip.audio[0].abs() > 0.2).nonzero()[0]) / 48_000
+        assert beep_s == pytest.approx(flash_s, abs=0.02), (start_s, flash_s, beep_s)
+
+
+@pytest.mark.parametrize("other", ["picture and sound", "picture", "sound"])
+def test_picture_and_sound_are_of_one_programme(tmp_path, other):
+    """Whatever else is broadcast beside them, and however much better its quality."""
+    path = tmp_path / "two.ts"
+    one = make(tmp_path / "one.ts", np.full((50, 64, 64, 3), 200, np.uint8), STEADY[:50], sound=click(2.5, [1.0]))
+    two = make(tmp_path / "two_.ts", np.full((50, 96, 96, 3), 60, np.uint8), STEADY[:50], sound=click(2.5, [2.0]))
+    merge_programmes(path, one, two, leave_out={"picture": "audio", "sound": "video"}.get(other))
+    info = probe(path)
+    assert info.programmes == 2
+    clip = read_clip(path, 0.0, VideoSpec(4, 2.0, 32), AudioSpec(16_000, 2.4, frames=1, n_fft=2))
+    seen, heard_s = float(clip.video.float().mean()), onset_s(clip.audio, 16_000)
+    assert (round(seen, -1), round(heard_s)) in ((200, 1), (60, 2))
+
+
+def merge_programmes(path: Path, one: Path, two: Path, leave_out: str | None) -> None:
+    """Two transport streams in one file, the second as another programme with other ids (PIDs)."""
+    packets = [
+        [data[at : at + 188] for at in range(0, len(data), 188)] for data in (one.read_bytes(), two.read_bytes())
+    ]
+    mine = [p for p in packets[0] if pid_of(p) != 0]
+    moved = [with_pid(p, pid_of(p) + 0x100) for p in packets[1] if pid_of(p) not in (0, 0x11)]
+    kinds = {"video": 0x100, "audio": 0x101}
+    tables = [section_packet(0, b"\x00\xb0\x11\x00\x01\xc1\x00\x00" + b"\x00\x01\xf0\x00" + b"\x00\x02\xf1\x00")]
+    for number, shift in ((1, 0), (2, 0x100)):
+        streams = b""
+        for kind, code in (("video", 0x1B), ("audio", 0x0F)):
+            if not (number == 2 and kind == leave_out):
+                streams += bytes([code]) + (0xE000 | kinds[kind] + shift).to_bytes(2, "big") + b"\xf0\x00"
+        body = number.to_bytes(2, "big") + b"\xc1\x00\x00" + (0xE100 + shift).to_bytes(2, "big") + b"\xf0\x00" + streams
+        tables.append(section_packet(0x1000 + shift, b"\x02" + (0xB000 | len(body) + 4).to_bytes(2, "big") + body))
+    if leave_out:
+        moved = [p for p in moved if pid_of(p) != kinds[leave_out] + 0x100]
+    streams = [p for p in mine if pid_of(p) < 0x1000], [p for p in moved if pid_of(p) < 0x1000]
+    whole = tables + [p for pair in itertools.zip_longest(*streams) for p in pair if p]
+    path.write_bytes(b"".join(whole))
+
+
+def pid_of(packet: bytes) -> int:
+    return int.from_bytes(packet[1:3], "big") & 0x1FFF
+
+
+def with_pid(packet: bytes, pid: int) -> bytes:
+    return packet[:1] + (int.from_bytes(packet[1:3], "big") & 0xE000 | pid).to_bytes(2, "big") + packet[3:]
+
+
+def section_packet(pid: int, table: bytes) -> bytes:
+    """A table with its checksum, in one packet."""
+    checksum = 0xFFFFFFFF
+    for byte in table:
+        checksum ^= byte << 24
+        for _ in range(8):
+            checksum = (checksum << 1 ^ (0x04C11DB7 if checksum & 0x80000000 else 0)) & 0xFFFFFFFF
+    data = b"\x47" + (0x4000 | pid).to_bytes(2, "big") + b"\x10\x00" + table + checksum.to_bytes(4, "big")
+    return data.ljust(188, b"\xff")
+
+
+@pytest.mark.parametrize("suffix", [".flv", ".mkv", ".ts", ".mpg", ".mp4"])
+def test_no_bad_byte_raises_anything_but_a_media_error(tmp_path, suffix):
+    codec, sound = {".flv": ("flv", "aac"), ".mpg": ("mpeg2video", "mp2")}.get(suffix, ("libx264", "aac"))
+    settings = {"fps": 25, "time_base": Fraction(1, 25), "audio_codec": sound, "sound": click(0.4, [0.2])}
+    data = make(tmp_path / f"good{suffix}", numbered(10), [i / 25 for i in range(10)], codec, **settings).read_bytes()
+    path, random = tmp_path / f"bad{suffix}", np.random.default_rng(0)
+    places = [4, 13, *random.integers(0, min(len(data), 1500), 40)]  # of an FLV: which streams there are, the first tag
+    for place in places:
+        path.write_bytes(data[:place] + random.bytes(1) + data[place + 1 :])
+        for action in (probe, lambda p: read_clip(p, 0.1, VideoSpec(2, 8.0, 32), AudioSpec(8000, 0.1, 1, 2))):
+            try:
+                action(path)
+            except MediaError as error:
+                assert error.path == path
 
 
 # ---- the collection of real and odd files, where it is at hand

@@ -22,6 +22,7 @@ from avid_lab.media.types import MediaError
 LEADS_S = (0.0, 2.0, math.inf)  # how far before a moment decoding starts: further back until it was far enough
 SKIPPABLE = ("h264", "hevc")  # decoders that can leave out frames which no other frame refers to ...
 SKIP_MARGIN_S = 0.5  # ... which is done where they end this long before the moment wanted
+SEEKS_BADLY = ("mpeg",)  # formats whose packets are timed otherwise after a seek than before
 FIRST_PACKETS = 200  # packets in which a scan looks for the first frame
 MAX_PIXELS = 8192 * 8192  # of a frame: a small file may claim more than memory holds
 
@@ -93,6 +94,7 @@ class Source:
         self.video: Any = None
         self.audio: Any = None
         self._scanned = False
+        self._late: int | None = None
         self._programmes: dict[int, frozenset[int]] | None = None
         self._open()
         stat = path.stat()
@@ -149,6 +151,24 @@ class Source:
         starts_s = [self._start_s(kind) for kind in KINDS if getattr(self, kind) is not None]
         return min((start_s for start_s in starts_s if start_s is not None), default=0.0)
 
+    def _lateness(self) -> int:
+        """By how many ticks the first frame comes later than its packet, as all frames do."""
+        if self._late is None:
+            self._rewind()
+            self._untouched, late, first = False, 0, None
+            for packet in self._demux(self.video):
+                first = packet.dts if first is None else first
+                if frames := self._frames_of(packet):
+                    late = (frames[0].dts or 0) - (first or 0)
+                    break
+            self._late = late
+        return self._late
+
+    @property
+    def _in_order(self) -> bool:
+        """Whether the file times its packets in the order of decoding only, and says nothing of that of showing."""
+        return self.container.format.name == "avi"
+
     def _steady(self) -> bool:
         """Whether the timestamps cannot restart, because they are made from one index; then no scan is needed."""
         name = self.container.format.name
@@ -176,8 +196,8 @@ class Source:
                 frames = self._frames_of(packet)
                 if frames:
                     self.first_frame, waiting = frames[0], 0
-            pts, tick_s = packet.pts, ticks_s[kind]
-            dts = pts if packet.dts is None else packet.dts
+            pts, tick_s = None if self._in_order else packet.pts, ticks_s[kind]
+            dts = packet.pts if packet.dts is None else packet.dts
             if dts is None and not packet.size:  # the decoder's signal that the file is over
                 continue
             # Only the order of decoding, or that of whole pictures, never goes back within a part.
@@ -280,7 +300,7 @@ class Source:
 
     def _packets(self, kind: Kind, from_s: float) -> Iterator[Any]:
         """Packets of a stream from the last whole picture before a moment on, timed as if no part began anew."""
-        if not self.clock.restarts:
+        if not self.clock.restarts and self.container.format.name not in SEEKS_BADLY:
             self._seek(kind, from_s)
             yield from self._demux(getattr(self, kind))
             return
@@ -337,13 +357,16 @@ class Source:
 
     def _decode(self, kind: Kind, packets: Iterator[Any], wanted_s: float) -> Iterator[tuple[float, Any]]:
         time_s, last = self.begin_s(kind), None
+        late = self._lateness() if kind == "video" and self._in_order else None
         for packet in packets:
             stream = packet.stream
             if stream.codec_context.name in SKIPPABLE:
                 early = self._ends_early(packet, float(stream.time_base), wanted_s)
                 stream.codec_context.skip_frame = "NONREF" if early else "DEFAULT"
             for frame in self._frames_of(packet):
-                tick = frame.dts if frame.pts is None else frame.pts  # AVI knows only the order of decoding
+                tick = frame.pts
+                if late is not None and frame.dts is not None:
+                    tick = frame.dts - late
                 if tick is not None:
                     time_s = float(tick * frame.time_base) - self.origin_s
                 elif last is not None:
