@@ -31,7 +31,7 @@ from torch.nn.functional import interpolate
 
 from avid_lab import media
 from avid_lab.config import AudioSpec, VideoSpec
-from avid_lab.datasets.folder import SILENCE
+from avid_lab.datasets.look import SILENCE
 from avid_lab.datasets.parallel import usable_cores
 from avid_lab.plots.style import AUDIO, BAD, GOOD
 
