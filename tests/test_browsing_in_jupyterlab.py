@@ -44,8 +44,8 @@ panel
 """
 TELL_RETRIEVAL = """
 print(json.dumps({
-    "state": panel.state, "pressed": str(panel.pair.stalls[-1].path), "own": panel.own and panel.own.name,
-    "notice": panel.notice, "query": str(panel.pair.stalls[0].path),
+    "state": panel.state, "pressed": str(panel.pair.items[-1].path), "own": panel.own and panel.own.name,
+    "notice": panel.notice, "query": str(panel.pair.items[0].path),
 }))
 """
 # What a player plays: how far it came, and which bytes.

@@ -95,10 +95,10 @@ def test_a_click_plays(smoke_world):
     panel = EmbeddingMap((rows[0], rows[1]), smoke_world.labels, smoke_world.classes, paths=paths)
     press(panel, 7)
     assert panel.controls["clip"].value == 7 and panel.selected == [7]
-    assert [stall.path for stall in panel.shelf.stalls] == [paths[7]] and panel.shelf.playing == 0
+    assert [item.path for item in panel.shelf.items] == [paths[7]] and panel.shelf.playing == 0
     panel.canvas.selected = list(range(20))
-    assert len(panel.shelf.stalls) == LISTED and panel.shelf.playing == -1
-    shown = [stall.title for stall in panel.shelf.stalls]
+    assert len(panel.shelf.items) == LISTED and panel.shelf.playing == -1
+    shown = [item.title for item in panel.shelf.items]
     assert len(set(shown)) == min(LISTED, len({smoke_world.classes[smoke_world.labels[i]] for i in range(20)}))
     sent = []
     panel.canvas.send = lambda message, buffers: sent.append(buffers[0])

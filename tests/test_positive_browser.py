@@ -26,7 +26,7 @@ from avid_lab.interactive.ranking import (
     rank,
     view_of,
 )
-from avid_lab.interactive.shelf import Shelf, Stall
+from avid_lab.interactive.shelf import Shelf, ShelfItem
 from avid_lab.memory import MemoryBank
 from avid_lab.mining import AGREEMENTS, agreement_scores, mine_positives
 from avid_lab.plots.chart import Points
@@ -171,11 +171,11 @@ def test_widgets_drive_what_is_chosen(browser, memory):
     browser.controls["query"].value = 9
     mined = mine_positives(memory.video, memory.audio, 5, "audio")
     assert browser.choice.positives.tolist() == mined.index[9].tolist()
-    shown = [stall.path for stall in browser.best.shelf.stalls]
+    shown = [item.path for item in browser.best.shelf.items]
     assert shown == [browser.clips.path(i) for i in mined.index[9].tolist()]
-    right = [stall.correct for stall in browser.best.shelf.stalls]
+    right = [item.correct for item in browser.best.shelf.items]
     assert right == (browser.labels[mined.index[9].numpy()] == browser.labels[9]).tolist()
-    assert browser.pair.stalls[0].path == browser.clips.path(9)
+    assert browser.pair.items[0].path == browser.clips.path(9)
     points = points_of(browser)
     assert (points.kind == browser.choice.kind).all() and list(points.ringed) == mined.index[9].tolist()
 
@@ -222,23 +222,23 @@ def test_the_hard_button_goes_from_worst_to_better(browser, memory):
 
 def test_a_pressed_point_plays_beside_the_query(browser):
     browser.canvas.clicked = 13
-    query, pressed = browser.pair.stalls
+    query, pressed = browser.pair.items
     assert (query.path, pressed.path) == (browser.clips.path(0), browser.clips.path(13)) and browser.pair.playing == 1
     assert type(browser.pair.playing) is int  # a page counts places, and true is none
     assert "pressed: drum" in pressed.title and pressed.correct is False
     browser.canvas.clicked = 5
-    assert browser.pair.stalls[1].warning == "sound of a church bell off-screen"
+    assert browser.pair.items[1].warning == "sound of a church bell off-screen"
     browser.canvas.clicked = -1
-    assert browser.pair.stalls[1].path == browser.clips.path(5)
+    assert browser.pair.items[1].path == browser.clips.path(5)
 
 
 def test_pages_go_through_all_positives(browser):
     browser.controls["k"].value = 14
-    seen = [stall.path for stall in browser.best.shelf.stalls]
+    seen = [item.path for item in browser.best.shelf.items]
     assert browser.best.back.disabled
     while not browser.best.on.disabled:
         browser.best.on.click()
-        seen += [stall.path for stall in browser.best.shelf.stalls]
+        seen += [item.path for item in browser.best.shelf.items]
     assert seen == [browser.clips.path(i) for i in browser.choice.positives.tolist()]
     browser.controls["query"].value = 3
     assert browser.best.first == 0
@@ -287,25 +287,27 @@ def answers(shelf, message):
 
 def test_a_shelf_sends_the_file_that_was_asked_for(set_of_clips):
     shelf = Shelf("clips")
-    shelf.show([Stall(set_of_clips.path(i), str(i)) for i in range(3)])
+    shelf.show([ShelfItem(set_of_clips.path(i), str(i)) for i in range(3)])
     ((content, buffers),) = answers(shelf, {"fetch": 2})
-    assert buffers == [set_of_clips.path(2).read_bytes()] and content["key"] == shelf._stalls[2]["key"]
+    assert buffers == [set_of_clips.path(2).read_bytes()] and content["key"] == shelf._items[2]["key"]
     assert answers(shelf, {"fetch": 3}) == [] and answers(shelf, {"fetch": "../x"}) == []
 
 
 def test_a_shelf_tells_pages_verdicts_but_no_paths(set_of_clips):
     shelf = Shelf("clips")
-    shelf.show([Stall(set_of_clips.path(0), "bell", "n", True, -0.25, "silent"), Stall(set_of_clips.path(1), "x")])
-    first, second = shelf._stalls
+    shelf.show(
+        [ShelfItem(set_of_clips.path(0), "bell", "n", True, -0.25, "silent"), ShelfItem(set_of_clips.path(1), "x")]
+    )
+    first, second = shelf._items
     assert (first["verdict"], first["score"], first["warning"], second["verdict"]) == ("right", "−0.25", "silent", "")
-    assert first["still"].startswith("data:image/jpeg;base64,") and str(set_of_clips.root) not in repr(shelf._stalls)
+    assert first["still"].startswith("data:image/jpeg;base64,") and str(set_of_clips.root) not in repr(shelf._items)
 
 
 def test_a_file_that_is_gone_is_said(set_of_clips, tmp_path):
     path = tmp_path / "clip.mp4"
     path.write_bytes(set_of_clips.path(0).read_bytes())
     shelf = Shelf("clips")
-    shelf.show([Stall(path, "x")])
+    shelf.show([ShelfItem(path, "x")])
     path.unlink()
     ((content, buffers),) = answers(shelf, {"fetch": 0})
     assert "clip.mp4" in content["problem"] and buffers is None
@@ -315,7 +317,7 @@ def test_the_window_plays_first_and_the_rest_piece_by_piece(tmp_path):
     frames = torch.zeros(3, 80, 48, 48, dtype=torch.uint8)
     path = media.write_clip(tmp_path / "long.mp4", media.Clip(frames, torch.rand(1, 40 * 8000) - 0.5, 2.0, 8000))
     shelf = Shelf("clips")
-    shelf.show([Stall(path, "x", window=(20.0, 22.0))])
+    shelf.show([ShelfItem(path, "x", window=(20.0, 22.0))])
     ((content, (data,)),) = answers(shelf, {"fetch": 0})
     assert (content["begin"], content["end"]) == (18, 24) and not content["whole"]
     assert content["place"] == "20.0–22.0 s of 40.0 s, plays 18.0–24.0 s"
@@ -330,17 +332,17 @@ def test_the_window_plays_first_and_the_rest_piece_by_piece(tmp_path):
 def test_a_clip_that_cannot_be_shown_says_why_in_its_place(set_of_clips, tmp_path):
     (tmp_path / "torn.mp4").write_bytes(b"torn")
     shelf = Shelf("clips")
-    shelf.show([Stall(tmp_path / "torn.mp4", "x"), Stall(set_of_clips.path(0), "y")])
-    assert [bool(one["problem"]) for one in shelf._stalls] == [True, False]
-    assert "cannot be read as a video" in shelf._stalls[0]["problem"]
+    shelf.show([ShelfItem(tmp_path / "torn.mp4", "x"), ShelfItem(set_of_clips.path(0), "y")])
+    assert [bool(one["problem"]) for one in shelf._items] == [True, False]
+    assert "cannot be read as a video" in shelf._items[0]["problem"]
 
 
 def test_what_stays_in_its_place_plays_on(set_of_clips):
     shelf = Shelf("clips")
-    shelf.show([Stall(set_of_clips.path(0), "query"), Stall(set_of_clips.path(1), "a")], play=1)
-    shelf.show([Stall(set_of_clips.path(0), "query"), Stall(set_of_clips.path(1), "b")])
+    shelf.show([ShelfItem(set_of_clips.path(0), "query"), ShelfItem(set_of_clips.path(1), "a")], play=1)
+    shelf.show([ShelfItem(set_of_clips.path(0), "query"), ShelfItem(set_of_clips.path(1), "b")])
     assert shelf.playing == 1
-    shelf.show([Stall(set_of_clips.path(0), "query"), Stall(set_of_clips.path(2), "c")])
+    shelf.show([ShelfItem(set_of_clips.path(0), "query"), ShelfItem(set_of_clips.path(2), "c")])
     assert shelf.playing == -1
 
 

@@ -127,13 +127,13 @@ def test_widgets_drive_what_is_found(explorer, spaces):
     explorer.controls["direction"].value = "audio → video"
     explorer.controls["query"].value, explorer.controls["k"].value = 7, 4
     order = (spaces[0] @ spaces[1][7]).argsort(descending=True, stable=True).tolist()
-    shown = [stall.path for stall in explorer.results.shelf.stalls]
+    shown = [item.path for item in explorer.results.shelf.items]
     assert shown == [explorer.clips.path(i) for i in order[:4]]
-    assert [s.correct for s in explorer.results.shelf.stalls] == [i % 3 == 7 % 3 for i in order[:4]]
-    assert [s.title.split(".")[0] for s in explorer.results.shelf.stalls] == ["1", "2", "3", "4"]
+    assert [s.correct for s in explorer.results.shelf.items] == [i % 3 == 7 % 3 for i in order[:4]]
+    assert [s.title.split(".")[0] for s in explorer.results.shelf.items] == ["1", "2", "3", "4"]
     assert f"<b>{order.index(7) + 1}</b> of 18" in explorer.verdict.value
     assert explorer.canvas.chart.plots[0].marks[0].ringed == (order.index(7),)
-    assert explorer.pair.stalls[0].path == explorer.clips.path(7) and "its audio" in explorer.pair.stalls[0].note
+    assert explorer.pair.items[0].path == explorer.clips.path(7) and "its audio" in explorer.pair.items[0].note
 
 
 @pytest.mark.parametrize("way", DIRECTIONS)
@@ -176,8 +176,8 @@ def test_failures_come_worst_first(explorer, spaces):
 
 def test_a_pressed_result_plays_beside_the_query(explorer):
     explorer.canvas.clicked = 9
-    assert explorer.pair.stalls[1].path == explorer.clips.path(int(explorer.found.order[9]))
-    assert explorer.pair.playing == 1 and explorer.pair.stalls[1].title.startswith("pressed: 10.")
+    assert explorer.pair.items[1].path == explorer.clips.path(int(explorer.found.order[9]))
+    assert explorer.pair.playing == 1 and explorer.pair.items[1].title.startswith("pressed: 10.")
 
 
 def test_a_class_of_one_clip_is_said_not_to_be_measured(spaces, clips):
@@ -191,13 +191,13 @@ def test_a_class_of_one_clip_is_said_not_to_be_measured(spaces, clips):
 
 def test_a_clip_of_the_set_given_as_a_file_finds_what_it_found(equipped, model, clips):
     equipped.ask(clips.path(2))
-    assert equipped.own is not None and equipped.pair.stalls[0].path == equipped.own.path
+    assert equipped.own is not None and equipped.pair.items[0].path == equipped.own.path
     for name in ("video", "audio"):  # written anew, so not to the last bit
         assert float(equipped.own.embedding[name] @ equipped.spaces[name][2]) > 0.98
-    assert all(stall.correct is None for stall in equipped.results.shelf.stalls)
+    assert all(item.correct is None for item in equipped.results.shelf.items)
     assert equipped.snapshot().rows[0] == ("query", "clip02.mp4")
     equipped.controls["query"].value = 6
-    assert equipped.own is None and equipped.pair.stalls[0].path == clips.path(6)
+    assert equipped.own is None and equipped.pair.items[0].path == clips.path(6)
 
 
 def hand(panel, data, name, part=10_000):
@@ -239,7 +239,7 @@ def test_an_upload_that_is_no_video_is_said_and_the_panel_goes_on(equipped, cont
     assert 'role="alert"' in told and "holiday.mp4" in told and "Traceback" not in told and "/tmp" not in told
     assert equipped.own is None
     equipped.controls["k"].value = 3
-    assert len(equipped.results.shelf.stalls) == 3
+    assert len(equipped.results.shelf.items) == 3
 
 
 def test_a_file_without_sound_is_said(equipped, tmp_path):

@@ -17,7 +17,7 @@ from jaxtyping import Float
 from avid_lab.interactive.canvas import Canvas
 from avid_lab.interactive.panel import Panel
 from avid_lab.interactive.players import StrPath, still
-from avid_lab.interactive.shelf import Shelf, Stall
+from avid_lab.interactive.shelf import Shelf, ShelfItem
 from avid_lab.interactive.snapshots import moments
 from avid_lab.plots.chart import Axis, Chart, Plot, Points, limits
 from avid_lab.plots.statistics import principal_plane
@@ -251,8 +251,8 @@ class EmbeddingMap(Panel):
         self.list.value = f"<b>{len(self.selected)} clips</b>: {parts}" if len(self.selected) > 1 else ""
         if self._paths is not None:
             shown = self._spread(self.selected)
-            stalls = [Stall(self._paths[i], f"{self._classes[self._labels[i]]}", f"clip {i}") for i in shown]
-            self.shelf.show(stalls, play=0 if len(self.selected) == 1 else -1)
+            items = [ShelfItem(self._paths[i], f"{self._classes[self._labels[i]]}", f"clip {i}") for i in shown]
+            self.shelf.show(items, play=0 if len(self.selected) == 1 else -1)
 
     def _spread(self, index: Sequence[int]) -> list[int]:
         """A few of the clips, those of different classes first."""

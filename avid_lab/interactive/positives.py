@@ -30,7 +30,7 @@ from avid_lab.interactive.ranking import (
     two_digits,
     view_of,
 )
-from avid_lab.interactive.shelf import Shelf, Stall, draw_stills
+from avid_lab.interactive.shelf import Shelf, ShelfItem, draw_stills
 from avid_lab.mining import AGREEMENTS, mine_positives
 from avid_lab.plots.agreement import plane_plot
 from avid_lab.plots.chart import Chart, Points
@@ -166,11 +166,11 @@ class PositiveBrowser(Panel):
 
     def _show_clips(self, choice: Choice) -> None:
         self.best.show(self._best(choice), len(choice.positives), "Positives |, ringed in the plane")
-        self.pair.show([self._stall(self.ranking.query, "query"), *self._pressed()])
+        self.pair.show([self._item(self.ranking.query, "query"), *self._pressed()])
 
-    def _best(self, choice: Choice) -> list[Stall]:
+    def _best(self, choice: Choice) -> list[ShelfItem]:
         """The positives of the page that is open."""
-        ranking, stalls = self.ranking, []
+        ranking, items = self.ranking, []
         score = ranking.score[self.controls["agreement"].value]
         for place in self.best.places(len(choice.positives)):
             i = int(choice.positives[place])
@@ -178,22 +178,22 @@ class PositiveBrowser(Panel):
             right = bool(self.labels[i] == self.labels[ranking.query])
             title = f"{place + 1}. {self._name(i)}"
             window = self._window(i)
-            stalls.append(Stall(self.clips.path(i), title, note, right, float(score[place]), self.faults[i], window))
-        return stalls
+            items.append(ShelfItem(self.clips.path(i), title, note, right, float(score[place]), self.faults[i], window))
+        return items
 
-    def _stall(self, i: int, title: str) -> Stall:
+    def _item(self, i: int, title: str) -> ShelfItem:
         note = f"clip {i}" if i == self.ranking.query else f"clip {i}, {self._label(i).splitlines()[1]}"
         verdict = None if i == self.ranking.query else bool(self.labels[i] == self.labels[self.ranking.query])
         name, faults = f"{title}: {self._name(i)}", self.faults[i]
-        return Stall(self.clips.path(i), name, note, verdict, None, faults, self._window(i))
+        return ShelfItem(self.clips.path(i), name, note, verdict, None, faults, self._window(i))
 
     def _window(self, i: int) -> tuple[float, float] | None:
         """The middle of what was learned from: training takes windows from anywhere in it."""
         return self.clips.window_s(i) if isinstance(self.clips, ClipDataset) else None
 
-    def _pressed(self) -> list[Stall]:
+    def _pressed(self) -> list[ShelfItem]:
         i = self.canvas.clicked
-        return [self._stall(i, "pressed")] if 0 <= i < len(self.labels) and i != self.ranking.query else []
+        return [self._item(i, "pressed")] if 0 <= i < len(self.labels) and i != self.ranking.query else []
 
     def _table_html(self, choice: Choice) -> str:
         chosen, k = self.controls["agreement"].value, len(choice.positives)
@@ -228,7 +228,7 @@ class PositiveBrowser(Panel):
         """Play a clip of the plane beside the query."""
         if i >= 0:
             self.pair.show(
-                [self._stall(self.ranking.query, "query"), *self._pressed()], play=int(i != self.ranking.query)
+                [self._item(self.ranking.query, "query"), *self._pressed()], play=int(i != self.ranking.query)
             )
 
     def _turned(self) -> None:
@@ -266,5 +266,5 @@ class PositiveBrowser(Panel):
         grid = page.add_gridspec(3, 5, width_ratios=[1, 1, 1, 0.75, 0.75])
         self.canvas.draw(page, grid[:, :3])
         cells = [grid[place // 2, 3 + place % 2] for place in range(6)]
-        draw_stills(page, cells, [self._stall(self.ranking.query, "query"), *self._best(self.choice)])
+        draw_stills(page, cells, [self._item(self.ranking.query, "query"), *self._best(self.choice)])
         return page

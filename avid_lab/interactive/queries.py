@@ -9,7 +9,7 @@ import ipywidgets as widgets
 import numpy as np
 
 from avid_lab.interactive.panel import Panel
-from avid_lab.interactive.shelf import Shelf, Stall
+from avid_lab.interactive.shelf import Shelf, ShelfItem
 
 FLOW = {"flex_flow": "row wrap", "align_items": "center"}
 NARROW = {"width": "auto"}
@@ -112,19 +112,19 @@ class Pages:
         self.first = max(0, min(self.first, (count - 1) // self.size * self.size))
         return range(self.first, min(self.first + self.size, count))
 
-    def show(self, stalls: Sequence[Stall], count: int, what: str) -> None:
+    def show(self, items: Sequence[ShelfItem], count: int, what: str) -> None:
         """Show these clips, those of `places`, as a page of ``count``.
 
         Args:
-            stalls: From the first of the page on.
+            items: From the first of the page on.
             count: Of all pages together.
             what: Text before and after "1–6 of 32", parted by a bar: "Positives | ringed".
         """
         before, _, after = what.partition("|")
-        last = self.first + len(stalls)
+        last = self.first + len(items)
         self.place.value = f"{before} <b>{self.first + 1}–{last}</b> of {count}{after}"
         self.back.disabled, self.on.disabled = self.first == 0, last >= count
-        self.shelf.show(stalls)
+        self.shelf.show(items)
 
     def _turn(self, by: int) -> None:
         self.first += by

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from avid_lab.datasets import Manifest
 from avid_lab.mining import AGREEMENTS, agreement_plane
-from avid_lab.plots.style import AUDIO, INK, VIDEO
+from avid_lab.plots.style import AUDIO, VIDEO
 
 # What a point can be, in the order of drawing's numbers: its colour and its shape.
 KINDS = {
@@ -21,7 +21,7 @@ KINDS = {
     "positive, right": (VIDEO, "o"),
     "positive, wrong": (AUDIO, "X"),
     "positive, faulty clip": ("#b5478c", "D"),
-    "the query": (INK, "P"),
+    "the query": ("ink", "P"),
 }
 OTHER, MISSED, RIGHT, WRONG, FAULTY, QUERY = range(len(KINDS))
 

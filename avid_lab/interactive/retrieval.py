@@ -23,7 +23,7 @@ from avid_lab.interactive.players import still
 from avid_lab.interactive.queries import FLOW, Pages, QueryPicker
 from avid_lab.interactive.ranking import faults
 from avid_lab.interactive.search import DIRECTIONS, MARKS, UNJUDGED, Found, confident_wrong, marks, search
-from avid_lab.interactive.shelf import Shelf, Stall, draw_stills
+from avid_lab.interactive.shelf import Shelf, ShelfItem, draw_stills
 from avid_lab.metrics import Retrieval, retrieval
 from avid_lab.plots.chart import Axis, Chart, Guide, Plot, Points, limits
 from avid_lab.plots.style import GOOD, NotebookFigure, new_figure, styled
@@ -186,29 +186,29 @@ class RetrievalExplorer(Panel):
         """What the model was shown of a clip."""
         return self.clips.window_s(i, self.windows)
 
-    def _result(self, place: int, before: str) -> Stall:
+    def _result(self, place: int, before: str) -> ShelfItem:
         i, found = self._at(place), self.found
         right = None if self.own else bool(found.right[place])
         own = "its own" if place == found.own else f"clip {i}"
         title, score = f"{before}{place + 1}. {self._name(i)}", float(found.similarity[place])
-        return Stall(self.clips.path(i), title, own, right, score, self.faults[i], self._window(i))
+        return ShelfItem(self.clips.path(i), title, own, right, score, self.faults[i], self._window(i))
 
-    def _query(self) -> Stall:
+    def _query(self) -> ShelfItem:
         if self.own:
-            return Stall(self.own.path, f"asks: {self.own.name}", "your clip")
+            return ShelfItem(self.own.path, f"asks: {self.own.name}", "your clip")
         i = self.controls["query"].value
         asks = DIRECTIONS[self.controls["direction"].value][0]
         title, note = f"asks: {self._name(i)}", f"clip {i}, its {asks}"
-        return Stall(self.clips.path(i), title, note, None, None, self.faults[i], self._window(i))
+        return ShelfItem(self.clips.path(i), title, note, None, None, self.faults[i], self._window(i))
 
-    def _pressed(self) -> list[Stall]:
+    def _pressed(self) -> list[ShelfItem]:
         place = self.canvas.clicked
         return [self._result(place, "pressed: ")] if 0 <= place < len(self.found.order) else []
 
     def _show_clips(self) -> None:
         count = min(self.controls["k"].value, len(self.found.order))
-        stalls = [self._result(place, "") for place in self.results.places(count)]
-        self.results.show(stalls, count, f"{self.controls['direction'].value}: results ")
+        items = [self._result(place, "") for place in self.results.places(count)]
+        self.results.show(items, count, f"{self.controls['direction'].value}: results ")
         self.pair.show([self._query(), *self._pressed()])
 
     def _verdict_html(self, found: Found, k: int) -> str:
@@ -362,6 +362,6 @@ class RetrievalExplorer(Panel):
         grid = page.add_gridspec(2, SHELF + 1, height_ratios=[2.4, 1])
         self.canvas.draw(page, grid[0, :])
         places = self.results.places(min(self.controls["k"].value, len(self.found.order)))
-        stalls = [self._query(), *(self._result(place, "") for place in places)]
-        draw_stills(page, [grid[1, column] for column in range(SHELF + 1)], stalls)
+        items = [self._query(), *(self._result(place, "") for place in places)]
+        draw_stills(page, [grid[1, column] for column in range(SHELF + 1)], items)
         return page

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
-from avid_lab.plots.style import AUDIO, INK, VIDEO
+from avid_lab.plots.style import AUDIO, VIDEO
 
 # What a result can be, in the order of drawing's numbers: its colour and its shape.
 MARKS = {
@@ -17,7 +17,7 @@ MARKS = {
     "further down, of its class": ("#56b4e9", "s"),
     "among the K, of its class": (VIDEO, "o"),
     "among the K, of another class": (AUDIO, "X"),
-    "its own": (INK, "D"),
+    "its own": ("ink", "D"),
 }
 FURTHER, MISSED, RIGHT, WRONG, OWN = range(len(MARKS))
 UNJUDGED = {"further down": MARKS["further down"], "among the K": (VIDEO, "o")}  # of a query without a class

@@ -40,7 +40,7 @@ function makeCell(shelf, fetch) {
     Object.assign(more, {type: "button", hidden: true})
     Object.assign(along, {type: "range", min: 0, step: 1, hidden: true})
     along.setAttribute("aria-label", "place in the file")
-    let stall = {key: -1}, video = null, timer = 0, going = false  // going: through the whole file
+    let item = {key: -1}, video = null, timer = 0, going = false  // going: through the whole file
 
     function rest() {
         clearTimeout(timer)
@@ -61,7 +61,7 @@ function makeCell(shelf, fetch) {
     }
 
     function start() {
-        if (stall.problem || figure.dataset.state === "loading") return
+        if (item.problem || figure.dataset.state === "loading") return
         problem.textContent = ""
         if (video) return play()
         going = false
@@ -83,7 +83,7 @@ function makeCell(shelf, fetch) {
     }
 
     function receive(message, buffers) {
-        if (message.key !== stall.key || figure.dataset.state !== "loading") return
+        if (message.key !== item.key || figure.dataset.state !== "loading") return
         if (message.problem) return fail(message.problem)
         const focused = document.activeElement, hadFocus = focused === button
         rest()
@@ -91,7 +91,7 @@ function makeCell(shelf, fetch) {
         Object.assign(video, {controls: true, loop: !going, playsInline: true, disablePictureInPicture: true})
         video.setAttribute("controlslist", "nodownload noplaybackrate noremoteplayback")
         video.setAttribute("aria-label", button.getAttribute("aria-label").replace(/^play /, ""))
-        video.dataset.key = stall.key
+        video.dataset.key = item.key
         video.src = URL.createObjectURL(new Blob([buffers[0]], {type: message.type}))
         video.addEventListener("play", alone)
         video.addEventListener("error", () => fail("This browser cannot play the clip."))
@@ -129,11 +129,11 @@ function makeCell(shelf, fetch) {
     }
 
     function update(next) {
-        if (next.key !== stall.key) {
+        if (next.key !== item.key) {
             rest()
             problem.textContent = ""
         }
-        stall = next
+        item = next
         if (next.problem) problem.textContent = next.problem
         button.disabled = Boolean(next.problem)
         image.src = next.still
@@ -165,11 +165,11 @@ function render({model, el}) {
     const cells = []
 
     function show() {
-        const stalls = model.get("_stalls")
+        const items = model.get("_items")
         shelf.setAttribute("aria-label", model.get("_label"))
         shelf.style.setProperty("--avid-clip", `${model.get("_width")}px`)
-        while (cells.length > stalls.length) cells.pop().remove()
-        while (cells.length < stalls.length) {
+        while (cells.length > items.length) cells.pop().remove()
+        while (cells.length < items.length) {
             const place = cells.length
             const fetch = at => {
                 model.set("playing", place)
@@ -178,12 +178,12 @@ function render({model, el}) {
             }
             cells.push(makeCell(shelf, fetch))
         }
-        stalls.forEach((stall, place) => cells[place].update(stall))
+        items.forEach((item, place) => cells[place].update(item))
     }
 
     const started = () => cells[model.get("playing")]?.start()
     const received = (message, buffers) => cells[message.place]?.receive(message, buffers)
-    const listeners = {"change:_stalls": show, "change:playing": started, "msg:custom": received}
+    const listeners = {"change:_items": show, "change:playing": started, "msg:custom": received}
     for (const [event, act] of Object.entries(listeners)) model.on(event, act)
     show()
     return () => {

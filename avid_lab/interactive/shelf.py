@@ -23,7 +23,7 @@ PIECE_S = 15.0  # of a file that plays from its beginning, at a time
 
 
 @dataclass(frozen=True)
-class Stall:
+class ShelfItem:
     """One place on a shelf.
 
     Attributes:
@@ -70,44 +70,44 @@ class Shelf(Scripted):
 
     _label = traitlets.Unicode().tag(sync=True)
     _width = traitlets.Int(150).tag(sync=True)
-    _stalls = traitlets.List(traitlets.Dict()).tag(sync=True)
+    _items = traitlets.List(traitlets.Dict()).tag(sync=True)
 
     def __init__(self, label: str, *, width: int = 150, clip_bytes: int = CLIP_BYTES) -> None:
         super().__init__(_label=label, _width=width)
         self._clip_bytes = clip_bytes
-        self.stalls: list[Stall] = []
+        self.items: list[ShelfItem] = []
         self._keys: dict[tuple[Any, ...], int] = {}  # so that pages know a clip again without knowing its path
         self.on_msg(self._asked)
 
-    def show(self, stalls: Sequence[Stall], play: int = -1) -> None:
+    def show(self, items: Sequence[ShelfItem], play: int = -1) -> None:
         """Show these clips. One that stays in its place plays on.
 
         Args:
-            stalls: From left to right.
+            items: From left to right.
             play: Place of the one to start, -1 for none. A clip that cannot be shown says why in its place.
         """
-        shown = [self._front(stall) for stall in stalls]
-        if [one["key"] for one in shown] != [one["key"] for one in self._stalls]:
+        shown = [self._front(item) for item in items]
+        if [one["key"] for one in shown] != [one["key"] for one in self._items]:
             self.playing = -1
-        self.stalls = list(stalls)
-        self._stalls = shown
+        self.items = list(items)
+        self._items = shown
         self.playing = play if play >= 0 else self.playing
 
-    def _front(self, stall: Stall) -> dict[str, Any]:
-        path = Path(stall.path)
+    def _front(self, item: ShelfItem) -> dict[str, Any]:
+        path = Path(item.path)
         picture, problem, modified = b"", "", 0
         try:
-            picture, modified = still(path, stall.window), path.stat().st_mtime_ns
+            picture, modified = still(path, item.window), path.stat().st_mtime_ns
         except MediaError as error:
             problem = f"Cannot be shown: it {error.problem}."
-        key = self._keys.setdefault((str(path), modified, stall.window), len(self._keys))
+        key = self._keys.setdefault((str(path), modified, item.window), len(self._keys))
         return {
             "key": key,
-            "title": stall.title,
-            "note": stall.note,
-            "verdict": {None: "", True: "right", False: "wrong"}[stall.correct],
-            "score": "" if stall.score is None else two_digits(stall.score),
-            "warning": stall.warning,
+            "title": item.title,
+            "note": item.note,
+            "verdict": {None: "", True: "right", False: "wrong"}[item.correct],
+            "score": "" if item.score is None else two_digits(item.score),
+            "warning": item.warning,
             "problem": problem,
             "still": f"data:image/jpeg;base64,{base64.b64encode(picture).decode()}" if picture else "",
         }
@@ -115,33 +115,33 @@ class Shelf(Scripted):
     def _asked(self, _widget: Any, message: Any, _buffers: Any) -> None:
         """``{"fetch": place}`` wants a clip's excerpt, ``{"fetch": place, "at": seconds}`` the file from there on."""
         place = message.get("fetch") if isinstance(message, dict) else None
-        if not isinstance(place, int) or not 0 <= place < len(self.stalls):
+        if not isinstance(place, int) or not 0 <= place < len(self.items):
             return
-        answer, at_s = {"place": place, "key": self._stalls[place]["key"]}, message.get("at")
+        answer, at_s = {"place": place, "key": self._items[place]["key"]}, message.get("at")
         try:
-            data = self._excerpt(self.stalls[place], at_s if isinstance(at_s, int | float) else None)
+            data = self._excerpt(self.items[place], at_s if isinstance(at_s, int | float) else None)
         except (MediaError, ValueError, OSError) as problem:
             self.send(answer | {"problem": str(problem)})
         else:
-            window = self.stalls[place].window if at_s is None else None
+            window = self.items[place].window if at_s is None else None
             about = {"begin": data.begin_s, "end": data.end_s, "length": data.duration_s, "whole": data.whole}
             about |= {"place": data.place(window), "clock": clock(data.duration_s)}
             self.send(answer | {"type": "video/mp4"} | about, [data.data])
 
-    def _excerpt(self, stall: Stall, at_s: int | float | None) -> Excerpt:
+    def _excerpt(self, item: ShelfItem, at_s: int | float | None) -> Excerpt:
         if at_s is None:
-            return excerpt(stall.path, stall.window, self._clip_bytes)
+            return excerpt(item.path, item.window, self._clip_bytes)
         at_s = max(0.0, at_s)
-        return excerpt(stall.path, (at_s, at_s + PIECE_S), self._clip_bytes, context_s=0.0)
+        return excerpt(item.path, (at_s, at_s + PIECE_S), self._clip_bytes, context_s=0.0)
 
 
-def draw_stills(figure: NotebookFigure, cells: Sequence[Any], stalls: Sequence[Stall]) -> None:
+def draw_stills(figure: NotebookFigure, cells: Sequence[Any], items: Sequence[ShelfItem]) -> None:
     """Clips of a shelf as stills in a figure, each in one of the cells: framed by its verdict."""
-    for cell, stall in zip(cells, stalls, strict=False):
+    for cell, item in zip(cells, items, strict=False):
         ax = add_axes(figure, cell)
-        if frame := still(stall.path, stall.window):
+        if frame := still(item.path, item.window):
             ax.imshow(imread(BytesIO(frame), format="jpg"))
-        sign = {None: "", True: "✓ ", False: "✗ "}[stall.correct]
-        ax.set_title(f"{sign}{stall.title}", fontsize=8, pad=3)
+        sign = {None: "", True: "✓ ", False: "✗ "}[item.correct]
+        ax.set_title(f"{sign}{item.title}", fontsize=8, pad=3)
         ax.set(xticks=[], yticks=[])
-        ax.spines[:].set(visible=True, linewidth=2.5, color={None: FAINT, True: VIDEO, False: AUDIO}[stall.correct])
+        ax.spines[:].set(visible=True, linewidth=2.5, color={None: FAINT, True: VIDEO, False: AUDIO}[item.correct])

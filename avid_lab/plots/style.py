@@ -82,9 +82,6 @@ COLOURS = (
 )  # fmt: skip
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")
 
-HALO = (patheffects.withStroke(linewidth=3, foreground=PAPER),)  # keeps text readable on top of marks
-
-
 def halo() -> tuple[patheffects.AbstractPathEffect, ...]:
     """A rim of paper that keeps text readable on top of marks."""
     return (patheffects.withStroke(linewidth=3, foreground=_theme.get().paper),)
