@@ -82,6 +82,7 @@ COLOURS = (
 )  # fmt: skip
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")
 
+
 def halo() -> tuple[patheffects.AbstractPathEffect, ...]:
     """A rim of paper that keeps text readable on top of marks."""
     return (patheffects.withStroke(linewidth=3, foreground=_theme.get().paper),)
