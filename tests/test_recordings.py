@@ -120,7 +120,7 @@ def test_sound_that_begins_later_and_sound_in_antiphase(tmp_path):
     assert column(manifest, "cancelled") == {"a/anti.mkv": "yes", "a/late.mkv": "", "a/plain.mp4": ""}
     text = summary(manifest, 0.5)
     assert "picture and sound begin apart; only what has both is used: a/late.mkv (0.87" in text
-    assert "channels of the sound cancel each other; one of them is taken: a/anti.mkv" in text
+    assert "channels of the sound cancel each other; one of them is heard: a/anti.mkv" in text
 
 
 def test_copies_are_found_by_bytes_and_by_content(tmp_path):
@@ -140,7 +140,7 @@ def test_copies_are_found_by_bytes_and_by_content(tmp_path):
     assert found == {"b/same bytes.mp4": "a/0x.mp4", "b/smaller.mkv": "a/1x.mp4"}
     assert column(manifest, "recording")["b/smaller.mkv"] == "a/1x.mp4"
     text = summary(manifest, 0.5)
-    assert "2  the same content as another clip; both are in one split: b/same bytes.mp4, b/smaller.mkv" in text
+    assert "2  the same content as an earlier clip: b/same bytes.mp4, b/smaller.mkv" in text
 
 
 def recordings(*paths: str, label: str = "dogs") -> list[set[str]]:

@@ -322,7 +322,7 @@ def _kinetics(lists: Sequence[Path], fold: int) -> Iterator[Entry | Unusable]:
             yield from _each(path, rows[1:], partial(_kinetics_entry, columns, path.stem))
         else:
             rule = "a list has the columns label,youtube_id,time_start,time_end,split"
-            yield Unusable(str(path), "not a list", f"{rule}; its first line is {','.join(first)!r}")
+            yield Unusable(str(path), "not a list", f"{rule}; its first line is {','.join(first)!r}.")
 
 
 def _kinetics_entry(columns: dict[str, int], part: str, row: list[str]) -> Entry:

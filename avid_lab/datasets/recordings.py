@@ -236,9 +236,9 @@ def summary(manifest: Manifest, min_duration_s: float, untested: Sequence[str] =
         _line(records, "restarts", float, " restarts", "timestamps jump back: joined recordings"),
         _line(records, "still", _seconds, " s", "the picture stands still; --strict leaves that out"),
         _line(records, "silent", _seconds, " s", "nothing is heard for a second or more; --strict leaves that out"),
-        _line(records, "cancelled", bool, "", "channels of the sound cancel each other; one of them is taken"),
+        _line(records, "cancelled", bool, "", "channels of the sound cancel each other; one of them is heard"),
         _line(records, "hdr", bool, "", "HDR, shown as SDR"),
-        _line(records, "duplicate_of", bool, "", "the same content as another clip; both are in one split"),
+        _line(records, "duplicate_of", bool, "", "the same content as an earlier clip"),
     ]  # fmt: skip
     lines += _leaks(records)
     if untested:

@@ -132,7 +132,7 @@ gallery(
 )
 
 # %% [markdown]
-# **One in five clips of each kind is held out**, chosen by its name, the same on every machine. If several of your clips are pieces of *one recording*, that is not enough: two pieces of the same evening share room, camera and light, and the held-out one is no test. Put them into folders
+# **One in five clips of each kind is held out**, chosen by its name, the same on every machine. Pieces of *one recording* stay on one side, for they share room, camera and light, and the held-out one would be no test: the index knows them by their names (`holiday_000`, `holiday_040`) and finds copies by their content. What it cannot know is which clips were filmed on the same evening. Put those into folders
 # `train/` and `test/` above the kinds, by recording; the index keeps your split.
 #
 # ## Before you train: what could be cheated with?
