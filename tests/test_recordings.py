@@ -14,6 +14,7 @@ import torch
 from avid_lab import cli
 from avid_lab.datasets import Manifest, Record, index_folder
 from avid_lab.datasets.look import without
+from avid_lab.datasets.prepare import prepare
 from avid_lab.datasets.recordings import Groups, join_siblings, summary, trusted, with_splits
 from avid_lab.media import Clip, write_clip
 
@@ -90,6 +91,13 @@ def test_strict_keeps_what_can_be_trusted(odd, capsys):
     assert "--strict leaves out 1 clips" in shown and "doubtful: a/still.mp4" in shown
     assert "a/still.mp4,doubtful" in (odd / "m.unusable.csv").read_text()
     assert len(Manifest.read(odd / "m.csv")) == 4
+
+
+def test_copies_hold_what_can_be_trusted_and_say_nothing_of_the_original(odd, tmp_path):
+    copies = prepare(index(odd, strict=True), tmp_path, size=32, fps=8.0, rate=8000, workers=0, progress=False)
+    half = next(record for record in copies.records if record.id == "a/half.mp4")
+    assert half.duration_s == pytest.approx(2.5, abs=0.2)
+    assert list(half.extras) == ["width", "height", "fps", "rate", "both_s", "duplicate_of", "recording"]
 
 
 def test_sound_that_begins_later_and_sound_in_antiphase(tmp_path):

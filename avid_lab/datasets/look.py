@@ -28,6 +28,8 @@ PLAIN = 4.0  # a picture with a smaller standard deviation has no fingerprint
 WORDS = 4  # words of 64 bits in each fingerprint
 BANDS = 17  # of the sound's fingerprint, spaced evenly on a logarithmic axis
 LOWEST_HZ, HIGHEST_HZ = 150.0, 3500.0
+# Columns that say nothing of a copy, which is cut and has a clock of its own.
+OF_THE_FILE = frozenset({"both_share", "offset_s", "gaps", "restarts", "still", "silent", "cancelled", "hdr"})
 READ_BYTES = 2**16  # of the beginning, the middle and the end of a file, to find files that may be identical
 
 

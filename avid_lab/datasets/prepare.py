@@ -13,6 +13,7 @@ from tqdm.auto import tqdm
 
 from avid_lab.datasets.folder import REPORT_COLUMNS, write_unusable
 from avid_lab.datasets.journal import appending, entries, resumable
+from avid_lab.datasets.look import OF_THE_FILE
 from avid_lab.datasets.manifest import COLUMNS, Manifest, Streams, Unusable, begins_with
 from avid_lab.datasets.windows import COLUMN, cut, found_spans, listed_spans, read_parts
 from avid_lab.media import Clip, MediaError, probe, write_clip
@@ -106,7 +107,9 @@ def prepare(
         if "reason" in result:
             unusable.append(Unusable(record.path, result["reason"], result["detail"]))
         else:
-            extras = {name: result["extras"].get(name, value) for name, value in record.extras.items()}
+            past = OF_THE_FILE if COLUMN in record.extras else frozenset()  # what was found of the original alone
+            kept = {name: value for name, value in record.extras.items() if name not in past}
+            extras = {name: result["extras"].get(name, value) for name, value in kept.items()}
             if ";" in result["extras"][COLUMN]:  # windows must not cross the seams of a copy
                 extras[COLUMN] = result["extras"][COLUMN]
             records.append(replace(record, path=copy, duration_s=result["duration_s"], extras=extras))
