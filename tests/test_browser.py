@@ -14,7 +14,10 @@ from avid_lab.course import frames, publish, site
 ROOT = Path(__file__).parents[1]
 SOURCES = publish.sources(ROOT / "notebooks" / "source")
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the path: apt install chromium")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the path: apt install chromium"),
+]
 
 # What JavaScript sees of a notebook whose cells are all attached.
 FINISHED = """count => {
@@ -43,11 +46,7 @@ def notebooks(lab):
     (lab.folder.parent / "data").symlink_to(ROOT / "data")
 
 
-@pytest.mark.parametrize(
-    "source",
-    [SOURCES[0], *(pytest.param(source, marks=pytest.mark.slow) for source in SOURCES[1:])],
-    ids=lambda source: source.stem,
-)
+@pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.stem)
 def test_every_cell_runs_and_what_it_shows_can_be_seen_and_heard(page, lab, source):
     open_notebook(page, lab, source.stem)
     cells = sum(cell.cell_type == "code" for cell in publish.read_source(source).cells)

@@ -281,7 +281,8 @@ def test_interrupted_training_goes_on_and_ends_as_if_never_stopped(smoke_world, 
     environment = os.environ | {"AVID_LAB_PROFILE": "smoke"}
 
     def start(name):
-        command = [sys.executable, "-m", "avid_lab", "train", "--steps", "160", "--out", str(tmp_path / name)]
+        command = [sys.executable, "-m", "avid_lab", "train", "--steps", "40", "--save-every", "5"]
+        command += ["--out", str(tmp_path / name)]
         return subprocess.Popen(
             command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
         )
