@@ -189,6 +189,9 @@ def test_pieces_of_one_recording_are_known_by_their_names(names):
         ["x/IMG (1).mp4", "x/IMG (2).mp4"],
         ["000/000001.mp4", "000/000002.mp4"],
         ["x/a.mp4", "x/b.mp4", "y/a.mp4"],
+        ["x/clip_00000.mp4", "x/clip_00001.mp4", "y/clip_00000.mp4", "y/clip_00001.mp4"],
+        ["x/video_part1.mp4", "y/video_part2.mp4"],
+        ["x/dog_clip_001.mp4", "y/dogs_clip_002.mp4"],
     ],
 )
 def test_mere_counts_are_no_recordings(names):

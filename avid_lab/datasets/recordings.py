@@ -119,9 +119,15 @@ def join_siblings(groups: Groups, records: Sequence[Record], sources: Sequence[s
         if source:
             keys["source", source].append(i)
         else:
-            part = number is None and PARTS.search(path.stem) is not None
-            if part or not _is_generic(base, record):
-                keys["name", base if number is None else f"{base}#"].append(i)
+            place = str(path.parent) if _is_generic(base, record) else ""
+            if place and PARTS.fullmatch(path.stem):
+                keys["part", place, base].append(i)  # video_part1: of this folder's video
+            elif not place and number is not None:
+                keys["name", "", f"{base}#"].append(i)
+            elif not place:
+                keys["name", record.label, base].append(i)
+                if base != path.stem:
+                    keys["name", "", base].append(i)
             if number is not None:
                 numbered[base].append((i, number))
             bases[str(path.parent)].add(base)
@@ -130,14 +136,14 @@ def join_siblings(groups: Groups, records: Sequence[Record], sources: Sequence[s
         alone = all(len(bases[folder]) == 1 for folder in folders)
         steps = math.gcd(*(number - clips[0][1] for _, number in clips))
         if alone and steps <= 1:
-            keys.pop(("name", f"{base}#"), None)  # a mere count of the files in a folder
+            keys.pop(("name", "", f"{base}#"), None)  # a mere count of the files in a folder
     for members in keys.values():
         for i in members[1:]:
             groups.join(members[0], i)
 
 
-PARTS = re.compile(r"[ _\-.]*(?:part|pt|seg|segment|chunk|clip|shot|cut)[ _\-.]*\d+$", re.IGNORECASE)
-COPY = re.compile(r"[ _\-.]*(?:\(\d+\)|\bcopy(?: ?\(?\d+\)?)?)$", re.IGNORECASE)
+PARTS = re.compile(r"(.+?)[ _\-.]*(?:part|pt|seg|segment|chunk|clip|shot|cut)[ _\-.]*\d+", re.IGNORECASE)
+COPY = re.compile(r"(.+?)[ _\-.]*(?:\(\d+\)|\bcopy(?: ?\(?\d+\)?)?)", re.IGNORECASE)
 
 
 def _base(stem: str) -> tuple[str, int | None]:
@@ -150,8 +156,8 @@ def _base(stem: str) -> tuple[str, int | None]:
         return f"[{video[1]}]", None
     if group := re.fullmatch(r"(.+_g\d+)_c\d+", stem):  # UCF101's groups
         return group[1], None
-    if marked := PARTS.search(stem) or COPY.search(stem):
-        return stem[: marked.start()] or stem, None
+    if marked := PARTS.fullmatch(stem) or COPY.fullmatch(stem):
+        return marked[1], None
     if number := re.fullmatch(r"(.*\D)(\d{1,9})", stem):
         return re.sub(r"[_\-., ]+\d+$", "", number[1].rstrip("_-., ")).rstrip("_-., "), int(number[2])
     return stem, None
@@ -248,9 +254,7 @@ def summary(manifest: Manifest, min_duration_s: float, untested: Sequence[str] =
     several = [(count, name) for name, count in sizes.items() if count > 1]
     if several:
         count, name = max(several)
-        lines.append(
-            f"{len(several):7d}  recordings have several clips, the most {name} ({count}); each is in one split"
-        )
+        lines.append(f"{len(several):7d}  recordings have several clips, the most {name} ({count})")
     lines = [line for line in lines if line]
     if not lines:
         return ""
