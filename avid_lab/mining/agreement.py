@@ -46,7 +46,7 @@ class Agreement:
         x = torch.from_numpy(np.union1d(np.linspace(left, right, GRID), [at] if left < at < right else []))
         low, high = torch.full_like(x, bottom), torch.full_like(x, top)
         never, always = self.combine(x, high) < at, self.combine(x, low) >= at
-        for _ in range(60):  # bisection: the agreement never falls with y
+        for _ in range(44):  # bisection: the agreement never falls with y
             middle = (low + high) / 2
             enough = self.combine(x, middle) >= at
             low, high = torch.where(enough, low, middle), torch.where(enough, middle, high)
@@ -70,13 +70,11 @@ class Agreement:
 
 def _corners(line: np.ndarray) -> np.ndarray:
     """A line without the points that lie straight between their neighbours."""
-    kept: list[np.ndarray] = []
-    for point in line:
-        while len(kept) > 1 and abs(np.linalg.det([kept[-1] - kept[-2], point - kept[-2]])) < 1e-12:
-            kept.pop()
-        if not kept or np.abs(point - kept[-1]).max() > 1e-9:
-            kept.append(point)
-    return np.array(kept).reshape(-1, 2)
+    line = line[np.append(True, np.abs(np.diff(line, axis=0)).max(axis=1) > 1e-9)] if len(line) else line
+    way = np.diff(line, axis=0)
+    way /= np.linalg.norm(way, axis=1, keepdims=True)
+    turns = np.abs(way[:-1, 0] * way[1:, 1] - way[:-1, 1] * way[1:, 0]) > 1e-6
+    return line[[True, *turns, True]] if len(line) > 2 else line
 
 
 def _video(video: Tensor, audio: Tensor, *, out: Tensor | None = None) -> Tensor:
