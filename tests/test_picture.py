@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from avid_lab.config import VideoSpec
-from avid_lab.media import MediaError, probe, read_clip
+from avid_lab.media import Clip, MediaError, probe, read_clip, write_clip
 from avid_lab.media.planes import read_planes
 from avid_lab.transforms.picture import planes_to_rgb
 
@@ -88,6 +88,14 @@ def test_cameras_of_full_range(tmp_path, format_):
     values = coded(np.array(RED) / 255, 0.299, 0.114, full=True, bits=8)
     path = write(tmp_path / "c.mov", values, format_, codec="mjpeg", options={"qmin": "1", "qmax": "2"}, color_range=2)
     for colour in (seen(path), seen(path, 32), seen_in_planes(path)):
+        assert (colour - torch.tensor(RED)).abs().max() <= 4, colour
+
+
+@pytest.mark.parametrize("side", [(64, 48), (1280, 720)])
+def test_what_we_write_keeps_its_colours(tmp_path, side):
+    video = torch.tensor(RED, dtype=torch.uint8).view(3, 1, 1, 1).expand(3, 2, side[1], side[0]).contiguous()
+    path = write_clip(tmp_path / "red.mp4", Clip(video, None, 10.0, None), crf=10)
+    for colour in (seen(path), seen_in_planes(path)):
         assert (colour - torch.tensor(RED)).abs().max() <= 4, colour
 
 

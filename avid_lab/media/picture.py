@@ -44,8 +44,12 @@ def dynamic_range(frame: Any) -> DynamicRange:
 
 def matrix_of(frame: av.VideoFrame) -> str:
     """The colour matrix of a frame, by PyAV's name for it."""
-    hd = frame.width >= HD_SIDES[0] or frame.height >= HD_SIDES[1]
-    return MATRICES.get(int(frame.colorspace), "ITU709" if hd else "ITU601")
+    return MATRICES.get(int(frame.colorspace), "ITU709" if is_hd(frame.width, frame.height) else "ITU601")
+
+
+def is_hd(width: int, height: int) -> bool:
+    """Whether an unnamed matrix of a picture of this size is taken for that of HD."""
+    return width >= HD_SIDES[0] or height >= HD_SIDES[1]
 
 
 def displayed_size(width: int, height: int, stream: Any) -> tuple[int, int]:

@@ -153,16 +153,17 @@ class Source:
 
     def _lateness(self) -> int:
         """By how many ticks the first frame comes later than its packet, as all frames do."""
-        if self._late is None:
-            self._rewind()
-            self._untouched, late, first = False, 0, None
-            for packet in self._demux(self.video):
-                first = packet.dts if first is None else first
-                if frames := self._frames_of(packet):
-                    late = (frames[0].dts or 0) - (first or 0)
-                    break
-            self._late = late
-        return self._late
+        if self._late is not None:
+            return self._late
+        self._rewind()
+        self._untouched, late, first = False, 0, None
+        for packet in self._demux(self.video):
+            first = packet.dts if first is None else first
+            if frames := self._frames_of(packet):
+                late = (frames[0].dts or 0) - (first or 0)
+                break
+        self._late = late
+        return late
 
     @property
     def _in_order(self) -> bool:

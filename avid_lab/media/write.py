@@ -12,8 +12,10 @@ from typing import Any
 import av
 import numpy as np
 
+from avid_lab.media.picture import is_hd
 from avid_lab.media.types import Clip
 
+BT601 = 6  # FFmpeg's number of the matrix that RGB is encoded with: SMPTE-170M
 AAC_RATES = (96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000, 7_350)
 
 
@@ -69,6 +71,8 @@ def write_clip(
                 options = {"preset": preset, "crf": str(crf), "threads": "1", "g": str(gop)}
                 stream: Any = container.add_stream("libx264", rate=fps, options=options)
                 stream.height, stream.width, stream.pix_fmt = *picture.shape[2:], "yuv420p"
+                if is_hd(stream.width, stream.height):  # else players take the colours for those of HD, BT.709
+                    stream.codec_context.colorspace = BT601
                 tracks.append((stream, _video_frames(picture, fps)))
             if sound is not None and clip.rate:
                 options = {"aac_coder": "fast", "b": str(audio_kbps * 1000)}
