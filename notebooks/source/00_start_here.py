@@ -1,9 +1,9 @@
 # %% [markdown]
 # # 00 · Start here
 #
-# A ball hits the floor, and you *hear* it. Nobody labelled that moment, yet picture and sound agree on it. This course is about
-# turning that agreement into a teacher: a network that watches and a network that listens learn to recognise things, with no
-# label anywhere.
+# A ball hits the floor, and you *hear* it. Nobody labelled that moment, yet picture and sound agree on it. This course
+# turns that agreement into a teacher: one network watches, another listens, and both learn to recognise things without
+# a single label.
 #
 # The method is **Audio-Visual Instance Discrimination with Cross-Modal Agreement** (AVID and CMA), by Pedro Morgado, Nuno
 # Vasconcelos and Ishan Misra (CVPR 2021, [arXiv 2004.12943](https://arxiv.org/abs/2004.12943)).
@@ -11,16 +11,17 @@
 # **In this notebook** you will
 #
 # * check that your machine is ready,
-# * watch and hear the clips that the course is taught with,
-# * train a small model, live, and ask it which sounds belong to a picture.
+# * watch and hear the clips that the course uses,
+# * train a small model live, and ask it which sounds belong to a picture.
 #
-# **Needs:** a little Python; PyTorch helps. **Time:** 15 minutes to read, of which about 4 are computing on a laptop's CPU.
+# **Needs:** a little Python; PyTorch helps. **Time:** 15 minutes, including about 4 minutes of computing on a laptop's
+# CPU.
 
 # %% [markdown]
 # ## Is everything ready?
 #
-# The next cell checks this machine: versions, codecs, disk, JupyterLab. Everything that is not *ok* comes with the command that
-# mends it.
+# The next cell checks this machine: versions, codecs, disk, JupyterLab. For everything that is not *ok*, it prints the
+# command that fixes it.
 
 # %%
 import torch
@@ -35,8 +36,9 @@ checks = doctor.examine()
 print(doctor.table(checks))
 
 # %% [markdown]
-# Notebooks choose their size by a **profile**: `cpu` for a laptop, `gpu` where there is one, `smoke` for automatic tests (it
-# trains so little that its results mean nothing). Set the environment variable `AVID_LAB_PROFILE` to choose yourself.
+# A **profile** sets the size of the experiments: `cpu` for a laptop, `gpu` where there is one, `smoke` for automated
+# tests (it trains so little that its results mean nothing). The environment variable `AVID_LAB_PROFILE` overrides the
+# choice.
 
 # %%
 profile = al.profile()
@@ -45,9 +47,9 @@ profile
 # %% [markdown]
 # ## Meet the clips
 #
-# Real video sets cannot be shipped with a course, and they lack something a course needs: the truth about every clip. So this
-# package *renders* its own small world. Each clip is four seconds of one event, drawn and synthesised from a single timeline,
-# then written as an ordinary mp4 file. The first time takes a minute or two; after that the files are simply read.
+# A course cannot ship real video datasets, and they lack something a course needs: the truth about every clip. So this
+# package *renders* its own small world. Each clip shows four seconds of one event. Picture and sound come from the same
+# timeline and are saved as an ordinary mp4 file. The first run takes a minute or two; later runs just read the files.
 
 # %%
 clips = al.foley.load(profile.world, split="train")
@@ -64,7 +66,7 @@ plots.contact_sheet(
 )
 
 # %% [markdown]
-# Play a few. **Turn your sound on**, and notice how much your ears tell you that your eyes do not.
+# Play a few. **Turn your sound on**, and notice how much you hear that you cannot see.
 
 # %%
 gallery(None, [clips.path(i) for i in range(5)], names[:5], title="Five clips of the training set")
@@ -72,24 +74,24 @@ gallery(None, [clips.path(i) for i in range(5)], names[:5], title="Five clips of
 # %% [markdown]
 # ## A game with no labels
 #
-# Here is the whole idea as a game. I show you a clip *without sound* and a few hundred sounds *without pictures*. Which sound was
-# recorded with the picture?
+# Here is the whole idea as a game. You get a clip *without sound* and a few hundred sounds *without pictures*. Which
+# sound was recorded with the picture?
 #
-# To win, you must know that bells ring and rain hisses. So a network that learns to win must find that out too. The game needs no
-# label: the right answer comes with every video for free. Each clip is its own class, an *instance*, hence **instance
-# discrimination**; the answer lies in the *other* modality, hence **audio-visual**.
+# To win, you must know that bells ring and rain hisses. A network that learns to win must find that out too. The game
+# needs no labels: every video comes with the right answer for free. Each clip is its own class, an *instance*, hence
+# **instance discrimination**. The answer is in the *other* modality, hence **audio-visual**.
 #
-# Two networks play together. One turns eight frames into a point on a sphere, the other turns a spectrogram into a point on the
-# same sphere. Training pulls the two points of one clip together and pushes other clips' points away.
+# Two networks play together. One maps eight frames to a point on a sphere, the other maps a spectrogram to a point on
+# the same sphere. Training pulls the two points of one clip together and pushes the points of other clips away.
 
 # %%
 model = al.AudioVisualModel.preset(profile.model, seed=0)
 print(model.shapes())
 
 # %% [markdown]
-# The model has never been trained. Ask it for the sounds that best fit a picture: of the ten it ranks highest, how many will be of the
-# right kind? *Say a number before you run the cell after the next.* This course asks often: a guess that turns out wrong is how you
-# notice what you believed.
+# The model has never been trained. Ask it for the sounds that best fit a picture: of the ten it ranks highest, how many
+# will be of the right kind? *Pick a number before you see the answer.* This course often asks you to predict: a wrong
+# guess shows you what you believed.
 
 # %%
 lab.predict(
@@ -103,13 +105,14 @@ blank = al.retrieval(before.video, before.audio, test_clips.labels, test_clips.l
 print(
     f"untrained: {10 * blank.precision[10]:.1f} of 10 are right; guessing gives {10 * blank.chance_precision[10]:.1f}"
 )
-lab.reveal("00-1", 10 * blank.precision[10], "a network that was never told anything guesses", close=0.3)
+lab.reveal("00-1", 10 * blank.precision[10], "an untrained network can only guess", close=0.3)
 
 # %% [markdown]
 # ## Train it, now
 #
-# `AVID` holds a *memory* of every clip's picture and sound, draws negatives from it, and computes the loss; `Trainer` is an
-# iterator of steps, so the loop is yours. What each of these parts does is the subject of notebooks 02 and 03; for now, watch it learn.
+# `AVID` keeps a *memory* of every clip's picture and sound, draws other clips from it to compare with (*negatives*),
+# and computes the loss. `Trainer` is an iterator over training steps, so the loop is yours. Notebooks 02 and 03 explain
+# each of these parts; for now, watch it learn.
 
 # %%
 lab.predict("00-2", "And after a few minutes of training?", low=0, high=10)
@@ -129,11 +132,12 @@ found = al.retrieval(after.video, after.audio, test_clips.labels, test_clips.lab
 print(
     f"trained:   {10 * found.precision[10]:.1f} of 10 are right; guessing gives {10 * found.chance_precision[10]:.1f}"
 )
-lab.reveal("00-2", 10 * found.precision[10], "and nobody told it what a bell is", close=1.0)
+lab.reveal("00-2", 10 * found.precision[10], "and nobody labelled a single bell", close=1.0)
 
 # %% [markdown]
-# Those are clips the model has *never seen*. Ask it three questions, the first three held-out clips, not the best three. The picture on the left is the
-# question; beside it are the clips whose **sounds** the model finds closest. Play them: even the mistakes have their reasons.
+# The model has *never seen* these clips. Ask it about the first three held-out clips, not the best three. The picture
+# on the left is the question; beside it are the clips whose **sounds** the model finds closest. Play them: even the
+# mistakes have reasons.
 
 # %%
 for query in range(3):
@@ -145,33 +149,35 @@ for query in range(3):
 #
 # ## Recap
 #
-# * The game: find the sound that was recorded with a picture, among many. The right answer comes with every video, for free.
-# * Whoever plays well has learned what things look and sound like, without one label.
-# * A number says little by itself. Here it stands beside guessing and beside the same network untrained, and so it will throughout.
+# * The game: find the sound that was recorded with a picture, among many. Every video comes with the right answer, for
+#   free.
+# * A network that plays well has learned what things look and sound like, without a single label.
+# * A number says little by itself. The whole course compares it with guessing and with the same network untrained.
 #
 # ## Where the course goes
 #
 # | notebook | question |
 # |---|---|
 # | 00 Start here | does it run, and what is the game? |
-# | 01 See and hear the data | what does a network see and hear of a clip, and what could it cheat with? |
+# | 01 See and hear the data | what does a network see and hear of a clip, and how could it cheat? |
 # | 02 Contrast from scratch | what is a contrastive loss made of: negatives, temperature, memory? |
 # | 03 AVID | why compare across the senses, and not within one? |
 # | 04 Similarity and its calibration | is a similarity of 0.8 a lot? |
-# | 05 Cross-modal agreement | which clips belong together, when nobody says so? |
-# | 06 CMA | what do those positives teach, at equal compute? |
+# | 05 Cross-modal agreement | which clips belong together, if there are no labels? |
+# | 06 CMA | what does training with those positives add, at equal compute? |
 # | 07 The loss lab | what breaks when you change the loss while it trains? |
 # | 08 Evaluation | what does a network know, and how would you know that it does? |
 # | 09 Beyond | InfoNCE, SigLIP, robust weights: what came after? |
 # | 10 Capstone | your own videos, and the road to Kinetics and AudioSet |
 #
-# Each notebook opens with what you will be able to do, asks for a *prediction* before it shows a result, and can be read on its own.
+# Each notebook starts with what you will learn, asks for a *prediction* before it shows a result, and works on its own.
 #
-# **If something went wrong.** A red line in the check at the top says how to mend it. `avid-lab doctor` in a terminal runs the same
-# check. A cell that was interrupted can simply be run again: finished clips are kept.
+# **If something went wrong.** A red line in the check at the top says how to fix it. `avid-lab doctor` in a terminal
+# runs the same check. You can rerun an interrupted cell: finished clips are kept.
 #
-# **Further reading.** P. Morgado, N. Vasconcelos, I. Misra, *Audio-Visual Instance Discrimination with Cross-Modal Agreement*, CVPR 2021.
-# R. Arandjelović, A. Zisserman, *Look, Listen and Learn*, ICCV 2017, an early way to play the game with video and sound.
+# **Further reading.** P. Morgado, N. Vasconcelos, I. Misra, *Audio-Visual Instance Discrimination with Cross-Modal
+# Agreement*, CVPR 2021. R. Arandjelović, A. Zisserman, *Look, Listen and Learn*, ICCV 2017: an early version of the
+# game with video and sound.
 
 # %%
 lab.progress("00")

@@ -1,14 +1,14 @@
 # %% [markdown]
 # # 01 · See and hear the data
 #
-# Before a network learns from video, look at what it is given. After this notebook you can
+# Before you train a network on video, look at its input. After this notebook you can
 #
 # * read a clip from any video file, and say what each axis of its tensors means,
 # * make a log spectrogram step by step and read one with your eyes,
 # * show what augmentation changes and what it must not change,
-# * name the *nuisances* of a clip, and test whether a label could be guessed from them alone.
+# * name the *nuisances* of a clip, and test whether they alone give the label away.
 #
-# **Needs:** notebook 00. **Time:** 40 minutes; computing takes a quarter of one (CPU; GPU: not measured).
+# **Needs:** notebook 00. **Time:** 40 minutes, including a quarter of a minute of computing (CPU; GPU: not measured).
 
 # %%
 import math
@@ -30,7 +30,7 @@ names = [clips.classes[c] for c in clips.labels]
 # %% [markdown]
 # ## A file
 #
-# A clip begins as an ordinary mp4 file. `probe` reads its header, without decoding anything.
+# A clip starts as an ordinary mp4 file. `probe` reads its header without decoding anything.
 
 # %%
 path = clips.path(0)
@@ -42,8 +42,8 @@ player(path, caption=names[0])
 # %% [markdown]
 # ## A clip
 #
-# `read_clip` decodes exactly what is asked for: so many frames at so many frames a second, and the sound of the same moments. Here is
-# the whole file at its own size.
+# `read_clip` decodes exactly what you ask for: a number of frames at a frame rate, and the sound of the same moments.
+# Here is the whole file at its original size.
 
 # %%
 whole = media.read_clip(
@@ -52,8 +52,8 @@ whole = media.read_clip(
 whole
 
 # %% [markdown]
-# Picture and sound share one time axis. The thin lines are the true events, known because the clip was rendered: each line should
-# meet a visible *and* an audible change.
+# Picture and sound share one time axis. The thin lines mark the true events, which we know because we rendered the
+# clip. At each line, something should change both in the picture *and* in the sound.
 
 # %%
 onsets = [float(t) for t in clips.manifest.column("onsets")[0].split(";") if t]
@@ -69,8 +69,8 @@ plots.clip_sheet(
 # %% [markdown]
 # ## What the model is given
 #
-# A model does not see four seconds at full size. The pocket model of this course gets a **window**: eight frames in one second, small,
-# and two seconds of sound around them. Training draws a new random window every time.
+# A model does not see four seconds at full size. The pocket model of this course gets a **window**: eight small frames
+# that span one second, and two seconds of sound around them. Training draws a new random window every time.
 
 # %%
 print("picture:", clips.video)
@@ -79,21 +79,24 @@ batch = clips.batch(torch.arange(4), generator=torch.Generator().manual_seed(0))
 {name: (tuple(value.shape), value.dtype) for name, value in batch.items()}
 
 # %% [markdown]
-# Read the shapes aloud: *batch, colours, time, height, width* for the picture, *batch, channel, samples* for the sound. Frames are a little
-# larger than the model's input, so that a random crop has room.
+# Read the shapes aloud: *batch, colours, time, height, width* for the picture, *batch, channel, samples* for the sound.
+# Frames are slightly larger than the model's input, which leaves room for a random crop.
 #
 # ## From waveform to spectrogram
 #
-# Thousands of samples a second are hard to compare. A **spectrogram** asks, for each short moment, how strong each frequency is:
+# Thousands of samples per second are hard to compare. A **spectrogram** shows how strong each frequency is at each
+# moment:
 #
 # $$ X_{t,f} = \left|\sum_n w_n\, x_{n + tH}\, e^{-2\pi i f n / L}\right|^2, \qquad S_{t,f} = 10 \log_{10} X_{t,f} $$
 #
-# with a window $w$ of length $L$, moved by a hop $H$. The logarithm makes quiet sounds count, as your ear does. Last, each frequency bin is
-# shifted and scaled over the whole data set (a *z-score*), so that no bin dominates because it is always loud.
+# with a window $w$ of length $L$, moved by a hop $H$. The logarithm makes quiet sounds count, as they do for your ear.
+# Finally, each frequency bin is shifted and scaled to mean 0 and standard deviation 1 over the whole dataset (a
+# *z-score*), so that no bin dominates just because it is always loud.
 #
-# A Fourier transform has more frequencies than a small network needs, so the model gets neighbours averaged in pairs.
+# A Fourier transform has more frequencies than a small network needs, so we average neighbouring bins in pairs.
 #
-# **Exercise.** From power to decibels. Left blank, the reference does it for you; wrong, the badge says what is wrong.
+# **Exercise.** Convert power to decibels. If you leave it blank, the reference solution runs instead. If your answer is
+# wrong, the badge says what is wrong.
 
 
 # %%
@@ -101,14 +104,14 @@ batch = clips.batch(torch.arange(4), generator=torch.Generator().manual_seed(0))
 def log_spectrogram_bins(power):
     """power (frames, n + 1) of a Fourier transform, n even -> (frames, n / 2 + 1) in decibels.
 
-    The lowest bin stays; the others are averaged in pairs. Nothing is more than 100 dB below the loudest value.
+    Keep the lowest bin and average the others in pairs. Clip values more than 100 dB below the loudest.
     """
     ...
 
 
 # %% [markdown]
-# Use it, on the sound of the clip above. (The window of a Fourier transform trades time against pitch: a long one tells pitches apart and smears
-# moments, a short one does the reverse.)
+# Apply it to the sound of the clip above. (The window length trades time against pitch: a long window separates pitches
+# but blurs time, a short one does the opposite.)
 
 
 # %%
@@ -128,7 +131,7 @@ plots.grid(
 )
 
 # %% [markdown]
-# Now as the library makes it, for four clips at once.
+# Now compute it with the library, for four clips at once.
 
 
 # %%
@@ -152,21 +155,22 @@ plots.grid(
 )
 
 # %% [markdown]
-# Which of the four is a series of sharp hits, which a steady hiss, which a tone that rings on, which a song?
+# Which of the four is a series of sharp hits? Which is a steady hiss, a tone that rings on, a song?
 
 # %%
 lab.predict("01-1", "Which one is the tone that rings on?", ["A", "B", "C", "D"])
 
 # %%
-lab.reveal("01-1", "C", "lines that stay and fade are the partials of something struck")
+lab.reveal("01-1", "C", "horizontal lines that slowly fade are the partials of something struck")
 # %%
 gallery(None, [clips.path(i) for i in four], [f"{letter}: {names[i]}" for letter, i in zip("ABCD", four, strict=True)])
 
 # %% [markdown]
-# ## Augmentation: what may change, what must stay
+# ## Augmentation: what may change, and what must not
 #
-# If a model saw the same crop in the same light each time, it could recognise a clip by a corner of its wallpaper. So every time a clip is
-# drawn, it is cropped, mirrored and recoloured at random. One draw serves all frames of a clip: *motion is kept*, position and colour are not.
+# If a model saw the same crop in the same light each time, it could recognise a clip by a corner of its wallpaper. So
+# we crop, mirror and recolour a clip at random every time we draw it. All frames of the clip get the same random
+# change: position and colour vary, but *motion is kept*.
 
 # %%
 pipeline = al.InputPipeline(clips.video, clips.audio).fit(clips)
@@ -188,7 +192,8 @@ lab.note("01-e", "Name a kind of video for which mirroring or recolouring would 
 # %% [markdown]
 # ## The truth about every clip
 #
-# Because the world is rendered, each clip comes with its full description. No training ever sees it; we use it to *understand* what was learned.
+# Because we rendered the world, each clip comes with its full description. Training never sees it; we use it to
+# *understand* what the network has learned.
 
 # %%
 record = records[0]
@@ -197,8 +202,9 @@ for name, value in record.extras.items():
     print(f"  {name:<17} {value}")
 
 # %% [markdown]
-# Some scenes are made to be confused. **Look-alikes** share their picture and differ in sound; **sound-alikes** share their sound and differ
-# in picture. And a few clips break the rules: their sound comes from *off screen*, or there is none. Real video is full of both.
+# Some scenes are meant to be confused. **Look-alikes** share their picture and differ in sound; **sound-alikes** share
+# their sound and differ in picture. A few clips break the rules: their sound comes from *off screen*, or there is none.
+# Real video is full of both.
 
 # %%
 groups = {}
@@ -217,13 +223,13 @@ for fault in ("off_screen", "silent", "noisy"):
 # %% [markdown]
 # ## Could a model cheat?
 #
-# A label that can be guessed from the average colour or the loudness teaches nothing about objects or sounds. Let us test exactly that, with a
-# nearest-neighbour classifier that sees *only* the nuisance.
+# If the average colour or the loudness gave the label away, the label would teach nothing about objects or sounds. Let
+# us test exactly that, with a nearest-neighbour classifier that sees *only* the nuisance.
 
 # %%
 lab.predict(
     "01-2",
-    "The better of mean colour and loudness: how good is it at telling the kind, compared with guessing?",
+    "Take the better of mean colour and loudness: how well does it predict the kind of scene, compared with guessing?",
     ["no better", "up to three times as good", "better than that"],
 )
 
@@ -260,25 +266,24 @@ truth = "no better" if times < 1.2 else "up to three times as good" if times < 3
 lab.reveal("01-2", truth, f"{times:.1f} times as good as guessing")
 
 # %% [markdown]
-# The nuisances say little about the *class*. But they say a great deal about the *instance*: the wallpaper of a clip is in every one of its
-# frames. Keep that in mind. A model that only has to tell one clip's picture from other clips' pictures can do so by wallpaper, and notebook 03
-# will catch it at it.
+# The nuisances say little about the *class*. But they say a lot about the *instance*: the same wallpaper is in every
+# frame of a clip. Keep that in mind. If a model only has to tell one clip's picture from other clips' pictures,
+# wallpaper is enough. Notebook 03 catches a model doing exactly that.
 #
 # ## Recap
 #
 # * A clip is a window of frames (B, 3, T, H, W) and a spectrogram (B, 1, time, frequency) of the same moments.
-# * Augmentation says what does *not* matter: position, mirror, colour, loudness.
-# * Picture and sound share the event and nothing else: not the wallpaper, not the room's echo. What they share is what can be learned across
-#   them.
+# * Augmentation defines what does *not* matter: position, mirroring, colour, loudness.
+# * Picture and sound share the event and nothing else: not the wallpaper, not the room's echo. Comparing them can only
+#   teach what they share.
 #
-# **If it went wrong.** *A file cannot be read:* the error names the file, what is wrong and what to do. *No sound:* is the browser's tab muted?
-# *The badge is red:* read its diagnosis; the reference goes on in your place.
+# **If it went wrong.** *A file cannot be read:* the error names the file, the problem and the fix. *No sound:* is the
+# browser tab muted? *The badge is red:* read its diagnosis; the reference solution runs in the meantime.
 #
-# **Try it with your own video.** Set `path` above to any video file on your disk and run the first cells again. If something is wrong with the
-# file, the error says what.
+# **Try it with your own video.** Set `path` above to any video file on your disk and run the first cells again.
 #
-# **Further reading.** A. Owens, A. Efros, *Audio-Visual Scene Analysis with Self-Supervised Multisensory Features*, ECCV 2018.
-# The word *foley* is the film maker's: sounds made in a studio to fit a picture.
+# **Further reading.** A. Owens, A. Efros, *Audio-Visual Scene Analysis with Self-Supervised Multisensory Features*,
+# ECCV 2018. *Foley* is a film maker's word for sounds made in a studio to fit a picture.
 
 # %%
 lab.progress("01")

@@ -3,12 +3,14 @@
 #
 # After this notebook you can
 #
-# * write noise-contrastive estimation from its equation, and say what it asks that softmax does not,
-# * say what $Z$ is for, and what goes wrong when it is too small and when it is too large,
-# * predict what temperature, number of negatives and momentum do, and test it in a laboratory that trains in about a second,
+# * write noise-contrastive estimation from its equation, and explain how it differs from softmax,
+# * explain what $Z$ is for, and what goes wrong when it is too small or too large,
+# * predict the effect of temperature, number of negatives and momentum, and test it in an experiment that trains in
+#   about a second,
 # * explain why a loss without negatives may learn nothing at all.
 #
-# **Needs:** PyTorch basics; a glance at notebook 01. **Time:** 50 minutes, of which about one and a half are computing on a laptop's CPU (GPU: not measured).
+# **Needs:** PyTorch basics; a glance at notebook 01. **Time:** 50 minutes, including about one and a half minutes of
+# computing on a laptop's CPU (GPU: not measured).
 
 # %%
 import math
@@ -30,8 +32,10 @@ K = stage.profile.num_negatives
 seeds = (0, 1, 2) if stage.trained else (0,)
 
 # %% [markdown]
-# **Where this leads.** A list holds one *note* for every clip's sound: a unit vector. Show the network a picture and ask: which of these notes belongs to it? At first
-# nobody can tell. A few hundred comparisons later the clip's own note stands out, and nobody ever said what a bell is. Here is the list before training and after (the committed run that the line above names).
+# **Where this leads.** A list holds one *note* for every clip's sound: a unit vector. Show the network a picture and
+# ask: which of these notes belongs to it? At first, it can only guess. A few hundred training steps later the clip's
+# own note stands out, although no clip was ever labelled. Here is the list before and after training (the line above
+# names the reference run).
 
 
 # %%
@@ -62,8 +66,9 @@ ax
 #
 # $$\text{softmax:}\qquad P(j) = \frac{e^{s_j}}{\sum_{n=1}^{N} e^{s_n}}$$
 #
-# **One** question with $N$ answers. Its denominator runs over every clip there is, for every picture, at every step. **Noise-contrastive estimation** (NCE) asks something cheaper:
-# *here is a pair; is it real, or did I draw the sound at random?* One real pair and $K$ random ones make $K+1$ yes-or-no questions.
+# This is **one** question with $N$ answers. Its denominator runs over every clip, for every picture, at every step.
+# **Noise-contrastive estimation** (NCE) asks something cheaper: *is this pair real, or was the sound drawn at random?*
+# One real pair and $K$ random ones make $K+1$ yes-or-no questions.
 
 # %%
 print(f"{'':<10}{'clips':>11}{'softmax over all':>20}{'NCE, K = 1024':>16}   multiplications per query")
@@ -71,22 +76,25 @@ for name, count in {"here": N, "Kinetics": 232_067, "AudioSet": 1_784_108}.items
     print(f"{name:<10}{count:>11,}{count * 128:>20,}{1025 * 128:>16,}")
 
 # %% [markdown]
-# Look at the first row. At *our* size the argument of cost is void, and on today's accelerators a matrix product with a quarter of a million notes frightens nobody. Cost is how NCE was
-# sold; there is a second difference, which matters more to us. It follows from the equation, so let us have that first.
+# Look at the first row. At *our* size cost does not matter, and modern accelerators handle a matrix product with a
+# quarter of a million notes easily. Cost was the original argument for NCE. A second difference matters more to us. It
+# follows from the equation, so we derive that first.
 #
 # ## The equation
 #
-# Call the model's guess of the chance of note $j$ given the picture $e^{s_j}/(N Z)$, with a constant $Z$ that makes the chances sum to about one. A random draw takes each note with chance $1/N$,
-# and there are $K$ draws to one real pair. So the odds of *real* against *drawn* are
+# Let $e^{s_j}/(N Z)$ be the model's probability of note $j$ given the picture. The constant $Z$ makes the probabilities
+# sum to about one. A random draw picks each note with probability $1/N$, and there are $K$ draws for each real pair. So
+# the odds of *real* against *drawn* are
 #
 # $$\frac{1}{K}\cdot\frac{e^{s}/(NZ)}{1/N} = \frac{e^{s}}{KZ}
 # \qquad\Longrightarrow\qquad P(\text{real}\mid s) = \frac{e^{s}}{e^{s} + K Z}.$$
 #
-# $N$ has cancelled. The loss is the cross-entropy of all $K+1$ answers:
+# $N$ cancels. The loss is the cross-entropy of all $K+1$ answers:
 #
 # $$\text{NCE}(s_+; s_1 \dots s_K) = -\log \frac{e^{s_+}}{e^{s_+} + KZ} \;-\; \sum_{k=1}^{K} \log \frac{KZ}{e^{s_k} + KZ}$$
 #
-# **Exercise.** Write it. The badge below the cell tells you whether it is right, and if not, what is wrong. Until it is right the reference works in your place.
+# **Exercise.** Write it. The badge below the cell says whether your answer is right and, if not, what is wrong. Until
+# it is right, the reference solution runs instead.
 
 
 # %%
@@ -97,8 +105,8 @@ def nce_loss(positive, negative, Z):
 
 
 # %% [markdown]
-# **Now the second difference.** Add the same number to *all* scores of a query, its positive and its negatives. Softmax divides it away: it sees differences only. Each of NCE's questions is asked of
-# one pair alone, against the fixed ruler $KZ$.
+# **Now the second difference.** Add the same number to *all* scores of a query, its positive and its negatives. In
+# softmax it cancels: softmax only sees differences. NCE judges each pair by itself, against the fixed ruler $KZ$.
 
 # %%
 lab.predict("02-1", "All scores rise by 3. Which loss notices?", ["softmax", "NCE", "both", "neither"])
@@ -114,18 +122,19 @@ for name, loss in {"softmax": lambda p, n: al.nce_softmax_loss(p, n), "NCE": lam
 lab.reveal(
     "02-1",
     "both" if len(seen) == 2 else seen.pop() if seen else "neither",
-    "softmax ranks the answers of one query; NCE says of each single pair how likely it is to be real",
+    "softmax ranks the answers of one query; NCE estimates for each single pair how likely it is to be real",
 )
 
 # %% [markdown]
-# So softmax learns a *ranking*, and NCE a ranking **and a level**: a score of 5 is to mean the same for every query. Keep that in mind. Notebook 04 asks what such a level is worth, and where it is missing.
+# So softmax learns a *ranking*, and NCE learns a ranking **and a level**: a score of 5 should mean the same for every
+# query. Keep that in mind. Notebook 04 asks what such a level is worth, and where it is missing.
 #
 # ## The ruler Z
 #
-# $Z$ should make the chances sum to one: $\sum_j e^{s_j} / (NZ) = 1$, so $Z$ is the mean of $e^{s}$ over all notes. Negatives are a random sample of them. AVID takes the mean over the first batch and never
-# touches it again.
+# $Z$ should make the chances sum to one: $\sum_j e^{s_j} / (NZ) = 1$, so $Z$ is the mean of $e^{s}$ over all notes. The
+# negatives are a random sample of the notes. AVID estimates $Z$ as the mean over the first batch, then keeps it fixed.
 #
-# **Exercise.** Estimate it.
+# **Exercise.** Estimate $Z$.
 
 
 # %%
@@ -136,8 +145,9 @@ def partition_constant(negative):
 
 
 # %% [markdown]
-# A good habit: before you run a training loop, say what the first loss should be. Random unit vectors in $D$ dimensions have similarities of mean 0 and standard deviation $1/\sqrt D$; at the estimated $Z$,
-# each negative's share of the loss is about $e^{s_k}/(KZ)$, and there are $K$ of them.
+# Here is a good habit: before you run a training loop, work out what the first loss should be. Random unit vectors in
+# $D$ dimensions have similarities with mean 0 and standard deviation $1/\sqrt D$. At the estimated $Z$, each of the $K$
+# negatives contributes about $e^{s_k}/(KZ)$ to the loss.
 
 # %%
 lab.predict(
@@ -164,14 +174,15 @@ print(
 lab.reveal(
     "02-2",
     first,
-    "the positive asks a question at odds of 1 to K Z, and costs log(K Z); all negatives together cost 1",
+    "the positive contributes about log(K Z), because its odds are 1 to K Z; all negatives together contribute 1",
     close=0.05,
 )
 
 # %% [markdown]
 # ## What Z does
 #
-# The derivative of the loss by a score is $P(\text{real}) - 1$ for the positive (it is **pulled**) and $P(\text{real})$ for each negative (they are **pushed**). Both depend on $Z$.
+# The derivative of the loss with respect to a score is $P(\text{real}) - 1$ for the positive (it is **pulled**) and
+# $P(\text{real})$ for each negative (they are **pushed**). Both depend on $Z$.
 
 # %%
 lab.predict(
@@ -183,7 +194,7 @@ lab.predict(
 
 # %%
 def pull_and_push(positive, negative, Z):
-    """Mean size of the gradient by the positive's score, and summed over the negatives' scores."""
+    """Mean gradient size for the positive's score, and its sum over the negatives' scores."""
     positive, negative = positive.detach().requires_grad_(), negative.detach().requires_grad_()
     nce_loss(positive, negative, Z).backward()
     return -positive.grad.sum().item(), negative.grad.sum().item()
@@ -215,30 +226,38 @@ kind = "nothing" if max(pull, push) < 0.1 else "push strangers apart" if push > 
 lab.reveal(
     "02-3",
     kind,
-    f"pull {pull:.2f}, push {push:.1f}: with a ruler too short every stranger looks real, and the few true pairs drown",
+    f"pull {pull:.2f}, push {push:.1f}: with too short a ruler every stranger looks real, and the few true pairs drown",
 )
 
 # %% [markdown]
-# Read the figure from both ends. **Too small:** every random pair looks real at first, all $K$ of them push with full force, and the one positive is lost among them. **Too large:** everything looks drawn; the positive
-# is pulled at full force for ever, and negatives fall silent, though late: an exponential has room to catch up. One estimate at the right moment balances the two.
+# Read the figure from both ends. **Too small:** every random pair looks real at first, all $K$ of them push with full
+# force, and the one positive is lost among them. **Too large:** every pair looks drawn. The positive is pulled with
+# full force all the time, and the negatives hardly push at all until their scores have grown large. One estimate at the
+# right moment balances the two.
 #
-# Under the microscope: one query, its score, probability and gradient for every note, and the equation with its numbers. In a running notebook, drag the temperature, $K$ and $Z$, and click a bar.
+# Put one query under the microscope: you see its score, probability and gradient for every note, and the equation with
+# its numbers. In a running notebook, drag the temperature, $K$ and $Z$, and click a bar.
 
 # %%
 NCEMicroscope((memory.video, memory.audio), clips.labels, clips.classes)
 
 # %% [markdown]
-# Yellow bars are **false negatives**: drawn as strangers, though they are of the query's kind. The loss cannot know. It pushes them all the same.
+# Yellow bars are **false negatives**: they were drawn as strangers but are of the query's kind. The loss cannot know
+# this. It pushes them anyway.
 
 # %% [markdown] tags=["instructor"]
-# **Teaching note (10 min).** Let pairs of students set $Z$ by hand in the microscope ("estimate" off) until pull and push balance, then switch "estimate" on: they find the estimate themselves. Common misconception: "$Z$
-# normalises, so it cannot matter, as in softmax". It is a *constant* here: the loss does not compute it from the scores at hand, and that is why the level of a score can mean something.
+# **Teaching note (10 min).** Let pairs of students set $Z$ by hand in the microscope ("estimate" off) until pull and
+# push balance, then switch "estimate" on. They will find the estimate themselves. Common misconception: "$Z$
+# normalises, so it cannot matter, as in softmax". It is a *constant* here: the loss does not compute it from the scores
+# at hand, and that is why the level of a score can mean something.
 
 # %% [markdown]
 # ## Temperature: who gets pushed?
 #
-# Similarities live in $[-1, 1]$; $T$ decides how much of a difference a difference makes. Small $T$: only the negatives most like the query count. Large $T$: all count alike. Move the slider. The grey hill is where
-# the negatives are; the orange one is where the *pushing* happens. (Notes of the trained run; $Z$ estimated anew for each $T$.)
+# Similarities lie in $[-1, 1]$, and $T$ decides how much a difference counts. With a small $T$, only the negatives most
+# like the query count. With a large $T$, all count the same. Move the slider. The grey hill shows where the negatives
+# are; the orange one shows where the *pushing* happens. (The notes are from the trained run; $Z$ is estimated again for
+# each $T$.)
 
 # %%
 alike = clips.labels[drawn] == clips.labels[index][:, None]  # (B, K): false negatives
@@ -264,12 +283,14 @@ def draw_push(T):
 frames(draw_push, [0.02, 0.03, 0.05, 0.07, 0.1, 0.2, 0.5, 1.0], label="temperature", start=3)
 
 # %% [markdown]
-# Small temperatures look clever (why waste force on the easy ones?) until you read the second number: the negatives most like a clip are often of its own kind. **Hard and false go together.** Temperature is a choice of
-# whom you are willing to hurt.
+# Small temperatures look clever (why waste force on the easy ones?) until you read the second number: the negatives
+# most like a clip are often of its own kind. **Hard and false go together.** The temperature decides which clips you
+# are willing to push away by mistake.
 #
 # ## Drawing negatives
 #
-# **Exercise.** Draw $K$ other instances for each query: every other one equally likely, never the query itself. Pitfall: drawing again where you hit the query, or taking its neighbour instead, is not uniform.
+# **Exercise.** Draw $K$ other instances for each query. Every other instance is equally likely; the query itself never
+# appears. Pitfall: if you hit the query and take its neighbour instead, the draw is not uniform.
 
 
 # %%
@@ -290,11 +311,14 @@ print(f"queries with at least one: {(false.sum(1) > 0).double().mean():.1%}")
 # %% [markdown]
 # ## The memory
 #
-# Where do the notes come from? Embedding 512 other clips for every query would make a step hundreds of times dearer. So AVID remembers: after a step, the note of each clip of the batch moves towards its new embedding, and returns to length one.
+# Where do the notes come from? Embedding 512 other clips for every query would make a step hundreds of times more
+# expensive. So AVID remembers. After each step, the note of each clip in the batch moves towards its new embedding and
+# is normalised to length one.
 #
 # $$\bar{\mathbf a}_i \leftarrow \frac{m\,\bar{\mathbf a}_i + (1-m)\,\mathbf a_i}{\lVert m\,\bar{\mathbf a}_i + (1-m)\,\mathbf a_i\rVert}$$
 #
-# **Exercise.** Write the update. Three pitfalls: which of the two gets $m$, along which axis a row has its length, and whether a gradient may remember the past.
+# **Exercise.** Write the update. There are three pitfalls: which of the two gets $m$, along which axis to normalise,
+# and whether gradients may flow into the memory.
 
 
 # %%
@@ -305,17 +329,20 @@ def memory_update(memory, index, embedding, momentum):
 
 
 # %% [markdown]
-# ## A laboratory that trains in a second
+# ## An experiment that trains in a second
 #
-# Now all four parts are yours, and you will want to turn every knob. Training the whole network takes minutes, so we borrow: the eyes and ears of the reference run stay **frozen**, and only two linear maps on top of them
-# are learned, from nothing, with your loss, your $Z$, your negatives, your memory. The examination: of the 10 held-out sounds closest to a held-out picture, how many are of its kind? (Figures show chance; the first title says what untrained heads reach.)
+# Now all four parts are yours, and you will want to turn every knob. Training the whole network takes minutes, so we
+# take a shortcut. The eyes and ears of the reference run stay **frozen**. Only two linear heads on top of them are
+# trained from scratch, with your loss, your $Z$, your negatives and your memory. The test: of the 10 held-out sounds
+# closest to a held-out picture, how many are of its kind? (Figures show chance; the first title shows what untrained
+# heads reach.)
 
 # %%
 space, held_out = stage.embeddings, stage.test_embeddings
 
 
 def standardised(name):
-    """Frozen features of training and held-out clips, every feature of mean 0 and deviation 1 in training."""
+    """Frozen features of training and held-out clips; each has mean 0 and deviation 1 over the training clips."""
     train, test = getattr(space, name), getattr(held_out, name)
     mean, deviation = train.mean(0), train.std(0) + 1e-6
     return (train - mean) / deviation, (test - mean) / deviation
@@ -399,8 +426,10 @@ ax, rulers = sweep(
 ax
 
 # %% [markdown]
-# The two errors do not cost alike, as the figure of forces said: compare a hundred times too small with a hundred times too large, then look at the extremes. But these features are frozen; do not conclude that a long ruler is always safe before you have seen the circle below. And remember this in notebook 06, where a *new* kind
-# of pair enters with scores of its own: the $Z$ of the old pairs is then too small for the new ones by orders of magnitude.
+# The two errors have different costs, as the figure of forces suggested: compare a hundred times too small with a
+# hundred times too large, then look at the extremes. But these features are frozen. Before you conclude that a long
+# ruler is always safe, look at the circle below. Remember this in notebook 06, which adds a *new* kind of pair with its
+# own scores: the $Z$ of the old pairs is too small for the new ones by orders of magnitude.
 #
 # ### Which temperature?
 
@@ -419,13 +448,13 @@ means = {f"{T:g}": sum(t.score for t in found) for T, found in by_temperature.it
 lab.reveal(
     "02-4",
     max(means, key=means.get),
-    "but look at the dots: neighbours differ by little more than seeds do. The frozen features do most of the work here; with a whole network at stake the choice weighs more",
+    "but look at the dots: neighbours differ by little more than seeds do. The frozen features do most of the work here; for a whole network the choice matters more",
 )
 
 # %% [markdown]
 # ### How many negatives, and which loss?
 #
-# The same negatives can be put to one softmax question instead (*InfoNCE with a memory*). It needs no $Z$.
+# We can also use the same negatives in one softmax question (*InfoNCE with a memory*). It needs no $Z$.
 
 # %%
 rows = {}
@@ -442,11 +471,13 @@ plots.accuracy_bars(
 )
 
 # %% [markdown]
-# More negatives describe the crowd better, with diminishing returns, and bring their false ones along. Between the two losses, be careful: judge by the dots of the seeds, at the $K$ you would really use.
+# More negatives describe the crowd better, with diminishing returns, but they include more false ones. Compare the two
+# losses with care: judge by the dots of the seeds, at the $K$ you would really use.
 #
 # ### And with the whole network?
 #
-# There a trial takes minutes, so these are committed runs: Cross-AVID from nothing for 450 steps, all as in the reference run but for one knob, and the same examination.
+# For the whole network a run takes minutes, so these are committed runs: Cross-AVID from scratch for 450 steps, with
+# one setting changed from the reference run, and the same test.
 
 # %%
 short = {
@@ -471,13 +502,15 @@ plots.accuracy_bars(
 )
 
 # %% [markdown]
-# The temperature weighs far more than on frozen features. As for $K$, compare its differences with those between dots before you make a theory. And a race of 450 steps says who is *early*: the reference run, at $T = 0.07$, goes on
-# for another 450.
+# The temperature matters far more here than on frozen features. For $K$, compare the differences with those between
+# dots before you form a theory. A race of 450 steps only shows who learns *early*: the reference run, at $T = 0.07$,
+# trains for another 450.
 #
 # ### What the memory's age costs
 #
-# A clip is visited once per pass, every $N/B$ steps. With momentum $m$ a note also keeps a share of what it knew from older visits; on average its content is $\frac NB\big(\frac12 + \frac{m}{1-m}\big)$ steps old.
-# The network has moved on since. We can measure how much: compare every note with what the head *would write today*.
+# Each pass visits a clip once, every $N/B$ steps. With momentum $m$, a note also keeps a share of older visits; on
+# average its content is $\frac NB\big(\frac12 + \frac{m}{1-m}\big)$ steps old. The network has changed since then. To
+# measure by how much, compare every note with what the head *would write today*.
 
 # %%
 ax, ages = sweep(
@@ -492,20 +525,28 @@ for m, found in ages.items():
 ax
 
 # %% [markdown]
-# A note is stale by design; the art is to keep it *fresh enough*. Whoever trains longer and more slowly may be lazier: what counts is how far the network moves during one pass. (In the paper: momentum 0.5, and 232,067 clips at 256 a step,
-# so that a Kinetics note speaks for a network about 1,400 steps younger.) Two ways out of staleness appear in notebook 09: a queue of recent embeddings, and the batch itself.
+# A note is stale by design; it only has to be *fresh enough*. Longer and slower training tolerates older notes: what
+# counts is how far the network moves during one pass. (The paper uses momentum 0.5 and 232,067 clips at 256 per step,
+# so a Kinetics note comes from a network about 1,400 steps younger.) Notebook 09 shows two alternatives: a queue of
+# recent embeddings, and the batch itself.
 
 # %% [markdown] tags=["instructor"]
-# **Teaching note (15 min).** The laboratory is good for a race: each group gets one knob, writes down a prediction *with a mechanism*, and reports against it. Ask what the laboratory cannot show: frozen features were
-# trained at $T = 0.07$ with 512 negatives, so it is biased towards "nothing matters much". The committed runs with the whole network show how biased; `data/reference/README.md` has all their scores ("Temperature and number of negatives").
+# **Teaching note (15 min).** This experiment works well as a race: each group gets one knob, writes down a prediction
+# *with a mechanism*, and reports how it turned out. Ask what the experiment cannot show: the frozen features were
+# trained at $T = 0.07$ with 512 negatives, so it is biased towards "nothing matters much". The committed runs with the
+# whole network show how biased it is; `data/reference/README.md` has all their scores ("Temperature and number of
+# negatives").
 #
-# Misconception: "softmax has no Z, so it is better". It computes a sum over its own negatives at every step; what it gives up is the level.
+# Misconception: "softmax has no Z, so it is better". Softmax computes a sum over its own negatives at every step, and
+# it gives up the level.
 
 # %% [markdown]
 # ## Why negatives at all: collapse on a circle
 #
-# A small world, to see everything: 120 events, each a direction (its colour). A camera and a microphone each record it, mixed with noise of their own. Two small networks map picture and sound to a **circle**. Left, your NCE with all other events as
-# negatives. In the middle the same, with a $Z$ a thousand times too large. Right, only the pull: "partners, be alike!"
+# This world is small enough to see everything. It has 120 events, each a direction (its colour). A camera and a
+# microphone record each event, each with its own noise. Two small networks map picture and sound to a **circle**. Left:
+# your NCE, with all other events as negatives. Middle: the same, with a $Z$ a thousand times too large. Right: only the
+# pull, "partners, be alike!"
 
 # %%
 lab.predict(
@@ -585,18 +626,21 @@ end = {name: gathered(found[moments[-1]]) for name, (_, found) in worlds.items()
 lab.reveal(
     "02-5",
     "all in one place" if end["without"] > 0.8 else "each pair in its own place",
-    "the noises of the two recordings differ, so the only way to agree perfectly is to say the same thing about everything",
+    "the two recordings have different noise, so they agree perfectly only if every event gets the same answer",
 )
 
 # %% [markdown]
-# That is **collapse**: a perfect score for "be alike", and not one bit of information. Negatives make the constant answer expensive, so the points must spread, and the cheapest way to spread *and* agree is to arrange them by what picture and sound
-# share: the event. Compare the middle: a loss may have negatives on paper and none in its gradient. Alignment of partners and uniformity of the crowd are all there is to a contrastive loss (Wang and Isola).
+# That is **collapse**: a nearly perfect score for "be alike", and hardly any information. Negatives make the constant
+# answer expensive, so the points must spread. The cheapest way to spread *and* agree is to arrange the points by what
+# picture and sound share: the event. Compare the middle: a loss may have negatives on paper and none in its gradient. A
+# contrastive loss does two things: it aligns partners and spreads the crowd evenly (Wang and Isola).
 #
-# (Methods without negatives exist, such as BYOL and DINO; each has another device against the constant answer.)
+# (Methods without negatives exist, such as BYOL and DINO; each prevents the constant answer in another way.)
 #
 # ## A trap in half precision
 #
-# GPUs like 16-bit numbers. The equation, typed in as it stands, does not: a perfect match at $T = 0.07$ has $e^{1/0.07}$.
+# GPUs like 16-bit numbers. The equation, typed in as written, does not: a perfect match at $T = 0.07$ needs
+# $e^{1/0.07}$.
 
 # %%
 print(f"e^(1/0.07) = {math.exp(1 / 0.07):,.0f}; largest half-precision number = {torch.finfo(torch.half).max:,.0f}")
@@ -608,36 +652,44 @@ for dtype in (torch.float32, torch.bfloat16, torch.float16):
     print(f"{dtype!s:<15} as typed {literal(s, 1000).item():<10.3g} with softplus {careful(s, 1000).item():.3g}")
 
 # %% [markdown]
-# `nan`, at the very moment when the network has understood a pair. (bfloat16 has the range but only two to three digits: look what is left of the loss.) The identity $-\log\frac{e^s}{e^s+c} = \operatorname{softplus}(\log c - s)$ never computes $e^s$.
-# The library uses it, in single precision whatever the network runs in.
+# The result is `nan` at the very moment when the network has understood a pair. (bfloat16 has the range but only two to
+# three digits: look at what is left of the loss.) The identity
+# $-\log\frac{e^s}{e^s+c} = \operatorname{softplus}(\log c - s)$ never computes $e^s$. The library uses it, always in
+# single precision.
 #
 # ## Experiments
 #
-# 1. **Break it gently.** `experiment(K=1, T=0.01)`: which of the two knobs hurts more, alone and together?
-# 2. **A drifting ruler.** Estimate $Z$ anew at *every* step (one line of `experiment`). What does the loss look more and more like?
-# 3. **Collapse, almost.** At which `ruler` does `on_a_circle` collapse? Does a temperature of 5 do the same? Why not?
+# 1. **Break it gently.** Run `experiment(K=1, T=0.01)`. Which of the two knobs hurts more on its own?
+# 2. **A drifting ruler.** Estimate $Z$ again at *every* step (one line of `experiment`). Which other loss does this
+#    resemble?
+# 3. **Near collapse.** At which `ruler` does `on_a_circle` collapse? Does a temperature of 5 do the same? Why not?
 
 # %%
 lab.note("02-e", "Which experiment did you run, what did you expect, and what happened?")
 
 # %% [markdown] tags=["instructor"]
-# **Teaching note (5 min).** Experiment 2 is the bridge to softmax: a $Z$ re-estimated per query from its own negatives *is* nearly the softmax denominator. In experiment 3 a
-# large temperature is harmless because $Z$ is estimated at that temperature: the ruler fits again. Question for the door: "Our negatives are uniform. Whom would you draw instead, and whom would that hurt?"
+# **Teaching note (5 min).** Experiment 2 is the bridge to softmax: a $Z$ re-estimated per query from its own negatives
+# *is* nearly the softmax denominator. In experiment 3 a large temperature is harmless because $Z$ is estimated at that
+# temperature: the ruler fits again. Closing question: "Our negatives are uniform. Which would you draw instead, and
+# which clips would that hurt?"
 
 # %% [markdown]
 # **If it went wrong.**
 #
-# * *A badge is red:* read its diagnosis; the reference goes on in your place, so the figures stay right.
+# * *A badge is red:* read its diagnosis; the reference solution runs in the meantime, so the figures stay right.
 # * *`nan`:* your `nce_loss` takes `exp` of large scores. See the trap above.
-# * *Your precision differs from a neighbour's by a point or two:* seeds and machines do that. Compare dots, not digits.
+# * *Your precision differs from your neighbour's by a point or two:* seeds and machines cause that. Compare dots, not
+#   digits.
 #
 # ## Recap
 #
-# * NCE asks $K+1$ yes-or-no questions: real pair, or drawn? Softmax asks one question with many answers.
-# * $Z$ is the ruler of the level. Too small: the push of strangers drowns the pull. Too large: strangers are hardly pushed, and all may collapse.
-# * Temperature decides whom the push hits; the hardest negatives are often false ones.
-# * The memory buys many negatives for the price of slightly old notes; its age matters as far as the network moves in a pass.
-# * Without negatives, one answer for everything is perfect.
+# * NCE asks $K+1$ yes-or-no questions: is this pair real, or drawn? Softmax asks one question with many answers.
+# * $Z$ sets the level. If it is too small, the push of strangers drowns the pull. If it is too large, strangers are
+#   hardly pushed, and everything may collapse.
+# * The temperature decides which negatives are pushed; the hardest are often false negatives.
+# * The memory provides many negatives at the price of slightly old notes. Their age matters only as far as the network
+#   moves during a pass.
+# * Without negatives, the same answer for everything is perfect.
 #
 # **Further reading.** M. Gutmann, A. Hyvärinen, *Noise-contrastive estimation: A new estimation principle for unnormalized statistical models*, AISTATS 2010.
 # Z. Wu, Y. Xiong, S. Yu, D. Lin, *Unsupervised Feature Learning via Non-Parametric Instance Discrimination*, CVPR 2018 (memory, NCE, temperature).
