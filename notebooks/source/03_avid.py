@@ -3,13 +3,13 @@
 #
 # After this notebook you can
 #
-# * write the whole of Cross-AVID, memory and all, in twenty lines, and see it learn,
-# * say who is compared with whom in Cross-, Self- and Joint-AVID,
-# * explain, with evidence, why comparing *across* the senses teaches more than comparing *within* one, and what the within-modal
-#   game cheats with.
+# * write all of Cross-AVID, including its memory, in twenty lines, and watch it learn,
+# * explain which embeddings Cross-, Self- and Joint-AVID compare,
+# * explain, with evidence, why comparing *across* the senses teaches more than comparing *within* one, and how the
+#   within-modal game can be won by cheating.
 #
-# **Needs:** notebooks 01 and 02, or the patience to take the loss on trust. **Time:** 45 minutes, of which about 2 are computing on a
-# laptop's CPU (GPU: not measured).
+# **Needs:** notebooks 01 and 02, or some trust in the loss. **Time:** 45 minutes, including about 2 minutes of
+# computing on a laptop's CPU (GPU: not measured).
 
 # %%
 import dataclasses
@@ -27,9 +27,10 @@ clips, test_clips, pipeline = stage.clips, stage.test_clips, stage.pipeline
 N, T = len(clips), 0.07
 
 # %% [markdown]
-# **Where this leads.** Every held-out picture asks for the ten sounds that fit it best. A row is a kind of picture, a column a kind of sound, and the
-# numbers say how the ten are shared out. Nobody told the network what a scene is. The diagonal stands out all the same, and where it does not, something
-# looks or sounds alike. By the end of this notebook you will know why.
+# **Where this leads.** For every held-out picture we look up the ten sounds that fit it best. A row is a kind of
+# picture, a column is a kind of sound, and the numbers show how the ten are distributed. The network never saw a label,
+# yet the diagonal stands out. Where it does not, two scenes look or sound alike. By the end of this notebook you will
+# know why.
 
 # %%
 space = stage.test_embeddings
@@ -52,9 +53,10 @@ ax
 # %% [markdown]
 # ## Who is compared with whom?
 #
-# A clip $i$ has a video embedding $\mathbf v_i$ and an audio embedding $\mathbf a_i$, both of length one, and a *note* of each in the memory, $\bar{\mathbf v}_i$ and
-# $\bar{\mathbf a}_i$. Notebook 02 made the loss: from the score of the right note and the scores of $K$ wrong ones it computes $\text{NCE}(s_+; s_1 \dots s_K)$.
-# What is left to choose is **whose notes an embedding is compared with**:
+# A clip $i$ has a video embedding $\mathbf v_i$ and an audio embedding $\mathbf a_i$, both of length one, and a *note*
+# of each in the memory, $\bar{\mathbf v}_i$ and $\bar{\mathbf a}_i$. Notebook 02 built the loss: from the score of the
+# right note and the scores of $K$ wrong ones it computes $\text{NCE}(s_+; s_1 \dots s_K)$. One choice remains: **which
+# notes do we compare an embedding with?**
 #
 # | | picture is compared with | sound is compared with | terms |
 # |---|---|---|---|
@@ -62,8 +64,8 @@ ax
 # | **Self-AVID** | notes of *pictures* $\bar{\mathbf v}$ | notes of *sounds* $\bar{\mathbf a}$ | v2v, a2a |
 # | **Joint-AVID** | both | both | all four |
 #
-# **Exercise.** Write the scores of Cross-AVID's two terms. A score is a similarity divided by the temperature. Left blank, the reference does it for you;
-# wrong, the badge tells you what went wrong.
+# **Exercise.** Write the scores of Cross-AVID's two terms. A score is a similarity divided by the temperature. If you
+# leave it blank, the reference solution runs instead. If your answer is wrong, the badge says what went wrong.
 
 
 # %%
@@ -78,10 +80,10 @@ def cross_terms(video, audio, video_memory, audio_memory, index, negatives, temp
 
 
 # %% [markdown]
-# ## AVID, whole
+# ## All of AVID
 #
-# Here is the method, with nothing left out: draw clips, embed them, score them against the notes, estimate $Z$ once, step, and move the notes. The scores are
-# **yours** if the badge above is green.
+# Here is the complete method: draw clips, embed them, score them against the notes, estimate $Z$ once, take a step, and
+# update the notes. If the badge above is green, the scores are **yours**.
 
 # %%
 lab.predict(
@@ -130,14 +132,14 @@ early, late = losses[0] - sum(losses[quarter - 1 : quarter + 1]) / 2, losses[0] 
 lab.reveal(
     "03-1",
     "stays" if late < 0.3 else "falls at once" if early > late / 3 else "waits, then falls",
-    f"notes begin as noise, but after {N // stage.profile.train.batch_size} steps as many clips were drawn as there are: most notes are by then the network's own",
+    f"notes start as noise, but {N // stage.profile.train.batch_size} steps draw as many clips as there are: by then most notes come from the network",
 )
 
 # %% [markdown]
 # ## The same in the library
 #
-# `AVID` is those lines with names: it holds the memory, draws the negatives, knows each term's $Z$; `Trainer` owns the step, you own the loop. The weights of the two
-# kinds of term turn Cross into Self or Joint.
+# `AVID` gives those lines names: it holds the memory, draws the negatives and keeps each term's $Z$. `Trainer` owns the
+# step, you own the loop. The weights of the two kinds of terms turn Cross into Self or Joint.
 
 # %%
 objective = al.AVID(
@@ -156,17 +158,19 @@ for step in trainer:
     live.show(step)
 
 # %% [markdown]
-# ## Which teaches most?
+# ## Which one teaches the most?
 #
-# Now the comparison that the paper's first table makes. Train Cross, Self and Joint for equally long, *freeze* the networks, and fit a linear classifier on the frozen video
-# features: how well can the kind of scene be read off them? Labels are used for this examination only.
+# Now let us repeat the comparison in the paper's first table. Train Cross, Self and Joint for the same time, *freeze*
+# the networks, and fit a linear classifier on the frozen video features: how well does it recognise the kind of scene?
+# We use labels for this test only.
 
 # %%
 lab.predict("03-2", "Which gives the best pictures?", ["Cross", "Joint", "Self"])
 
 # %% [markdown]
-# Training all three takes ten minutes and one seed is an anecdote, so these runs were made in advance: three seeds each, by the command that the page beside them records.
-# Every variant has the learning rate that suits it best, or the comparison would be rigged: at Cross-AVID's rate, Self-AVID's loss *grows*.
+# Training all three takes ten minutes, and one seed is an anecdote. So we trained them in advance, with three seeds
+# each; the next cell prints the command. Every variant uses the learning rate that suits it best. Otherwise the
+# comparison would be unfair: at Cross-AVID's rate, Self-AVID's loss *grows*.
 
 # %%
 results = reference.results()
@@ -193,14 +197,15 @@ plots.accuracy_bars(
 
 # %%
 lab.reveal(
-    "03-2", best.removesuffix("-AVID"), "what two senses share is the event; what one shares with itself is everything"
+    "03-2", best.removesuffix("-AVID"), "two senses share only the event; one sense shares everything with itself"
 )
 
 # %% [markdown]
-# In the paper, on Kinetics with a far larger network, the same probe of the last block reads 39.95 % for Cross, 33.04 % for Joint and 32.08 % for Self. Ours is a small rendered
-# world, and its numbers mean nothing outside it; the *order* is what to compare.
+# In the paper, on Kinetics with a far larger network, the same probe of the last block reaches 39.95 % for Cross, 33.04
+# % for Joint and 32.08 % for Self. Ours is a small rendered world, and its numbers mean nothing outside it. Compare
+# only the *order*.
 #
-# The paper probes every block, not the last alone. So do we.
+# The paper probes every block, not only the last. So do we.
 
 # %%
 for modality in ("video", "audio"):
@@ -212,18 +217,22 @@ for modality in ("video", "audio"):
     print(f"{'untrained':<12}" + "".join(f"{100 * sum(x) / len(x):4.1f}          " for x in blocks) + "\n")
 
 # %% [markdown]
-# Look at the first column, and at *untrained* in it. Here the table is **not** like the paper's, where later blocks are better. Early blocks keep a map of the picture, hundreds of numbers that say what
-# is where, and our world is so tidy that a linear classifier reads the scene off such a map even when the network is random. Real video does not allow that. What learning adds shows where the map is gone: in block 4, and in the
-# distance to *untrained*. A baseline is what makes a number mean something.
+# Look at *untrained* in the first column. Here our table **differs** from the paper's, where later blocks are better.
+# Early blocks keep a map of the picture: hundreds of numbers that say what is where. Our world is so tidy that a linear
+# classifier can read the scene off such a map, even when the network is random. Real video does not allow that. What
+# learning adds is visible where the map is gone: in block 4, and in the distance to *untrained*. Only a baseline makes
+# a number meaningful.
 #
 # ## Catch the cheat
 #
-# Self-AVID only has to tell a clip's picture from other clips' pictures. The wallpaper behind the scene does that job, whatever the scene is. Two ways to catch it.
+# Self-AVID only has to tell a clip's picture from other clips' pictures. The wallpaper behind the scene is enough for
+# that, whatever the scene is. There are two ways to catch it.
 #
-# **First: ask for the wallpaper.** Fit a linear regression from frozen features to the *colour of the wallpaper*, which only the renderer knows, beside the probe for the scene.
+# **First: ask for the wallpaper.** Alongside the probe for the scene, fit a linear regression from frozen features to
+# the *colour of the wallpaper*, which only the renderer knows.
 
 # %%
-lab.predict("03-3", "Whose video features say most about the wallpaper's colour?", ["untrained", "Self", "Cross"])
+lab.predict("03-3", "Whose video features say the most about the wallpaper's colour?", ["untrained", "Self", "Cross"])
 
 
 # %%
@@ -268,11 +277,12 @@ plots.accuracy_bars(
 
 # %%
 lab.reveal(
-    "03-3", most, "a picture that is compared with pictures gains by it; one that is compared with sounds does not"
+    "03-3", most, "knowing the wallpaper helps a picture that is compared with pictures, but not one that is compared with sounds"
 )
 
 # %% [markdown]
-# **Second: take the wallpaper away.** The world is rendered, so we can film the very same scenes before a plain wall: the same objects, motion and sounds. How far does each clip's embedding *move*?
+# **Second: take the wallpaper away.** The world is rendered, so we can film exactly the same scenes in front of a plain
+# wall: the same objects, motion and sounds. How far does each clip's embedding *move*?
 
 # %%
 lab.predict("03-4", "Whose video embeddings move more when the wallpaper goes?", ["Self", "Cross"])
@@ -291,7 +301,7 @@ plots.contact_sheet(
 
 # %%
 def stays(network):
-    """Mean similarity of a clip's video embedding to that of the same clip without wallpaper, the average clip taken out."""
+    """Mean similarity of a clip's centred video embedding with and without wallpaper (centred: the mean subtracted)."""
     centred = []
     for part in (papered, plain):
         video = evaluation.embed(network, part, pipeline, windows=1).video
@@ -310,32 +320,37 @@ plots.accuracy_bars(
 lab.reveal(
     "03-4",
     min(("Self", "Cross"), key=kept.get),
-    "what a network uses for its game, it misses when it is gone; the untrained one never chose what to use",
+    "a network reacts when something it relies on disappears; the untrained network never chose what to rely on",
 )
 
 # %% [markdown]
-# The sound of a clip knows nothing of its wallpaper. So a picture that is compared with *sounds* gains nothing by remembering wallpaper, and must look at what
-# makes the noise. That is the whole argument for Cross-AVID, and it says why Joint-AVID is no happy medium: its within-modal half lets the cheat back in.
+# A clip's sound carries no information about its wallpaper. So a picture that is compared with *sounds* gains nothing
+# from remembering wallpaper, and must look at what makes the sound. That is the whole argument for Cross-AVID. It also
+# explains why Joint-AVID is not a good compromise: its within-modal half lets the cheating back in.
 #
-# Be precise about what the figures show. Cross-AVID does not *forget* the wallpaper: nothing tells it to, and a trained network describes everything more sharply
-# than an untrained one. It spends its features otherwise.
+# Be precise about what the figures show. Cross-AVID does not *forget* the wallpaper: nothing in the loss asks for that,
+# and a trained network describes everything more sharply than an untrained one. It uses its features for other things.
 
 # %% [markdown] tags=["instructor"]
-# **Teaching note (10 min).** The common misconception is that Cross-AVID removes the background from its features. Let the class argue from the two figures: the probe asks what *can be read*, the plain
-# wall asks what is *used*. Then ask what would happen if every clip's wallpaper hummed at its own pitch: the nuisance would be shared by both senses, and Cross-AVID could cheat, too.
+# **Teaching note (10 min).** The common misconception is that Cross-AVID removes the background from its features. Let
+# the class argue from the two figures: the probe asks what *can be read*, the plain wall asks what is *used*. Then ask
+# what would happen if every clip's wallpaper hummed at its own pitch: both senses would share the nuisance, and
+# Cross-AVID could cheat, too.
 
 # %% [markdown]
 # ## Ask it something
 #
-# A picture from the held-out clips, and the sounds that Cross-AVID finds closest. Play them; even the mistakes have their reasons.
+# Here is a picture from the held-out clips, and the sounds that Cross-AVID finds closest. Play them; even the mistakes
+# have reasons.
 
 # %%
 lab.ask(space, test_clips, 0)
 
 # %% [markdown]
-# ## A word means two things
+# ## One word, two meanings
 #
-# Last, a crack in the building. The similarity of all pairs of training clips, those of one scene against those of two:
+# One problem remains. This figure shows the similarity of all pairs of training clips: pairs from the same scene
+# against pairs from two scenes.
 
 # %%
 train_space = stage.embeddings
@@ -350,15 +365,17 @@ plots.similarity_histograms(
 )
 
 # %% [markdown]
-# Notice *where* the histograms lie, on one common axis. Across modalities, where the loss looked, unrelated clips sit in a narrow hill around zero. Within a
-# modality, where nobody ever compared anything, the same word "0.8" means little: many pictures of *different* scenes are that similar. The similarity of two
-# pictures is **not calibrated**. Notebook 04 measures that, and cross-modal agreement (05 and 06) repairs it.
+# Notice *where* the histograms lie on the common axis. Across modalities, which the loss compares, unrelated clips form
+# a narrow hill around zero. Within a modality, which the loss never compares, the same "0.8" means little: many
+# pictures of *different* scenes are that similar. The similarity of two pictures is **not calibrated**. Notebook 04
+# measures this, and notebooks 05 and 06 look at what cross-modal agreement changes.
 #
 # ## Experiments
 #
 # 1. **Joint by hand.** Give `train_by_hand` the two within-modal terms as well. Which of its four terms falls first, and why that one?
 # 2. **Few negatives.** `train_by_hand(240, K=8)`. What happens to the loss's *starting* value? (Where does $K$ enter the equation?)
-# 3. **A memory without memory.** Set `momentum=0.0`: a note is then simply the last embedding. And `0.95`? Note what you find:
+# 3. **A memory without memory.** Set `momentum=0.0`: each note is then just the last embedding. What about `0.95`?
+#    Write down what you find:
 
 # %%
 lab.note("03-e", "Which of the three changed most, and what is your explanation?")
@@ -366,17 +383,19 @@ lab.note("03-e", "Which of the three changed most, and what is your explanation?
 # %% [markdown]
 # **If it went wrong.**
 #
-# * *The loss does not fall:* give it more steps before you give up; the first hundred are slow. Then try a smaller learning rate.
+# * *The loss does not fall:* give it more steps first. Then try a smaller learning rate.
 # * *"loss is nan":* the message names the step and the term. Did you divide by a temperature of 0?
-# * *The badge is red:* read its diagnosis; the reference goes on in your place, so nothing else is broken.
+# * *The badge is red:* read its diagnosis; the reference solution runs in the meantime, so nothing else breaks.
 #
 # ## Recap
 #
-# * Cross-AVID tells an instance's picture from others by its *sound's* note, and the sound by the picture's.
-# * The memory lets every step compare with all clips, at the price of slightly old notes.
-# * What two senses share is the event. What one shares with itself is everything, wallpaper included: that is what Self-AVID cheats with.
-# * A number means something beside chance, an untrained network and other seeds.
-# * Similarity across the senses is trained; similarity within one is a by-product, and not calibrated.
+# * Cross-AVID matches an instance's picture to its *sound's* note, and its sound to its *picture's* note, among many
+#   others.
+# * The memory makes every clip available as a negative at every step, at the price of slightly old notes.
+# * Two senses share only the event. One sense shares everything with itself, including the wallpaper, and Self-AVID
+#   cheats with it.
+# * A number only means something next to chance, an untrained network and other seeds.
+# * Similarity across the senses is trained. Similarity within one sense is a by-product, and is not calibrated.
 #
 # **Further reading.** P. Morgado, N. Vasconcelos, I. Misra, *Audio-Visual Instance Discrimination with Cross-Modal Agreement*, CVPR 2021, sections 3 and 4.
 # Z. Wu, Y. Xiong, S. Yu, D. Lin, *Unsupervised Feature Learning via Non-Parametric Instance Discrimination*, CVPR 2018 (the memory).

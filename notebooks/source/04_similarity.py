@@ -3,12 +3,14 @@
 #
 # "These two clips are 0.8 similar." So what? After this notebook you can
 #
-# * tell *ranking* from *calibration*, and measure each: AUC, $d'$, overlap; reliability curve, expected calibration error,
-# * show that the same number means different things within the pictures, within the sounds and across the two,
+# * distinguish *ranking* from *calibration*, and measure each: AUC, $d'$, overlap; reliability curve, expected
+#   calibration error,
+# * show that the same number means different things within pictures, within sounds and across the two,
 # * explain with a short proof and a measurement why cross-modal training leaves within-modal similarity to chance,
-# * catch three measures that flatter: each alone can be fooled.
+# * recognise three measures that flatter: each can be fooled on its own.
 #
-# **Needs:** notebook 03, or the trust that Cross-AVID compares pictures with sounds only. **Time:** 45 minutes, of which about half a minute is spent computing on a laptop's CPU (GPU: not measured).
+# **Needs:** notebook 03; at least, that Cross-AVID only compares pictures with sounds. **Time:** 45 minutes, including
+# about half a minute of computing on a laptop's CPU (GPU: not measured).
 
 # %%
 import math
@@ -35,8 +37,10 @@ KINDS = {"v-v": ("video", "video"), "a-a": ("audio", "audio"), "v-a": ("video", 
 COLOURS = {"v-v": VIDEO, "a-a": AUDIO, "v-a": GOOD}
 
 # %% [markdown]
-# **Where this leads.** Three kinds of pair: two pictures (v-v), two sounds (a-a), a picture and the sound of *another* clip (v-a). Blue, pairs of one kind of scene; grey, pairs of two kinds. The network is Cross-AVID after 900 steps (the committed
-# run that the line above names), the clips are held out. Everything in this notebook is about this figure: how far blue and grey are apart, and *where on the axis* they lie.
+# **Where this leads.** There are three kinds of pairs: two pictures (v-v), two sounds (a-a), and a picture with the
+# sound of *another* clip (v-a). Blue shows pairs from the same kind of scene, grey shows pairs from two kinds. The
+# network is Cross-AVID after 900 steps (the line above names the reference run); the clips are held out. This whole
+# notebook is about this figure: how far apart blue and grey are, and *where on the axis* they lie.
 
 
 # %%
@@ -51,11 +55,12 @@ found = {kind: similarities(space, kind) for kind in KINDS}
 plots.similarity_histograms(found, title="One word, three meanings")
 
 # %% [markdown]
-# Labels are used for this examination only; training never saw them.
+# We use labels for this test only; training never saw them.
 #
 # ## One threshold
 #
-# You want an app that says "same kind of scene" when two clips are at least 0.5 similar. It is tempting to choose the number once.
+# Suppose you want an app that says "same kind of scene" when two clips are at least 0.5 similar. It is tempting to use
+# one number for everything.
 
 # %%
 lab.predict(
@@ -69,29 +74,32 @@ for kind, (same, different) in found.items():
 lab.reveal(
     "04-1",
     100 * (found["v-v"][1] >= 0.5).double().mean().item(),
-    "and across the senses the same 0.5 lets hardly anything pass, not even pairs of one class",
+    "and across the senses hardly any pair reaches 0.5, not even within one class",
     close=0.25,
 )
 
 # %% [markdown]
 # ## Ranking: AUC
 #
-# Perhaps 0.5 was just the wrong number. Take thresholds out altogether: draw one pair of the same class and one of different classes. How often is the first more similar?
+# Perhaps 0.5 was just the wrong number. So let us measure without a threshold: draw one pair of the same class and one
+# of different classes. How often is the first more similar?
 #
 # $$\text{AUC} = P(s_{\text{same}} > s_{\text{different}}) + \tfrac12 P(s_{\text{same}} = s_{\text{different}})$$
 #
-# 0.5 is a coin, 1 is perfect. **Exercise.** Write it. Half a point for ties is no pedantry: a network that answers the same number to everything must get 0.5.
+# 0.5 is a coin flip, 1 is perfect. **Exercise.** Write it. Half a point for ties matters: a network that gives the same
+# number for every pair must get 0.5.
 
 
 # %%
 @exercise("similarity_auc")
 def similarity_auc(same, different):
-    """same (S,), different (T,): similarities of pairs -> chance that a same pair is more similar; ties count half."""
+    """same (S,), different (T,): similarities of pairs -> how often a same pair is more similar; ties count half."""
     ...
 
 
 # %% [markdown]
-# All pairs of pairs would be a billion comparisons; a thousand against four thousand tell the same story. Beside it the library's AUC of everything, by ranks, and the untrained network.
+# Comparing all pairs with all pairs would take a billion comparisons; a thousand against four thousand give nearly the
+# same answer. The other columns show the library's AUC over all pairs, computed from ranks, and the untrained network.
 
 
 # %%
@@ -107,14 +115,17 @@ for kind, (same, different) in found.items():
     print(f"{kind:<6}{yours:>12.3f}{every:>12.3f}{base:>12.3f}{0.5:>9.3f}")
 
 # %% [markdown]
-# The three kinds rank about equally well, far better than an untrained network; and yet one threshold cannot serve two of them. AUC does not see *where* similarities lie: squash them, shift them, and it stays as it is. **Ranking is not calibration.**
+# The three kinds rank about equally well, far better than an untrained network. Yet no single threshold works for two
+# of them. AUC does not see *where* similarities lie: squash or shift them, and AUC stays the same. **Ranking is not
+# calibration.**
 #
-# ## Two more distances: d' and overlap
+# ## Two more measures: d' and overlap
 #
 # $$d' = \frac{\mu_{\text{same}} - \mu_{\text{different}}}{\sqrt{(\sigma^2_{\text{same}} + \sigma^2_{\text{different}})/2}}
 # \qquad\qquad \text{overlap} = \sum_{\text{bins}} \min(p_{\text{same}},\, p_{\text{different}})$$
 #
-# $d'$ counts standard deviations between the two means: natural for bells, treacherous for anything else. Overlap compares whole shapes: 1 if blue covers grey, 0 if they never meet.
+# $d'$ counts standard deviations between the two means. It suits bell curves and misleads for other shapes. Overlap
+# compares whole shapes: 1 if blue covers grey, 0 if they never meet.
 
 
 # %%
@@ -135,7 +146,8 @@ for kind, pair in found.items():
 # %% [markdown]
 # ## Every threshold at once
 #
-# For each threshold: which share of same-class pairs lies above it (*hits*), which share of different-class pairs (*false alarms*)? The best threshold, if both errors cost the same, is where the distance between the two curves is largest.
+# For each threshold, what share of the same-class pairs lies above it (*hits*), and what share of the different-class
+# pairs (*false alarms*)? If both errors cost the same, the best threshold is where the two curves are farthest apart.
 
 
 # %%
@@ -158,26 +170,31 @@ def draw_thresholds():
 draw_thresholds()
 
 # %% [markdown]
-# In a running notebook, drag the threshold, go back in training with the first slider, and **Fit** threshold and temperature to one kind of pair: then read what they are worth for the other two.
+# In a running notebook, drag the threshold, go back in training with the first slider, and **Fit** threshold and
+# temperature to one kind of pair. Then see how well they work for the other two.
 
 # %%
 CalibrationExplorer(stage.snapshots or (space.video, space.audio), labels)
 
 # %% [markdown] tags=["instructor"]
-# **Teaching note (10 min).** Fit to video–audio, read the calibration errors aloud, then fit to video–video and read again. Misconception: "AUC is high, so 0.8 means 80 %". AUC survives any increasing transformation; ask for one that
-# leaves AUC alone and makes every similarity larger than 0.9. Second misconception: that calibration is a matter of choosing the threshold well: it is, for *one* kind of pair with labels at hand; the point of this course is a method that mines positives
-# without labels and must trust the number.
+# **Teaching note (10 min).** Fit to video–audio, read the calibration errors aloud, then fit to video–video and read
+# again. Misconception: "AUC is high, so 0.8 means 80 %". AUC does not change under any increasing transformation; ask
+# for one that keeps AUC and makes every similarity larger than 0.9. Second misconception: calibration only means
+# choosing a good threshold. That is true for *one* kind of pair with labels at hand. But this course is about a method
+# that mines positives without labels, and it must trust the number.
 
 # %% [markdown]
 # ## From a similarity to a probability
 #
-# What we would like to say is "these two are of one kind with probability 0.7", and be right in 7 of 10 such cases. That promise can be checked. A logistic curve turns a similarity $s$ into a probability,
+# We would like to say "these two are of the same kind with probability 0.7", and be right in 7 of 10 such cases. We can
+# check that promise. A logistic curve turns a similarity $s$ into a probability,
 #
 # $$p(s) = \frac{1}{1 + e^{-(\alpha s + \beta)}},$$
 #
-# fitted on the pairs of one half of the clips and tested on the other half. Then sort the pairs into bins of $p$: in each, compare the mean promise with the share that kept it.
+# fitted on the pairs of one half of the clips and tested on the other half. Then sort the pairs into bins of $p$. In
+# each bin, compare the mean promise with the share of pairs that kept it.
 #
-# **Exercise.** Write this *reliability* table.
+# **Exercise.** Write this *reliability table*.
 
 
 # %%
@@ -185,13 +202,14 @@ CalibrationExplorer(stage.snapshots or (space.video, space.audio), labels)
 def reliability(confidence, correct, bins):
     """confidence (N,) in [0, 1], correct (N,) True or False -> (mean confidence (bins,), share correct (bins,)).
 
-    The bins are equally wide over [0, 1]; 1.0 belongs to the last; an empty bin gives NaN.
+    The bins split [0, 1] evenly; 1.0 belongs to the last; an empty bin gives NaN.
     """
     ...
 
 
 # %% [markdown]
-# The **expected calibration error** is the mean distance of promise and truth, every bin with its weight: $\text{ECE} = \sum_b \frac{n_b}{N} \lvert \text{promise}_b - \text{truth}_b \rvert$.
+# The **expected calibration error** is the mean distance between promise and truth, with each bin weighted by its
+# number of pairs: $\text{ECE} = \sum_b \frac{n_b}{N} \lvert \text{promise}_b - \text{truth}_b \rvert$.
 
 
 # %%
@@ -233,7 +251,8 @@ own = {f"{kind}, own curve": (kind, kind, "-") for kind in KINDS}
 draw_reliability(own, f"Each kind with a curve of its own ({lab.credit('reliability')})")
 
 # %% [markdown]
-# Fitted to itself, each kind is believable, as far as it dares: look how far to the right each curve goes. Now use the curve of v-a, *the one kind that training looked at*, for all three.
+# With its own curve, each kind keeps its promises. But look at how far to the right each curve goes. Now use the curve
+# of v-a, *the only kind that training compared*, for all three.
 
 # %%
 borrowed = {f"{kind}, curve of v-a": (kind, "v-a", "--" if kind != "v-a" else "-") for kind in KINDS}
@@ -241,16 +260,17 @@ errors = {kind: ece(curve["v-a"](part.similarity), part.same) for kind, part in 
 draw_reliability(borrowed, f"The curve of v-a, used for pictures, is off by {100 * errors['v-v']:.0f} points")
 
 # %% [markdown]
-# **That is what "not calibrated" means here.** Similarity within a modality and similarity across are numbers in two currencies, and nobody ever fixed the exchange rate.
+# **That is what "not calibrated" means here.** Similarities within a modality and similarities across modalities are
+# two currencies without an exchange rate.
 #
 # ### A measure that flatters
 #
-# Before you put an ECE into a paper, a question.
+# One question before you put an ECE into a paper:
 
 # %%
 lab.predict(
     "04-2",
-    "Each with its own curve: who has the smaller ECE for pictures?",
+    "Each gets its own curve. Which one has the smaller ECE for pictures?",
     ["the trained network", "the untrained one"],
 )
 
@@ -268,14 +288,16 @@ print(f"{'always the base rate':<22} ECE {0:.2%}   Brier {base * (1 - base):.2%}
 lab.reveal(
     "04-2",
     min(measured, key=measured.get),
-    "who answers the base rate to every question keeps every promise, and says nothing",
+    "a network that always answers the base rate keeps every promise and says nothing",
 )
 
 # %% [markdown]
-# Calibration without *sharpness* is free. Report ECE beside AUC, or use the Brier score (the mean squared error of the probability), which charges for both. Note the base rate, too: with 22 classes one pair in 22 is of one class. A method that looks
-# for a clip's true relatives among *thousands* works at a worse one.
+# Calibration without *sharpness* is free. Report ECE together with AUC, or use the Brier score (the mean squared error
+# of the probability), which penalises both. Note the base rate, too: with 22 classes, one pair in 22 is of the same
+# class. A method that looks for a clip's true relatives among *thousands* faces a worse one.
 #
-# Numbers want intervals. The library resamples *clips*, not pairs: all pairs of one odd clip are odd together. A ring is the untrained network.
+# Numbers need intervals. The library resamples *clips*, not pairs, because all pairs of an unusual clip are unusual
+# together. A ring marks the untrained network.
 
 # %%
 report = evaluation.similarity_report(space, twin)
@@ -287,20 +309,22 @@ else:
     print(report.table)
 
 # %% [markdown]
-# ## Why: what a cross-modal loss cannot see
+# ## Why? What a cross-modal loss cannot see
 #
-# Cross-AVID's loss is a function of the products $\langle \mathbf v_i, \mathbf a_j \rangle$ alone. Suppose all sounds lie in some of the directions of the space. Give every picture an extra component along a direction $\mathbf e$ that *no sound uses*:
+# Cross-AVID's loss depends only on the products $\langle \mathbf v_i, \mathbf a_j \rangle$. Suppose all sounds lie in a
+# few directions of the space. Give every picture an extra component along a direction $\mathbf e$ that *no sound uses*:
 #
 # $$\mathbf v_i' = \sqrt{1 - c^2}\;\mathbf v_i + c\,\mathbf e, \qquad
 # \langle \mathbf v_i', \mathbf a_j\rangle = \sqrt{1-c^2}\,\langle \mathbf v_i, \mathbf a_j\rangle, \qquad
 # \langle \mathbf v_i', \mathbf v_j'\rangle = (1-c^2)\langle \mathbf v_i, \mathbf v_j\rangle + c^2.$$
 #
-# Across, only the scale changes, as if by a temperature a little higher. Within, everything moves towards one. **No cross-modal term objects.** Move the slider.
+# Across, only the scale changes, as with a higher temperature. Within, all similarities move towards one. **The ranking
+# across modalities stays exactly the same.** Move the slider.
 
 
 # %%
 def with_blind(c, extra):
-    """Pictures with a share c of their length in directions that no sound uses, and the sounds as they were."""
+    """Pictures with a share c of their length in directions that no sound uses, and the unchanged sounds."""
     video = torch.cat([math.sqrt(1 - c * c) * space.video, c * extra], dim=1)
     return video, F.pad(space.audio, (0, extra.shape[1]))
 
@@ -320,7 +344,9 @@ def draw_blind(c):
 frames(draw_blind, [0.0, 0.3, 0.5, 0.7, 0.8, 0.9, 0.97], label="c, the share nobody sees", start=3)
 
 # %% [markdown]
-# Neither AUC moved, and 0.5 lost its meaning: a pure loss of *calibration*. It can be worse. Let the blind directions hold something of the clip's own, say the colour of its wallpaper. Then the *ranking* of pictures goes, too, and the loss is as content as before.
+# Neither AUC changed, but 0.5 lost its meaning: only *calibration* was lost. It can get worse. Let the blind directions
+# hold something specific to the clip, such as the colour of its wallpaper. Then the *ranking* of pictures breaks as
+# well, while the ranking across modalities stays the same.
 
 # %%
 colour = torch.tensor(
@@ -335,12 +361,13 @@ for c in (0.0, 0.5, 0.8, 0.95):
 # %% [markdown]
 # ### Does the real network do that?
 #
-# That was a thought experiment. Now measure. Sort the directions of the space by how much of the *sounds* lies along them (the right singular vectors of all sound embeddings), and ask how much of the *pictures* lies there.
+# That was a thought experiment. Now let us measure. Sort the directions of the space by how much of the *sounds* lies
+# along them (the right singular vectors of all sound embeddings). How much of the *pictures* lies along the first ones?
 
 # %%
 lab.predict(
     "04-3",
-    "A few directions hold 90 % of the sounds' squared length. How much of the pictures' do they hold?",
+    "A few directions hold 90 % of the sounds' squared length. How much of the pictures' squared length do they hold?",
     low=0,
     high=100,
     unit="%",
@@ -383,13 +410,14 @@ draw_visible()
 lab.reveal(
     "04-3",
     100 * seen[count - 1].item(),
-    f"spread evenly it would be {100 * count / len(heard):.1f}: a small share of a picture is enough for the game across, and v-v similarity is made of the rest",
+    f"spread evenly it would be {100 * count / len(heard):.1f}: a small share of a picture is enough for the game across, and the rest makes up v-v similarity",
     close=0.3,
 )
 
 # %% [markdown]
-# So the loss steers a small part of each picture, and the similarity of two pictures consists mostly of the part it never steered. That part need not be *useless*: it comes out of the same network, whose features were trained. It is merely **nobody's business**.
-# Whether it ranks well is luck, and differs by modality:
+# So the loss controls a small part of each picture, and the similarity of two pictures consists mostly of the part that
+# it never controlled. That part need not be *useless*: it comes from the same network, whose features were trained. It
+# is merely **unconstrained**. Whether it ranks well is luck, and differs by modality:
 
 # %%
 blind = directions[count:]
@@ -399,14 +427,18 @@ for kind, side in (("v-v", "video"), ("a-a", "audio")):
     print(kind, *(f"  AUC {name} {al.separation(y, y, labels).auc:.3f}" for name, y in parts.items()))
 
 # %% [markdown] tags=["instructor"]
-# **Teaching note (10 min).** The argument has two halves; keep them apart. (1) Invariance: a cross-modal loss *permits* arbitrary within-modal similarity. (2) Measurement: how much of a picture lies where the loss looks. Neither says within-modal similarity must be bad: in the
-# figure on top its AUC is respectable. The claim is that it is *unconstrained*. For a-a, "seen" is defined by the sounds' own directions, so it is a control, not a test. Good question for the class: which term would you add to the loss? (Self-AVID's is the wrong answer of notebook 03;
-# CMA's is the right one of notebook 06.)
+# **Teaching note (10 min).** The argument has two halves; keep them apart. (1) Invariance: a cross-modal loss *permits*
+# arbitrary within-modal similarity. (2) Measurement: how much of a picture lies where the loss looks. Neither says that
+# within-modal similarity must be bad: in the first figure its AUC is respectable. The claim is that it is
+# *unconstrained*. For a-a, "seen" is defined by the sounds' own directions, so it is a control, not a test. Good
+# question for the class: which term would you add to the loss? (Self-AVID's is the wrong answer of notebook 03; CMA's
+# is the right one of notebook 06.)
 
 # %% [markdown]
 # ## Along training
 #
-# Held-out clips at eight moments of the same run. Watch *when* blue and grey part, and where they settle.
+# Here are the held-out clips at eight moments of the same run. Watch *when* blue and grey separate, and where they
+# settle.
 
 
 # %%
@@ -422,10 +454,11 @@ by_step = {snapshot.step: snapshot for snapshot in stage.snapshots or stand_ins}
 frames(draw_moment, list(by_step), label="step", start=len(by_step) - 1)
 
 # %% [markdown]
-# ## A glimpse of what comes
+# ## What comes next
 #
-# **Cross-modal agreement** (CMA, notebooks 05 and 06) adds the missing term: it finds, without labels, pairs of clips that agree in picture *and* sound, and asks their pictures to be similar and their sounds, too. Two committed runs, equally long: AVID continued, and CMA from the
-# same start. Before you look:
+# **Cross-modal agreement** (CMA, notebooks 05 and 06) adds the missing term. Without labels, it finds pairs of clips
+# that agree in picture *and* sound, and pulls their pictures together, and their sounds, too. Here are two committed
+# runs of equal length: AVID continued, and CMA from the same start. Predict first:
 
 # %%
 lab.predict("04-4", "Whose picture pairs (v-v) have the higher AUC?", ["AVID", "CMA"])
@@ -447,7 +480,7 @@ for measure in ("auc", "overlap", "d_prime"):
 lab.reveal(
     "04-4",
     "CMA" if table["CMA"]["v-v"].auc > table["AVID"]["v-v"].auc else "AVID",
-    "one seed is an anecdote: the next cell takes all that are committed",
+    "one seed is an anecdote, so the next cell uses all committed seeds",
 )
 
 # %%
@@ -456,21 +489,24 @@ print("CMA minus AVID over all committed seeds, in points, with 95 % intervals:"
 for score in ("v2v_auc", "v2v_overlap", "a2a_auc", "a2a_overlap", "v2a_auc", "v2a_overlap"):
     found_over_seeds = reference.difference(results, "cma", "avid", score)
     if found_over_seeds is None:
-        print(f"{score:<13}fewer than two seeds of both are committed: no verdict")
+        print(f"{score:<13}no verdict: fewer than two seeds of each are committed")
     else:
         mean, half, _ = found_over_seeds
         print(f"{score:<13}{mean:+.1f} ± {half:.1f}   {'clear' if abs(mean) > half else 'open'}")
 
 # %% [markdown]
-# Read the table twice. AUC and overlap ask whether blue and grey mix. $d'$ asks how far apart the means are, in standard deviations, and the grey pairs are no bell at all: where they have *two* humps (some classes alike, some opposite), a long
-# tail that harms nobody makes $d'$ smaller. **When two measures disagree, look at the histogram before you choose the one you like.** And what none of them says: whether a linear classifier gains. In the committed runs that is another matter;
-# notebook 06 reports it honestly.
+# Read the table twice. AUC and overlap ask whether blue and grey mix. $d'$ asks how far apart the means are, in
+# standard deviations. But the grey pairs do not form a bell curve: where they have *two* humps (some classes alike,
+# some opposite), a long harmless tail makes $d'$ smaller. **When two measures disagree, look at the histogram before
+# you choose the one you like.** None of them says whether a linear classifier improves; notebook 06 reports that.
 #
 # ## Experiments
 #
-# 1. **Other curves.** `evaluation.similarity_report(space, method="isotonic")` fits any increasing curve. Which ECE changes, and can the shared curve be saved that way?
-# 2. **Other pairs.** Self-AVID compares only within: `stage.other("self").snapshots[-1]`. Predict its three AUCs, then measure.
-# 3. **Fewer relatives.** Keep only 3 clips a class. Which of AUC, overlap, ECE and Brier depend on the base rate?
+# 1. **Other curves.** `evaluation.similarity_report(space, method="isotonic")` fits any increasing curve. Which ECE
+#    changes? Does this fix the shared curve?
+# 2. **Other pairs.** Self-AVID only compares within one modality: `stage.other("self").snapshots[-1]`. Predict its
+#    three AUCs, then measure.
+# 3. **Fewer relatives.** Keep only 3 clips per class. Which of AUC, overlap, ECE and Brier depend on the base rate?
 
 # %%
 lab.note("04-e", "Which experiment did you run, what did you expect, and what happened?")
@@ -478,16 +514,19 @@ lab.note("04-e", "Which experiment did you run, what did you expect, and what ha
 # %% [markdown]
 # **If it went wrong.**
 #
-# * *Memory runs out in `similarity_auc`:* you passed all pairs; take a sample with `some`.
-# * *A reliability curve jumps at its right end:* few pairs make such bold promises. Look at the bin's count.
-# * *In the `smoke` profile* nothing is trained: the cells run, the numbers mean nothing.
+# * *`similarity_auc` runs out of memory:* you passed all pairs; take a sample with `some`.
+# * *A reliability curve jumps at its right end:* few pairs have such a high probability. Look at the bin's count.
+# * *In the `smoke` profile* nothing is trained: the cells run, but the numbers mean nothing.
 #
 # ## Recap
 #
-# * Ranking (AUC) does not care where similarities lie; calibration is about nothing else.
-# * A probability is a promise that can be checked: reliability curve, ECE. Without sharpness it is cheap: check AUC or Brier, too.
-# * A cross-modal loss constrains products across. Directions that the other sense does not use are free, and within-modal similarity is made of them.
-# * One threshold, one probability curve for all kinds of pair: that has to be trained for. Notebook 06 says how far CMA gets.
+# * Ranking (AUC) ignores where similarities lie; calibration is only about that.
+# * A probability is a promise that you can check: reliability curve, ECE. Without sharpness it is cheap, so check AUC
+#   or Brier, too.
+# * A cross-modal loss only constrains products across modalities. Directions that the other sense does not use are
+#   free, and they make up most of within-modal similarity.
+# * One threshold and one probability curve for all kinds of pairs do not come by themselves: a loss has to train for
+#   them. Notebook 06 shows how far CMA gets.
 #
 # **Further reading.** P. Morgado, N. Vasconcelos, I. Misra, *Audio-Visual Instance Discrimination with Cross-Modal Agreement*, CVPR 2021 (section on within-modal similarity).
 # C. Guo, G. Pleiss, Y. Sun, K. Q. Weinberger, *On Calibration of Modern Neural Networks*, ICML 2017.
