@@ -201,9 +201,9 @@ lab.reveal(
 )
 
 # %% [markdown]
-# In the paper, on Kinetics with a far larger network, the same probe of the last block reaches 39.95 % for Cross, 33.04
-# % for Joint and 32.08 % for Self. Ours is a small rendered world, and its numbers mean nothing outside it. Compare
-# only the *order*.
+# In the paper, on Kinetics with a far larger network, the same probe of the last block reaches 39.95 % for Cross,
+# 33.04 % for Joint and 32.08 % for Self. Ours is a small rendered world, and its numbers mean nothing outside it.
+# Compare only the *order*.
 #
 # The paper probes every block, not only the last. So do we.
 
@@ -277,7 +277,9 @@ plots.accuracy_bars(
 
 # %%
 lab.reveal(
-    "03-3", most, "knowing the wallpaper helps a picture that is compared with pictures, but not one that is compared with sounds"
+    "03-3",
+    most,
+    "knowing the wallpaper helps a picture that is compared with pictures, but not one that is compared with sounds",
 )
 
 # %% [markdown]

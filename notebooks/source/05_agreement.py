@@ -4,12 +4,14 @@
 # After this notebook you can
 #
 # * count the *false negatives* of instance discrimination: how often AVID pushes a clip away from its own kind,
-# * mine positives by **cross-modal agreement** in three lines, and say what `min` does that `max` and an average do not,
-# * judge positives with the ground truth that only a rendered world has: by eye, by ear and by number, with seeds and chance beside,
-# * tell a query that nobody can help from one that another rule would serve.
+# * mine positives by **cross-modal agreement** in three lines, and explain what `min` does that `max` and an average do
+#   not,
+# * judge positives against the ground truth that only a rendered world has: by eye, by ear and by numbers, compared
+#   with chance and over several seeds,
+# * distinguish a query that no rule can help from one that another rule would help.
 #
-# **Needs:** notebook 03 (AVID and its memory); 04 helps. **Time:** 45 minutes to read and play; to compute, 23 s of one CPU core
-# (measured), for nothing is trained here. GPU: not measured.
+# **Needs:** notebook 03 (AVID and its memory); 04 helps. **Time:** 45 minutes to read and play. Nothing is trained
+# here: computing took 23 s on one CPU core (GPU: not measured).
 
 # %%
 import math
@@ -34,10 +36,11 @@ K = min(32, N - 2)  # positives of every clip, as in the paper
 # %% [markdown]
 # ## Where this leads
 #
-# One clip asks: who is of my kind? Every other clip is a dot, further right the more it *looks* like the query, further up the more it *sounds* like it. The ringed
-# ones are the 32 that agree with it in **both**. Nobody told the network any classes: the colours are ground truth, for your eyes only.
+# One clip asks: who is of my kind? Every other clip is a dot: the more it *looks* like the query, the further right it
+# is; the more it *sounds* like the query, the higher. The 32 ringed dots agree with the query in **both**. The network
+# never saw any classes: the colours show the ground truth, for your eyes only.
 #
-# This query is not a typical one. Of all training clips it is the one that agreement helps most.
+# This query is not typical. Of all training clips, it is the one that agreement helps most.
 
 # %%
 mined = {rule: al.mine_positives(memory.video, memory.audio, K, rule) for rule in RULES}
@@ -48,10 +51,11 @@ title = f"{names[query]}: both senses find {share['consensus']}, sight {share['v
 plots.agreement_plane(memory, query, mined["consensus"], labels, classes=clips.classes, title=title)
 
 # %% [markdown]
-# ## The quarrel inside AVID
+# ## The conflict inside AVID
 #
-# AVID tells every clip from *all* others. It draws negatives from the whole set and pushes them away, and it cannot know that some of them show the very same
-# thing. Such a negative is a **false negative**: two campfires, pushed apart for being two.
+# AVID separates every clip from *all* others. It draws negatives from the whole set and pushes them away, and it cannot
+# know that some of them show the same thing. Such a negative is a **false negative**: two campfires get pushed apart,
+# just because they are two clips.
 
 # %%
 draws = stage.profile.num_negatives
@@ -63,18 +67,21 @@ everyone = torch.arange(N)
 negatives = al.objectives.draw_negatives(everyone[:, None], N, draws, torch.Generator().manual_seed(0))  # (N, draws)
 false = (labels[negatives] == labels[:, None]).sum(1).double()  # (N,)
 print(f"{len(clips.classes)} classes, {N:,} clips; {false.min():.0f} to {false.max():.0f} false negatives a draw")
-lab.reveal("05-1", round(false.mean().item(), 1), "a uniform draw meets a class as often as it occurs.", close=0.2)
+lab.reveal("05-1", round(false.mean().item(), 1), "a uniform draw picks a class as often as it occurs.", close=0.2)
 
 # %% [markdown]
-# Every step, for every clip. The more classes a data set has, the rarer they are (with 400 classes of equal size, 2 or 3 of 1,024), but they never vanish, and they are the
-# negatives that hurt most: the most similar negatives are pushed hardest (notebook 02).
+# This happens at every step, for every clip. The more classes a dataset has, the rarer false negatives are (with 400
+# classes of equal size, 2 or 3 of 1,024). But they never disappear, and they do the most harm: the most similar
+# negatives are pushed hardest (notebook 02).
 #
-# Could the network find them by itself? Then it could stop pushing them, and even *pull*. Without labels it has one thing to go by, its own memory $\bar{\mathbf v}_i,
-# \bar{\mathbf a}_i$ of what every clip looked and sounded like. The nearest neighbours in it, then. But nearest in *which* sense?
+# Could the network find them by itself? Then it could stop pushing them, and even *pull* them. Without labels, all it
+# has is its own memory $\bar{\mathbf v}_i, \bar{\mathbf a}_i$ of what every clip looked and sounded like. So take the
+# nearest neighbours in memory. But nearest in *which* sense?
 #
 # ## Look-alikes and sound-alikes
 #
-# The world of this course was built to make you feel that question. Each scene belongs to a group that looks alike and to one that sounds alike.
+# The world of this course was built around that question. Each scene belongs to one group of look-alikes and to one
+# group of sound-alikes.
 
 # %%
 look, sound = (clips.manifest.column(name) for name in ("look_group", "sound_group"))
@@ -82,7 +89,7 @@ look, sound = (clips.manifest.column(name) for name in ("look_group", "sound_gro
 
 @styled
 def world_map():
-    """Every scene at the crossing of its two groups."""
+    """A map of the scenes: one row for each look, one column for each sound."""
     rows, columns = sorted(set(look)), sorted(set(sound))
     cells = {}
     truths = zip(names, look, sound, clips.manifest.column("off_screen"), strict=True)
@@ -105,8 +112,9 @@ def world_map():
 world_map()
 
 # %% [markdown]
-# Read a row: scenes that an eye may confuse. Read a column: scenes that an ear may confuse. Now let three judges choose for the query of the first figure: the eye
-# alone (first row), the ear alone (second row), and both together (third row). Play them. *Which mistakes are the eye's, which the ear's, and which survive both?*
+# Each row holds scenes that the eye may confuse. Each column holds scenes that the ear may confuse. Now let three
+# judges choose for the query of the first figure: the eye alone (first row), the ear alone (second row), and both
+# together (third row). Play them. *Which mistakes come from the eye, which from the ear, and which remain with both?*
 
 # %%
 judges = ("video", "audio", "consensus")
@@ -123,18 +131,20 @@ gallery(
 )
 
 # %% [markdown] tags=["instructor"]
-# **Teaching note (5 min).** Before running the gallery, have one half of the class close their eyes and the other mute their machine, on two clips of one look
-# group. They will name different scenes. That disagreement *is* the method: errors of the two senses are (nearly) independent, so what both accept is seldom wrong.
-# Misconception: "consensus means that picture and sound of *one* clip fit together." No: it compares picture with picture and sound with sound, between *two* clips.
+# **Teaching note (5 min).** Before you run the gallery, pick two clips from one look group. Half of the class closes
+# their eyes, the other half mutes their machines. They will name different scenes. That disagreement *is* the method:
+# the errors of the two senses are (nearly) independent, so what both accept is rarely wrong. Misconception: "consensus
+# means that the picture and sound of *one* clip fit together." No: it compares picture with picture and sound with
+# sound, between *two* clips.
 
 # %% [markdown]
 # ## Agreement: the smaller of two similarities
 #
-# A clip deserves to be positive if it agrees in picture **and** in sound. The paper writes this "and" as a minimum:
+# A clip counts as a positive if it agrees in picture **and** in sound. The paper writes this "and" as a minimum:
 #
 # $$ \rho_{ij} = \min\big(\bar{\mathbf v}_i^\top \bar{\mathbf v}_j,\; \bar{\mathbf a}_i^\top \bar{\mathbf a}_j\big) \qquad \text{(consensus)} $$
 #
-# Its rivals: $\max$ (**union**: one sense may vouch alone), **video** alone, **audio** alone. Write the first.
+# The alternatives are $\max$ (**union**: one sense is enough), **video** alone and **audio** alone. Write consensus.
 
 
 # %%
@@ -159,17 +169,18 @@ for rule, table in scores.items():
 # %% [markdown]
 # ## What `min` does that `max` does not
 #
-# Where is an agreement at least $t$? For $\min \ge t$ *both* similarities must be: the **corner** to the upper right, the intersection of two half planes. For $\max \ge t$
-# one is enough: an **L**, their union. A single sense gives a half plane, and looks no further. Here are all four, each with its own 32 best: for the query above, for one in the middle, and for the one that consensus
-# serves worst. Slide.
+# Where is the agreement at least $t$? For $\min \ge t$, *both* similarities must reach $t$: this is the **corner** at
+# the upper right, the intersection of two half planes. For $\max \ge t$, one is enough: this is an **L**, their union.
+# A single sense gives a half plane and ignores the other sense. Here are all four rules, each with its own 32 best: for
+# the query above, for one in the middle, and for the one that consensus serves worst. Move the slider.
 #
-# > **Before you run it:** in which of the four regions do dots of another class lie far from the diagonal?
+# > **Before you run it:** in which of the four regions do you expect dots of another class far from the diagonal?
 
 
 # %%
 @styled
 def four_regions(query):
-    """The 32 positives of one query under each rule, with the line that each draws."""
+    """The 32 positives of one query under each rule, and the boundary of each rule."""
     page = picture(9.0, 9.2)
     grid = page.add_gridspec(2, 2)
     for place, rule in enumerate(RULES):
@@ -195,10 +206,11 @@ asking |= {f"loses most: {names[i]}": i for i in order[-1:].tolist()}
 frames(lambda who: four_regions(asking[who]), list(asking), label="query", start=0, dpi=64, alt="four regions")
 
 # %% [markdown]
-# Blue dots are of the query's class, rings are the chosen ones. The arms of the L and the far ends of the half planes are where look-alikes and sound-alikes live:
-# one sense is sure, the other shakes its head. The corner cuts both arms off.
+# Blue dots are of the query's class; rings mark the chosen clips. The arms of the L and the far ends of the half planes
+# hold clips on which the senses disagree: one sense is sure, the other says no. The corner excludes both arms.
 #
-# An average would draw a slanted line: a perfect picture outvotes a wrong sound. With the minimum, **neither sense can be outvoted**.
+# An average would draw a slanted line: a perfect picture can outvote a wrong sound. With the minimum, **neither sense
+# can be outvoted**.
 
 # %%
 options = ["consensus", "union", "video", "audio"]
@@ -208,12 +220,13 @@ lab.predict("05-2", f"Each rule takes the {K} best. Whose last positive has the 
 last = {rule: found.score[:, -1].mean().item() for rule, found in mined.items()}
 for rule, value in last.items():
     print(f"{rule:>10}: score of the last of {K} positives, mean over all queries {value:.3f}")
-because = "min(x, y) is never above x or y, and they are never above max(x, y): so it is for the K-th largest, too."
+because = "min(x, y) is never above x or y, and they are never above max(x, y). The same holds for the K-th largest."
 lab.reveal("05-2", min(last, key=last.get), because)
 
 # %% [markdown]
-# So a consensus of 0.5 is worth more than a union of 0.5; thresholds of different rules cannot be compared. That is why the paper fixes the *number* K and not a threshold. Slide:
-# as K grows, the corner slides down the diagonal until it has to take strangers in. (Past the size of the class it must.)
+# So a consensus of 0.5 is worth more than a union of 0.5, and you cannot compare thresholds of different rules. That is
+# why the paper fixes the *number* K and not a threshold. Move the slider: as K grows, the corner slides down the
+# diagonal and starts to include strangers. (Once K exceeds the size of the class, it has to.)
 
 
 # %%
@@ -231,14 +244,15 @@ frames(corner, [k for k in (4, 16, K, 64, 128, 512) if k < N - 1], label="K", dp
 # %% [markdown]
 # ## From scores to positives
 #
-# The positives of clip $i$ are the K *others* with the highest score. "Others" is the trap: the released code drops whoever comes first, and with an exact duplicate in the data (there
-# are some on every video site) that is not always the clip itself. Exclude it by *identity*.
+# The positives of clip $i$ are the K *other* clips with the highest score. The trap is "other": the released code drops
+# whichever clip comes first. If the data contain an exact duplicate (every video site has some), that is not always the
+# clip itself. Exclude the clip by its *index*.
 
 
 # %%
 @exercise("top_k_positives")
 def top_k_positives(score, k):
-    """score (N, N): row i is query i -> (N, k): the best others, best first, never i itself, ties to the lower index."""
+    """score (N, N), row i is query i -> (N, k): the best others, best first, never i itself; lower index wins ties."""
     ...
 
 
@@ -249,8 +263,9 @@ agree = (ranked["consensus"][:, :K].sort().values == mined["consensus"].index.so
 print(f"{lab.credit('top_k_positives')}: {100 * agree:.2f} % of the entries are those of al.mine_positives")
 
 # %% [markdown]
-# The two may differ in a few last places: `mine_positives` computes products exactly, so that neither the machine nor the order of the sums can change a tie, and it never holds the whole
-# $N \times N$ table. At $N = 1{,}638$ a table is 11 MB; at Kinetics' 230,000 clips it would be 210 GB.
+# The two may differ in a few last places. `mine_positives` computes products exactly, so neither the machine nor the
+# order of the sums can change a tie. It also never holds the whole $N \times N$ table. At $N = 1{,}638$ a table takes
+# 11 MB; at Kinetics' 230,000 clips it would take 210 GB.
 #
 # ## How many are right?
 
@@ -292,12 +307,13 @@ def precision_over_k(best):
 at = max(i for i, k in enumerate(ks) if k <= K)
 best = max(precision, key=lambda rule: precision[rule][at])
 shown = precision_over_k(best)
-lab.reveal("05-3", best, f"on {stage.label}. But look how far ahead it is, and of whom.")
+lab.reveal("05-3", best, f"on {stage.label}. But look at how far ahead it is, and of which rule.")
 shown
 
 # %% [markdown]
-# Look twice: *how far* ahead, and ahead of whom? Where one sense is much worse than the other, consensus has to share its corner with it. One run is an anecdote, so ask the committed
-# reference runs, which repeat the training with other seeds.
+# Look twice: *how far* ahead is it, and ahead of which rule? If one sense is much worse than the other, consensus
+# suffers from it. One run is an anecdote, so look at the committed reference runs, which repeat the training with other
+# seeds.
 
 # %%
 results = reference.results()
@@ -315,7 +331,8 @@ title += f" (committed runs, {len(long_runs)} seeds, K = 32)"
 plots.accuracy_bars(seeds, chance=results["chance"]["video_probe"], xlabel="right positives", title=title)
 
 # %% [markdown]
-# A paired difference (same seed, same memory, two rules) is far sharper than the whiskers of two bars suggest. It still is an interval over a handful of seeds of one small world.
+# A paired difference (same seed, same memory, two rules) is much more precise than the whiskers of two bars suggest.
+# Still, it is an interval over a handful of seeds of one small world.
 #
 # ## Whose mistakes?
 #
@@ -323,7 +340,7 @@ plots.accuracy_bars(seeds, chance=results["chance"]["video_probe"], xlabel="righ
 
 # %%
 options = ["look-alikes", "sound-alikes", "neither"]
-lab.predict("05-4", "Sight alone chooses. Its wrong positives are mostly ...", options)
+lab.predict("05-4", "If sight alone chooses, what are most of the wrong positives?", options)
 
 
 # %%
@@ -365,13 +382,13 @@ def who_is_wrong():
 
 shown = who_is_wrong()
 lab.reveal(
-    "05-4", max(wrong, key=wrong.get), "look-alikes are few classes, 'neither' is nearly all others: count both."
+    "05-4", max(wrong, key=wrong.get), "look-alikes are few classes, 'neither' covers nearly all others: count both."
 )
 shown
 
 # %% [markdown]
-# Scene by scene: the blue dot is sight, the orange one hearing, the green one both. A long grey line is a scene in which one
-# sense is blind. To which end of it does the green dot keep?
+# Now scene by scene: the blue dot is sight, the orange one hearing, the green one both. A long grey line marks a scene
+# in which one sense fails. Which end does the green dot stay close to?
 
 
 # %%
@@ -404,8 +421,9 @@ by_scene()
 # %% [markdown]
 # ## Play with it
 #
-# The panel below is the whole idea. Choose a query, a rule and K; press a dot to play that clip; go through *many wrong positives* to meet the hopeless cases. (In a published
-# notebook it is a picture; run the cell to have it live.)
+# The panel below shows the whole idea. Choose a query, a rule and K; click a dot to play that clip; browse *many wrong
+# positives* to see the hopeless cases. (A published notebook shows a still picture; run the cell to get the live
+# panel.)
 
 # %%
 browser = PositiveBrowser(memory, clips)
@@ -416,19 +434,21 @@ browser
 # %%
 lab.note(
     "05-1",
-    "Find a query that sight gets wrong and hearing right, and one that nobody gets right. What is wrong with it?",
+    "Find a query that sight gets wrong and hearing gets right, and one that every rule gets wrong. What is wrong with it?",
 )
 
 # %% [markdown] tags=["instructor"]
-# **Teaching note (8 min).** Let pairs of students hunt for the worst query. Most hopeless cases are off-screen or noisy clips (the diamond), some are clips with a second sound. That
-# leads to the next section by itself. Discussion: what would the same panel show on AudioSet, where there is no ground truth to colour it? (They would have to *listen*: see
+# **Teaching note (8 min).** Let pairs of students hunt for the worst query. Most hopeless cases are off-screen or noisy
+# clips (the diamond); some are clips with a second sound. That leads to the next section. Discussion: what would the
+# same panel show on AudioSet, where there is no ground truth to colour it? (Students would have to *listen*: see
 # notebook 10.)
 
 # %% [markdown]
 # ## When picture and sound do not belong together
 #
-# A few clips of this world carry the sound of *another* scene, as a film does when the source is **off-screen**. For AVID such a clip is a **faulty positive**: it is told
-# that the picture of a fan and the sound of a bell are one. And whom should it agree with? The fans do not sound like it, the bells do not look like it.
+# A few clips of this world have the sound of *another* scene, as in a film when the source is **off-screen**. For AVID
+# such a clip is a **faulty positive**: the loss pulls the picture of a fan and the sound of a bell together. Which
+# clips should it agree with? The fans do not sound like it, and the bells do not look like it.
 
 # %%
 faulty = torch.tensor([value == "1" for value in clips.manifest.column("off_screen")])
@@ -441,11 +461,13 @@ if faulty.any():
         )
 
 # %% [markdown]
-# The class of a clip here is what is *seen*, so hearing alone is bound to fail on them, and sight alone does not mind. Consensus has no good answer; nobody lives in its corner. But it *knows*: the score
-# of its positives is low. So low that it tells faulty clips from intact ones?
+# A clip's class here is what you *see*. So hearing alone must fail on these clips, and sight alone is not affected.
+# Consensus has no good answer, because the corner is empty. But the low scores of its positives show this. Are they low
+# enough to separate faulty clips from intact ones?
 #
-# The area under the curve below asks: of a faulty and an intact clip, how often does the faulty one have the lower score? (0.5: no idea. 1: always.) Beside it stands
-# a simpler alarm, the similarity of a clip's own picture to its own sound.
+# The area under the curve (AUC) answers this: take a faulty and an intact clip; how often does the faulty one have the
+# lower score? (0.5 means no better than guessing, 1 means always.) The right figure shows a simpler alarm: the
+# similarity of a clip's own picture to its own sound.
 
 
 # %%
@@ -472,13 +494,13 @@ values = {f"mean consensus of the {K} positives": depth, "own picture with own s
 alarms(values) if faulty.any() else print("this small world has no off-screen clip")
 
 # %% [markdown]
-# That is a use of agreement that the paper does not make: not only *who* is my positive, but *should I have any*? A later paper of the same authors gives every pair a weight by such a
-# score; notebook 09 does it.
+# The paper does not use agreement in this way: it asks *which* clips are my positives, but not *whether* I should have
+# any. A later paper by the same authors weights every pair by such a score; notebook 09 does that.
 #
-# ## What becomes of the false negatives?
+# ## What happens to the false negatives?
 #
-# CMA will do two things with the positives: pull them near, and *draw them no more as negatives*. How much of the quarrel does the second settle? That depends on K, and pulls the other
-# way than precision does.
+# CMA does two things with the positives: it pulls them closer, and *never draws them as negatives*. How much of the
+# conflict does the second part solve? That depends on K: a larger K removes more false negatives but lowers precision.
 
 # %%
 left = [al.metrics.false_negative_rate(labels, ranked["consensus"][:, :k]) * draws for k in ks]
@@ -507,12 +529,13 @@ def bargain():
 bargain()
 
 # %% [markdown]
-# The dashed line is AVID, which excludes nobody. Even at K = 32 most of a class stays among the negatives: agreement *reduces* the quarrel, it does not end it.
+# The dashed line is AVID, which excludes no clip. Even at K = 32 most of a class stays among the negatives: agreement
+# *reduces* the conflict but does not end it.
 #
-# ## Agreement is as good as its memory
+# ## Agreement is only as good as its memory
 #
-# All this was mined from a trained memory. How trained must it be? From an untrained network (its embeddings of the same clips, made now) to 1,800 steps of Cross-AVID (committed
-# runs, all seeds):
+# So far we mined from a trained memory. How much training does it need? Here are an untrained network (its embeddings
+# of the same clips, computed now) and Cross-AVID after up to 1,800 steps (committed runs, all seeds):
 
 # %%
 twin = al.evaluation.random_twin(stage.model, clips, stage.pipeline)
@@ -527,12 +550,14 @@ title = f"From {first:.0f} % right positives, untrained, to {final:.0f} % after 
 plots.accuracy_bars(rows, chance=chance, xlabel="right positives", title=title)
 
 # %% [markdown]
-# Keep this figure in mind for notebook 06. CMA *believes* its positives; begun while half of them are wrong, it teaches the network its own mistakes.
+# Keep this figure in mind for notebook 06. CMA *trusts* its positives. If it starts while half of them are wrong, the
+# network learns its own mistakes.
 #
 # ## Experiment: your own rule
 #
-# Anything that makes one number of two similarities is a rule. Change `my_rule` and beat the minimum, if you can. Some ideas: the mean; the product (mind the signs!); a *soft* minimum,
-# $-\tau\log(e^{-x/\tau} + e^{-y/\tau})$; the minimum of *ranks* instead of similarities, since the two senses do not use the same scale.
+# A rule is anything that turns two similarities into one number. Change `my_rule` and try to beat the minimum. Some
+# ideas: the mean; the product (mind the signs!); a *soft* minimum, $-\tau\log(e^{-x/\tau} + e^{-y/\tau})$; the minimum
+# of *ranks* instead of similarities, since the two senses do not use the same scale.
 
 
 # %%
@@ -546,28 +571,33 @@ print({name: f"{100 * value:.1f} %" for name, value in judged.items()})
 lab.note("05-2", "My rule against the minimum", **{name.replace(" ", "_"): round(v, 4) for name, v in judged.items()})
 
 # %% [markdown] tags=["instructor"]
-# **Teaching note (10 min).** The average is a strong rival on this world: two noisy, comparable measurements are best *averaged* if both are trustworthy for every clip. The minimum is the
-# cautious choice: it needs no common scale of reliability, and one sense that is broken (off-screen, silent) cannot be outvoted. Ask: for which *clips* does the average win? (Intact ones.) For which does it lose? (Faulty
-# ones: compare `precision_of_each` on `faulty`.) A good answer shows numbers for both groups.
+# **Teaching note (10 min).** The average is a strong rival on this world: two noisy, comparable measurements are best
+# *averaged* if both are trustworthy for every clip. The minimum is the cautious choice: neither sense can outvote the
+# other's no. Ask: for which *clips* does the average win? (Intact ones.) For which does it lose? (Faulty ones: compare
+# `precision_of_each` on `faulty`.) A good answer shows numbers for both groups.
 
 # %% [markdown]
 # ## If it went wrong
 #
-# * *My positives are the queries themselves:* the diagonal of the table is 1, the largest score there is. Exclude it before you sort.
-# * *All rules find 4.5 %:* that is chance. The label printed by `lab.stage` says whether the model is trained; in the smoke profile it is not, and every number here is noise.
+# * *My positives are the queries themselves:* the diagonal of the table is 1, the largest possible score. Exclude it
+#   before you sort.
+# * *All rules find 4.5 %:* that is chance. The label that `lab.stage` prints says whether the model is trained. In the
+#   smoke profile it is not, and every number here is noise.
 # * *`k must be between 1 and N - 1`:* you asked for more positives than there are other clips.
 #
 # ## Recap
 #
-# * Instance discrimination draws its own kind as negatives as often as the class occurs. They are *false negatives*.
+# * Instance discrimination draws clips of the query's own class as negatives, as often as the class occurs. They are
+#   *false negatives*.
 # * Neighbours in one sense bring that sense's look-alikes. Consensus, the **minimum** of two similarities, is a corner of the agreement plane: neither sense can be outvoted.
-# * Positives are fixed in number, not by a threshold, for scores of different rules are not comparable.
-# * A clip whose halves do not fit has nobody in its corner, and its low score gives it away.
+# * We fix the number of positives, not a threshold, because scores of different rules are not comparable.
+# * If the picture and sound of a clip do not fit, its corner is empty, and its low score gives it away.
 # * Agreement is only as good as the memory it is mined from. Next: train on it.
 #
 # ## Further reading
 #
-# * P. Morgado, N. Vasconcelos, I. Misra, *Audio-Visual Instance Discrimination with Cross-Modal Agreement*, CVPR 2021. Section 4 is this notebook.
+# * P. Morgado, N. Vasconcelos, I. Misra, *Audio-Visual Instance Discrimination with Cross-Modal Agreement*, CVPR 2021.
+#   This notebook follows section 4.
 # * P. Morgado, I. Misra, N. Vasconcelos, *Robust Audio-Visual Instance Discrimination*, CVPR 2021: faulty positives and false negatives, weighted.
 # * T. Han, W. Xie, A. Zisserman, *Self-supervised Co-Training for Video Representation Learning*, NeurIPS 2020: positives mined in the other view of a video.
 # * D. Dwibedi, Y. Aytar, J. Tompson, P. Sermanet, A. Zisserman, *With a Little Help from My Friends*, ICCV 2021: nearest neighbours as positives, in one modality.
