@@ -1,15 +1,16 @@
 # %% [markdown]
-# # 06 · Train CMA against an AVID of matched compute
+# # 06 · Train CMA and compare it with AVID at equal compute
 #
 # After this notebook you can
 #
-# * write CMA's two new pieces, negatives that spare the positives and the within-modal loss, and train with your own,
-# * explain why the new terms compare pictures with *pictures*, and why they need a constant $Z$ of their own,
-# * make the only fair comparison, against the same model trained on *without* the new idea for as many steps, with seeds and intervals,
-# * say what improves, what does not, and when to start.
+# * write CMA's two new parts, negatives without positives and the within-modal loss, and train with your own code,
+# * explain why the new terms compare pictures with *pictures*, and why they need their own constant $Z$,
+# * make a fair comparison: train the same model for the same number of steps *without* the new idea, with several seeds
+#   and intervals,
+# * describe what improves, what does not, and when to start.
 #
-# **Needs:** notebooks 03 and 05; 04 for the word *calibration*. **Time:** 50 minutes to read and try; to compute, 72 s of one CPU core (measured), most of them
-# training. GPU: not measured.
+# **Needs:** notebooks 03 and 05; 04 for the word *calibration*. **Time:** 50 minutes to read and try. Computing, mostly
+# training, took 72 s on one CPU core (GPU: not measured).
 
 # %%
 import copy
@@ -36,8 +37,10 @@ draws = stage.profile.num_negatives
 # %% [markdown]
 # ## Where this leads
 #
-# Two committed runs went on from one Cross-AVID for the same 450 steps: one as AVID, one as CMA. Below is what all pairs of *held-out pictures* were like when they parted, and how alike same-class pairs and others
-# are at each run's end. Both improve; a longer training always helps. So the question of this notebook is never "is it better than before?" but "is it better than **the other one**?"
+# Two committed runs continue from one Cross-AVID for the same 450 steps: one as AVID, one as CMA. The figure shows the
+# similarity of all pairs of *held-out pictures*, same-class pairs and others: at the common start and at the end of
+# each run. Both improve, because longer training helps anyway. So this notebook never asks "is it better than before?"
+# but "is it better than **the other one**?"
 
 # %%
 seen = stage.test_clips if stage.trained else clips  # clips to judge on; the smoke world holds out too few
@@ -59,15 +62,13 @@ plots.similarity_histograms(
 # %% [markdown]
 # ## What Cross-AVID never looked at
 #
-# Its loss compares a picture with *sounds*, and a sound with *pictures*. No term ever holds two pictures side by side, so nothing says how similar two pictures should be. The space of pictures is shaped
-# only by detours through sound.
+# Its loss compares a picture with *sounds*, and a sound with *pictures*. No term ever compares two pictures, so nothing
+# says how similar two pictures should be. Only the detour through sound shapes the space of pictures.
 
 # %%
-question = (
-    "Cross-AVID, trained: two pictures of DIFFERENT classes. Their mean similarity, compared with that of a picture"
-)
+question = "Take a trained Cross-AVID. What is the mean similarity of two pictures of DIFFERENT classes, compared with a picture"
 options = ["higher", "about the same (within 0.05)", "lower"]
-lab.predict("06-1", f"{question} with the sound of another class?", options)
+lab.predict("06-1", f"{question} and the sound of another class?", options)
 
 # %%
 across = al.separation(start.video, start.audio, seen.labels)
@@ -76,27 +77,30 @@ gap = within.different.mean().item() - across.different.mean().item()
 print(f"different classes: v-v {within.different.mean():+.2f}, v-a {across.different.mean():+.2f}")
 print(f"same class:        v-v {within.same.mean():+.2f}, v-a {across.same.mean():+.2f}")
 truth = options[1] if abs(gap) <= 0.05 else options[0] if gap > 0 else options[2]
-lab.reveal("06-1", truth, "the loss pushes random pairs apart across the modalities, and only there.")
+lab.reveal("06-1", truth, "the loss only pushes random pairs apart across the modalities.")
 
 # %% [markdown]
 # ## The new terms
 #
-# Cross-modal agreement (notebook 05) gives every clip $i$ a set $\mathcal P_i$ of 32 other clips. CMA keeps Cross-AVID and adds, for *each modality by itself*, a discrimination in which the
-# memories of these positives are the right answers:
+# Cross-modal agreement (notebook 05) gives every clip $i$ a set $\mathcal P_i$ of 32 other clips. CMA keeps Cross-AVID
+# and adds a second discrimination *within each modality*. Its right answers are the memories of these positives:
 #
 # $$ \mathcal L = \ell(\mathbf v_i; \bar{\mathbf a}_i) + \ell(\mathbf a_i; \bar{\mathbf v}_i)
 # + \frac{1}{|\mathcal P_i|}\sum_{p\in\mathcal P_i} \left[\, \ell(\mathbf v_i; \bar{\mathbf v}_p) + \ell(\mathbf a_i; \bar{\mathbf a}_p) \right] $$
 #
 # The first two terms are Cross-AVID; the sum is new.
 #
-# **Why within a modality?** Self-AVID did that and learned wallpaper (notebook 03)! The difference is the right answer. There, a picture had to match *its own* memory, wallpaper included. Here it has to match the memories of
-# *other* clips of its kind, with other wallpapers. What they share is the scene.
+# **Why within a modality?** Self-AVID did that and learned wallpaper (notebook 03)! The difference is the right answer.
+# There, a picture had to match *its own* memory, wallpaper included. Here it has to match the memories of *other* clips
+# of its kind, with other wallpapers. They only share the scene.
 #
-# **Why not across** (my picture, their sounds)? Because the detour does that already: my picture is near my sound, my sound was *chosen* to be near theirs. Nothing ties picture to picture directly.
+# **Why not across** (my picture, their sounds)? Because the detour does that already: my picture is near my sound, and
+# my sound was *chosen* to be near theirs. Only picture-to-picture has no direct link.
 #
-# ## Exercise 1: negatives that spare the positives
+# ## Exercise 1: negatives without the positives
 #
-# If a positive were drawn as a negative, one term would pull what the other pushes. (The released code spares the positives but forgets the query itself.)
+# If a positive were drawn as a negative, one term would pull what the other pushes. (The released code excludes the
+# positives but not the query itself.)
 
 
 # %%
@@ -122,8 +126,9 @@ for name, negatives in drawn.items():
 # %% [markdown]
 # ## Exercise 2: the within-modal loss
 #
-# It is the NCE of notebook 02 with P right answers instead of one. Watch the order: *average the P losses*. Averaging the P memories first, and asking one question about their mean, is another loss: it would be content
-# with a picture that matches nobody but the crowd.
+# It is the NCE of notebook 02 with P right answers instead of one. Mind the order: *average the P losses*. Averaging
+# the P memories first and comparing with their mean is a different loss: it would accept a picture that matches the
+# average but no single clip.
 
 
 # %%
@@ -138,12 +143,13 @@ def within_positive_loss(video, video_memory, positives, negatives, temperature,
 
 
 # %% [markdown]
-# Beside the library, on one batch of real embeddings. `CMA.from_avid` takes over a trained AVID: its memories, its settings, its known $Z$; and mines.
+# Compare yours with the library on one batch of real embeddings. `CMA.from_avid` takes a trained AVID with its
+# memories, settings and $Z$, and mines positives.
 
 
 # %%
 def begin():
-    """A copy of the model where the runs part, and AVID with its memory."""
+    """A copy of the model at the start of both runs, and AVID with its memory."""
     settings = {"num_negatives": draws, "generator": torch.Generator().manual_seed(1)}
     if stage.trained:
         return stage.run.model(), stage.run.objective(**settings)
@@ -165,15 +171,17 @@ print(f"positive_v2v: {by_hand:.4f} ({lab.credit('within_positive_loss')}), libr
 print("Z of each term:", {name: f"{z:,.1f}" for name, z in Z.items()})
 
 # %% [markdown]
-# Look at the last line. $Z$ is the mean of $e^{s}$ over random pairs: what the loss takes for *normal*. Across modalities random pairs score about zero. Within a modality they were never pushed apart, and the exponential makes
-# a mountain of that.
+# Look at the last line. $Z$ is the mean of $e^{s}$ over random pairs: what the loss considers *normal*. Across
+# modalities, random pairs score about zero. Within a modality they were never pushed apart, and the exponential turns
+# that into a huge number.
 #
 # ## One Z for all?
 #
-# The released code estimates $Z$ once, for the first term, and uses it for all four. What does the within-modal term then see? Every random pair of pictures that is a little alike seems a sensation.
+# The released code estimates $Z$ once, for the first term, and uses it for all four. What does the within-modal term
+# see then? Any random pair of pictures that is slightly alike looks like a match.
 
 # %%
-lab.predict("06-2", "One shared Z: how many times as large is the first loss of CMA?", low=0, high=30, unit="times")
+lab.predict("06-2", "With one shared Z, how many times larger is the first loss of CMA?", low=0, high=30, unit="times")
 
 # %%
 first = {}
@@ -194,8 +202,9 @@ ratio = first["shared"]["loss"] / first["per_term"]["loss"]
 lab.reveal("06-2", round(ratio, 1), "the within-modal terms drown the cross-modal ones.", close=0.1)
 
 # %% [markdown]
-# Why? Plot the *belief* $e^{s}/(e^{s} + KZ)$ that a pair is real over its similarity, above what the similarities of pictures are. Where the curve is flat at one, the loss has made up its mind: **saturated**. It then pushes all such negatives
-# with full force, whether they are a little alike or twins.
+# Why? Plot the *belief* $e^{s}/(e^{s} + KZ)$ that a pair is real against its similarity, on top of a histogram of the
+# similarities of pictures. Where the curve is flat at one, the loss is **saturated**: it pushes all such negatives with
+# full force, whether they are slightly alike or nearly identical.
 
 # %%
 score_of = {
@@ -206,7 +215,7 @@ score_of = {
 
 @styled
 def beliefs():
-    """Similarity of pictures, and what two constants make of it."""
+    """Similarities of pictures, and the belief that each constant gives them."""
     page = picture(8.2, 4.2)
     ax = panel(page)
     for (name, values), colour in zip(score_of.items(), (MUTED, GOOD), strict=True):
@@ -229,23 +238,29 @@ def beliefs():
 beliefs()
 
 # %% [markdown]
-# So here every term estimates its own $Z$ (`partition="per_term"`, the library's default). In a pilot study for this course, the shared constant did not merely slow CMA down, it *destroyed* features that AVID had
-# learned. Try it in the experiments.
+# So here every term estimates its own $Z$ (`partition="per_term"`, the library's default). In a pilot study for this
+# course, the shared constant did not just slow CMA down: it *destroyed* features that AVID had learned. Try it in the
+# experiments.
 
 # %% [markdown] tags=["instructor"]
-# **Teaching note (8 min).** This is the place for "what is Z, really?". NCE is logistic regression with a fixed offset $\log KZ$. Students often think a wrong Z is "absorbed by training"; it is if training can *shift* all scores, but unit vectors bound
-# scores to $\pm 1/0.07$. Ask what the own-Z curve implies for the positives (their belief is far from one, too: a strong pull remains). Misconception: "negative pairs of pictures should be at 0." Nothing says so; only the order matters until somebody compares numbers across modalities.
+# **Teaching note (8 min).** This is the place for "what is Z, really?". NCE is logistic regression with a fixed offset
+# $\log KZ$. Students often think that training "absorbs" a wrong Z. It would, if training could *shift* all scores; but
+# unit vectors limit scores to $\pm 1/0.07$. Ask what the own-Z curve implies for the positives (their belief is far
+# from one, too: a strong pull remains). Misconception: "negative pairs of pictures should be at 0." Nothing says so;
+# only the order matters until someone compares numbers across modalities.
 
 # %% [markdown]
 # ## Train both, here and now
 #
-# The same weights, the same memory, the same batches in the same order, the same steps and learning rate. One goes on as AVID, the other as CMA, **with your draw of the negatives**. To keep it at a minute this is far shorter than the
-# committed runs, so read the result as a demonstration that the code trains, not as evidence.
+# Both start with the same weights and memory, and use the same batches in the same order, the same number of steps and
+# the same learning rate. One continues as AVID, the other as CMA, **with your draw of the negatives**. To fit into a
+# minute, this is far shorter than the committed runs. Take the result as a demonstration that the code trains, not as
+# evidence.
 
 
 # %%
 class MyCMA(al.CMA):
-    """CMA whose negatives are drawn by the function above."""
+    """CMA that draws its negatives with the function above."""
 
     def forward(self, video, audio, index, negatives=None):
         if negatives is None:
@@ -258,7 +273,7 @@ settings = dataclasses.replace(stage.profile.train, steps=steps, learning_rate=1
 
 
 def go_on(name, make):
-    """Continue from where the runs part with the objective that ``make`` makes of AVID; returns the trainer."""
+    """Train on from the common start, with the objective that ``make`` builds from AVID; returns the trainer."""
     model, avid = begin()
     trainer = al.Trainer(model, make(avid), clips, settings, pipeline=copy.deepcopy(stage.pipeline))
     live = LiveLoss(name, every_s=5)
@@ -274,8 +289,9 @@ mine = {"CMA": go_on(f"CMA ({credit})", lambda avid: MyCMA.from_avid(avid, k=K))
 mine["AVID, continued"] = go_on("AVID, continued", lambda avid: avid)
 
 # %% [markdown]
-# The two losses are not comparable, for they have different terms. Only a question that belongs to neither is fair: are pictures of one class more similar than others (**AUC**)? How much do the two histograms **overlap**?
-# Of a picture's ten nearest pictures, how many are of its class (**P@10**)?
+# The two losses are not comparable, because they have different terms. A fair question belongs to neither: are pictures
+# of one class more similar than others (**AUC**)? How much do the two histograms **overlap**? Of a picture's ten
+# nearest pictures, how many are of its class (**P@10**)?
 
 
 # %%
@@ -303,7 +319,8 @@ lab.note("06-1", "CMA against AVID, live", steps=steps, difference=round(differe
 # %% [markdown]
 # ## The committed runs: 450 steps
 #
-# Now the same with patience. Held-out clips were embedded on the way, so we can watch both runs leave the same point.
+# Now the same comparison, but longer. These runs embedded the held-out clips along the way, so we can watch both leave
+# the same point.
 
 
 # %%
@@ -328,16 +345,19 @@ def along(scores=("v-v P@10", "v-v overlap")):
 along()
 
 # %% [markdown]
-# One seed; hold your verdict. (And one window of each clip, here and in the panel; the verdict's scores average two, so they are not quite the same.) First look at the similarities themselves. In the panel, drag the threshold: the same number should mean the same for pictures, for sounds and across. **Fit** a probability to one space, and see what it is worth in the others.
-# (In a published notebook this is a picture.)
+# This is one seed; do not judge yet. (The figure and the panel use one window per clip; the scores of the verdict
+# average two, so they differ slightly.) First look at the similarities themselves. In the panel, drag the threshold:
+# the same number should mean the same for pictures, for sounds and across. **Fit** a probability to one space, and see
+# how well it works in the others. (A published notebook shows a still picture.)
 
 # %%
 CalibrationExplorer(followed, seen.labels)
 
 # %% [markdown]
-# ## Whom do you take for your neighbours?
+# ## Which clips are the nearest neighbours?
 #
-# A held-out picture asks, other held-out *pictures* answer: AVID's first four, then CMA's. This query is the one that gains most, so it flatters; the line above the clips says how it is for all.
+# A held-out picture asks, and other held-out *pictures* answer: first AVID's four nearest, then CMA's. This query gains
+# the most, so it flatters CMA; the line above the clips gives the count for all queries.
 
 # %%
 near = {}
@@ -363,13 +383,15 @@ gallery(
 # %% [markdown]
 # ## The verdict
 #
-# Nine questions to the frozen networks, held-out clips, the difference CMA minus AVID for each seed (same start, same steps), its mean and Student's 95 % interval. A direction *appears* when the whole interval is above zero.
+# We ask the frozen networks nine questions about held-out clips. The figure shows the difference CMA minus AVID for
+# each seed (same start, same steps), its mean and Student's 95 % interval. An improvement *appears* if the whole
+# interval is above zero.
 
 # %%
 asked = ["video_probe", "audio_probe", "video_knn", "audio_knn", "v2v_precision_at_10", "a2a_precision_at_10"]
 asked += ["v2a_precision_at_10", "v2v_auc", "a2a_auc"]
 results = reference.results()
-lab.predict("06-3", "On which of these does CMA gain most?", [readable(score) for score in asked])
+lab.predict("06-3", "On which of these does CMA gain the most?", [readable(score) for score in asked])
 
 
 # %%
@@ -412,26 +434,33 @@ lab.reveal("06-3", max(mean, key=mean.get), f"by {max(mean.values()):+.1f} point
 shown
 
 # %% [markdown]
-# Read it without mercy. What a difference is worth depends on where you stand:
+# Read it critically. What a difference is worth depends on what you need:
 #
-# * **Neighbours and AUC use similarity as it is.** That is what the within-modal terms shape.
-# * **A linear probe has labels** and may stretch or ignore any direction of the features. It can repair a badly calibrated space by itself, so calibration is worth little to it. Extra steps are worth more, and AVID had the same number of them.
-# * *Open* is an answer. With so few seeds it is the honest one for anything under a point or two.
+# * **Neighbours and AUC use the similarities directly.** The within-modal terms shape exactly these.
+# * **A linear probe has labels** and can stretch or ignore any direction of the features. It can correct a badly
+#   calibrated space by itself, so calibration helps it little. Extra steps help more, and AVID had the same number of
+#   them.
+# * *Open* is an answer. With so few seeds, it is the honest answer for anything under a point or two.
 #
-# The paper reports gains in transfer, too, with a network and a data set of quite another size. Nothing here contradicts or confirms that.
+# The paper also reports gains in transfer, with a much larger network and dataset. Nothing here confirms or contradicts
+# that.
 
 # %% [markdown] tags=["instructor"]
-# **Teaching note (10 min).** The most valuable ten minutes of the unit. Let students first write the abstract they would *like* to write, then the one the intervals allow. Discuss: matched steps or matched seconds? (CMA's step is slightly dearer, and mining is free at this N.)
-# Matched tuning? (Both use one learning rate, chosen for AVID: is that fair to CMA?) Misconception: "overlapping error bars mean no difference": the pairs share a start, so only the interval of the *difference* counts.
+# **Teaching note (10 min).** These are the most valuable ten minutes of the unit. Let students first write the abstract
+# they would *like* to write, then the one the intervals allow. Discuss: matched steps or matched seconds? (A CMA step
+# is slightly more expensive; mining costs almost nothing at this N.) Matched tuning? (Both use one learning rate,
+# chosen for AVID: is that fair to CMA?) Misconception: "overlapping error bars mean no difference": the pairs share a
+# start, so only the interval of the *difference* counts.
 
 # %% [markdown]
 # ## When to start
 #
-# CMA believes its positives. The committed runs begin it from three memories, after 900, 1,350 and 1,800 steps of AVID; in each case an AVID goes on for the same 450.
+# CMA trusts its positives. The committed runs start it from three memories, after 900, 1,350 and 1,800 steps of AVID;
+# each time, an AVID continues for the same 450 steps.
 
 # %%
 options = ["the earlier the better", "the later the better", "it makes no difference"]
-lab.predict("06-4", "The gain of CMA over AVID in v-v P@10, over the start:", options)
+lab.predict("06-4", "How does the gain of CMA over AVID in v-v P@10 depend on the start?", options)
 
 # %%
 begun = {
@@ -449,7 +478,7 @@ for after, (origin, better, worse) in begun.items():
 
 @styled
 def when():
-    """Gain of CMA over AVID by how right the positives were at its start."""
+    """Gain of CMA over AVID against the share of right positives at its start."""
     ax = panel(picture(8.2, 3.6))
     for after, (right, gains) in points.items():
         ax.plot([right] * len(gains), gains, "o", color=FAINT, markersize=7)
@@ -474,12 +503,15 @@ else:
 when()
 
 # %% [markdown]
-# Each dot is a seed, each diamond a mean. A method that trains on its own guesses amplifies what it starts from, in both directions; the paper, too, begins CMA from a fully trained AVID.
+# Each dot is a seed, each diamond a mean. A method that trains on its own guesses amplifies what it starts from, in
+# both directions. The paper also starts CMA from a fully trained AVID.
 #
 # ## Which choices matter?
 #
-# Notebook 05 counted right positives. Does the better rule also train the better network? And how many positives, how many negatives within a modality? Committed runs with one knob changed, each against the CMA above (consensus,
-# 32 positives, 64 negatives within) from the same start. Grey is a yardstick: how far CMA minus AVID wanders from seed to seed, one standard deviation.
+# Notebook 05 counted right positives. Does the better rule also train the better network? And how many positives and
+# within-modal negatives are best? Each of these committed runs changes one setting of the CMA above (consensus, 32
+# positives, 64 negatives within) and starts from the same point. Grey shows the scale: one standard deviation of CMA
+# minus AVID from seed to seed.
 
 # %%
 knobs = {
@@ -496,7 +528,7 @@ knobs = {name: variant for name, variant in knobs.items() if paired(variant, "cm
 
 @styled
 def choices(scores=("v2v_precision_at_10", "a2a_precision_at_10")):
-    """Each changed knob against CMA as it was: every seed a dot."""
+    """Each changed setting against the original CMA: one dot per seed."""
     page = picture(9.0, 1.3 + 0.32 * len(knobs))
     grid = page.add_gridspec(1, len(scores))
     for place, score in enumerate(scores):
@@ -519,40 +551,47 @@ print("seeds of each:", {name: len(paired(variant, "cma", asked[0])) for name, v
 choices()
 
 # %% [markdown]
-# A dot inside the grey says nothing, and a single one outside says little. But two have a reason that you know: pictures *alone* choose the worst positives (notebook 05), and 128 positives are more than the 75 clips of a
-# class, so that strangers must be among them.
+# A dot inside the grey says nothing, and a single dot outside says little. But you know the reason for two results:
+# pictures *alone* choose the worst positives (notebook 05), and 128 positives are more than the 75 clips of a class, so
+# they must include strangers.
 
 # %% [markdown]
 # ## Experiments
 #
 # 1. **One Z.** `go_on("shared", lambda avid: MyCMA.from_avid(avid, k=K, partition="shared"))`, then `judge` it. Predict the first loss from the table above.
-# 2. **Stubborn or fickle?** The paper mines anew every few passes. Add `trainer.objective.remine(step.epoch, every=1)` to the loop in `go_on`. Do the positives get better while you train on them?
-# 3. **Across after all.** `MyCMA.from_avid(avid, k=K, positive_cross=1.0, positive_within=0.0)`: the detour instead of the direct way.
+# 2. **Fixed or updated?** The paper mines again every few passes. Add `trainer.objective.remine(step.epoch, every=1)`
+#    to the loop in `go_on`. Do the positives get better while you train on them?
+# 3. **Across modalities.** `MyCMA.from_avid(avid, k=K, positive_cross=1.0, positive_within=0.0)`: the detour instead of
+#    the direct way.
 
 # %%
-lab.note("06-2", "Which experiment did you run, what did you expect, what happened?")
+lab.note("06-2", "Which experiment did you run, what did you expect, and what happened?")
 
 # %% [markdown]
 # ## If it went wrong
 #
-# * *The loss jumps to a hundred or more:* a Z of another temperature, or the shared one. After changing `temperature`, call `objective.partition.fill_(torch.nan)`: it is then estimated anew.
+# * *The loss jumps to a hundred or more:* Z comes from another temperature or another term. After you change
+#   `temperature`, call `objective.partition.fill_(torch.nan)`; the next step estimates Z again.
 # * *CMA is worse everywhere:* look at its positives first (`al.positive_precision(cma.positives, labels)`). If they are poor, train AVID longer, and compare with the figure above.
-# * *"nothing is left to draw":* more positives than clips; lower `k`.
+# * *"nothing is left to draw":* you asked for more positives than there are clips; lower `k`.
 #
 # ## Recap
 #
-# * CMA adds a discrimination *within* each modality, in which other clips that agree in both senses are the right answers.
-# * Its negatives spare query and positives; its terms need their own $Z$, because within a modality random pairs are not at zero.
-# * The only fair opponent is the same AVID, trained on for as long. Differences are paired by seed and have intervals.
-# * What is shaped is similarity itself. A probe with labels can do without; a search engine cannot.
-# * Agreement amplifies. Start when most of the positives are right.
+# * CMA adds a discrimination *within* each modality. Its right answers are other clips that agree in both senses.
+# * Its negatives exclude the query and its positives. Its terms need their own $Z$, because random pairs within a
+#   modality are not at zero.
+# * The only fair comparison is with the same AVID, trained on for the same number of steps. Differences are paired by
+#   seed and have intervals.
+# * CMA shapes similarity itself. A probe with labels does not need that; a search engine does.
+# * Agreement amplifies what is there. Start when most of the positives are right.
 #
 # ## Further reading
 #
 # * P. Morgado, N. Vasconcelos, I. Misra, *Audio-Visual Instance Discrimination with Cross-Modal Agreement*, CVPR 2021. Sections 4 and 5.
 # * M. Gutmann, A. Hyvärinen, *Noise-Contrastive Estimation*, AISTATS 2010: where $Z$ comes from.
 # * P. Khosla et al., *Supervised Contrastive Learning*, NeurIPS 2020: many positives, averaged outside the logarithm.
-# * K. Musgrave, S. Belongie, S.-N. Lim, *A Metric Learning Reality Check*, ECCV 2020: what matched comparisons do to progress.
+# * K. Musgrave, S. Belongie, S.-N. Lim, *A Metric Learning Reality Check*, ECCV 2020: what remains of progress after
+#   matched comparisons.
 
 # %%
 lab.progress("06")

@@ -3,12 +3,15 @@
 #
 # After this notebook you can
 #
-# * change the loss of a *running* training from a cell, and say what a jump of its curve means and what it does not,
-# * write a loss of your own and let it train a real network,
-# * tell a collapse from progress although both make the loss fall, by effective rank and uniformity,
-# * compare two losses fairly: one starting point, the same batches, and a difference that starts at exactly zero.
+# * change the loss of a *running* training from a cell, and explain what a jump in its curve means and what it does
+#   not,
+# * write your own loss and train a real network with it,
+# * distinguish collapse from progress by effective rank and uniformity, although the loss falls in both cases,
+# * compare two losses fairly: from the same starting point, on the same batches, with a difference that starts at
+#   exactly zero.
 #
-# **Needs:** notebook 02 (the loss) and 03 (AVID). **Time:** 45 minutes, of which about 2 are computing on one core of a laptop's CPU (GPU: not measured).
+# **Needs:** notebook 02 (the loss) and 03 (AVID). **Time:** 45 minutes, including about 2 minutes of computing on one
+# core of a laptop's CPU (GPU: not measured).
 
 # %%
 import copy
@@ -31,8 +34,10 @@ stage = lab.stage("07")
 clips, test_clips, pipeline = stage.clips, stage.test_clips, stage.pipeline
 
 # %% [markdown]
-# **Where this leads.** Below is what 900 steps of Cross-AVID built, in the committed reference run: of the ten sounds nearest to a held-out picture, how many are of its kind? You will
-# take a copy of this network, replace one function of three arguments, and damage it in seconds *while its loss falls*. Then you will know how to notice.
+# **Where this leads.** The figure shows what 900 steps of Cross-AVID built in the committed reference run: of the ten
+# sounds nearest to a held-out picture, how many are of its kind? You will take a copy of this network, replace one
+# function of three arguments, and damage the network in seconds *while its loss falls*. Then you will learn how to
+# notice this.
 
 
 # %%
@@ -55,20 +60,23 @@ what_was_built(stage.snapshots or [reference.Snapshot(0, stage.test_embeddings.v
 # %% [markdown]
 # ## A health check that is not the loss
 #
-# A loss measures what it was written to measure. Three numbers look at the *space* instead, and need no labels. For unit embeddings $\mathbf v_i$ of pictures and $\mathbf a_i$ of sounds:
+# A loss only measures what it was written to measure. Three numbers look at the *space* instead, and they need no
+# labels. For unit embeddings $\mathbf v_i$ of pictures and $\mathbf a_i$ of sounds:
 #
 # * **alignment** $\frac1N\sum_i \lVert\mathbf v_i-\mathbf a_i\rVert^2$: how far partners are apart; 0 is perfect, 2 is unrelated;
 # * **uniformity** $\log \operatorname{mean}_{i\neq j} e^{-2\lVert\mathbf v_i-\mathbf v_j\rVert^2}$: how evenly embeddings cover the sphere; 0 is a single point, lower is more even;
 # * **effective rank** $\exp\left(-\sum_k p_k\log p_k\right)$, where $p_k$ are the singular values of the matrix of embeddings, scaled to sum to one: how many directions are in use; 1 is a line.
 #
-# Alignment alone is easy to cheat: put everything in one place. **Collapse** is just that, and the other two see it. They are alarms, not grades: a high rank is no merit, a rank that falls towards 1 is trouble.
+# Alignment alone is easy to cheat: put everything in one place. **Collapse** is exactly that, and the other two numbers
+# detect it. They are alarms, not grades: a high rank does not make a network good, but a rank that falls towards 1
+# means trouble.
 
 # %%
-few = test_clips.subset(range(0, len(test_clips), 3))  # a third of the held-out clips: quick to ask again and again
+few = test_clips.subset(range(0, len(test_clips), 3))  # a third of the held-out clips, for quick repeated checks
 
 
 def health(model):
-    """Alignment, uniformity and effective rank of what a model makes of held-out clips."""
+    """Alignment, uniformity and effective rank of a model's embeddings of held-out clips."""
     seen = evaluation.embed(model, few, pipeline, windows=1)
     return {
         "alignment": alignment(seen.video, seen.audio).mean().item(),
@@ -79,7 +87,7 @@ def health(model):
 
 lab.predict(
     "07-1",
-    f"Embeddings have {stage.model.config.dim} numbers. How many directions do an untrained network's pictures use (effective rank)?",
+    f"Embeddings have {stage.model.config.dim} numbers. How many directions do the pictures of an untrained network use (effective rank)?",
     low=1,
     high=100,
 )
@@ -96,25 +104,30 @@ print(
 lab.reveal(
     "07-1",
     round(checks["untrained"]["effective rank"], 1),
-    "random features spread over many directions that mean nothing: rank tells whether a space is open, not whether it is good",
+    "random features spread over many directions that mean nothing: rank shows whether a space is open, not whether it is good",
     close=0.3,
 )
 
 # %% [markdown] tags=["instructor"]
-# **Teaching note (5 min).** Ask which of the three numbers a constant network makes perfect (alignment: 0), and which two betray it. A common misconception is that uniformity should be as low as
-# possible: perfect uniformity would place two clips of one scene as far apart as any others. Alignment and uniformity pull against each other; every contrastive loss is a treaty between them.
+# **Teaching note (5 min).** Ask which of the three numbers is perfect for a constant network (alignment: 0), and which
+# two give it away. A common misconception is that uniformity should be as low as possible: perfect uniformity would
+# place two clips of one scene as far apart as any others. Alignment and uniformity pull against each other; every
+# contrastive loss is a compromise between them.
 
 # %% [markdown]
-# ## A training you can touch
+# ## A training run that you can control
 #
-# We go on training the reference network from where it stopped: same memory, a constant learning rate, small batches, so that a step takes a fraction of a second.
+# We continue training the reference network from where it stopped, with the same memory, a constant learning rate and
+# small batches, so that a step takes a fraction of a second.
 #
-# `LiveTraining` runs the steps in a thread of its own. In the cell below it takes some steps by itself and then waits. Then it is **yours**: press *Start*, turn any slider; each acts within one step and leaves a mark on the curves.
+# `LiveTraining` runs the steps in its own thread. In the cell below it takes some steps by itself and then waits. Then
+# it is **yours**: press *Start* and move any slider. Each change takes effect within one step and leaves a mark on the
+# curves.
 
 
 # %%
 def continued(steps=400, seed=1):
-    """A training that goes on from the reference run's end, on other batches than those it was trained with."""
+    """A training that continues from the end of the reference run, on other batches."""
     model, memory = copy.deepcopy(stage.model), copy.deepcopy(stage.memory)
     generator = torch.Generator().manual_seed(0)
     objective = al.AVID(len(clips), model.config.dim, num_negatives=stage.profile.num_negatives, generator=generator)
@@ -132,7 +145,7 @@ def continued(steps=400, seed=1):
 
 
 async def advance(training, steps):
-    """Let a panel take some steps, and wait for them; its pictures follow."""
+    """Let a panel take some steps, and wait for them; its pictures update."""
     training.runner.pause_at = training.runner.runs[0].trainer.steps_done + steps
     training.start()
     await training.finished()
@@ -147,11 +160,12 @@ shown.update(live)
 # %% [markdown]
 # ### A jump of the loss
 #
-# The temperature divides every similarity before the loss sees it. Raise it from 0.07 to 0.5 in the next step, with the network as it is:
+# The temperature divides every similarity before the loss sees it. Raise it from 0.07 to 0.5 for the next step, with
+# the same network:
 
 # %%
 lab.predict(
-    "07-2", "The temperature goes from 0.07 to 0.5. What does the loss do at once?", ["falls", "stays", "jumps up"]
+    "07-2", "The temperature goes from 0.07 to 0.5. What does the loss do immediately?", ["falls", "stays", "jumps up"]
 )
 
 # %%
@@ -170,20 +184,23 @@ plots.loss_terms(live.trainer.history, smoothing=0.5, title=f"A few steps at T =
 lab.reveal(
     "07-2",
     "jumps up" if jump > 0.3 else "falls" if jump < -0.3 else "stays",
-    "the network hardly changed in these steps: the ruler did. Divided by 0.5, similarities can no longer make the answers sure",
+    "the network hardly changed in these steps, but the ruler did. Divided by 0.5, similarities are too small for confident answers",
 )
 
 # %% [markdown]
-# **Losses of different temperatures, different numbers of negatives or different formulas are not comparable.** A change of the loss's *definition* moves the curve at once; a change of the *network* takes
-# steps. When you edit a loss, judge by something that you did not edit.
+# **Losses of different temperatures, different numbers of negatives or different formulas are not comparable.** A
+# change of the loss's *definition* moves the curve immediately; a change of the *network* takes steps. When you edit a
+# loss, judge by something that you did not edit.
 #
 # ## Write your own
 #
-# The functions that AVID can train with see only scores: `positive` (B, 1) and `negative` (B, K), each a similarity divided by the temperature, and the constant $Z$, which you may ignore. NCE was
+# AVID's loss functions only see scores: `positive` (B, 1) and `negative` (B, K), each a similarity divided by the
+# temperature, and the constant $Z$, which you may ignore. NCE was
 #
 # $$\mathcal L = -\log\frac{e^{s_+}}{e^{s_+}+KZ}-\sum_{k}\log\frac{KZ}{e^{s_k}+KZ}.$$
 #
-# **Exercise (experiment).** Invent another. There is no single right answer: the badge checks that positives pull, negatives push, nothing overflows, and the order of negatives does not matter.
+# **Exercise (experiment).** Invent another one. There is no single right answer: the badge checks that positives pull,
+# negatives push, nothing overflows, and the order of the negatives does not matter.
 
 
 # %%
@@ -194,7 +211,8 @@ def my_loss(positive, negative, Z):
 
 
 # %% [markdown]
-# Before it trains a network, see its *slope*: how hard does it pull at a positive and push at a negative, depending on where they are? One clip, 64 negatives, all else fixed.
+# Before it trains a network, look at its *slope*: how hard does it pull a positive and push a negative, depending on
+# where they are? The figure shows one clip with 64 negatives, everything else fixed.
 
 
 # %%
@@ -236,9 +254,11 @@ def draw_slopes(losses):
 draw_slopes({"NCE": al.nce_loss, f"my_loss ({lab.credit('my_loss')})": my_loss, "InfoNCE": al.losses.nce_softmax_loss})
 
 # %% [markdown]
-# Where a slope is zero, nothing is taught: that clip, or that negative, is *done*. Where it is large, the loss spends its effort. Hard negatives, easy positives, a margin: all of it can be read here before one step is taken.
+# Where the slope is zero, the network learns nothing: that clip, or that negative, is *done*. Where the slope is large,
+# the loss spends its effort. Hard negatives, easy positives, a margin: you can see all of them here before you take a
+# single step.
 #
-# Now put your function into the running training. It is one line, from any cell, also while the training runs:
+# Now put your function into the running training. It takes one line, from any cell, even while the training runs:
 
 # %%
 live.loss = my_loss
@@ -250,11 +270,13 @@ plots.loss_terms(
 )
 
 # %% [markdown]
-# In the panel above, a mark on the curves says where your loss took over. If the curve jumps there, by now you know why that means nothing.
+# In the panel above, a mark on the curves shows where your loss took over. If the curve jumps there, you know by now
+# why that means nothing.
 #
 # ### What the lab refuses
 #
-# A mistake in a loss should not cost you the training. Before a function is put in, it is tried on one batch of random embeddings. Some that everyone writes once:
+# A mistake in a loss should not ruin your training. So the lab first tries a new function on one batch of random
+# embeddings. Here are some mistakes that everyone makes once:
 
 # %%
 mistakes = {
@@ -274,8 +296,9 @@ print("Still training with:", live.loss.__name__)
 # %% [markdown]
 # ## A fork in the road
 #
-# To say what a change *does*, compare with the same training without it. A **fork** copies everything: weights, memory, the optimiser's state, random numbers. Both copies then take the same batches, the same
-# augmentations, the same negatives, so whatever differs is due to the change. First the control, a fork in which nothing is changed:
+# To see what a change *does*, compare with the same training without it. A **fork** copies everything: weights, memory,
+# optimiser state, random numbers. Both copies then take the same batches, the same augmentations and the same
+# negatives, so every difference comes from the change. First comes the control, a fork without any change:
 
 # %%
 base = continued()
@@ -288,16 +311,19 @@ print(
 twins.close()
 
 # %% [markdown]
-# That is the ruler's zero. (It removes the luck of the batches, not the luck of the *starting point*: a difference between A and B is certain for this network, and says little about the next. For that you need several seeds; the last
-# experiment asks for them.)
+# That is our zero. (A fork removes the luck of the batches, but not the luck of the *starting point*: a difference
+# between A and B is certain for this network, but says little about the next one. For that you need several seeds;
+# experiment 3 asks for them.)
 #
 # ## Break it: no negatives
 #
-# A contrastive loss says "be close to your partner, far from others". The second half is what makes it costly. Why not leave it out, and only bring each picture to its own sound?
+# A contrastive loss says "be close to your partner, far from others". The second half makes it expensive. Why not leave
+# it out, and only pull each picture to its own sound?
 #
 # $$\mathcal L_{\text{only partners}} = -\frac1{BT}\sum_i \mathbf v_i^\top\mathbf a_i$$
 #
-# Besides losses of scores, the lab takes losses of a *batch* of embeddings: it knows them by their first argument, `video`. Run A keeps NCE, run B pulls only.
+# Besides losses of scores, the lab accepts losses of a *batch* of embeddings: it recognises them by their first
+# argument, `video`. Run A keeps NCE, run B only pulls.
 
 
 # %%
@@ -306,13 +332,13 @@ def only_partners(video, audio, temperature):
     return -(video * audio).sum(1).mean() / temperature
 
 
-lab.predict("07-3", "Without negatives, B's loss ...", ["rises", "stays", "falls"])
-lab.predict("07-4", "... and the effective rank of B's pictures ...", ["rises", "stays", "falls"])
+lab.predict("07-3", "Without negatives, what does B's loss do?", ["rises", "stays", "falls"])
+lab.predict("07-4", "And what does the effective rank of B's pictures do?", ["rises", "stays", "falls"])
 
 
 # %%
 async def follow(lab_panel, steps, looks=6):
-    """Run a loss lab on and check the health of both networks on the way: steps done, checks of A, checks of B."""
+    """Run a loss lab and check the health of both networks on the way; returns steps done, checks of A, checks of B."""
     shown = display(lab_panel, display_id=True)
     sides = (lab_panel.a, lab_panel.b)
     done, found = [0], [[health(side.trainer.model)] for side in sides]
@@ -369,42 +395,47 @@ losses = [step.loss for step in collapse.b.trainer.history][collapse.began_at :]
 
 
 def way(first, last, share=0.05):
-    """Whether a number rose, fell, or stayed within a share of itself."""
+    """Whether a number rises, falls, or stays within a share of itself."""
     return "stays" if abs(last - first) < share * max(abs(first), 1e-9) else "rises" if last > first else "falls"
 
 
 print(
     f"B's loss: {losses[0]:.2f} -> {losses[-1]:.2f}. Its floor is -1 / T = {-1 / 0.07:.2f}: every partner at similarity 1."
 )
-lab.reveal("07-3", way(losses[0], losses[-1]), "it is easier than ever: all it asks for is that partners agree")
+lab.reveal("07-3", way(losses[0], losses[-1]), "it is easier than ever: it only asks partners to agree")
 lab.reveal(
     "07-4",
     way(start, end),
-    "the cheapest way to agree with every partner is to say the same thing always; A, with the same batches and rate, is the comparison",
+    "the cheapest way to agree with every partner is to always give the same answer; A, with the same batches and rate, is the comparison",
 )
 
 # %% [markdown]
-# **By its own measure, B only improves.** Nothing in its loss asks it to tell one clip from another, and the shortest way down is to say the same of all. Only a measure that the loss does not optimise can see that. That is why every
-# table of this course has *chance*, *untrained*, and something about the space.
+# **By its own measure, B only improves.** Nothing in its loss asks it to tell one clip from another, and the shortest
+# way down is the same answer for all clips. Only a measure that the loss does not optimise can show that. That is why
+# the tables of this course include *chance*, *untrained*, and something about the space.
 #
-# How fast a network slides depends on more than the loss. Batch norm in our network's heads forces every number to vary within a batch. And a memory remembers a richer past: *no negatives* in the gallery pulls towards old *notes* instead of the batch's own sounds, and
-# slides more slowly. Such brakes delay a collapse; they do not forbid it.
+# How fast a network collapses depends on more than the loss. Batch norm in our network's heads forces every number to
+# vary within a batch. And a memory remembers a richer past: *no negatives* in the gallery pulls towards old *notes*
+# instead of the batch's own sounds, and collapses more slowly. Such brakes delay a collapse, but they do not prevent
+# it.
 #
 # Negatives are one way to keep a space open. Methods without them need another: a predictor and a stopped gradient (BYOL, SimSiam), or a term that punishes low rank directly (VICReg, Barlow Twins).
 
 # %% [markdown] tags=["instructor"]
-# **Teaching note (10 min).** Let the class watch B's loss only, and vote on which run to keep; then show the histograms of the panel, and ask where the two hills of B must end if nothing keeps them apart. Misconception: "collapse happens because the
-# learning rate is too high". Let them lower B's rate slider to 0.1 and press Start: does it only take longer? Discussion: does the memory save B? (Notes are old embeddings; they follow.)
+# **Teaching note (10 min).** Let the class watch only B's loss and vote on which run to keep. Then show the histograms
+# of the panel, and ask where the two hills of B must end up if nothing keeps them apart. Misconception: "collapse
+# happens because the learning rate is too high". Let them lower B's rate slider to 0.1 and press Start: does it just
+# take longer? Discussion: does the memory save B? (Notes are old embeddings; they follow.)
 
 # %% [markdown]
-# ## Break it again: forgot to normalise
+# ## Break it again: forget to normalise
 #
 # Cosine similarity needs vectors of length one. Forget the division, and a score is $\lVert\mathbf v\rVert\,\lVert\mathbf a\rVert\cos\theta / T$. Nothing crashes. A is InfoNCE over the batch, B the same formula over the raw outputs of the heads.
 
 # %%
 lab.predict(
     "07-5",
-    "Forgotten normalisation: is B's first loss larger or smaller than A's?",
+    "Without normalisation, is B's first loss larger or smaller than A's?",
     ["smaller", "about the same", "larger"],
 )
 
@@ -440,15 +471,18 @@ ratio = first_b / first_a
 lab.reveal(
     "07-5",
     "larger" if ratio > 1.2 else "smaller" if ratio < 0.8 else "about the same",
-    "lengths multiply every score: it acts as a temperature that the network sets itself, and wrong answers become sure ones",
+    "lengths multiply every score: they act like a temperature that the network sets itself, and wrong answers become confident",
 )
 
 # %% [markdown]
-# Length is a way to be *sure* without being *right*. A temperature that no one chose now depends on the clip, on the weights and on the day. The similarity histograms of the panel are of normalised memories in both runs: see whether the hills of one class and of others still part.
+# Length makes a network *sure* without making it *right*. The loss now has a temperature that nobody chose, and that
+# varies with the clip and with the weights. The panel's similarity histograms use normalised memories in both runs:
+# check whether the hills of the same class and of other classes still separate.
 #
 # ## The gallery
 #
-# Seven starting points are in the menus of the lab. One short run of each, all from the same fork, all with the same batches:
+# The menus of the lab offer seven starting points. Here is one short run of each, all from the same fork and with the
+# same batches:
 
 # %%
 rows = {}
@@ -463,12 +497,14 @@ for name, found in rows.items():
     print(f"{name:<22}" + "".join(f"{value:>16.2f}" for value in found.values()))
 
 # %% [markdown]
-# Read it by columns. The losses span orders of magnitude and rank nothing. Then compare uniformity and rank with the row *at the fork*: which rows moved, and towards which end? A dozen steps show what breaks at once. *Which of the sound ones is
-# best* they cannot say, nor that *no negatives* is harmless because its loss looks so well: give it more steps and watch the rank.
+# Read it by columns. The losses span orders of magnitude, and you cannot rank by them. Then compare uniformity and rank
+# with the row *at the fork*: which rows moved, and in which direction? A dozen steps show what breaks immediately. They
+# cannot show *which of the working losses is best*. Nor do they show that *no negatives* is harmless, although its loss
+# looks so good: give it more steps and watch the rank.
 #
 # ## Your loss against NCE
 #
-# Same fork, same batches: NCE in A, yours in B. The lower right curve of the panel is what you are after: the difference.
+# Same fork, same batches: NCE in A, yours in B. Watch the lower right curve of the panel: it shows the difference.
 
 # %%
 mine = LossLab(base, b={"loss": my_loss}, title=f"A: NCE. B: my_loss ({lab.credit('my_loss')})")
@@ -487,19 +523,22 @@ compare_health(
 # %%
 lab.note(
     "07-a",
-    "What does your loss do otherwise than NCE, which of the pictures shows it, and what would make you change your mind?",
+    "What does your loss do differently from NCE, which figure shows it, and what would change your mind?",
 )
 
 # %% [markdown]
 # ## Experiments
 #
 # 1. **Half a collapse.** A loss may keep its negatives and still collapse a little. Try `negative.clamp(min=0)` inside yours, or 8 negatives instead of hundreds (the slider), and watch the rank.
-# 2. **Rescue.** Fork *after* the collapse, `rescue = LossLab(collapse.b.trainer)`, then `rescue.b.loss = al.nce_loss`: can NCE reopen a space that has one point? How many steps does it take?
-# 3. **Three seeds.** Repeat your comparison from `continued(seed=2)`, `3` and `4`, so on other batches, and note the three differences. Is your loss still better, or worse, by more than they differ?
-# 4. **Focus.** Multiply each negative's term by how similar it is. Where does your slope go, and what do *false negatives*, other clips of the same scene, make of that?
+# 2. **Rescue.** Fork *after* the collapse, `rescue = LossLab(collapse.b.trainer)`, then `rescue.b.loss = al.nce_loss`:
+#    can NCE spread a collapsed space again? How many steps does it take?
+# 3. **Three seeds.** Repeat your comparison from `continued(seed=2)`, `3` and `4`, that is, on other batches, and write
+#    down the three differences. Is the average difference larger than their spread?
+# 4. **Focus.** Multiply each negative's term by its similarity. How does your slope change, and what does that do to
+#    *false negatives*, other clips of the same scene?
 
 # %%
-lab.note("07-b", "Which experiment did you do, and what are the numbers (all seeds)?")
+lab.note("07-b", "Which experiment did you run, and what are the numbers (all seeds)?")
 
 # %%
 for closing in (collapse, forgot, mine):
@@ -508,18 +547,20 @@ for closing in (collapse, forgot, mine):
 # %% [markdown]
 # **If it went wrong.**
 #
-# * *The panel does not move:* a training pauses when its planned steps are done; *Start* goes on, *Start over* goes back to where the panel began.
-# * *"lets no gradient through":* something in your loss is detached, or compares where it should subtract: `>` has no slope.
-# * *The training says "failed":* the loss or its gradient became NaN. Start goes on from the last good state; change the loss first.
-# * *A slider acts late:* while a cell runs, its messages wait. After the cell they act within one step.
+# * *The panel does not move:* a training pauses after its planned steps. *Start* continues; *Start over* goes back to
+#   the beginning.
+# * *"lets no gradient through":* your loss detaches something, or compares where it should subtract: `>` has no slope.
+# * *The training says "failed":* the loss or its gradient became NaN. Change the loss, then press *Start*: it continues
+#   from the last good state.
+# * *A slider acts late:* its messages wait while a cell runs. After the cell they take effect within one step.
 #
 # ## Recap
 #
-# * A loss is a ruler that you may swap at any step. A jump when you swap it is the ruler's, not the network's.
-# * Collapse looks like success to a loss without negatives. Effective rank and uniformity see it; the loss cannot.
-# * Unnormalised vectors bring a temperature that nobody chose.
+# * A loss is a ruler that you can swap at any step. A jump at the swap comes from the ruler, not from the network.
+# * Collapse looks like success to a loss without negatives. Effective rank and uniformity detect it; the loss cannot.
+# * Vectors without normalisation create a temperature that nobody chose.
 # * A fork with the same batches makes a comparison exact for one starting point. Seeds make it general.
-# * Slopes tell where a loss teaches. Read them before you train.
+# * Slopes show where a loss teaches. Look at them before you train.
 #
 # **Further reading.** T. Wang, P. Isola, *Understanding Contrastive Representation Learning through Alignment and Uniformity on the Hypersphere*, ICML 2020.
 # O. Roy, M. Vetterli, *The Effective Rank: A Measure of Effective Dimensionality*, EUSIPCO 2007. J.-B. Grill et al., *Bootstrap Your Own Latent*, NeurIPS 2020.
