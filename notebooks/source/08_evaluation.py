@@ -3,13 +3,15 @@
 #
 # After this notebook you can
 #
-# * examine a network that was trained without labels in four ways, three of them written by yourself, and say what each examination can *not* see,
-# * read a number as it should be read: beside chance, beside the same network untrained, and with an interval,
-# * keep a frozen network frozen, and show what happens to those who do not,
-# * tell a failure of the network from a failure of the question, by ear.
+# * examine a network that was trained without labels in four ways, three of which you write yourself, and explain what
+#   each examination can *not* see,
+# * read a score properly: compare it with chance and with the same network untrained, and give it an interval,
+# * keep a frozen network frozen, and show what happens if you do not,
+# * distinguish a failure of the network from a failure of the question, by ear.
 #
-# **Needs:** notebook 03; 06 says what CMA is, the network that we examine. **Time:** 50 minutes to read, listen and write; to compute, about 1½ minutes on a laptop's CPU
-# (measured: 94 s from start to end, one thread of a shared x86 machine), for nothing is trained here but linear classifiers. GPU: not measured.
+# **Needs:** notebook 03; 06 introduces CMA, the network that we examine. **Time:** 50 minutes to read, listen and
+# write. Computing takes about 1½ minutes on a laptop's CPU (measured: 94 s from start to end, one thread of a shared
+# x86 machine), because we only train linear classifiers. GPU: not measured.
 
 # %%
 import copy
@@ -36,12 +38,13 @@ results = reference.results()
 # %% [markdown]
 # ## Where this leads
 #
-# One network, one set of held-out clips, four examinations. Every row asks the same thing, *what did it learn?*, and gets another answer.
+# The figure shows one network, one set of held-out clips, and four examinations. Every row asks the same question,
+# *what did it learn?*, and gets a different answer.
 
 
 # %%
 def committed(variant, score):
-    """A score of the committed runs, one value a seed."""
+    """A score of the committed runs, one value per seed."""
     return [run["scores"][score] for run in results["runs"] if run["variant"] == variant]
 
 
@@ -80,9 +83,10 @@ four_examinations()
 # %% [markdown]
 # ## The set-up: frozen, held out, and with a twin
 #
-# Training clips (whose labels training never saw) are what examinations may *learn from*; held-out clips are what they *judge*. The network answers in evaluation mode, without augmentation, from two
-# windows of each clip whose embeddings are averaged. And it has a **twin**: the same architecture at random initialisation, with batch-norm statistics measured on real clips so that it is no straw man.
-# What the twin can do, learning did not teach.
+# Examinations may *learn from* the training clips (the network never saw their labels) and *judge* on held-out clips.
+# The network runs in evaluation mode, without augmentation, and we average the embeddings of two windows of each clip.
+# It also has a **twin**: the same architecture with random weights. The twin's batch-norm statistics come from real
+# clips, so the comparison is fair. Whatever the twin can do did not come from learning.
 
 # %%
 train, test = stage.embeddings, stage.test_embeddings
@@ -94,7 +98,8 @@ print(f"embeddings {tuple(test.video.shape)} for comparing, features {tuple(test
 # %% [markdown]
 # ## 1. Retrieval: find the other half
 #
-# A picture asks, all held-out sounds answer, sorted by similarity. Does it find *its own*? Recall at $k$ counts the queries whose target is among the first $k$:
+# A picture asks, and all held-out sounds answer, sorted by similarity. Does it find *its own*? Recall at $k$ is the
+# share of queries whose target is among the first $k$:
 #
 # $$ \text{R@}k \;=\; \frac1N \sum_i \big[\, \text{fewer than } k \text{ items score higher than the target of } i \,\big] $$
 
@@ -102,14 +107,14 @@ print(f"embeddings {tuple(test.video.shape)} for comparing, features {tuple(test
 # %%
 @exercise("recall_at_k")
 def recall_at_k(score, k):
-    """score (N, N): row i are query i's scores, its target is item i -> share of queries with it among their k best."""
+    """score (N, N), row i: scores of query i, whose target is item i -> share of queries with the target in the top k."""
     ...
 
 
 # %%
 lab.predict(
     "08-1",
-    f"One in {len(test_clips)} sounds is a picture's own. For how many pictures is it among the first 10?",
+    f"One of {len(test_clips)} sounds is a picture's own. For how many pictures is it among the first 10?",
     low=0,
     high=100,
     unit="%",
@@ -124,7 +129,7 @@ recalls = {name: [100 * float(recall_at_k(score, k)) for k in ks] for name, scor
 
 @styled
 def recall_curves():
-    """Recall over k, beside the untrained twin and chance."""
+    """Recall over k, compared with the untrained twin and chance."""
     ax = panel(picture(8.2, 4.0))
     for (name, values), colour in zip(recalls.items(), (VIDEO, AUDIO, MUTED), strict=True):
         ax.plot(ks, values, "o-", color=colour, label=name, markersize=4)
@@ -143,17 +148,19 @@ lab.reveal("08-1", recalls["picture → sound"][ten], "little in absolute terms;
 recall_curves()
 
 # %% [markdown]
-# Disappointing at $k=1$? Think about the question. The gallery holds nearly twenty bouncing balls, and nothing in a picture says which of twenty thuds is *this* ball's. Part of what recall by
-# **instance** asks for cannot be known. So we ask a second time, by **class**: a hit is any sound of the query's kind. And within a modality, too: there an instance's target is the same clip at
-# another moment, and by class the query itself is hidden.
+# Disappointing at $k=1$? Think about the question. The held-out clips include nearly twenty bouncing balls, and nothing
+# in a picture says which of twenty thuds belongs to *this* ball. So recall by **instance** asks in part for something
+# that cannot be known. That is why we ask again by **class**: any sound of the query's kind is a hit. We also ask
+# within a modality: by instance, the target is the same clip at another moment; by class, the query itself is excluded.
 #
-# **Mean average precision** reads the whole ranking instead of one cut: with $r_{i1} < r_{i2} < \dots$ the ranks of the $n_i$ right answers of query $i$,
+# **Mean average precision** uses the whole ranking instead of one cut-off. With $r_{i1} < r_{i2} < \dots$ the ranks of
+# the $n_i$ right answers of query $i$,
 #
 # $$ \text{mAP} = \frac1N \sum_i \frac1{n_i} \sum_{m=1}^{n_i} \frac{m}{r_{im}} . $$
 
 # %%
 directions = ["v→a", "a→v", "v→v", "a→a"]
-lab.predict("08-2", "By class, in which direction is mean average precision highest?", directions)
+lab.predict("08-2", "By class, which direction has the highest mean average precision?", directions)
 
 # %%
 found = evaluation.retrieval_table(test, blank_test)
@@ -161,7 +168,7 @@ rows = [row for kind in ("instance", "class") for d in directions if (row := f"{
 by_class = {d: found[f"{d} class mAP"].value for d in directions if f"{d} class mAP" in found}
 best = max(by_class, key=by_class.get)
 hardest = min((row for row in rows if "instance" in row), key=lambda row: found[row].value)
-lab.reveal("08-2", best, "look at the intervals before you make a story of it")
+lab.reveal("08-2", best, "look at the intervals before you build a story on it")
 plots.estimate_rows(
     found,
     rows=rows,
@@ -170,10 +177,12 @@ plots.estimate_rows(
 )
 
 # %% [markdown]
-# Read it in pairs. Across the senses *by instance* is hard, *by class* far easier: the network knows **what** it sees, hardly **which**. Within a modality the same clip half a second later is easily found, since wallpaper and pitch
-# stay the same; even the untrained twin (rings) does part of that with pictures. Across modalities the twin sits on chance: there nothing comes for free.
+# Read it in pairs. Across the senses, *by instance* is hard and *by class* is far easier: the network knows **what** it
+# sees, but hardly **which one**. Within a modality, the same clip half a second later is easy to find, since wallpaper
+# and pitch stay the same; even the untrained twin (rings) finds some pictures that way. Across modalities the twin is
+# at chance: nothing comes for free there.
 #
-# The ranking itself, with medians:
+# The same rankings as medians:
 
 # %%
 for name in ("v→a instance median rank", "v→a class median rank", "v→a instance R@1", "v→a class R@1"):
@@ -182,8 +191,10 @@ for name in ("v→a instance median rank", "v→a class median rank", "v→a ins
 # %% [markdown]
 # ## What an interval says, and what it does not
 #
-# The intervals are **bootstraps**: draw as many clips as there are, with replacement, compute the figure again, a thousand times; the middle 95 % is the interval. It answers *"what if the held-out clips had been others of this kind?"* It does **not** answer *"what
-# if I had trained with another seed?"* For that there is one way: train with other seeds. The committed runs did.
+# The intervals are **bootstraps**: resample the clips with replacement, compute the score again, and repeat this a
+# thousand times. The middle 95 % is the interval. It answers *"what if we had other held-out clips of the same kind?"*
+# It does **not** answer *"what if I had trained with another seed?"* Only training with other seeds answers that, and
+# the committed runs did.
 
 # %%
 for name, row in (("v2a_recall_at_10", "v→a instance R@10"), ("v2a_precision_at_10", None), ("video_knn", None)):
@@ -194,14 +205,17 @@ for name, row in (("v2a_recall_at_10", "v→a instance R@10"), ("v2a_precision_a
     print(text)
 
 # %% [markdown] tags=["instructor"]
-# **Teaching note (8 min).** The commonest misreading of an interval in papers: a bootstrap over test items sold as evidence that *method A* beats *method B*. It is evidence that *these weights* beat *those
-# weights*. Let students name everything that is random in a run (weights, batches, crops, negatives, memory) and what each interval holds fixed. Then ask what three seeds can show (little: $t_{0.975}$ with 2 degrees of freedom is 4.3).
+# **Teaching note (8 min).** The most common misreading of an interval in papers: a bootstrap over test items presented
+# as evidence that *method A* beats *method B*. It is evidence that *these weights* beat *those weights*. Let students
+# name everything that is random in a run (weights, batches, crops, negatives, memory) and what each interval holds
+# fixed. Then ask what three seeds can show (little: $t_{0.975}$ with 2 degrees of freedom is 4.3).
 
 # %% [markdown]
-# ## Ask it yourself
+# ## Ask your own questions
 #
-# Every point is a clip, in the order of its similarity to the query. Press one to play it beside the query; choose another direction; *next failure* leads to the worst. Upload or record a clip of your
-# own: the network has never seen one. (In a published notebook this is a picture. Run the cell to have it live.)
+# Every point is a clip, ordered by its similarity to the query. Click one to play it next to the query; choose another
+# direction; *next failure* goes to the worst queries. Upload or record your own clip: the network has never seen one.
+# (A published notebook shows a still picture. Run the cell to get the live panel.)
 
 # %%
 explorer = RetrievalExplorer(test, test_clips, stage.model, pipeline)
@@ -211,7 +225,8 @@ explorer
 lab.note("08-1", "Find a query whose ten answers are all wrong. Is it the network's fault, or the question's?")
 
 # %% [markdown]
-# The same space as a map, along training: pictures left, sounds right, joined clip by clip. The map shows two directions of 128, so believe neighbours only as far as the explorer above confirms them.
+# This is the same space as a map, along training: pictures on the left, sounds on the right, with a line for each clip.
+# The map shows two directions of 128, so trust neighbours only if the explorer above confirms them.
 
 # %%
 shown = stage.snapshots if stage.trained else (test.video, test.audio)
@@ -220,15 +235,16 @@ EmbeddingMap(shown, test_labels, test_clips.classes, paths=[test_clips.path(i) f
 # %% [markdown]
 # ## 2. Neighbours that vote
 #
-# Retrieval asks about rankings. The simplest *classifier* needs no more: let the $k$ nearest training clips vote. It has no parameters to fit, so it judges the geometry as it is, scale and all.
+# Retrieval asks about rankings. The simplest *classifier* needs nothing more: let the $k$ nearest training clips vote.
+# It has no parameters to fit, so it judges the geometry as it is, including its scale.
 
 
 # %%
 @exercise("knn_predict")
 def knn_predict(train, train_labels, test, k):
-    """train (N, F), train_labels (N,), test (M, F) -> (M,): the commonest class of the k nearest by cosine similarity.
+    """train (N, F), train_labels (N,), test (M, F) -> (M,): the most common class of the k nearest by cosine similarity.
 
-    Among equally common classes, the lower one.
+    If classes tie, the lower one wins.
     """
     ...
 
@@ -266,7 +282,8 @@ def voting():
 voting()
 
 # %% [markdown]
-# The plateau is long, and the curve ends where $k$ exceeds the size of a class (about 75 training clips): then strangers must vote. Whom do the voters confuse? Rows are true, columns predicted.
+# The plateau is long. The curve drops where $k$ exceeds the size of a class (about 75 training clips), because
+# strangers must vote then. Which classes do the voters confuse? Rows are true classes, columns are predicted ones.
 
 # %%
 k = min(20, len(clips))
@@ -295,8 +312,10 @@ for name, matrix in matrices.items():
 # %% [markdown]
 # ## 3. A linear probe
 #
-# A vote weighs all directions of the space alike. A **linear probe** may *choose*: it fits a weight to each feature and asks what is there for a straight line to find. The paper's tables are linear probes of the frozen network (of its features before the
-# head, which keep more than the embedding). One step of softmax regression, with the features $\mathbf x$ standing still:
+# A vote gives all directions of the space the same weight. A **linear probe** can *choose*: it fits a weight to each
+# feature and shows what a linear classifier can find. The paper's tables are linear probes of the frozen network (of
+# its features before the head, which keep more than the embedding). One step of softmax regression, with the features
+# $\mathbf x$ fixed:
 #
 # $$ \mathbf p = \operatorname{softmax}(W\mathbf x + \mathbf b), \qquad W \leftarrow W - \eta\,\tfrac1B \sum_i (\mathbf p_i - \mathbf y_i)\,\mathbf x_i^\top, \qquad \mathbf b \leftarrow \mathbf b - \eta\, \tfrac1B \sum_i (\mathbf p_i - \mathbf y_i). $$
 
@@ -337,19 +356,21 @@ print(f"after {steps} steps ({lab.credit('linear_probe_step')}): {ends}")
 print(f"pictures at the optimum of the library's regularised probe (L-BFGS): {100 * optimum:.1f} %")
 
 # %% [markdown]
-# Few steps do it: nothing deep is fitted. The library's `fit_linear` goes to the optimum by L-BFGS, so that there is no learning rate to argue about and no seed to average over.
+# A few steps are enough, because nothing deep is fitted. The library's `fit_linear` finds the optimum with L-BFGS, so
+# there is no learning rate to tune and no seed to average over.
 #
 # ## Frozen means frozen
 #
-# "I froze the network: its weights are not in my optimizer, and there is `no_grad` around it." That is *not* enough. A network in **train mode** also carries batch-norm statistics, and every forward pass moves them:
+# "I froze the network: its weights are not in my optimizer, and it runs under `no_grad`." That is *not* enough. A
+# network in **train mode** also updates its batch-norm statistics in every forward pass:
 #
 # $$ \boldsymbol\mu \leftarrow 0.9\,\boldsymbol\mu + 0.1\,\boldsymbol\mu_\text{batch} . $$
 
 # %%
 lab.predict(
     "08-3",
-    "One pass over the training clips in train mode, under no_grad, class by class as files lie in folders. "
-    "What becomes of a probe that was fitted before?",
+    "The network makes one pass over the training clips in train mode, under no_grad, sorted by class as in folders. "
+    "What happens to a probe that was fitted before?",
     ["nothing, no weight moved", "its accuracy rises", "its accuracy falls"],
 )
 
@@ -359,7 +380,7 @@ classifier = evaluation.fit_linear(train.video_features, labels, classes)
 
 
 def one_pass(order, training):
-    """A copy of the network after one pass over the clips without any gradient, and what the probe makes of it."""
+    """The probe's hits on a copy of the network after one pass over the clips without any gradient."""
     network = copy.deepcopy(stage.model).train(training)
     with torch.no_grad():
         for index in order.split(32):
@@ -388,7 +409,9 @@ truth = (
     if lost.low <= 0 <= lost.high
     else f"its accuracy {'rises' if lost.value > 0 else 'falls'}"
 )
-lab.reveal("08-3", truth, "the statistics forget all but the last dozen batches, and those hold a handful of classes")
+lab.reveal(
+    "08-3", truth, "the statistics forget all but the last dozen batches, and those only cover a handful of classes"
+)
 change = f"{100 * lost.value:+.1f} points [{100 * lost.low:+.1f}, {100 * lost.high:+.1f}]"
 plots.estimate_rows(
     after,
@@ -397,11 +420,13 @@ plots.estimate_rows(
 )
 
 # %% [markdown]
-# Shuffled batches hide the fault, which is why it lives on: the paper's own released probe has it. Look for it whenever a "frozen" result cannot be repeated. `evaluation.embed` puts everything in evaluation mode, and each layer back as it was.
+# Shuffled batches hide the fault, which is why it survives: the paper's own released probe has it. Look for it whenever
+# you cannot reproduce a "frozen" result. `evaluation.embed` puts everything in evaluation mode, then restores the mode
+# of each layer.
 #
 # ## How few labels?
 #
-# What self-supervision promises is not a better number with all labels. It is a *good* number with few.
+# Self-supervision does not promise a better score with all labels. It promises a *good* score with few.
 
 # %%
 fractions = (0.01, 0.03, 0.1, 0.3, 1.0)
@@ -432,11 +457,13 @@ def label_fractions():
 label_fractions()
 
 # %% [markdown]
-# One per cent is a single clip of each class. The interval holds both the choice of that clip and the choice of held-out clips.
+# One per cent is a single clip of each class. The interval covers both the choice of that clip and the choice of
+# held-out clips.
 #
-# ## Which block knows it?
+# ## Which block knows the class?
 #
-# The paper probes every block, and later blocks are better: on Kinetics, Cross-AVID reads 19.8, 27.0, 34.8 and 40.0 % from block 1 to block 4. Here are ours, from the committed runs:
+# The paper probes every block, and later blocks are better: on Kinetics, Cross-AVID reaches 19.8, 27.0, 34.8 and 40.0 %
+# from block 1 to block 4. Here are ours, from the committed runs:
 
 
 # %%
@@ -466,13 +493,15 @@ def by_block():
 by_block()
 
 # %% [markdown]
-# For pictures the other way round! And the first block of a network that has learned **nothing** does brilliantly. Before you distrust the code: what does a probe of block 1 get? Not a vector but a *map*, 16 channels
-# on 12 × 12 places, 2,304 numbers that say **what is where**. Our suspicion: in our tidy world objects stand in their place, so *where* gives the class away. A fair test keeps
-# all 2,304 numbers and forgets only the places: **sort** the 144 values of each channel.
+# For pictures it is the other way round! And the first block of a network that has learned **nothing** does
+# brilliantly. Before you distrust the code, ask what a probe of block 1 gets. It gets a *map*, not a vector: 16
+# channels on 12 × 12 places, 2,304 numbers that say **what is where**. Our hypothesis: in our tidy world each object
+# has its usual place, so *where* gives the class away. A fair test keeps all 2,304 numbers and forgets only the places:
+# **sort** the 144 values of each channel.
 
 # %%
 options = ["it stays within 5 points", "it falls, but stays above block 4", "it falls below block 4"]
-lab.predict("08-4", "Untrained block 1 without the places: what becomes of its probe?", options)
+lab.predict("08-4", "What happens to the probe of untrained block 1 without the places?", options)
 
 
 # %%
@@ -491,7 +520,7 @@ def pixels(part):
 
 
 def forget(pair):
-    """The same numbers, but nobody knows any more where they were."""
+    """The same numbers, without the places that they came from."""
     return [x.sort(2).values for x in pair]
 
 
@@ -519,7 +548,7 @@ full, forgot, deep = (where[f"untrained block {name}"] for name in ("1", "1, pla
 lab.reveal(
     "08-4",
     options[0] if forgot > full - 0.05 else options[1] if forgot > deep else options[2],
-    "what goes with the places is layout; what stays is texture and colour",
+    "layout goes with the places; texture and colour stay",
 )
 plots.accuracy_bars(
     where,
@@ -529,21 +558,30 @@ plots.accuracy_bars(
 )
 
 # %% [markdown]
-# No miracle. Bare pixels, averaged over time, need no network at all for a good part of it; random filters add contours; and the difference between each pair of bars is what *places* are worth. What is left beats block 4 for a plain reason: 2,304 numbers say more than 128. A probe measures the data and the features
-# **together**, and an easy world makes weak features shine. Real video moves camera and subject; there the map of block 1 is worth less, and the paper's order holds. What learning added shows where places are gone, and always in the distance to the *twin*.
+# This is no miracle. Raw pixels, averaged over time, already explain a good part of it without any network; random
+# filters add contours. The difference within each pair of bars shows what *places* are worth. The rest beats block 4
+# for a simple reason: 2,304 numbers hold more than 128. A probe measures the data and the features **together**, and an
+# easy world makes weak features look good. In real video the camera and the subject move; there the map of block 1 is
+# worth less, and the paper's order holds. To see what learning added, look at features without places, and always at
+# the distance to the *twin*.
 
 # %% [markdown] tags=["instructor"]
-# **Teaching note (10 min).** Students like to "explain" a surprising number before checking it. Stop after the figure of blocks, collect hypotheses (a bug, leakage between splits, lucky seeds, random features are good), and ask for each what experiment would kill it.
-# Those in the cell (forget the places, bare pixels) kill or confirm. Why sort, and not average each channel? An average leaves 16 numbers, and 16 *random mixtures* of the map do no better: size and place would be confounded. Random features *are* good in low dimension: that is the theory behind reservoir computing and random kitchen sinks. Discussion: which benchmark that you know has a "pixels" baseline?
+# **Teaching note (10 min).** Students like to "explain" a surprising number before checking it. Stop after the figure
+# of blocks, collect hypotheses (a bug, leakage between splits, lucky seeds, random features are good), and ask which
+# experiment would refute each of them. The tests in the cell (forget the places, raw pixels) refute or confirm. Why
+# sort each channel instead of averaging it? An average leaves 16 numbers, and 16 *random mixtures* of the map do no
+# better: size and place would be confounded. Random features *are* good in low dimension: that is the theory behind
+# reservoir computing and random kitchen sinks. Discussion: do you know a benchmark with a "pixels" baseline?
 
 # %% [markdown]
 # ## Equal compute: CMA against AVID continued
 #
-# Now use the examinations for what they are for. CMA and AVID both continued the same run for the same 450 steps. Same clips, so the differences are **paired**: each resample draws the same clips for both, which
-# cancels what is hard for everyone.
+# Now use the examinations for their purpose. CMA and AVID both continued the same run for the same 450 steps. They are
+# judged on the same clips, so the differences are **paired**: each resample draws the same clips for both, which
+# cancels what is hard for both.
 
 # %%
-lab.predict("08-5", "Of ten figures, in how many is CMA ahead of AVID with an interval clear of zero?", low=0, high=10)
+lab.predict("08-5", "Out of ten scores, in how many is CMA ahead of AVID with an interval above zero?", low=0, high=10)
 
 # %%
 other = stage.other("avid").model() if stage.trained else twin
@@ -551,7 +589,7 @@ avid_train, avid_test = (evaluation.embed(other, part, pipeline) for part in (cl
 
 
 def examined(train, test):
-    """Ten figures of one network."""
+    """Ten scores of one network."""
     retrieved = evaluation.retrieval_table(test)
     rows = {
         name: retrieved[name]
@@ -587,30 +625,37 @@ def forest():
 
 
 ahead, behind = sum(g.low > 0 for g in gains.values()), sum(g.high < 0 for g in gains.values())
-lab.reveal("08-5", ahead, "rankings and lines see little of what agreement repairs; read on", close=0.1)
+lab.reveal("08-5", ahead, "rankings and linear probes show little of what agreement changes; read on", close=0.1)
 forest()
 
 # %% [markdown]
-# Say it plainly: on the whole CMA does not win these examinations, and a linear probe finds no more in it. (On Kinetics the released models do gain in the probe, 43.0 to 44.4 %.) So where to look for what agreement repairs? At similarity as a **number**. AUC and overlap (notebook 04; less overlap is better) put *all* pairs on one
-# scale, while retrieval ranks each query's own list and never compares two queries. Here are both kinds, with 95 % intervals over seeds. One that contains zero has shown nothing, and two or three seeds give wide ones. Choose the examination for the use you have in mind, *before* you see the numbers.
+# To be clear: overall, CMA does not win these examinations, and a linear probe finds nothing more in it. (On Kinetics
+# the released models do gain in the probe, 43.0 to 44.4 %.) So where does agreement make a difference? Look at
+# similarity as a **number**. AUC and overlap (notebook 04; less overlap is better) put *all* pairs on one scale, while
+# retrieval ranks each query's own list and never compares two queries. Here are both kinds, with 95 % intervals over
+# seeds. An interval that contains zero shows nothing, and two or three seeds give wide intervals. Choose the
+# examination for your use case *before* you see the numbers.
 
 # %%
 for score in ("v2v_auc", "v2v_overlap", "a2a_auc", "a2a_overlap", "v2v_precision_at_10", "video_knn", "video_probe"):
     ours, theirs = (100 * committed(variant, score)[0] for variant in ("cma", "avid"))
     gain = reference.difference(results, "cma", "avid", score)
-    told = f"over seeds {gain[0]:+.1f} ± {gain[1]:.1f} points" if gain else "one seed with both runs so far"
-    print(f"{score:<20} CMA {ours:5.1f}   AVID {theirs:5.1f}   (committed, seed 0; {told})")
+    change = f"over seeds {gain[0]:+.1f} ± {gain[1]:.1f} points" if gain else "one seed with both runs so far"
+    print(f"{score:<20} CMA {ours:5.1f}   AVID {theirs:5.1f}   (committed, seed 0; {change})")
 
 # %% [markdown]
 # ## Has the space collapsed?
 #
-# A contrastive loss can fail quietly: all embeddings end up close together, or on a few directions. Three gauges (Wang and Isola; Roy and Vetterli):
+# A contrastive loss can fail silently: all embeddings end up close together, or along a few directions. Three gauges
+# detect this (Wang and Isola; Roy and Vetterli):
 #
-# * **alignment** $\;\mathbb E\,\|\mathbf v_i - \mathbf a_i\|^2$: how far partners are from each other; 0 is perfect, 2 unrelated,
+# * **alignment** $\;\mathbb E\,\|\mathbf v_i - \mathbf a_i\|^2$: how far apart partners are; 0 is perfect, 2 is
+#   unrelated,
 # * **uniformity** $\;\log \mathbb E_{i \ne j}\, e^{-2 \|\mathbf x_i - \mathbf x_j\|^2}$: how evenly the sphere is filled; 0 is a single point, lower is more even,
 # * **effective rank** $\;\exp\big(-\sum_d p_d \log p_d\big)$ with $p$ the normalised singular values: how many directions are in use.
 #
-# A trick before you trust them. Glue the same constant, 2, to every embedding as a 129th coordinate and bring it back to length one.
+# Before you trust them, try a trick: append the same constant, 2, to every embedding as a 129th coordinate, and
+# normalise to length one again.
 
 # %%
 lab.predict(
@@ -620,7 +665,7 @@ lab.predict(
 
 # %%
 def glued(x, constant=2.0):
-    """(..., D) unit rows with one more coordinate, the same for all, and of length one again."""
+    """(..., D) unit rows with one more coordinate, the same for all, normalised again."""
     return F.normalize(F.pad(x.double(), (0, 1), value=constant), dim=-1)
 
 
@@ -635,7 +680,7 @@ truth = (
     if now > 3 * ten / len(test_clips)
     else "it falls to chance"
 )
-lab.reveal("08-6", truth, "(s + 4) / 5 instead of s, for every pair: no ranking notices")
+lab.reveal("08-6", truth, "every pair gets (s + 4) / 5 instead of s, which changes no ranking")
 gauges = {
     "as trained": evaluation.collapse_table(test, blank_test),
     "with 2 glued on": evaluation.collapse_table(squeezed),
@@ -643,11 +688,14 @@ gauges = {
 plots.collapse_panels(gauges, title=f"Recall at 10 stays at {100 * now:.1f} %, every gauge moves")
 
 # %% [markdown]
-# *Retrieval sees order only.* The gauges see spread, and so does anything that uses the similarity as a **number**: a threshold, a temperature, another modality's scale. No examination sees everything, which is why there are several.
+# *Retrieval only sees order.* The gauges see spread, and so does anything that uses the similarity as a **number**: a
+# threshold, a temperature, another modality's scale. No single examination sees everything, which is why there are
+# several.
 #
 # ## Failures worth hearing
 #
-# Our world knows what is wrong with its clips: some are silent, some buried in noise, some carry the sound of another scene (off-screen). How much of what we counted as the network's mistakes are these?
+# Our world knows what is wrong with its clips: some are silent, some are buried in noise, some have the sound of
+# another scene (off-screen). How many of the network's mistakes come from these?
 
 # %%
 truth = {
@@ -660,14 +708,14 @@ near = {"v→a": (test.video @ test.audio.T).topk(ten).indices, "a→v": (test.a
 right = {d: (test_labels[near[d]] == test_labels[:, None]).double().mean(1) for d in near}  # (N,): precision at 10
 for name, which in truth.items():
     if which.any():
-        told = "   ".join(
+        shares = "   ".join(
             f"{d} {100 * row.value:5.1f} % [{100 * row.low:.0f}, {100 * row.high:.0f}]"
             for d, row in ((d, estimate(x[which])) for d, x in right.items())
         )
-        print(f"{name:<13}{int(which.sum()):4d} clips   precision at 10: {told}")
+        print(f"{name:<13}{int(which.sum()):4d} clips   precision at 10: {shares}")
 
 # %% [markdown]
-# Look at *off-screen*. There the label says what is **seen**; a sound can only know what is **heard**.
+# Look at *off-screen*. The label names what you **see**; a sound can only know what you **hear**.
 
 # %%
 kinds = ["what is seen", "what is heard", "neither"]
@@ -689,7 +737,9 @@ lab.reveal(
 )
 
 # %% [markdown]
-# If it says *what is heard*, the network was right and our label was the wrong question. So set the faulty clips aside, and listen to the mistakes that remain **its own**: the intact sounds that are surest of a wrong picture. Each pair: the clip that asked, then the clip whose picture it chose. Play both. Would you have known?
+# If the answer is *what is heard*, the network was right and our label was the wrong question. So set the faulty clips
+# aside, and listen to the network's **own** mistakes: intact sounds that are the most confident about a wrong picture.
+# Each pair shows the clip that asked, then the clip whose picture it chose. Play both. Would you have known?
 
 # %%
 sure = confident_wrong(test.audio, test.video, test_labels.numpy())
@@ -704,43 +754,55 @@ gallery(
     None,
     [test_clips.path(i) for i in pairs],
     captions,
-    title="The surest mistakes of the ear, in pairs",
+    title="The ear's most confident mistakes, in pairs",
     columns=4,
     clip_bytes=32_000,
 )
 
 # %%
-lab.note("08-2", "For each pair: could a person who only hears it have known? What would you change, network or world?")
+lab.note(
+    "08-2",
+    "For each pair: could a person know the answer from the sound alone? What would you change, the network or the world?",
+)
 
 # %% [markdown] tags=["instructor"]
-# **Teaching note (10 min).** Play the pairs with the picture hidden and let the class vote before the reveal; human accuracy on sound-alikes is a ceiling that no table shows. Misconception to correct: "the network is 75 % right." Right *about what*? The label is a decision of whoever made the data set.
-# Assessment idea: each student brings one mistake and one sentence of evidence for whose mistake it is.
+# **Teaching note (10 min).** Play the pairs with the picture hidden and let the class vote before the reveal; human
+# accuracy on sound-alikes is a ceiling that no table shows. Misconception to correct: "the network is 75 % right."
+# Right *about what*? The author of the dataset chose the label. Assessment idea: each student brings one mistake and
+# one sentence of evidence that shows whose mistake it is.
 
 # %% [markdown]
 # ## Experiments
 #
-# 1. **Whiten it.** Subtract the training mean from the embeddings and normalise again, before `knn_predict` and retrieval. Which direction gains most, and why across modalities?
-# 2. **Embedding or features?** Give `knn_predict` the features instead of the embeddings, and the probe the embeddings. Which examination prefers which?
-# 3. **Thaw it.** `evaluation.fine_tune(stage.model, clips, test_clips, pipeline, "video", fraction=0.05)` trains all weights on 5 % of the labels (a minute or two). Is it better than the probe with 5 %?
+# 1. **Whiten it.** Subtract the training mean from the embeddings and normalise again, before `knn_predict` and
+#    retrieval. Which direction gains the most, and why across modalities?
+# 2. **Embeddings or features?** Give `knn_predict` the features instead of the embeddings, and the probe the
+#    embeddings. Which examination works better with which?
+# 3. **Unfreeze it.** `evaluation.fine_tune(stage.model, clips, test_clips, pipeline, "video", fraction=0.05)` trains
+#    all weights on 5 % of the labels (a minute or two). Is it better than the probe with 5 %?
 
 # %%
-lab.note("08-3", "Which experiment, which numbers (with interval), which explanation?")
+lab.note("08-3", "Which experiment did you run? What are the numbers (with interval), and how do you explain them?")
 
 # %% [markdown]
 # **If it went wrong.**
 #
 # * *Everything is at chance:* what does `lab.stage` say? In the smoke profile the network is untrained.
-# * *Recall is 1 at k = 1:* you compare pictures with the same pictures. Hide the query, or ask another window.
-# * *The probe does not learn:* are the features standardised, with the statistics of the training clips? A feature of size 100 makes the step explode.
-# * *My frozen numbers differ from run to run:* look for a `.train()`; see above.
+# * *Recall is 1 at k = 1:* you compare pictures with the same pictures. Exclude the query, or use another window.
+# * *The probe does not learn:* did you standardise the features, with the statistics of the training clips? A feature
+#   of size 100 makes the step explode.
+# * *My frozen scores differ from run to run:* look for a `.train()`; see above.
 #
 # ## Recap
 #
-# * Retrieval asks about order, votes about neighbourhoods, probes about what a line can find, gauges about spread. None replaces another.
-# * By instance and by class are different questions, and some instances nobody could tell apart.
-# * A number stands beside chance, an untrained twin and an interval; an interval over clips says nothing of seeds.
+# * Retrieval measures order, votes measure neighbourhoods, probes measure what a linear classifier can find, gauges
+#   measure spread. None replaces another.
+# * By instance and by class are different questions, and nobody could tell some instances apart.
+# * Compare every score with chance and an untrained twin, and give it an interval. An interval over clips says nothing
+#   about seeds.
 # * `no_grad` does not freeze batch norm. Evaluation mode does.
-# * Early blocks keep a map, and many numbers. In a tidy world that is enough; check with pixels before you praise a network.
+# * Early blocks keep a map with many numbers. In a tidy world that is enough; check with pixels before you praise a
+#   network.
 # * Before you count a mistake, listen to it.
 #
 # ## Further reading
