@@ -1,15 +1,18 @@
 # %% [markdown]
-# # 09 · Beyond: InfoNCE, SigLIP, and whom to believe
+# # 09 · Beyond: InfoNCE, SigLIP, and which clips to trust
 #
 # After this notebook you can
 #
-# * write the two losses that most of today's multi-modal models are trained with, CLIP's and SigLIP's, and place AVID's beside them on one map,
-# * say where negatives come from (memory, queue, batch) and what each source costs in age, size and *false* negatives,
-# * find clips whose picture and sound do not belong together, without labels, and check your finding against the truth,
-# * read a comparison of methods with the right amount of distrust, your own included.
+# * write the two losses behind most of today's multi-modal models, CLIP's and SigLIP's, and compare AVID's with them in
+#   one table,
+# * explain where negatives come from (memory, queue, batch) and what each source costs in age, size and *false*
+#   negatives,
+# * find clips whose picture and sound do not belong together, without labels, and check the result against the truth,
+# * read a comparison of methods critically, including your own.
 #
-# **Needs:** notebooks 02 and 03; 05 for false negatives. **Time:** 50 minutes to read and write; to compute, about two minutes on a laptop's CPU, most of it one short training comparison
-# (measured: 130 s from start to end, one thread of a shared x86 machine). GPU: not measured.
+# **Needs:** notebooks 02 and 03; 05 for false negatives. **Time:** 50 minutes to read and write. Computing, mostly one
+# short training comparison, takes about two minutes on a laptop's CPU (measured: 130 s from start to end, one thread of
+# a shared x86 machine). GPU: not measured.
 
 # %%
 import copy
@@ -36,8 +39,10 @@ B = stage.profile.train.batch_size
 # %% [markdown]
 # ## Where this leads
 #
-# AVID believes every clip: *its* sound belongs to *its* picture. Some clips lie. In our world one in twenty carries the sound of another scene, as a film does when the source is off-screen. Below are the similarities of each clip's own
-# picture and sound, after Cross-AVID was trained **on all of them alike**. The liars give themselves away, and by the end you will have written the lines that use it.
+# AVID trusts every clip: *its* sound belongs to *its* picture. Some clips lie. In our world one in twenty has the sound
+# of another scene, as in a film when the source is off-screen. The figure shows the similarity of each clip's own
+# picture and sound, after Cross-AVID was trained **on all clips equally**. The liars give themselves away, and in this
+# notebook you write the code that uses this.
 
 # %%
 off_screen = torch.tensor([value == "1" for value in clips.manifest.column("off_screen")])
@@ -73,24 +78,27 @@ liars(
 #
 # A contrastive method makes three choices. Once you see them, a new paper is mostly a new row:
 #
-# | method | whom is a query compared with? | where do negatives come from? | the question asked |
+# | method | what is a query compared with? | where do negatives come from? | which question does it ask? |
 # |---|---|---|---|
 # | AVID (2021) | the other sense | memory bank, drawn at random | $K+1$ yes-or-no questions against noise (NCE) |
-# | CMA (2021) | the other sense, and agreeing clips | memory bank without these | the same |
-# | MoCo (2020), between senses | the other sense | queue of the last embeddings | *which one?* (softmax) |
+# | CMA (2021) | the other sense, and agreeing clips | memory bank without these clips | the same |
+# | MoCo (2020), between senses | the other sense | queue of recent embeddings | *which one?* (softmax) |
 # | CLIP (2021): **InfoNCE** | the other sense | the rest of the batch | *which one?*, both ways |
 # | **SigLIP** (2023) | the other sense | the rest of the batch | a yes-or-no question for every pair |
-# | Robust-xID (2021) | the other sense, **as far as it is believed** | the rest, softly | weighted *which one?* |
+# | Robust-xID (2021) | the other sense, **weighted by trust** | the rest, softly | weighted *which one?* |
 #
-# We write the bold ones.
+# You will write the bold ones.
 #
 # ## InfoNCE: which of these sounds is mine?
 #
-# A batch of $B$ clips makes a table of scores $S_{ij} = \mathbf v_i^\top \mathbf a_j / \tau$. Every row is a multiple-choice question (which sound is this picture's?), every column too; the right answers are on the diagonal:
+# A batch of $B$ clips gives a table of scores $S_{ij} = \mathbf v_i^\top \mathbf a_j / \tau$. Every row is a
+# multiple-choice question (which sound belongs to this picture?), and so is every column. The right answers are on the
+# diagonal:
 #
 # $$ \mathcal L = -\frac1{2B} \sum_i \left( \log \frac{e^{S_{ii}}}{\sum_j e^{S_{ij}}} + \log \frac{e^{S_{ii}}}{\sum_j e^{S_{ji}}} \right). $$
 #
-# No memory, no $Z$, nothing old: embeddings are compared as they are *now*, and gradients flow into both sides.
+# There is no memory, no $Z$ and nothing old: the loss compares embeddings as they are *now*, and gradients flow into
+# both sides.
 
 
 # %%
@@ -116,7 +124,7 @@ first = {t: [float(info_nce(*random_pairs(size), t)) for size in sizes] for t in
 lab.reveal(
     "09-1",
     float(info_nce(*random_pairs(B), 1.0)),
-    f"log B = {math.log(B):.2f}: a blind guess among B, see the dashed line",
+    f"log B = {math.log(B):.2f} is the loss of a blind guess among B, see the dashed line",
 )
 
 
@@ -138,10 +146,13 @@ def first_losses():
 first_losses()
 
 # %% [markdown]
-# Two things to keep. **Cold is overconfident**: at $\tau = 0.07$ random directions already make a blind network sure of itself, and it pays. And $\log B$ is also a ceiling of what one batch can teach: InfoNCE bounds the
-# information shared by picture and sound from below by $\log B - \mathcal L$, so small batches ask easy questions. That is why CLIP trained with tens of thousands, and why a *memory* was such a good idea for those who cannot.
+# Remember two things. **Low temperatures are overconfident**: at $\tau = 0.07$ random directions already make a blind
+# network sure of itself, and the loss punishes that. And $\log B$ also limits what one batch can teach: InfoNCE gives
+# $\log B - \mathcal L$ as a lower bound on the information that picture and sound share, so small batches ask easy
+# questions. That is why CLIP trained with batches of tens of thousands, and why a *memory* is such a good idea if you
+# cannot.
 #
-# And the false negatives of notebook 05? Nobody in a batch asks whether two of its clips show the same thing.
+# What about the false negatives of notebook 05? A batch does not check whether two of its clips show the same thing.
 
 # %%
 generator = torch.Generator().manual_seed(0)
@@ -154,7 +165,8 @@ print(
 # %% [markdown]
 # ## Bank, queue, batch: how old are the negatives?
 #
-# A negative from a *bank* was written when its clip was last seen. In a *queue* (MoCo) the last $Q$ embeddings stay; in the *batch* all are fresh. Age matters, for the network that wrote an old note is no longer the one that reads it.
+# A negative from a *bank* was written when training last saw its clip. A *queue* (MoCo) keeps the last $Q$ embeddings;
+# in the *batch* all are fresh. Age matters, because the network has changed since it wrote an old note.
 
 
 # %%
@@ -164,16 +176,18 @@ def ages(n, batch, queue):
 
 
 for name, n, batch, queue in (("here", N, B, 512), ("Kinetics, batch 256", 232_067, 256, 65_536)):
-    told = ", ".join(f"{source} {age:,.0f}" for source, age in ages(n, batch, queue).items())
-    print(f"{name:<20} mean age of a negative in steps: {told}")
+    each = ", ".join(f"{source} {age:,.0f}" for source, age in ages(n, batch, queue).items())
+    print(f"{name:<20} mean age of a negative in steps: {each}")
 
 # %% [markdown]
-# At the size of Kinetics a bank's note is hundreds of steps old. AVID's answer is to average notes ($\bar{\mathbf v} \leftarrow$ half old, half new), MoCo's to let a second, slowly moving network write them. Our `QueueAVID` is the queue without that second
-# network: where the network moves fast, a short queue is the honest choice.
+# At the size of Kinetics a bank's note is hundreds of steps old. AVID averages notes ($\bar{\mathbf v} \leftarrow$ half
+# old, half new); MoCo lets a second, slowly moving network write them. Our `QueueAVID` is the queue without that second
+# network: if the network changes fast, a short queue is the better choice.
 #
-# ## SigLIP: every pair its own question
+# ## SigLIP: one question for every pair
 #
-# A softmax lets the candidates of a row compete: the whole row must be known before one term can be computed (on many machines: everybody waits for everybody). SigLIP asks each of the $B^2$ pairs on its own, *do you two belong together?*
+# In a softmax, the candidates of a row compete: you need the whole row before you can compute one term (with many
+# machines, each waits for all others). SigLIP asks each of the $B^2$ pairs separately, *do you two belong together?*
 #
 # $$ \mathcal L = -\frac1B \sum_{ij} \log \sigma\big( y_{ij}\,(\mathbf v_i^\top \mathbf a_j / \tau + b) \big), \qquad y_{ij} = +1 \text{ on the diagonal, else } -1. $$
 
@@ -186,7 +200,7 @@ def sigmoid_loss(video, audio, temperature, bias):
 
 
 # %%
-question = f"{B} clips, random embeddings. Which bias makes the FIRST loss smallest?"
+question = f"{B} clips, random embeddings. Which bias gives the smallest FIRST loss?"
 lab.predict("09-2", question, low=-12, high=2)
 
 # %%
@@ -196,7 +210,7 @@ least = {size: biases[min(range(len(biases)), key=values.__getitem__)] for size,
 lab.reveal(
     "09-2",
     least[B],
-    f"there are {B - 1} wrong pairs for each right one, odds of e^-{math.log(B - 1):.1f}; the bias says so",
+    f"there are {B - 1} wrong pairs for each right one, odds of e^-{math.log(B - 1):.1f}; the bias encodes that",
 )
 
 
@@ -220,13 +234,17 @@ def bias_curves():
 bias_curves()
 
 # %% [markdown]
-# With bias 0 the first thousand steps go into saying *no* to everything. The paper starts at $b=-10$, $\tau = 0.1$ and *learns* both; then the start hardly matters. Ours stay fixed, so we take $b = -\log(B-1)$.
+# With bias 0, training first spends its time on learning to say *no* to everything. The paper starts at $b=-10$,
+# $\tau = 0.1$ and *learns* both, which avoids this. Ours stay fixed, so we take $b = -\log(B-1)$.
 #
-# Does the formula look familiar? It should: AVID's NCE is the same sigmoid with $b = -\log(KZ)$, asked of notes in a memory instead of the batch. Three years and a name apart.
+# Does the formula look familiar? It should: AVID's NCE is the same sigmoid with $b = -\log(KZ)$, applied to notes in a
+# memory instead of the batch.
 #
 # ## Who gets pushed?
 #
-# Losses that agree on what is *right* may still push *wrong* ones very differently. Take Cross-AVID's memory, let clips draw negatives, and look at the gradient: what share of the whole push lands on **false** negatives, clips of the query's own class?
+# Losses that agree on the *right* answer may still push the *wrong* ones very differently. Take Cross-AVID's memory,
+# let clips draw negatives, and look at the gradient: what share of the total push lands on **false** negatives, clips
+# of the query's own class?
 
 # %%
 kinds = ["NCE", "softmax", "hard negatives"]
@@ -259,7 +277,9 @@ pushed = {name: push(loss) for name, loss in candidates.items()}
 onto_false = {name: float(grad[false].sum() / grad.sum()) for name, grad in pushed.items()}
 most = max(onto_false, key=onto_false.get)
 lab.reveal(
-    "09-3", most, "the most similar negatives are the false ones, and the sharper a loss looks, the more it finds them"
+    "09-3",
+    most,
+    "the most similar negatives are often false, and the more a loss focuses on them, the more false ones it hits",
 )
 plots.accuracy_bars(
     onto_false,
@@ -269,7 +289,8 @@ plots.accuracy_bars(
 )
 
 # %% [markdown]
-# Here is the price of "hard" negatives in the open. **Hard-negative** losses weigh each negative by $e^{\beta s}$; slide $\beta$ and watch the push move to the right, where the false ones are.
+# This shows the price of "hard" negatives. **Hard-negative** losses weight each negative by $e^{\beta s}$. Move the
+# slider for $\beta$ and watch the push move to the right, where the false negatives are.
 
 
 # %%
@@ -294,8 +315,10 @@ def push_over_similarity(share, beta):
 frames(hardness, [0.0, 0.5, 1.0, 2.0, 4.0], label="hardness", dpi=60, alt="where hard-negative losses push")
 
 # %% [markdown]
-# The **debiased** loss goes another way: if a share $\rho$ of random negatives is false, subtract from their sum what these are expected to contribute, $\sum_k e^{s_k} - \rho K e^{s_+}$. It cannot tell *which* are false; it can only decide that there is nothing left to push. Watch the three columns as
-# $\rho$ grows (the true share is one in twenty-two):
+# The **debiased** loss takes another approach: if a share $\rho$ of random negatives is false, subtract their expected
+# contribution from the sum, $\sum_k e^{s_k} - \rho K e^{s_+}$. It cannot see *which* negatives are false; it can only
+# decide that there is nothing left to push. Watch the three columns as $\rho$ grows (the true share is one in
+# twenty-two):
 
 # %%
 print("class prior   push against softmax   pushes nobody   on false negatives")
@@ -306,13 +329,19 @@ for prior in (0.0, 0.02, 1 / classes, 0.1, 0.2):
     print(f"{prior:11.3f}{size:20.2f} x{idle:18.0f} %{onto:18.0f} %")
 
 # %% [markdown] tags=["instructor"]
-# **Teaching note (8 min).** Misconception: "hard negatives are always better." They are in *supervised* metric learning, where labels say that a hard negative is a negative. Without labels the hardest are suspects. Let the class order the methods by how much they *know* about false negatives:
-# softmax (nothing), debiased (how many), soft targets (which, by similarity), CMA (which, by agreement of two senses). Then ask what each would do on a data set with 10,000 rare classes, where hard-negative mining does pay.
+# **Teaching note (8 min).** Misconception: "hard negatives are always better." In *supervised* metric learning they
+# are, because labels confirm that a hard negative is a negative. Without labels the hardest are suspects. Let the class
+# order the methods by how much they *know* about false negatives: softmax (nothing), debiased (how many), soft targets
+# (which, by similarity), CMA (which, by agreement of two senses). Then ask what each would do on a dataset with 10,000
+# rare classes, where hard-negative mining does help.
 
 # %% [markdown]
-# ## Whom to believe: robust weights
+# ## Which clips to trust: robust weights
 #
-# Back to the first figure. An off-screen clip is a **faulty positive**: the loss says *bring these two together*, and they have nothing in common. Robust-xID's answer: weigh each clip by how plausible it is *compared with the others*. With $\mu, \sigma$ the mean and standard deviation of the similarities $s_i = \mathbf v_i^\top \mathbf a_i$ and $\Phi$ the normal distribution,
+# Back to the first figure. An off-screen clip is a **faulty positive**: the loss says *bring these two together*, and
+# they have nothing in common. Robust-xID weights each clip by how plausible it is *compared with the others*. With
+# $\mu, \sigma$ the mean and standard deviation of the similarities $s_i = \mathbf v_i^\top \mathbf a_i$ and $\Phi$ the
+# normal distribution,
 #
 # $$ w_i = w_{\min} + (1 - w_{\min})\; \Phi\!\left( \frac{s_i - \mu}{\sigma} \right) \qquad (\text{a constant: no gradient}). $$
 
@@ -322,8 +351,8 @@ for prior in (0.0, 0.02, 1 / classes, 0.1, 0.2):
 def robust_weights(similarity, floor):
     """similarity (B,): of each picture to its own sound -> (B,) weights in [floor, 1], constants.
 
-    The share of a normal distribution, with the similarities' mean and standard deviation (that of the batch itself, divided
-    by B), that lies below each similarity; squeezed into [floor, 1].
+    Take a normal distribution with the mean and standard deviation of the similarities (of the batch itself, divided by B).
+    The weight is the share of it below each similarity, rescaled to [floor, 1].
     """
     ...
 
@@ -351,7 +380,10 @@ def separation(values):
 if off_screen.any():
     area, low, high = separation(weights)
     lab.reveal(
-        "09-4", area, "nobody told the network which clips lie: most clips do not, and it learned from those", close=0.1
+        "09-4",
+        area,
+        "no label says which clips lie, but most clips do not, and the network learned from those",
+        close=0.1,
     )
     shown = liars(
         weights,
@@ -363,7 +395,9 @@ else:
 shown
 
 # %% [markdown]
-# A weight is a suspicion, not a verdict: many intact clips are doubted, too. Which kinds? And what are the least believed clips of all? Play them. The caption says what is seen and what is heard; a tick means that the suspicion was right.
+# A weight is a suspicion, not a verdict: many intact clips get low weights, too. Which kinds? And which clips have the
+# lowest weights of all? Play them. The caption says what you see and what you hear; a tick means that the suspicion was
+# right.
 
 # %%
 truth = {
@@ -402,9 +436,10 @@ gallery(
 )
 
 # %% [markdown]
-# ## You must know something before you can doubt
+# ## A network must learn before it can doubt
 #
-# Plausibility comes from the network that is being trained. At the start it knows nothing, and its doubts are noise. The committed runs, from untrained to CMA:
+# Plausibility comes from the network in training. At the start it knows nothing, and its doubts are noise. Here are the
+# committed runs, from untrained to CMA:
 
 # %%
 twin = evaluation.random_twin(stage.model, clips, pipeline)
@@ -428,11 +463,14 @@ if off_screen.any():
 shown
 
 # %% [markdown]
-# So robust weighting starts after a warm-up, for the same reason that CMA does, and keeps a floor: a clip that was unlucky once must have a way back.
+# So robust weighting starts after a warm-up, for the same reason as CMA. It also keeps a floor, so that a clip with one
+# unlucky score can recover.
 #
-# ## Soft targets: whom else could it be?
+# ## Soft targets: which other clips could it be?
 #
-# The second half of Robust-xID is about *negatives*. Instead of "row $i$ must answer $i$", let a share $\lambda$ of the target go to those that look right: $T_{ij} = (1-\lambda)[i=j] + \lambda\,\text{softmax}_j(s_{ij}/\tau)$. In the **swapped** form, a picture's target is what its *sound* finds, so that one sense corrects the other.
+# The second half of Robust-xID is about *negatives*. Instead of "row $i$ must answer $i$", let a share $\lambda$ of the
+# target go to other clips that look right: $T_{ij} = (1-\lambda)[i=j] + \lambda\,\text{softmax}_j(s_{ij}/\tau)$. In the
+# **swapped** form, a picture's target is what its *sound* finds, so that one sense corrects the other.
 
 # %%
 some = torch.cat([(labels == c).nonzero()[:8, 0] for c in range(min(6, classes))])  # clips of six classes, in order
@@ -470,17 +508,19 @@ def targets():
 targets()
 
 # %% [markdown]
-# The blocks are classes that nobody named. CMA draws the same conclusion with a knife (32 positives, the rest not), soft targets with a brush.
+# The blocks are classes that nobody named. CMA draws the same conclusion with a hard cut (exactly 32 positives); soft
+# targets draw it gradually.
 #
 # ## A short race
 #
 # Five objectives continue the **same committed network** (Cross-AVID, 900 steps): same seed, clips, learning rate and number of steps. Your losses drive three of them.
 #
-# > **This is short: it says what a few dozen steps do here, with one seed.** It is no verdict on the methods: the start is Cross-AVID's, the rate was tuned for none of the others, and batches are small.
+# > **This is short: it shows what a few dozen steps do here, with one seed.** It is no verdict on the methods: the
+# start is Cross-AVID's, the learning rate was not tuned for any of the others, and batches are small.
 
 # %%
 names = ["Cross-AVID (bank, NCE)", "queue (softmax)", "InfoNCE", "SigLIP", "weighted InfoNCE"]
-lab.predict("09-5", "Which one retrieves sounds by class best after so few more steps?", names)
+lab.predict("09-5", "Which one is best at retrieving sounds by class after so few steps?", names)
 
 
 # %%
@@ -489,7 +529,7 @@ def siglip(video, audio, temperature):
 
 
 def weighted_info_nce(video, audio, temperature):
-    """InfoNCE in which every clip counts by its plausibility."""
+    """InfoNCE that weights every clip by its plausibility."""
     score, target = video @ audio.T / temperature, torch.arange(len(video), device=video.device)
     weight = robust_weights((video * audio).sum(1), 0.25)
     both = F.cross_entropy(score, target, reduction="none") + F.cross_entropy(score.T, target, reduction="none")
@@ -507,7 +547,7 @@ def contestants():
         batch(siglip, generator=seed()),
         batch(weighted_info_nce, generator=seed()),
     ]
-    made[0].memory.load_state_dict(memory.state_dict())  # goes on with the run's notes, and with Z of a random start
+    made[0].memory.load_state_dict(memory.state_dict())  # the run's notes, and Z of a random start
     made[0].partition.fill_(float(Z))
     return dict(zip(names, made, strict=True))
 
@@ -553,11 +593,16 @@ plots.estimate_rows(
 )
 
 # %% [markdown]
-# **Before you praise a winner, look at *where all begin*.** Leading the others is not the same as having gained anything. A restart costs first: a new optimizer without its averages, a learning rate that climbs again, a queue full of random directions, a loss that the features were not made for. In the committed runs the same
-# kind of restart pays after some hundreds of steps (*Cross-AVID, longer*). A race that stops in the dip measures the dip, and whoever publishes only the order has told no lie and misled everybody.
+# **Before you praise a winner, look at *where all begin*.** A method can lead the others without gaining anything. A
+# restart costs something at first: a new optimizer without its averages, a learning rate that climbs again, a queue
+# full of random directions, a loss that the features were not trained for. In the committed runs the same kind of
+# restart pays off after a few hundred steps (*Cross-AVID, longer*). A race that stops in the dip measures the dip. If
+# you only publish the order, every number is true, and you still mislead your readers.
 #
-# Losses of different objectives cannot be compared with each other (NCE sums $K+1$ questions, InfoNCE starts near $\log B$); retrieval can. And one more thing that all of them leave behind. The two senses need not
-# share a place: a loss of *rankings* is content when each picture is nearest to its own sound, however far away both clouds are. That is the **modality gap**, seen in CLIP, too:
+# You cannot compare the losses of different objectives (NCE sums $K+1$ questions, InfoNCE starts near $\log B$), but
+# you can compare retrieval. All of them share one more effect: the two senses need not lie in the same place. A loss of
+# *rankings* is satisfied when each picture is nearest to its own sound, however far apart the two clouds are. That is
+# the **modality gap**, which CLIP has, too:
 
 # %%
 print("distance of the mean picture to the mean sound (0: same place, 2: opposite poles)")
@@ -565,48 +610,62 @@ for name, gap in gaps.items():
     print(f"{name:<24} {gap:.2f}")
 lab.note(
     "09-1",
-    "Repeat the race with another seed, or from nothing (`al.AudioVisualModel.preset`), with 240 steps. Who leads now?",
+    "Repeat the race with another seed, or from scratch (`al.AudioVisualModel.preset`), with 240 steps. Who leads now?",
 )
 
 # %% [markdown] tags=["instructor"]
-# **Teaching note (10 min).** The race is made to be argued with. Ask for at least five reasons why it is unfair (rate tuned for one method, fixed bias, batch too small for in-batch losses *or* too easy, one seed, few steps, one metric, a start that one contestant made), and let groups design the fair version: equal tuning
-# budget, several seeds, a fixed metric chosen before. Ask what weighting would do from *nothing*: it would doubt at random (see the untrained bar above).
+# **Teaching note (10 min).** The race invites criticism. Ask for at least five reasons why it is unfair (rate tuned for
+# one method, fixed bias, batch too small for in-batch losses *or* too easy, one seed, few steps, one metric, a start
+# that favours one method), and let groups design the fair version: equal tuning budget, several seeds, one metric
+# chosen in advance. Ask what weighting would do *from scratch*: it would doubt at random (see the untrained bar above).
 
 # %% [markdown]
 # ## What changed since 2021
 #
-# * **The batch ate the memory.** With large batches, softmax over the batch became standard (CLIP); sigmoids made it cheaper to spread over machines (SigLIP). Banks survive where hardware is small or positives are *mined*, as in CMA and NNCLR.
-# * **Negatives became optional.** BYOL predicts a slowly moving copy of itself; Barlow Twins and VICReg decorrelate coordinates. Their guard against collapse sits in the architecture or the loss, not in other clips.
-# * **Clusters instead of instances.** XDC and SeLaVi let the clusters of one sense label the other, another way to stop pushing one's own kind.
-# * **Reconstruction joined in.** CAV-MAE and MAViL hide patches of picture and sound, restore them, and keep a contrastive term beside it. Transformers replaced the convolutions.
-# * **More senses, one space.** ImageBind ties sound, depth, heat and motion to pictures, so that pairs never seen together can be compared. Calibration across spaces (notebook 04) is then not a luxury.
-# * **What did not change:** false negatives, faulty positives and shortcuts. Every method above inherits all three, and you now know how to measure them.
+# * **The batch replaced the memory.** With large batches, softmax over the batch became standard (CLIP); sigmoids made
+#   it cheaper to distribute over machines (SigLIP). Banks survive on small hardware and where positives are *mined*, as
+#   in CMA and NNCLR.
+# * **Negatives became optional.** BYOL predicts a slowly moving copy of itself; Barlow Twins and VICReg decorrelate
+#   coordinates. They prevent collapse through the architecture or the loss, not through other clips.
+# * **Clusters instead of instances.** XDC and SeLaVi use the clusters of one sense as labels for the other, which also
+#   stops a clip from pushing away its own kind.
+# * **Reconstruction joined in.** CAV-MAE and MAViL mask patches of picture and sound, reconstruct them, and add a
+#   contrastive term. Transformers replaced the convolutions.
+# * **More senses, one space.** ImageBind ties sound, depth, heat and motion to pictures, so you can compare pairs that
+#   were never seen together. That makes calibration across spaces (notebook 04) essential.
+# * **What did not change:** false negatives, faulty positives and shortcuts. Most methods above still face them, and
+#   you now know how to measure all three.
 #
-# We quote no scores of these papers: they differ in data, network and protocol, and a table of such numbers would claim a comparison that nobody made.
+# We do not quote scores from these papers: they differ in data, network and protocol, and a table of such numbers would
+# suggest a comparison that nobody made.
 #
 # ## Experiments
 #
-# 1. **A dirtier world.** `foley.load(dataclasses.replace(foley.PRESETS["pocket"], off_screen=0.3))` renders 30 % liars (some minutes). Train InfoNCE and weighted InfoNCE on it for 240 steps. Does the weight begin to pay?
-# 2. **Warm-up.** Weigh only after half of the steps (`trainer.objective.loss = ...` may be changed while it trains).
+# 1. **A dirtier world.** `foley.load(dataclasses.replace(foley.PRESETS["pocket"], off_screen=0.3))` renders 30 % liars
+#    (this takes some minutes). Train InfoNCE and weighted InfoNCE on it for 240 steps. Do the weights start to help?
+# 2. **Warm-up.** Use the weights only after half of the steps (you can change `trainer.objective.loss = ...` during
+#    training).
 # 3. **Two suspicions.** Combine the weight with the consensus score of notebook 05. Does the AUC rise?
 
 # %%
-lab.note("09-2", "Which experiment, what did you expect, what came out (with interval or seeds)?")
+lab.note("09-2", "Which experiment did you run, what did you expect, and what happened (with interval or seeds)?")
 
 # %% [markdown]
 # **If it went wrong.**
 #
-# * *InfoNCE starts far above log B:* the temperature is cold and the embeddings are not random; or you forgot to normalise.
-# * *SigLIP's loss starts near B · log 2:* the bias is 0, and every wrong pair costs as much as a coin toss.
-# * *The weighted loss goes to zero:* a gradient flows through the weights, and the network learned to distrust everything. `detach`.
+# * *InfoNCE starts far above log B:* the temperature is very low, or you forgot to normalise.
+# * *SigLIP's loss starts near B · log 2:* the bias is 0, and every wrong pair costs as much as a coin flip.
+# * *The weighted loss goes to zero:* a gradient flows through the weights, and the network learned to distrust
+#   everything. Use `detach`.
 # * *All weights are alike:* are you using similarities of an untrained network?
 #
 # ## Recap
 #
-# * A contrastive method is three choices: whom to compare, where negatives come from, which question to ask.
-# * InfoNCE knows nothing at $\log B$; SigLIP asks pairs one by one and needs its bias; AVID's NCE is its cousin with a memory.
-# * The sharper a loss looks at hard negatives, the more it pushes its own kind.
-# * A trained network can say which clips lie, without labels; an untrained one can not.
+# * A contrastive method makes three choices: what to compare, where negatives come from, and which question to ask.
+# * An InfoNCE loss of $\log B$ means that the network knows nothing. SigLIP asks pairs one by one and needs its bias;
+#   AVID's NCE is the same with a memory.
+# * The more a loss focuses on hard negatives, the more it pushes clips of the query's own kind.
+# * A trained network can show which clips lie, without labels; an untrained one cannot.
 # * A short race with one seed is no verdict.
 #
 # ## Further reading
