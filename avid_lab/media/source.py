@@ -275,6 +275,8 @@ class Source:
     def frames(self, kind: Kind, start_s: float) -> Iterator[tuple[float, Any]]:
         """Frames in order with the second each is shown at; the first is at or before ``start_s`` if any is."""
         first, frames = None, iter(())
+        if kind == "video" and self._in_order:
+            self._lateness()
         for lead_s in LEADS_S:
             frames = self._decode(kind, self._packets(kind, start_s - lead_s), start_s)
             first = next(frames, None)
@@ -303,11 +305,13 @@ class Source:
         """Packets of a stream from the last whole picture before a moment on, timed as if no part began anew."""
         if not self.clock.restarts and self.container.format.name not in SEEKS_BADLY:
             self._seek(kind, from_s)
-            yield from self._demux(getattr(self, kind))
-            return
-        # Times that restart cannot be searched for: all packets are passed by, but only the last few are decoded.
+            return self._demux(getattr(self, kind))
         self._rewind()
         self._untouched = False
+        return self._passed_by(kind, from_s)
+
+    def _passed_by(self, kind: Kind, from_s: float) -> Iterator[Any]:
+        """As `_packets`, where times cannot be searched for: all packets are read, but only the last few decoded."""
         held: list[Any] | None = []
         for number, packet in enumerate(self._demux(getattr(self, kind))):
             late = not packet.size
@@ -358,18 +362,17 @@ class Source:
 
     def _decode(self, kind: Kind, packets: Iterator[Any], wanted_s: float) -> Iterator[tuple[float, Any]]:
         time_s, last = self.begin_s(kind), None
-        late = self._lateness() if kind == "video" and self._in_order else None
+        context, tick_s = getattr(self, kind).codec_context, float(getattr(self, kind).time_base)
+        skips = context.name in SKIPPABLE
+        late = self._late if kind == "video" and self._in_order else None
         for packet in packets:
-            stream = packet.stream
-            if stream.codec_context.name in SKIPPABLE:
-                early = self._ends_early(packet, float(stream.time_base), wanted_s)
-                stream.codec_context.skip_frame = "NONREF" if early else "DEFAULT"
+            if skips:
+                context.skip_frame = "NONREF" if self._ends_early(packet, tick_s, wanted_s) else "DEFAULT"
             for frame in self._frames_of(packet):
-                tick = frame.pts
                 if late is not None and frame.dts is not None:
-                    tick = frame.dts - late
-                if tick is not None:
-                    time_s = float(tick * frame.time_base) - self.origin_s
+                    time_s = (frame.dts - late) * tick_s - self.origin_s
+                elif frame.pts is not None:
+                    time_s = frame.time - self.origin_s
                 elif last is not None:
                     time_s += self.frame_s(kind, last)
                 last = frame
