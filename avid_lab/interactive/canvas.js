@@ -207,7 +207,7 @@ function render({model, el}) {
 
     // Text and lines
 
-    function write(p, words, x, y, colour, {align = "left", bold = false, size = 12, halo = false} = {}) {
+    function write(p, words, x, y, colour, {align = "left", bold = false, size = 12, halo = false, room} = {}) {
         p.font = `${bold ? 650 : 400} ${size}px ${font}`
         p.textAlign = align
         if (halo) {
@@ -217,7 +217,7 @@ function render({model, el}) {
             p.strokeText(words, x, y)
         }
         p.fillStyle = colour
-        p.fillText(words, x, y)
+        p.fillText(words, x, y, room)
     }
 
     function widest(p, texts, size, bold) {
@@ -263,7 +263,7 @@ function render({model, el}) {
         const ends = plot.marks.filter(mark => mark.end)
         const left = outer + (rows.length ? 16 + widest(p, rows.map(([, text]) => text), 11) : 12) + (plot.y.label ? 18 : 0)
         const room = Math.max(widest(p, beside.map(mark => mark.words), 12, true), widest(p, ends.map(mark => mark.end), 11, true))
-        const box = {...plot, left, top, bottom, outer, rows, right: Math.max(left + 40, across[column + 1] - 12 - (room && room + 4))}
+        const box = {...plot, left, top, bottom, outer, wide: across[column + 1] - outer, rows, right: Math.max(left + 40, across[column + 1] - 12 - (room && room + 4))}
         if (plot.equal) {  // the smaller scale fits both
             const wide = box.right - left, high = bottom - top
             const scale = Math.min(wide / (x1 - x0), high / (y1 - y0))
@@ -280,7 +280,7 @@ function render({model, el}) {
 
     function frame(p, box) {
         const {left, top, right, bottom, X, Y, limits: [x0, x1]} = box, muted = {size: 11}
-        if (box.title) write(p, box.title, box.outer + 10, top - 13, colours.ink, {bold: true, size: 13})
+        if (box.title) write(p, box.title, box.outer + 10, top - 13, colours.ink, {bold: true, size: 13, room: box.wide - 14})
         for (const [value, text] of marked(box.x, x0, x1, (right - left) / 75)) {
             if (box.x.grid) stroke(p, [[X(value), top], [X(value), bottom]], colours.grid)
             write(p, text, X(value), bottom + 15, colours.muted, {align: "center", ...muted})

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from avid_lab.interactive.panel import Panel
 from avid_lab.interactive.snapshots import moments
 from avid_lab.objectives import Objective
-from avid_lab.plots.chart import Axis, Bars, Chart, Guide, Mark, Plot, Text
+from avid_lab.plots.chart import Axis, Bars, Chart, Guide, Line, Mark, Plot, Text
 from avid_lab.plots.style import VIDEO, array
 
 TERMS = {"video asks, audio answers": "va", "audio asks, video answers": "av",
@@ -187,6 +187,9 @@ class NCEMicroscope(Panel):
         pull, push = abs(float(parts.gradient[0])), float(parts.gradient[1:].sum())
         words = f"pull of the positive {pull:.3f} · push of all {len(parts.scores) - 1} negatives {push:.3f}"
         half = {"words": "log K Z: probability one half", "colour": "ink", "width": 1.4, "dash": (5, 4)}
+        kinds = {"positive": VIDEO, "negative": "muted", "negative of the query's class": FALSE_NEGATIVE}
+        shown = list(kinds.items())[: 3 if self._labels is not None else 2]
+        key = [Line([], [], colour, legend=name, width=6) for name, colour in shown]
         easier = f" ({rest} easier ones are not drawn)" if rest else ""
 
         def row(title: str, values: np.ndarray, y: Axis, *more: Mark) -> Plot:
@@ -197,22 +200,16 @@ class NCEMicroscope(Panel):
         best = min(1.05, 1.2 * float(p.max()))
         rows = [
             row("score  s = similarity / temperature", scores, Axis(low, high, grid=True),
-                Guide(parts.log_kz, "y", **half)),
-            row("probability  e^s / (e^s + K Z)", p, Axis(0, best, grid=True), *self._key()),
+                Guide(parts.log_kz, "y", **half), *key),
+            row("probability  e^s / (e^s + K Z)", p, Axis(0, best, grid=True)),
             row("gradient of the loss by the score", gradient, Axis(-reach, reach, grid=True),
                 Text(1, 0.08, words, across="share", up="share", align="right", bold=True)),
         ]  # fmt: skip
+        rows[0] = replace(rows[0], legend="above")
         rows[2] = replace(rows[2], x=replace(rows[2].x, label=f"positive, then the hardest negatives{easier}"))
         rows = [replace(plot, cell=(place, 0, 1)) for place, plot in enumerate(rows)]
         about = "Scores, probabilities and gradients of the positive and the hardest negatives."
         return Chart(rows, about, 470, (1,), (1, 1, 1.15))
-
-    def _key(self) -> list[Text]:
-        """What the colours mean, beside a title, where no bar can reach."""
-        kinds = [("positive", VIDEO), ("negative", "muted"), ("negative of the query's class", FALSE_NEGATIVE)]
-        places = (0.61, 0.71, 1.0) if self._labels is not None else (0.9, 1.0)
-        style: dict[str, Any] = {"across": "share", "up": "share", "align": "right", "bold": True}
-        return [Text(at, 1.09, words, colour, **style) for at, (words, colour) in zip(places, kinds, strict=False)]
 
     def _colour(self, clips: np.ndarray, place: int) -> str:
         if place == 0:

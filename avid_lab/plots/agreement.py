@@ -115,7 +115,7 @@ def plane_plot(
     left, right, bottom, top = view
     wide, high = right - left, top - bottom
     beyond = left - wide, right + wide, bottom - high, top + high  # its edges are not part of the plot
-    radius = float(np.clip(110 / max(len(similarity[0]), 1) ** 0.5, 2.5, 6))
+    radius = float(np.clip(85 / max(len(similarity[0]), 1) ** 0.5, 2.5, 6))
     options = {"ringed": tuple(ringed), "rings": rings, "name": "instances", "radius": radius, "travel": travel}
     points = Points.of_kinds(*similarity, *kinds, **options)
     marks: list[Mark] = [points]
@@ -130,8 +130,9 @@ def plane_plot(
         marks.append(Line(edge[:, 0], edge[:, 1], colour, **style))
         if len(edge):
             x, y = edge[-1] if len(edge) > 2 else edge[0]  # bent lines start side by side
-            shift = -5 if x == right else 5, -9 if y == top else -11 if x == right else 9
-            words, align = f"{rule.formula} = {at:.{digits}f}" if main else rule.name, "right" if x == right else "left"
+            crowded = x > (left + right) / 2  # no room at the right of the line
+            shift = -5 if crowded else 5, -9 if y == top else -11 if x == right else 9
+            words, align = f"{rule.formula} = {at:.{digits}f}" if main else rule.name, "right" if crowded else "left"
             marks.append(Text(float(x), float(y), words, colour, align=align, bold=True, shift=shift, halo=True))
     axes = (
         Axis(left, right, "looks alike: video similarity", grid=True),
