@@ -199,7 +199,7 @@ def add_axes(figure: NotebookFigure, cell: Any = 111, **options: Any) -> Noteboo
     return cast(NotebookAxes, figure.add_subplot(cell, axes_class=NotebookAxes, **options))
 
 
-picture, panel = new_figure, add_axes  # the names that notebooks know
+picture, panel = new_figure, add_axes  # as in notebooks that were copied earlier
 
 
 def axes_or_new(ax: Axes | None, width: float | int, height: float | int) -> Axes:

@@ -23,7 +23,7 @@ import avid_lab as al
 from avid_lab import plots, reference
 from avid_lab.course import exercise, frames, lab
 from avid_lab.interactive.microscope import NCEMicroscope
-from avid_lab.plots.style import AUDIO, FAINT, MUTED, VIDEO, panel, picture, styled
+from avid_lab.plots.style import AUDIO, FAINT, MUTED, VIDEO, add_axes, new_figure, styled
 
 stage = lab.stage("02", "cross")
 clips, test_clips, memory = stage.clips, stage.test_clips, stage.memory
@@ -206,7 +206,7 @@ forces = torch.tensor([pull_and_push(positive, negative, Z * factor) for factor 
 
 @styled
 def draw_forces():
-    at, ax = forces[24], panel(picture(8.2, 3.4))
+    at, ax = forces[24], add_axes(new_figure(8.2, 3.4))
     for values, colour, name in zip(
         forces.T, (VIDEO, AUDIO), ("pull of the positive", "push of all negatives"), strict=True
     ):
@@ -268,7 +268,7 @@ def draw_push(T):
     _, negative = scores_of(memory.video[index], memory.audio, index, drawn, T)
     push = (negative - math.log(K) - partition_constant(negative).log()).sigmoid()  # P(real) = size of the gradient
     hardest = push.sort(dim=1, descending=True).values[:, : max(1, K // 10)].sum() / push.sum()
-    ax = panel(picture(7.6, 3.2))
+    ax = add_axes(new_figure(7.6, 3.2))
     bins = torch.linspace(-1, 1, 61)
     for weights, colour, name in ((torch.ones_like(push), MUTED, "negatives"), (push, AUDIO, "their push")):
         heights = torch.histogram((negative * T).flatten(), bins, weight=weights.flatten(), density=False).hist
@@ -605,9 +605,9 @@ def gathered(points):
 
 @styled
 def draw_circle(step):
-    figure = picture(9, 4.0)
+    figure = new_figure(9, 4.0)
     for place, (name, (angle, found)) in enumerate(worlds.items(), start=1):
-        ax = panel(figure, 130 + place)
+        ax = add_axes(figure, 130 + place)
         for points, marker, radius in zip(found[step], "o^", (1.0, 1.14), strict=True):
             ax.scatter(*(radius * points.T), c=angle, cmap="hsv", marker=marker, s=22, alpha=0.7, linewidths=0)
         ring = torch.linspace(0, 2 * math.pi, 100)

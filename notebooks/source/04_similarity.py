@@ -24,7 +24,7 @@ from avid_lab import evaluation, plots, reference
 from avid_lab.course import exercise, frames, lab
 from avid_lab.interactive.calibration import CalibrationExplorer
 from avid_lab.metrics import fit_probability, pairs
-from avid_lab.plots.style import AUDIO, GOOD, MUTED, VIDEO, panel, picture, styled
+from avid_lab.plots.style import AUDIO, GOOD, MUTED, VIDEO, add_axes, new_figure, styled
 
 stage = lab.stage("04", "cross")
 if stage.trained:
@@ -153,7 +153,7 @@ for kind, pair in found.items():
 # %%
 @styled
 def draw_thresholds():
-    thresholds, best, ax = torch.linspace(-1, 1, 201), {}, panel(picture(8.6, 3.4))
+    thresholds, best, ax = torch.linspace(-1, 1, 201), {}, add_axes(new_figure(8.6, 3.4))
     for kind, pair in found.items():
         same, different = ((x.sort().values, len(x)) for x in pair)
         hits, alarms = (1 - torch.searchsorted(x, thresholds) / count for x, count in (same, different))
@@ -233,7 +233,7 @@ curve = {
 
 @styled
 def draw_reliability(ways, title):
-    ax = panel(picture(6.6, 4.4))
+    ax = add_axes(new_figure(6.6, 4.4))
     ax.plot([0, 1], [0, 1], color=MUTED, linestyle=(0, (4, 3)), linewidth=1.2)
     for name, (kind, which, dashes) in ways.items():
         part = test_on[kind]
@@ -388,7 +388,7 @@ count = int((heard < 0.9).sum()) + 1
 
 @styled
 def draw_visible():
-    ax = panel(picture(7.6, 3.4))
+    ax = add_axes(new_figure(7.6, 3.4))
     for shares, colour, name in ((heard, AUDIO, "sounds"), (seen, VIDEO, "pictures")):
         ax.plot(range(1, len(shares) + 1), shares, color=colour, linewidth=2.2, label=f"share of the {name}")
     ax.plot([0, len(heard)], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (1, 2)), label="if evenly spread")

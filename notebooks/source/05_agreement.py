@@ -24,7 +24,7 @@ from avid_lab.course import exercise, frames, lab
 from avid_lab.interactive import gallery
 from avid_lab.interactive.positives import PositiveBrowser
 from avid_lab.metrics import mean_and_margin, precision_of_each
-from avid_lab.plots.style import AUDIO, FAINT, GOOD, INK, MUTED, VIDEO, panel, picture, styled
+from avid_lab.plots.style import AUDIO, FAINT, GOOD, INK, MUTED, VIDEO, add_axes, new_figure, styled
 
 RULES = {"consensus": GOOD, "union": "#b5478c", "video": VIDEO, "audio": AUDIO}  # and their colours
 
@@ -95,7 +95,7 @@ def world_map():
     truths = zip(names, look, sound, clips.manifest.column("off_screen"), strict=True)
     for scene, row, column in {truth[:3] for truth in truths if truth[3] != "1"}:  # those that sound as they look
         cells.setdefault((row, column), []).append(scene.replace("_", " "))
-    ax = panel(picture(8.2, 0.9 + 0.34 * len(rows)))
+    ax = add_axes(new_figure(8.2, 0.9 + 0.34 * len(rows)))
     for (row, column), scenes in cells.items():
         at = columns.index(column), rows.index(row)
         ax.text(*at, " / ".join(scenes), ha="center", va="center", fontsize=9, color=INK)
@@ -181,10 +181,10 @@ for rule, table in scores.items():
 @styled
 def four_regions(query):
     """The 32 positives of one query under each rule, and the boundary of each rule."""
-    page = picture(9.0, 9.2)
+    page = new_figure(9.0, 9.2)
     grid = page.add_gridspec(2, 2)
     for place, rule in enumerate(RULES):
-        ax = panel(page, grid[place])
+        ax = add_axes(page, grid[place])
         share = 100 * right[rule][query]
         plots.agreement_plane(
             memory,
@@ -290,7 +290,7 @@ chance = ((class_size - 1) / (N - 1)).mean().item()
 @styled
 def precision_over_k(best):
     """Share of right positives by rule, between the ceiling and chance."""
-    ax = panel(picture(8.2, 4.4))
+    ax = add_axes(new_figure(8.2, 4.4))
     for rule, colour in RULES.items():
         values = [100 * x for x in precision[rule]]
         ax.plot(ks, values, "o-", color=colour, markersize=4, linewidth=2.6 if rule == best else 1.4, label=rule)
@@ -363,7 +363,7 @@ wrong = dict(zip(options, kinds["video"][1:], strict=True))
 @styled
 def who_is_wrong():
     """What the positives of each rule are."""
-    ax = panel(picture(8.2, 2.9))
+    ax = add_axes(new_figure(8.2, 2.9))
     words = ("right", "wrong: looks alike", "wrong: sounds alike", "wrong: neither")
     for part, (word, colour) in enumerate(zip(words, (GOOD, VIDEO, AUDIO, FAINT), strict=True)):
         left = [sum(values[:part]) for values in kinds.values()]
@@ -402,7 +402,7 @@ def by_scene():
             values = [100 * float(right[rule][mine].mean()) for rule in ("video", "audio", "consensus")]
             rows[name.replace("_", " ")] = values
     ordered = sorted(rows, key=lambda name: rows[name][0] - rows[name][1])
-    ax = panel(picture(8.2, 1.1 + 0.25 * len(rows)))
+    ax = add_axes(new_figure(8.2, 1.1 + 0.25 * len(rows)))
     for place, name in enumerate(ordered):
         ax.plot(rows[name][:2], [place, place], color=FAINT, linewidth=3, zorder=1)
     for part, (word, colour) in enumerate((("sight", VIDEO), ("hearing", AUDIO), ("both (consensus)", GOOD))):
@@ -474,10 +474,10 @@ if faulty.any():
 @styled
 def alarms(values):
     """Histograms of two alarms for intact and for faulty clips."""
-    page = picture(9.0, 3.2)
+    page = new_figure(9.0, 3.2)
     grid = page.add_gridspec(1, 2)
     for place, (name, alarm) in enumerate(values.items()):
-        ax = panel(page, grid[place])
+        ax = add_axes(page, grid[place])
         edges = torch.linspace(float(alarm.min()), float(alarm.max()), 30).numpy()
         for which, colour, word in ((~faulty, MUTED, "intact clips"), (faulty, AUDIO, "off-screen")):
             ax.hist(alarm[which].numpy(), edges, density=True, color=colour, alpha=0.5, label=word)
@@ -509,8 +509,8 @@ left = [al.metrics.false_negative_rate(labels, ranked["consensus"][:, :k]) * dra
 @styled
 def bargain():
     """Precision and remaining false negatives over K."""
-    page = picture(8.2, 3.9)
-    ax = panel(page)
+    page = new_figure(8.2, 3.9)
+    ax = add_axes(page)
     ax.plot(ks, [100 * x for x in precision["consensus"]], "o-", color=GOOD, markersize=4)
     ax.set_xscale("log", base=2)
     ax.set_xticks(ks, ks)

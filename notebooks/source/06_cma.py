@@ -25,7 +25,7 @@ from avid_lab import plots, reference
 from avid_lab.course import exercise, lab
 from avid_lab.interactive import LiveLoss, gallery
 from avid_lab.interactive.calibration import CalibrationExplorer
-from avid_lab.plots.style import AUDIO, FAINT, GOOD, INK, MUTED, VIDEO, panel, picture, styled
+from avid_lab.plots.style import AUDIO, FAINT, GOOD, INK, MUTED, VIDEO, add_axes, new_figure, styled
 from avid_lab.reference.report import readable
 
 stage = lab.stage("06")
@@ -216,8 +216,8 @@ score_of = {
 @styled
 def beliefs():
     """Similarities of pictures, and the belief that each constant gives them."""
-    page = picture(8.2, 4.2)
-    ax = panel(page)
+    page = new_figure(8.2, 4.2)
+    ax = add_axes(page)
     for (name, values), colour in zip(score_of.items(), (MUTED, GOOD), strict=True):
         ax.hist(values.numpy(), 50, range=(-1, 1), density=True, color=colour, alpha=0.35, label=name)
     ax.set(xlim=(-0.6, 1), xlabel="similarity of two pictures", yticks=[], ylabel="how many pairs")
@@ -327,10 +327,10 @@ lab.note("06-1", "CMA against AVID, live", steps=steps, difference=round(differe
 @styled
 def along(scores=("v-v P@10", "v-v overlap")):
     """Two scores of the two followed runs, step by step."""
-    page = picture(9.0, 3.5)
+    page = new_figure(9.0, 3.5)
     grid = page.add_gridspec(1, len(scores))
     for place, score in enumerate(scores):
-        ax, last = panel(page, grid[place]), {}
+        ax, last = add_axes(page, grid[place]), {}
         for (name, run), colour in zip(followed.items(), (MUTED, GOOD), strict=True):
             values = [judge(snapshot)[score] for snapshot in run]
             last[name] = values[-1]
@@ -405,7 +405,7 @@ def paired(better, worse, score):
 @styled
 def verdict(better="cma", worse="avid"):
     """Differences by score: seeds, mean, interval."""
-    ax = panel(picture(8.2, 4.2))
+    ax = add_axes(new_figure(8.2, 4.2))
     colours = {"appears": GOOD, "reversed": AUDIO, "open": MUTED}
     found = []
     for row, score in enumerate(asked):
@@ -479,7 +479,7 @@ for after, (origin, better, worse) in begun.items():
 @styled
 def when():
     """Gain of CMA over AVID against the share of right positives at its start."""
-    ax = panel(picture(8.2, 3.6))
+    ax = add_axes(new_figure(8.2, 3.6))
     for after, (right, gains) in points.items():
         ax.plot([right] * len(gains), gains, "o", color=FAINT, markersize=7)
         ax.plot(right, sum(gains) / len(gains), "D", color=GOOD, markersize=9)
@@ -529,10 +529,10 @@ knobs = {name: variant for name, variant in knobs.items() if paired(variant, "cm
 @styled
 def choices(scores=("v2v_precision_at_10", "a2a_precision_at_10")):
     """Each changed setting against the original CMA: one dot per seed."""
-    page = picture(9.0, 1.3 + 0.32 * len(knobs))
+    page = new_figure(9.0, 1.3 + 0.32 * len(knobs))
     grid = page.add_gridspec(1, len(scores))
     for place, score in enumerate(scores):
-        ax = panel(page, grid[place])
+        ax = add_axes(page, grid[place])
         wander = torch.tensor(paired("cma", "avid", score)).std().item()
         ax.axvspan(-wander, wander, color=FAINT, alpha=0.5, linewidth=0)
         changes = [paired(variant, "cma", score) for variant in knobs.values()]

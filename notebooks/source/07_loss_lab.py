@@ -28,7 +28,7 @@ from avid_lab.course import exercise, lab
 from avid_lab.interactive import LiveTraining, LossLab
 from avid_lab.interactive.vetting import GALLERY, LossRefused, set_loss
 from avid_lab.metrics import alignment, effective_rank, uniformity, uniformity_of_the_sphere
-from avid_lab.plots.style import AUDIO, INK, VIDEO, panel, picture, styled
+from avid_lab.plots.style import AUDIO, INK, VIDEO, add_axes, new_figure, styled
 
 stage = lab.stage("07")
 clips, test_clips, pipeline = stage.clips, stage.test_clips, stage.pipeline
@@ -47,7 +47,7 @@ def what_was_built(snapshots):
     labels = test_clips.labels
     found = [al.retrieval(space.video, space.audio, labels, labels, ks=[10]) for space in snapshots]
     right = [100 * result.precision[10] for result in found]
-    ax = panel(picture(8.2, 3.0))
+    ax = add_axes(new_figure(8.2, 3.0))
     ax.plot([space.step for space in snapshots], right, "o-", color=VIDEO, linewidth=2.2)
     ax.axhline(100 * found[0].chance_precision[10], color=INK, linewidth=1)
     ax.set(xlabel="step", ylabel="sounds of the picture's kind, %", ylim=(0, None))
@@ -238,9 +238,9 @@ def slopes(loss, points):
 def draw_slopes(losses):
     """Pull and push, each loss scaled to its own strongest slope."""
     points = torch.linspace(-0.9, 0.95, 75)
-    page = picture(9.6, 3.3)
+    page = new_figure(9.6, 3.3)
     cells = page.add_gridspec(1, 2)
-    axes = [panel(page, cells[0, i]) for i in (0, 1)]
+    axes = [add_axes(page, cells[0, i]) for i in (0, 1)]
     for (name, loss), colour in zip(losses.items(), (VIDEO, AUDIO, "#009e73"), strict=False):
         for ax, slope in zip(axes, slopes(loss, points.tolist()), strict=True):
             ax.plot(points, slope / slope.max().clamp(min=1e-12), color=colour, linewidth=2, label=name)
@@ -360,10 +360,10 @@ done, healthy, broken = await follow(collapse, 72 if stage.trained else 2, looks
 @styled
 def compare_health(done, a, b, names, title):
     """Uniformity and effective rank of two networks along their training."""
-    page = picture(9.6, 3.4)
+    page = new_figure(9.6, 3.4)
     cells = page.add_gridspec(1, 3)
     for column, what in enumerate(("alignment", "uniformity", "effective rank")):
-        ax = panel(page, cells[0, column])
+        ax = add_axes(page, cells[0, column])
         for checks, name, colour in ((a, names[0], VIDEO), (b, names[1], AUDIO)):
             ax.plot(done, [found[what] for found in checks], "o-", color=colour, linewidth=2, markersize=4, label=name)
         ax.set(xlabel="steps after the fork")

@@ -28,7 +28,7 @@ from avid_lab.interactive.embedding_map import EmbeddingMap
 from avid_lab.interactive.retrieval import RetrievalExplorer
 from avid_lab.interactive.search import confident_wrong
 from avid_lab.metrics import estimate
-from avid_lab.plots.style import AUDIO, FAINT, GOOD, INK, MUTED, VIDEO, panel, picture, styled
+from avid_lab.plots.style import AUDIO, FAINT, GOOD, INK, MUTED, VIDEO, add_axes, new_figure, styled
 
 stage = lab.stage("08")
 clips, test_clips, pipeline = stage.clips, stage.test_clips, stage.pipeline
@@ -59,7 +59,7 @@ EXAMINATIONS = {
 @styled
 def four_examinations():
     """Scores of CMA, of an untrained network and of guessing, in four examinations."""
-    ax = panel(picture(8.4, 3.1))
+    ax = add_axes(new_figure(8.4, 3.1))
     means = {}
     for row, (words, score) in enumerate(EXAMINATIONS.items()):
         values = [100 * x for x in committed("cma", score)]
@@ -130,7 +130,7 @@ recalls = {name: [100 * float(recall_at_k(score, k)) for k in ks] for name, scor
 @styled
 def recall_curves():
     """Recall over k, compared with the untrained twin and chance."""
-    ax = panel(picture(8.2, 4.0))
+    ax = add_axes(new_figure(8.2, 4.0))
     for (name, values), colour in zip(recalls.items(), (VIDEO, AUDIO, MUTED), strict=True):
         ax.plot(ks, values, "o-", color=colour, label=name, markersize=4)
     ax.plot(ks, [100 * k / len(test_clips) for k in ks], "--", color=INK, label="chance, k / N")
@@ -264,7 +264,7 @@ guess = al.metrics.chance_accuracy(labels, test_labels)
 @styled
 def voting():
     """Accuracy of the vote over the number of voters, with 95 % intervals."""
-    ax = panel(picture(8.2, 4.0))
+    ax = add_axes(new_figure(8.2, 4.0))
     for (name, hits), colour in zip(votes.items(), (VIDEO, AUDIO, MUTED), strict=True):
         rows = [estimate(hit.double()) for hit in hits]
         ax.fill_between(voters, [100 * r.low for r in rows], [100 * r.high for r in rows], color=colour, alpha=0.15)
@@ -436,9 +436,9 @@ few = evaluation.label_fraction_table(train, test, (blank_train, blank_test), fr
 @styled
 def label_fractions():
     """Probe accuracy over the share of labels, trained and untrained."""
-    page = picture(9.0, 3.6)
+    page = new_figure(9.0, 3.6)
     for place, (modality, colour) in enumerate((("video", VIDEO), ("audio", AUDIO)), 1):
-        ax = panel(page, 120 + place)
+        ax = add_axes(page, 120 + place)
         rows = [few[f"{modality}, {100 * f:g} % of labels"] for f in fractions]
         x = [100 * f for f in fractions]
         ax.fill_between(x, [100 * r.low for r in rows], [100 * r.high for r in rows], color=colour, alpha=0.15)
@@ -470,10 +470,10 @@ label_fractions()
 @styled
 def by_block():
     """Probes along depth for three networks."""
-    page = picture(9.0, 3.6)
+    page = new_figure(9.0, 3.6)
     models = {"CMA": ("cma", VIDEO), "Self-AVID": ("self", AUDIO), "untrained": (None, MUTED)}
     for place, modality in enumerate(("video", "audio"), 1):
-        ax = panel(page, 120 + place)
+        ax = add_axes(page, 120 + place)
         for name, (variant, colour) in models.items():
             scores = [f"{modality}_block{n}" for n in (1, 2, 3, 4)]
             columns = [
@@ -611,7 +611,7 @@ gains = {name: ours[name] - theirs[name] for name in ours}
 @styled
 def forest():
     """Paired differences with their intervals."""
-    ax = panel(picture(8.4, 1.3 + 0.33 * len(gains)))
+    ax = add_axes(new_figure(8.4, 1.3 + 0.33 * len(gains)))
     for row, gain in enumerate(gains.values()):
         colour = GOOD if gain.low > 0 else AUDIO if gain.high < 0 else MUTED
         ax.plot([100 * gain.low, 100 * gain.high], [row, row], color=colour, linewidth=2.4)

@@ -29,7 +29,7 @@ from avid_lab.course import exercise, frames, lab
 from avid_lab.interactive import gallery
 from avid_lab.metrics import auc, bootstrap
 from avid_lab.objectives.avid import QueueAVID
-from avid_lab.plots.style import AUDIO, GOOD, INK, MUTED, VIDEO, panel, picture, styled
+from avid_lab.plots.style import AUDIO, GOOD, INK, MUTED, VIDEO, add_axes, new_figure, styled
 
 stage = lab.stage("09")
 clips, labels, memory, pipeline = stage.clips, stage.clips.labels, stage.memory, stage.pipeline
@@ -52,7 +52,7 @@ own = (memory.video * memory.audio).sum(1)  # (N,): each picture with its own so
 @styled
 def liars(values, xlabel, title):
     """Histogram of a value for intact and for off-screen clips."""
-    ax = panel(picture(8.2, 3.2))
+    ax = add_axes(new_figure(8.2, 3.2))
     edges = torch.linspace(float(values.min()), float(values.max()), 40).numpy()
     for which, colour, word in ((~off_screen, MUTED, "intact clips"), (off_screen, AUDIO, "off-screen sound")):
         ax.hist(
@@ -131,7 +131,7 @@ lab.reveal(
 @styled
 def first_losses():
     """InfoNCE of random embeddings over the batch size."""
-    ax = panel(picture(8.2, 3.6))
+    ax = add_axes(new_figure(8.2, 3.6))
     for (t, values), colour in zip(first.items(), (VIDEO, AUDIO, GOOD), strict=True):
         ax.plot(sizes, values, "o-", color=colour, label=f"temperature {t:g}")
     ax.plot(sizes, [math.log(size) for size in sizes], "--", color=INK, label="log B")
@@ -217,7 +217,7 @@ lab.reveal(
 @styled
 def bias_curves():
     """First loss over the bias for several batch sizes."""
-    ax = panel(picture(8.2, 3.6))
+    ax = add_axes(new_figure(8.2, 3.6))
     for (size, values), colour in zip(at_start.items(), (VIDEO, GOOD, AUDIO), strict=False):
         ax.plot(biases, values, color=colour, label=f"B = {size}: least at {least[size]:g}")
         ax.plot(least[size], min(values), "o", color=colour)
@@ -302,7 +302,7 @@ def hardness(beta):
 
 @styled
 def push_over_similarity(share, beta):
-    ax = panel(picture(7.6, 3.2))
+    ax = add_axes(new_figure(7.6, 3.2))
     parts = [(wrong[which] * T).numpy() for which in (~false, false)]
     weights = [share[which].numpy() for which in (~false, false)]
     ax.hist(parts, 36, range=(-0.6, 1.0), weights=weights, stacked=True, color=[MUTED, AUDIO], label=["true", "false"])
@@ -485,11 +485,11 @@ by_chance = 100 * float((kin.sum() - len(some)) / (len(some) ** 2 - len(some)))
 @styled
 def targets():
     """Hard and soft targets of one batch, sorted by class."""
-    page = picture(9.0, 4.2)
+    page = new_figure(9.0, 4.2)
     for place, (name, matrix) in enumerate(
         {"InfoNCE: only myself": torch.eye(len(some)), "swapped soft target": soft}.items(), 1
     ):
-        ax = panel(page, 120 + place)
+        ax = add_axes(page, 120 + place)
         ax.imshow(matrix.numpy(), cmap="Blues", vmin=0, vmax=0.25)
         for edge in (labels[some][1:] != labels[some][:-1]).nonzero()[:, 0].tolist():
             ax.axhline(edge + 0.5, color=MUTED, linewidth=0.7)

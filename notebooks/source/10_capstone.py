@@ -27,7 +27,7 @@ from avid_lab.datasets.prepare import prepare
 from avid_lab.interactive import LiveLoss, gallery
 from avid_lab.interactive.retrieval import RetrievalExplorer
 from avid_lab.official.names import to_official
-from avid_lab.plots.style import AUDIO, VIDEO, panel, picture, styled
+from avid_lab.plots.style import AUDIO, VIDEO, add_axes, new_figure, styled
 
 stage = lab.stage("10")
 
@@ -412,8 +412,8 @@ for row in bills["AudioSet"]:
 def draw_days(clips_per_s):
     """Days of both stages against the number of GPUs."""
     gpus = torch.tensor([1, 2, 4, 8, 16, 32, 64])
-    page = picture(8.2, 3.6)
-    ax = panel(page)
+    page = new_figure(8.2, 3.6)
+    ax = add_axes(page)
     for name, videos, recipe, colour in (
         ("Kinetics-400", KINETICS, "paper", VIDEO),
         ("AudioSet", AUDIOSET, "paper-audioset", AUDIO),
