@@ -84,6 +84,22 @@ def test_notebook_runs_from_top_to_bottom(source, smoke_world, tmp_path, monkeyp
 
 
 @pytest.mark.slow
+def test_the_capstone_takes_a_students_folder_without_kinds(smoke_world, tmp_path, monkeypatch):
+    source = next(source for source in SOURCES if source.stem.startswith("10"))
+    videos = tmp_path / "mine"
+    videos.mkdir()
+    for i in range(12):
+        (videos / f"film {i}.mp4").write_bytes(smoke_world.path(i).read_bytes())
+    notebook = publish.read_source(source)
+    for cell in notebook.cells:
+        for name, path in (("MY_VIDEOS", videos), ("MY_CLIP", smoke_world.path(20))):
+            cell.source = cell.source.replace(f"\n{name} = None", f"\n{name} = {str(path)!r}")
+    printed = "".join(output.get("text", "") for output in run(notebook, source, tmp_path, monkeypatch))
+    assert "10 clips to learn from, 2 held out, no kinds" in printed and "one clip is 50 points" in printed
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == ["mine"]  # nothing lies beside it
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("state", ["solved", "wrong"])  # blank is as it is published: the test above
 @pytest.mark.parametrize("source", WITH_EXERCISES, ids=lambda source: source.stem)
 def test_run_all_reaches_the_end_whatever_the_student_wrote(source, state, smoke_world, tmp_path, monkeypatch):

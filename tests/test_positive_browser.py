@@ -1,5 +1,6 @@
 """PositiveBrowser: its cuts are the miner's, its marks the ground truth's, its widgets one state."""
 
+import dataclasses
 import itertools
 import subprocess
 import sys
@@ -273,6 +274,18 @@ def test_memories_of_other_clips(memory, set_of_clips):
 def test_agreement_and_query_alike(memory):
     scores = agreement_scores(memory.video[2:3], memory.audio[2:3], memory.video, memory.audio, "union")
     assert rank(memory.video, memory.audio, 2).order["union"][0] == 7 and scores[0, 7] == pytest.approx(1, abs=1e-5)
+
+
+def test_without_classes_nothing_is_right_or_wrong(set_of_clips):
+    records = [dataclasses.replace(record, label="") for record in set_of_clips.records]
+    generator = torch.Generator().manual_seed(0)
+    memory = tuple(F.normalize(torch.randn(24, 8, generator=generator), dim=1) for _ in range(2))
+    browser = PositiveBrowser(memory, Manifest(set_of_clips.root, records))
+    shown = [*browser.best.shelf.items, *browser.pair.items]
+    assert shown and all(stall.correct is None for stall in shown) and "clip" in shown[0].title
+    assert "no classes" in browser.precision.value and "%" not in browser.precision.value
+    assert "%" not in "".join(map("".join, browser.snapshot().rows))
+    browser.close()
 
 
 # The shelf

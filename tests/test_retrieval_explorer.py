@@ -1,5 +1,7 @@
 """RetrievalExplorer: its rankings are the metric's, any clip asks, also a file of one's own."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -205,6 +207,25 @@ def hand(panel, data, name, part=10_000):
     for at in range(0, max(len(data), 1), part):
         message = {"name": name, "at": at, "size": len(data)}
         panel.intake._handle_custom_msg(message, [memoryview(data[at : at + part])])
+
+
+def test_without_classes_only_its_own_half_is_right(clips):
+    records = [dataclasses.replace(record, label="") for record in clips.manifest.records]
+    unlabelled = ClipDataset(
+        Manifest(clips.manifest.root, records), video=VIDEO, audio=AUDIO, cache=False, progress=False
+    )
+    generator = torch.Generator().manual_seed(0)
+    rows = tuple(F.normalize(torch.randn(18, 8, generator=generator), dim=1) for _ in range(2))
+    explorer = RetrievalExplorer(rows, unlabelled)
+    assert "no classes" in explorer.verdict.value and "of 18" in explorer.verdict.value
+    assert "its own other half" in explorer.whole.value and "its class" not in explorer.whole.value
+    explorer.controls["k"].value = 17
+    verdicts = [explorer._result(place, "").correct for place in range(18)]
+    assert verdicts.count(True) == 1 and verdicts.count(None) == 17
+    assert not any("class" in name for name, _ in explorer.table())
+    explorer.controls["direction"].value = "video → video"
+    assert "chance" not in explorer.whole.value
+    explorer.close()
 
 
 def test_files_that_come_in_parts_ask(equipped, clips):

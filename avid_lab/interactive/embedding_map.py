@@ -16,7 +16,7 @@ from jaxtyping import Float
 
 from avid_lab.interactive.canvas import Canvas
 from avid_lab.interactive.panel import Panel
-from avid_lab.interactive.players import StrPath, still
+from avid_lab.interactive.players import StrPath, glimpse
 from avid_lab.interactive.shelf import Shelf, ShelfItem
 from avid_lab.interactive.snapshots import moments
 from avid_lab.plots.chart import Axis, Chart, Plot, Points, limits
@@ -99,7 +99,7 @@ class EmbeddingMap(Panel):
         paths: Sequence[StrPath] | None = None,
         state: str = "",
     ) -> None:
-        thumbnail = None if paths is None else lambda i: still(paths[i])
+        thumbnail = None if paths is None else lambda i: glimpse(paths[i])
         super().__init__("Embedding map", Canvas(thumbnail))
         self._labels = array(labels, "labels", None).astype(int)
         count = len(self._labels)

@@ -516,6 +516,14 @@ def still(path: StrPath, window: Window | None = None) -> bytes:
     return _still(path, _modified(path), None if window is None else (float(window[0]), float(window[1])))
 
 
+def glimpse(path: StrPath, window: Window | None = None) -> bytes:
+    """The same for pictures that can do without it: empty where the clip cannot be shown."""
+    try:
+        return still(path, window)
+    except media.MediaError:
+        return b""
+
+
 @lru_cache(maxsize=4096)
 def _still(path: Path, _modified: int, window: Window | None) -> bytes:
     info = media.probe(path)

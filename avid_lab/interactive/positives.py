@@ -9,6 +9,7 @@ from __future__ import annotations
 import html
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import ipywidgets as widgets
@@ -19,10 +20,11 @@ from torch import Tensor
 from avid_lab.datasets import ClipDataset, Manifest
 from avid_lab.interactive.canvas import Canvas
 from avid_lab.interactive.panel import Panel
-from avid_lab.interactive.players import still
+from avid_lab.interactive.players import glimpse
 from avid_lab.interactive.queries import FLOW, NARROW, Pages, QueryPicker
 from avid_lab.interactive.ranking import (
     KINDS,
+    UNJUDGED,
     Choice,
     choose,
     faults,
@@ -62,12 +64,13 @@ class PositiveBrowser(Panel):
     ) -> None:
         rows = memory if isinstance(memory, tuple) else (memory.video, memory.audio)
         self.video, self.audio = (torch.as_tensor(x).detach().float().cpu() for x in rows)
+        self.judged = clips.has_classes if labels is None else len(np.unique(np.asarray(labels))) > 1
         self.labels = np.asarray(clips.labels if labels is None else labels)
         count = len(self.video)
         if count < 2 or len(clips) != count or len(self.labels) != count:
             got = f"{count} in the memory, {len(clips)} clips, {len(self.labels)} labels"
             raise ValueError(f"memory, clips and labels must be of the same clips, two at least; got {got}")
-        super().__init__("Positives by agreement", Canvas(lambda i: still(self.clips.path(i), self._window(i))))
+        super().__init__("Positives by agreement", Canvas(lambda i: glimpse(self.clips.path(i), self._window(i))))
         self.clips = clips
         self.classes = [str(name).replace("_", " ") for name in clips.classes]
         self.faults = faults(clips.manifest if isinstance(clips, ClipDataset) else clips)
@@ -128,7 +131,7 @@ class PositiveBrowser(Panel):
             if not quick and self._named != self.ranking.query:
                 self.canvas.labels = [self._label(i) for i in range(len(self.labels))]
                 self._named = self.ranking.query
-        if not quick and len(self.labels) <= MINED_AT_REST:
+        if self.judged and not quick and len(self.labels) <= MINED_AT_REST:
             self._all_right(agreement)
         self.precision.value = self._table_html(choice)
         if not quick:
@@ -137,9 +140,14 @@ class PositiveBrowser(Panel):
     def chart(self) -> Chart:
         """The plane of agreement."""
         choice, ranking = self.choice, self.ranking
+        kinds = choice.kind, KINDS
+        if not self.judged:
+            chosen = np.isin(np.arange(len(self.labels)), choice.positives).astype(np.uint8)
+            chosen[ranking.query] = 2
+            kinds = chosen, UNJUDGED
         plot = plane_plot(
             (ranking.video, ranking.audio),
-            (choice.kind, KINDS),
+            kinds,
             {AGREEMENTS[name]: at for name, at in choice.threshold.items()},
             AGREEMENTS[self.controls["agreement"].value],
             view_of(ranking, self.controls["near"].value),
@@ -159,7 +167,11 @@ class PositiveBrowser(Panel):
         return "\n".join(filter(None, [f"{self._name(i)}, clip {i}", likeness, self.faults[i]]))
 
     def _name(self, i: int) -> str:
-        return self.classes[int(self.labels[i])]
+        return self.classes[int(self.labels[i])] if self.judged else Path(self.clips.path(i)).stem
+
+    def _right(self, i: int) -> bool | None:
+        """Whether a clip is of the query's class; None where there are no classes."""
+        return bool(self.labels[i] == self.labels[self.ranking.query]) if self.judged else None
 
     def _shown(self, choice: Choice) -> list[int]:
         return choice.positives[list(self.best.places(len(choice.positives)))].tolist()
@@ -175,7 +187,7 @@ class PositiveBrowser(Panel):
         for place in self.best.places(len(choice.positives)):
             i = int(choice.positives[place])
             note = f"look {two_digits(ranking.video[i])} · sound {two_digits(ranking.audio[i])}"
-            right = bool(self.labels[i] == self.labels[ranking.query])
+            right = self._right(i)
             title = f"{place + 1}. {self._name(i)}"
             window = self._window(i)
             items.append(ShelfItem(self.clips.path(i), title, note, right, float(score[place]), self.faults[i], window))
@@ -183,7 +195,7 @@ class PositiveBrowser(Panel):
 
     def _item(self, i: int, title: str) -> ShelfItem:
         note = f"clip {i}" if i == self.ranking.query else f"clip {i}, {self._label(i).splitlines()[1]}"
-        verdict = None if i == self.ranking.query else bool(self.labels[i] == self.labels[self.ranking.query])
+        verdict = None if i == self.ranking.query else self._right(i)
         name, faults = f"{title}: {self._name(i)}", self.faults[i]
         return ShelfItem(self.clips.path(i), name, note, verdict, None, faults, self._window(i))
 
@@ -197,6 +209,9 @@ class PositiveBrowser(Panel):
 
     def _table_html(self, choice: Choice) -> str:
         chosen, k = self.controls["agreement"].value, len(choice.positives)
+        if not self.judged:
+            text = "These clips have no classes: only your eyes and ears can say which positives are right."
+            return f'<div class="avid-soft" style="margin-top:10px;line-height:1.45">{text}</div>'
         rows = []
         for name, share in choice.precision.items():
             colour, weight = (VIDEO, 650) if name == chosen else ("#8f99a3", 400)
@@ -246,7 +261,9 @@ class PositiveBrowser(Panel):
         return float(self._mined[agreement][:, :k].mean()) if agreement in self._mined else None
 
     def _wrong(self) -> np.ndarray:
-        """How many positives of each query are of another class."""
+        """How many positives of each query are of another class; without classes, how little the best one agrees."""
+        if not self.judged:
+            return -mine_positives(self.video, self.audio, 1, self.controls["agreement"].value).score[:, 0].numpy()
         return (~self._all_right(self.controls["agreement"].value)[:, : self.controls["k"].value]).sum(1)
 
     # Without a kernel
@@ -257,6 +274,8 @@ class PositiveBrowser(Panel):
         shares = [(f"{name}: positives of its class", f"{share:.0%}") for name, share in choice.precision.items()]
         query = f"clip {self.ranking.query}, {self._name(self.ranking.query)}"
         named = [("query", query), ("agreement", self.controls["agreement"].value), ("K", str(k))]
+        if not self.judged:
+            return named
         return [*named, *shares, ("chance", f"{choice.chance:.0%}"), ("of its class, not chosen", str(choice.missed))]
 
     @styled

@@ -23,6 +23,7 @@ KINDS = {
     "positive, faulty clip": ("#b5478c", "D"),
     "the query": ("ink", "P"),
 }
+UNJUDGED = {"not chosen": KINDS["other class"], "positive": (VIDEO, "o"), "the query": KINDS["the query"]}
 OTHER, MISSED, RIGHT, WRONG, FAULTY, QUERY = range(len(KINDS))
 
 

@@ -19,7 +19,7 @@ from avid_lab.interactive.canvas import Canvas
 from avid_lab.interactive.intake import Intake
 from avid_lab.interactive.own_clips import OwnClip, embed_file, own_copy
 from avid_lab.interactive.panel import Panel
-from avid_lab.interactive.players import still
+from avid_lab.interactive.players import glimpse
 from avid_lab.interactive.queries import FLOW, Pages, QueryPicker
 from avid_lab.interactive.ranking import faults
 from avid_lab.interactive.search import DIRECTIONS, MARKS, UNJUDGED, Found, confident_wrong, marks, search
@@ -74,7 +74,8 @@ class RetrievalExplorer(Panel):
             raise ValueError("model and pipeline go together: give both, to ask with your own clips, or neither")
         super().__init__("Retrieval", Canvas(self._still))
         self.clips, self.model, self.pipeline = clips, model, pipeline
-        self.labels = clips.labels.numpy()
+        self.judged = clips.has_classes  # else nothing is right or wrong, except a clip's own other half
+        self.labels = clips.labels.numpy() if self.judged else np.arange(len(clips))
         self.classes = [str(name).replace("_", " ") for name in clips.classes]
         self.faults = faults(clips.manifest)
         self.own: OwnClip | None = None
@@ -90,7 +91,7 @@ class RetrievalExplorer(Panel):
     def _build(self, count: int) -> None:
         most = min(MOST_RESULTS, count - 1)
         tip = "Go through the queries that fare worst"
-        self.queries = QueryPicker(self, self.labels, self.classes, self._badness, "next failure", tip)
+        self.queries = QueryPicker(self, self.clips.labels.numpy(), self.classes, self._badness, "next failure", tip)
         failures = widgets.Dropdown(options=[WORST, CONFIDENT], layout={"width": "190px"}, tooltip="Which failures")
         self.add_control("failures", failures, redraw=False)
         ways = widgets.Dropdown(options=list(DIRECTIONS), description="find", layout={"width": "230px"})
@@ -149,8 +150,11 @@ class RetrievalExplorer(Panel):
         """The gallery by similarity, best first, and the cut at K."""
         found, k = self.found, self.controls["k"].value
         kinds, kind = MARKS, marks(found, k)
-        if self.own:
+        if self.own or not self.judged:
             kinds, kind = UNJUDGED, (np.arange(len(found.order)) < k).astype(np.uint8)
+            if found.own is not None:
+                kind[found.own] = len(kinds)
+                kinds = kinds | {"its own": MARKS["its own"]}
         if found.own is None:
             kinds = {name: look for name, look in kinds.items() if name != "its own"}
         count, ringed = len(found.order), () if found.own is None else (found.own,)
@@ -167,7 +171,7 @@ class RetrievalExplorer(Panel):
         return int(order[min(place, len(order) - 1)])
 
     def _still(self, place: int) -> bytes:
-        return still(self.clips.path(self._at(place)), self._window(self._at(place)))
+        return glimpse(self.clips.path(self._at(place)), self._window(self._at(place)))
 
     def _label(self, place: int) -> str:
         i, found = self._at(place), self.found
@@ -180,7 +184,7 @@ class RetrievalExplorer(Panel):
         )
 
     def _name(self, i: int) -> str:
-        return self.classes[int(self.labels[i])]
+        return self.clips.name(i)
 
     def _window(self, i: int) -> tuple[float, float]:
         """What the model was shown of a clip."""
@@ -188,7 +192,8 @@ class RetrievalExplorer(Panel):
 
     def _result(self, place: int, before: str) -> ShelfItem:
         i, found = self._at(place), self.found
-        right = None if self.own else bool(found.right[place])
+        right = None if self.own or not self.judged else bool(found.right[place])
+        right = True if place == found.own else right
         own = "its own" if place == found.own else f"clip {i}"
         title, score = f"{before}{place + 1}. {self._name(i)}", float(found.similarity[place])
         return ShelfItem(self.clips.path(i), title, own, right, score, self.faults[i], self._window(i))
@@ -215,16 +220,20 @@ class RetrievalExplorer(Panel):
         if self.own:
             name, count = self._most(found, k)
             text = f"Most of the {k} nearest are <b>{escape(name)}</b>: {count} of them."
+            text = text if self.judged else f"The nearest is <b>{escape(name)}</b>."
         else:
             chance = (found.right.sum()) / len(found.order)
             text = f"<b>{found.right[:k].mean():.0%}</b> of the {k} nearest are of its class (chance {chance:.0%})."
+            text = text if self.judged else "These clips have no classes: only your eyes and ears can judge."
             if found.own is not None:
                 text += f"<br>Its own {DIRECTIONS[self.controls['direction'].value][1]} comes at rank "
                 text += f"<b>{found.own + 1}</b> of {len(found.order)}."
         return f'<div style="margin-top:8px;line-height:1.5">{text}</div>'
 
     def _most(self, found: Found, k: int) -> tuple[str, int]:
-        """The class that most of the K nearest are of, and how many."""
+        """The class that most of the K nearest are of, and how many; the nearest clip where there are no classes."""
+        if not self.judged:
+            return self._name(int(found.order[0])), 1
         counts = np.bincount(self.labels[found.order[:k]])
         return self.classes[int(counts.argmax())], int(counts.max())
 
@@ -246,7 +255,8 @@ class RetrievalExplorer(Panel):
 
     def _kinds(self) -> list[tuple[str, bool]]:
         asks, answers = DIRECTIONS[self.controls["direction"].value]
-        return [("its class", True)] if asks == answers else [("its own other half", False), ("its class", True)]
+        kinds = [("its own other half", False)] if asks != answers else []
+        return [*kinds, ("its class", True)] if self.judged else kinds
 
     def _whole_html(self) -> str:
         direction = self.controls["direction"].value
@@ -343,8 +353,8 @@ class RetrievalExplorer(Panel):
         rows = [("query", query), ("find", direction)]
         if self.own:
             name, count = self._most(found, k)
-            rows.append((f"most among {k}", f"{name}, {count}"))
-        else:
+            rows.append((f"most among {k}", f"{name}, {count}") if self.judged else ("nearest", name))
+        elif self.judged:
             rows.append((f"of its class among {k}", f"{found.right[:k].mean():.0%}"))
         if found.own is not None:
             rows.append(("rank of its own", f"{found.own + 1} of {len(found.order)}"))

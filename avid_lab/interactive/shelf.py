@@ -12,7 +12,7 @@ from typing import Any
 import traitlets
 from matplotlib.image import imread
 
-from avid_lab.interactive.players import Excerpt, StrPath, Window, clock, excerpt, still
+from avid_lab.interactive.players import Excerpt, StrPath, Window, clock, excerpt, glimpse, still
 from avid_lab.interactive.ranking import two_digits
 from avid_lab.interactive.script import Scripted, script, text
 from avid_lab.media import MediaError
@@ -139,7 +139,7 @@ def draw_stills(figure: NotebookFigure, cells: Sequence[Any], items: Sequence[Sh
     """Clips of a shelf as stills in a figure, each in one of the cells: framed by its verdict."""
     for cell, item in zip(cells, items, strict=False):
         ax = add_axes(figure, cell)
-        if frame := still(item.path, item.window):
+        if frame := glimpse(item.path, item.window):
             ax.imshow(imread(BytesIO(frame), format="jpg"))
         sign = {None: "", True: "✓ ", False: "✗ "}[item.correct]
         ax.set_title(f"{sign}{item.title}", fontsize=8, pad=3)
