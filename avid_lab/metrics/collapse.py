@@ -13,6 +13,8 @@ from jaxtyping import Float
 from scipy.special import hyp0f1
 from torch import Tensor
 
+from avid_lab.precision import doubled
+
 
 def alignment(x: Float[Tensor, "N D"], y: Float[Tensor, "N D"]) -> Float[Tensor, " N"]:
     """Squared distance of each embedding to its partner, in [0, 4]; 0 is perfect, 2 unrelated.
@@ -71,7 +73,7 @@ def effective_rank(x: Float[Tensor, "N D"], weights: Float[Tensor, " N"] | None 
         x: Embeddings, not centred.
         weights: How often each embedding counts; once if not given.
     """
-    x = x.double()
+    x = doubled(x)
     gram = x.T @ (x if weights is None else x * weights.to(x)[:, None])
     singular = torch.linalg.eigvalsh(gram).clamp(min=0).sqrt()
     share = singular / singular.sum()

@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from avid_lab.precision import doubled
+
 
 @torch.no_grad()
 def knn_accuracy(
@@ -21,7 +23,7 @@ def knn_accuracy(
     Raises:
         ValueError: k is not between 1 and the number of training items.
     """
-    return (knn_predict(train, train_labels, test, k) == test_labels).double().mean().item()
+    return doubled(knn_predict(train, train_labels, test, k) == test_labels).mean().item()
 
 
 @torch.no_grad()

@@ -6,6 +6,7 @@ from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from avid_lab.mining import Positives
+from avid_lab.precision import doubled, off_mps
 
 
 def positive_precision(positives: Positives | Int64[Tensor, "N K"], labels: Int64[Tensor, " N"]) -> float:
@@ -25,7 +26,7 @@ def precision_of_each(
     Raises:
         ValueError: There is not one label per query, or the positives are not mined yet.
     """
-    return (labels[_mined(positives, labels)] == labels[:, None]).double().mean(1)
+    return doubled(labels[_mined(positives, labels)] == labels[:, None]).mean(1)
 
 
 def false_negative_rate(
@@ -53,11 +54,11 @@ def false_negatives_of_each(
         ValueError: There is not one label per query, positives are not mined yet, or no negative is left.
     """
     counts = labels.unique(return_inverse=True, return_counts=True)[1:]
-    same = counts[1][counts[0]].double() - 1  # (N,): others of the query's class
+    same = doubled(counts[1][counts[0]]) - 1  # (N,): others of the query's class
     allowed = len(labels) - 1
     if positives is not None:
         index = _mined(positives, labels)
-        same -= (labels[index] == labels[:, None]).sum(1)
+        same -= off_mps((labels[index] == labels[:, None]).sum(1))
         allowed -= index.shape[1]
     if allowed < 1:
         raise ValueError(f"labels must leave a negative for each query; got {len(labels)} instances")
@@ -80,7 +81,7 @@ def drawn_false_negatives(
     if negatives.ndim != 2 or index.shape != (len(negatives),) or labels.ndim != 1:
         got = [tuple(x.shape) for x in (negatives, index, labels)]
         raise ValueError(f"negatives, index and labels must be (B, K), (B,) and (N,); got {got}")
-    return (labels[negatives] == labels[index][:, None]).double().mean().item()
+    return doubled(labels[negatives] == labels[index][:, None]).mean().item()
 
 
 def _mined(positives: Positives | Tensor, labels: Tensor) -> Tensor:

@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from avid_lab.precision import off_mps
+
 _CHUNK = 512  # queries ranked at a time
 
 
@@ -86,6 +88,7 @@ def retrieval(
     if not ks or ks[0] < 1 or ks[-1] > ranked:
         raise ValueError(f"ks must lie between 1 and the {ranked} ranked items; got {ks}")
 
+    query, gallery, query_labels, gallery_labels = map(off_mps, (query, gallery, query_labels, gallery_labels))
     position = torch.arange(1, ranked + 1, device=query.device)
     at = torch.tensor(ks, device=query.device) - 1
     results: list[tuple[Tensor, ...]] = []

@@ -14,6 +14,7 @@ from avid_lab.mining.fast.exact import Memories, exact_products, product_roundin
 from avid_lab.mining.fast.rows import best_by_rows
 from avid_lab.mining.fast.tiles import best_by_tiles
 from avid_lab.processes import from_all_processes, processes, rank
+from avid_lab.precision import off_mps
 
 TILES_FROM = 2048  # instances from which tiles, or groups on a GPU, are worth more than whole rows
 
@@ -80,6 +81,11 @@ def mine_positives(
     if chunk_size is not None and chunk_size < 1:
         raise ValueError(f"chunk_size must be >= 1, or None; got {chunk_size}")
 
+    device, video, audio = (
+        video.device,
+        off_mps(video),
+        off_mps(audio),
+    )  # scores in doubt are settled in double precision
     queries = _own_share(n)
     shown = f"mining {rule.name}" if progress else None
     with torch.autocast(video.device.type, enabled=False):  # it would round products to half precision
@@ -96,7 +102,7 @@ def mine_positives(
         else:
             index, score = best_by_rows(memories, k, queries, chunk_size, progress=shown)
     index, score = from_all_processes(index), from_all_processes(score)
-    return Positives(index, score.to(torch.promote_types(video.dtype, torch.float32)))
+    return Positives(index.to(device), score.to(torch.promote_types(video.dtype, torch.float32)).to(device))
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,7 @@ class CMA(Objective):
         self.agreement = agreement
         self.num_within_negatives = num_within_negatives
         self.register_buffer("positives", torch.full((num_instances, k), -1))
-        self.register_buffer("mined_at", torch.tensor(0.0, dtype=torch.float64))
+        self.register_buffer("mined_at", torch.tensor(0.0))
 
     @classmethod
     def from_avid(cls, avid: AVID, **settings: Any) -> CMA:

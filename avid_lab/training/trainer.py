@@ -277,7 +277,7 @@ class Trainer:
     def _report(self, output: ObjectiveOutput) -> dict[str, float]:
         """Mean loss and terms over all processes; all stop if any value is not finite."""
         values = {"loss": output.loss, **output.terms}
-        means = average(torch.stack([value.detach().double() for value in values.values()])).tolist()
+        means = average(torch.stack([value.detach().float() for value in values.values()])).tolist()
         report = dict(zip(values, means, strict=True))
         if not math.isfinite(report["loss"]):
             bad = [name for name in output.terms if not math.isfinite(report[name])]

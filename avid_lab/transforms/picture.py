@@ -186,7 +186,7 @@ def _resize_matrix(begin: Tensor, length: Tensor, full: int, size: int) -> Float
 
 def _colour_matrix(saturation: Tensor, turns: Tensor) -> Float[Tensor, "B 3 3"]:
     """Saturation, then a hue turn, as matrices on RGB columns; both keep luma, and greys stay as they are."""
-    to_yiq, to_rgb = (matrix.to(saturation) for matrix in _yiq())
+    to_yiq, to_rgb = (matrix.to(saturation.dtype).to(saturation.device) for matrix in _yiq())
     chroma = torch.polar(saturation, 2 * math.pi * turns)  # scales and turns the chroma plane
     change = torch.zeros(len(turns), 3, 3, device=turns.device)
     change[:, 0, 0] = 1

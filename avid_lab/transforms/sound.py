@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from avid_lab.config import AudioSpec
+from avid_lab.precision import doubled
 
 
 class LogSpectrogram(nn.Module):
@@ -72,7 +73,8 @@ class LogSpectrogram(nn.Module):
 
         A bin that never changes (above the cut-off of all recordings) gets a deviation of 1.
         """
-        levels = self.decibels(waveforms.to(self.mean.device)).flatten(0, 2).double()  # (N * frames, bins)
+        levels = self.decibels(waveforms.to(self.mean.device)).flatten(0, 2)  # (N * frames, bins)
+        levels = doubled(levels)
         std = levels.std(0, correction=0)
         self.mean.copy_(levels.mean(0))
         self.std.copy_(torch.where(std > 1e-3, std, 1.0))
