@@ -13,8 +13,8 @@ from avid_lab.mining.agreement import AGREEMENTS, Agreement, agreement_named, ag
 from avid_lab.mining.fast.exact import Memories, exact_products, product_rounding
 from avid_lab.mining.fast.rows import best_by_rows
 from avid_lab.mining.fast.tiles import best_by_tiles
-from avid_lab.processes import from_all_processes, processes, rank
 from avid_lab.precision import off_mps
+from avid_lab.processes import from_all_processes, processes, rank
 
 TILES_FROM = 2048  # instances from which tiles, or groups on a GPU, are worth more than whole rows
 
