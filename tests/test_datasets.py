@@ -161,8 +161,8 @@ def test_other_ways_to_be_no_manifest(tmp_path):
 
 def test_a_folder_is_indexed_and_what_is_unusable_is_reported(tmp_path):
     for i in range(5):
-        write_ramp(tmp_path / "dogs" / f"d{i}.mp4", 2.0)
-        write_ramp(tmp_path / "cats" / f"c'é {i}.mp4", 1.0)
+        write_ramp(tmp_path / "dogs" / f"d{i}.mp4", 2.0, 300 + 200 * i)
+        write_ramp(tmp_path / "cats" / f"c'é {i}.mp4", 1.0, 400 + 200 * i)
     write_ramp(tmp_path / "top.mp4", 1.0)
     write_ramp(tmp_path / "cats" / "blink.mp4", 0.25)
     (tmp_path / "cats" / "broken.mp4").write_text("no video")

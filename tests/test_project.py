@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from graphlib import TopologicalSorter
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -136,6 +137,38 @@ def test_every_package_that_is_imported_is_a_dependency_and_no_other():
     needed = {distribution for name in imported for distribution in names.get(name, {name})}
     assert not missing
     assert listed - needed - NOT_IMPORTED == set()
+
+
+def test_an_index_is_made_without_torch():
+    code = "import sys; from avid_lab.datasets import index_folder; print({'torch', 'av'} & set(sys.modules))"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert shown.strip() == "set()"  # it takes a third of a gigabyte in every process
+
+
+def test_no_file_imports_another_in_a_circle():
+    """Counting what functions import, too; not what only a type checker reads."""
+    files = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in (ROOT / "avid_lab").rglob("*.py")}
+    files = {name.removesuffix(".__init__"): path for name, path in files.items()}
+    graph = {}
+    for name, path in files.items():
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        checked = {
+            id(inner)
+            for node in ast.walk(tree)
+            if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
+            for inner in ast.walk(node)
+        }
+        imported = set()
+        for node in ast.walk(tree):
+            if id(node) in checked:
+                continue
+            if isinstance(node, ast.Import):
+                imported |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                inner = {f"{node.module}.{alias.name}" for alias in node.names}
+                imported |= (inner & files.keys()) or {node.module}
+        graph[name] = imported & files.keys() - {name}
+    assert len(list(TopologicalSorter(graph).static_order())) == len(files)
 
 
 def test_ci_runs_the_command_of_the_readme():

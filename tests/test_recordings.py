@@ -13,10 +13,10 @@ import torch
 
 from avid_lab import cli
 from avid_lab.datasets import Manifest, Record, index_folder
-from avid_lab.datasets.look import without
 from avid_lab.datasets.prepare import prepare
 from avid_lab.datasets.recordings import Groups, join_siblings, summary, trusted, with_splits
 from avid_lab.media import Clip, write_clip
+from avid_lab.spans import without
 
 FPS, RATE = 8.0, 8000
 

@@ -26,7 +26,7 @@ from avid_lab.datasets.manifest import Manifest, Streams
 from avid_lab.datasets.parallel import parallel
 from avid_lab.datasets.windows import COLUMN, cut, found_spans, listed_spans, read_parts
 from avid_lab.media import MediaError
-from avid_lab.media.spans import Spans
+from avid_lab.spans import Spans
 
 FORMAT = 2  # of the files; part of the key
 MAX_SPANS = 16  # of a clip; of more, the longest are kept

@@ -22,7 +22,7 @@ from avid_lab.datasets.parallel import usable_cores
 from avid_lab.datasets.windows import Place, Places, cut, found_spans, listed_spans
 from avid_lab.media import MediaError, read_clip
 from avid_lab.media.planes import read_planes
-from avid_lab.media.spans import Spans
+from avid_lab.spans import Spans
 
 _VIDEO, _AUDIO = VideoSpec(), AudioSpec()
 Result = TypeVar("Result")

@@ -14,8 +14,16 @@ from tqdm.auto import tqdm
 from avid_lab.atomic import is_part_of, replacing
 from avid_lab.datasets.journal import resumable
 from avid_lab.datasets.layouts import LAYOUTS, Candidate, candidates
-from avid_lab.datasets.look import Look, crashing, look
-from avid_lab.datasets.manifest import COLUMNS, Manifest, Record, Unusable, begins_with, is_portable, place_below
+from avid_lab.datasets.looking import Look, crashing
+from avid_lab.datasets.manifest import (
+    COLUMNS,
+    Manifest,
+    Record,
+    Unusable,
+    begins_with,
+    is_portable,
+    place_below,
+)
 from avid_lab.datasets.recordings import duplicates, join_siblings, summary, trusted, with_splits
 
 VIDEO_EXTENSIONS = frozenset(
@@ -226,3 +234,10 @@ def _walk(root: Path, refuse: Callable[[Path, str, str], None]) -> Iterator[Path
 
 def _is_link(path: Path) -> bool:
     return path.is_symlink() or (hasattr(path, "is_junction") and path.is_junction())  # pyright: ignore
+
+
+def look(task: Look) -> dict[str, Any]:
+    """See `avid_lab.datasets.look.look`, which loads torch: the process that only counts does without."""
+    from avid_lab.datasets import look
+
+    return look.look(task)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from avid_lab.config import AudioSpec, VideoSpec
+from avid_lab.datasets.looking import Look, useless
 from avid_lab.datasets.manifest import Streams
 from avid_lab.media import MediaError, MediaInfo, probe, read_clip
-from avid_lab.media.spans import Spans, common, joined, length_s, to_text
+from avid_lab.spans import Spans, common, joined, length_s, to_text
 
 LISTEN_S = 10.0  # seconds of sound listened to
 LISTEN_RATE = 8000
@@ -33,16 +33,6 @@ OF_THE_FILE = frozenset({"both_share", "offset_s", "gaps", "restarts", "still", 
 READ_BYTES = 2**16  # of the beginning, the middle and the end of a file, to find files that may be identical
 
 
-@dataclass(frozen=True)
-class Look:
-    """One file to look at."""
-
-    path: Path
-    streams: Streams
-    min_duration_s: float
-    version: int = 1  # what was found by other rules is found again
-
-
 def look(task: Look) -> dict[str, Any]:
     """What is known of a file, or why it is of no use, as JSON can hold it.
 
@@ -53,33 +43,28 @@ def look(task: Look) -> dict[str, Any]:
     try:
         return _look(task)
     except MediaError as error:
-        return _useless("unreadable", f"{error.problem}. {error.fix}")
+        return useless("unreadable", f"{error.problem}. {error.fix}")
     except Exception as error:  # one file never ends the list
-        return _useless("unreadable", f"reading it failed with {type(error).__name__}: {error}")
-
-
-def crashing(task: Look) -> dict[str, Any]:
-    """The result of a file on which a worker died."""
-    return _useless("unreadable", "it crashes the decoder, or needs more memory than there is")
+        return useless("unreadable", f"reading it failed with {type(error).__name__}: {error}")
 
 
 def _look(task: Look) -> dict[str, Any]:
     info = probe(task.path)
     if info.video is None and task.streams != "audio":
-        return _useless("no picture", "it has no video stream")
+        return useless("no picture", "it has no video stream")
     if info.audio is None and task.streams != "video":
-        return _useless("no sound", "it has no audio stream")
+        return useless("no sound", "it has no audio stream")
     both_s = _spans(info, task.streams)
     if info.duration_s < task.min_duration_s:
-        return _useless("too short", f"it lasts {info.duration_s:.3f} s, less than {task.min_duration_s:g} s")
+        return useless("too short", f"it lasts {info.duration_s:.3f} s, less than {task.min_duration_s:g} s")
     longest_s = max((end_s - begin_s for begin_s, end_s in both_s), default=0.0)
     if longest_s < task.min_duration_s:
         rule = f"picture and sound are together for {longest_s:.3f} s at most, less than {task.min_duration_s:g} s"
-        return _useless("too short", rule)
+        return useless("too short", rule)
     pictures, sound, cancelled = _watch_and_listen(task, info.duration_s)
     still, silent = _still(pictures, info.duration_s), _silent(sound, info)
     if len(sound) and np.abs(sound).max() < SILENCE:
-        return _useless("silent", f"nothing is heard in its first {min(info.duration_s, LISTEN_S):.1f} s")
+        return useless("silent", f"nothing is heard in its first {min(info.duration_s, LISTEN_S):.1f} s")
     extras: dict[str, str] = {}
     if info.video is not None:
         fps = "" if info.video.fps is None else f"{info.video.fps:g}"
@@ -105,10 +90,6 @@ def _look(task: Look) -> dict[str, Any]:
         "picture": _hex(picture_print([image for _, image in pictures[1::2]])),
         "sound": _hex(sound_print(sound)),
     }
-
-
-def _useless(reason: str, detail: str) -> dict[str, Any]:
-    return {"reason": reason, "detail": detail}
 
 
 def _spans(info: MediaInfo, streams: Streams) -> Spans:
@@ -165,12 +146,6 @@ def _silent(sound: np.ndarray, info: MediaInfo) -> Spans:
     spans = joined((i * PIECE_S, (i + 1) * PIECE_S) for i in np.flatnonzero(peaks < SILENCE).tolist())
     spans = common(spans, () if info.audio is None else info.audio.spans_s)
     return tuple(span for span in spans if span[1] - span[0] >= SILENT_S)
-
-
-def without(spans: Spans, holes: Spans) -> Spans:
-    """The spans, less the holes."""
-    edges = [0.0, *(edge for hole in joined(holes) for edge in hole), float("inf")]
-    return common(spans, tuple((begin_s, end_s) for begin_s, end_s in zip(edges[::2], edges[1::2], strict=True)))
 
 
 # ---- fingerprints

@@ -10,13 +10,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any, Literal
-
-import torch
-from jaxtyping import Int64
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, Literal, no_type_check
 
 from avid_lab.atomic import replacing
+
+if TYPE_CHECKING:
+    from jaxtyping import Int64
+    from torch import Tensor
 
 Streams = Literal["both", "video", "audio"]  # what of a clip is wanted
 
@@ -98,8 +98,11 @@ class Manifest:
         return f"Manifest({len(self)} clips of {len(self.classes)} classes in {self.root}; {splits})"
 
     @cached_property
+    @no_type_check
     def labels(self) -> Int64[Tensor, "N"]:
         """Class number of each clip: its place in ``classes``."""
+        import torch  # an index of many files is made without it: it takes a third of a gigabyte
+
         number = {name: i for i, name in enumerate(self.classes)}
         return torch.tensor([number[record.label] for record in self.records], dtype=torch.int64)
 
@@ -116,6 +119,7 @@ class Manifest:
             raise ValueError(f"the manifest has no column {name!r}; its columns are {', '.join(known)}")
         return [record.extras.get(name, "") for record in self.records]
 
+    @no_type_check
     def select(self, mask: Sequence[bool] | Tensor | None = None, *, split: str | None = None) -> Manifest:
         """The clips of one split, or where the mask is true, in the same order and with the same class numbers.
 

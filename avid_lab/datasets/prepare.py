@@ -17,8 +17,8 @@ from avid_lab.datasets.look import OF_THE_FILE
 from avid_lab.datasets.manifest import COLUMNS, Manifest, Streams, Unusable, begins_with
 from avid_lab.datasets.windows import COLUMN, cut, found_spans, listed_spans, read_parts
 from avid_lab.media import Clip, MediaError, probe, write_clip
-from avid_lab.media.spans import Spans, to_text
 from avid_lab.media.write import AAC_RATES
+from avid_lab.spans import Spans, to_text
 
 JOURNAL = ".prepared"  # in the folder of the copies: what is done, and the names of all files that are ours
 SIDE = 258  # ceil(1.15 * 224): the room that random crops of the largest preset need

@@ -15,9 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from avid_lab.datasets.look import without
 from avid_lab.datasets.manifest import Manifest, Record, Unusable
-from avid_lab.media.spans import from_text, length_s, to_text
+from avid_lab.spans import from_text, length_s, to_text, without
 
 SAME_PICTURE, SAME_SOUND = 48, 72  # of 256 bits: copies of the rendered world differ by less, its clips by 60 and 95
 ALONE = 3  # where a set has only one of both, that many times fewer bits may differ

@@ -11,7 +11,7 @@ import numpy as np
 from avid_lab.config import AudioSpec, VideoSpec
 from avid_lab.datasets.manifest import Record, Streams
 from avid_lab.media import Clip, MediaError, probe, read_clip
-from avid_lab.media.spans import Spans, from_text
+from avid_lab.spans import Spans, from_text
 
 COLUMN = "both_s"  # of a manifest: the spans in which a file has picture and sound
 

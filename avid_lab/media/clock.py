@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 
-from avid_lab.media.spans import Spans
+from avid_lab.spans import Spans
 
 Kind = Literal["video", "audio"]
 KINDS: tuple[Kind, Kind] = ("video", "audio")

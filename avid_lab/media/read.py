@@ -16,8 +16,8 @@ from avid_lab.config import AudioSpec, VideoSpec
 from avid_lab.media.clock import GAP_S
 from avid_lab.media.picture import displayed_size, dynamic_range, orientation, upright
 from avid_lab.media.source import Source, open_source
-from avid_lab.media.spans import Spans, common, joined
 from avid_lab.media.types import AudioStream, Clip, MediaError, MediaInfo, VideoStream
+from avid_lab.spans import Spans, common, joined
 
 PREROLL_S = 0.3  # sound decoded and thrown away before a window: codecs with memory (AAC, MP3, Opus) have settled then
 CANCELLED = 0.1  # channels cancel where the average of them has less than this share of their mean level (-20 dB)

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from jaxtyping import Float32, UInt8
 from torch import Tensor
 
-from avid_lab.media.spans import Spans, common
+from avid_lab.spans import Spans, common
 
 DynamicRange = Literal["SDR", "PQ", "HLG"]
 

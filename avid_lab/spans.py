@@ -60,3 +60,9 @@ def from_text(text: str) -> Spans:
             f"spans must be begin-end in seconds, in order, joined by ';', such as 0-4.2;6-10; got {text!r}"
         )
     return spans
+
+
+def without(spans: Spans, holes: Spans) -> Spans:
+    """The spans, less the holes."""
+    edges = [0.0, *(edge for hole in joined(holes) for edge in hole), float("inf")]
+    return common(spans, tuple((begin_s, end_s) for begin_s, end_s in zip(edges[::2], edges[1::2], strict=True)))
