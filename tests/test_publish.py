@@ -82,15 +82,15 @@ def test_new_prose_keeps_the_outputs_of_the_same_code(lesson, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     (out / path.name).write_bytes(path.read_bytes())
-    reworded = write_source(tmp_path, LESSON.replace("with two lines", "told better"))
+    reworded = write_source(tmp_path, LESSON.replace("with two lines", "with three lines"))
     made = nbformat.read(publish.build(reworded, out, keep_outputs=True), as_version=4)
     before = nbformat.read(path, as_version=4)
-    assert made.cells[0].source == "# A lesson\ntold better"
+    assert made.cells[0].source == "# A lesson\nwith three lines"
     assert [cell.outputs for cell in made.cells[1:]] == [cell.outputs for cell in before.cells[1:]]
     assert publish.drift(reworded, out / path.name) == []
 
     recoded = write_source(tmp_path, LESSON.replace("2 + 2", "2 + 3"))
-    with pytest.raises(publish.PublishError, match="its code is not the source's"):
+    with pytest.raises(publish.PublishError, match="its code differs from the source"):
         publish.build(recoded, out, keep_outputs=True)
     with pytest.raises(publish.PublishError, match="not there"):
         publish.build(reworded, tmp_path / "empty", keep_outputs=True)
@@ -104,7 +104,7 @@ def test_a_fresh_notebook_has_not_drifted(lesson):
     ("before", "after"),
     [("2 + 2", "2 + 3"), ("with two lines", "with other lines"), ("# %%\n2 + 2\n", "# %%\n2 + 2\n\n# %%\n5\n")],
 )
-def test_drift_is_told_by_file_and_mended_by_name(lesson, tmp_path, before, after):
+def test_drift_names_the_file_and_the_fix(lesson, tmp_path, before, after):
     _, path = lesson
     assert before in LESSON
     (trouble,) = publish.drift(write_source(tmp_path, LESSON.replace(before, after)), path)

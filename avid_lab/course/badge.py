@@ -1,4 +1,4 @@
-"""The small coloured boxes under a cell: HTML that needs no kernel, and the same in words where there is no browser."""
+"""The small coloured boxes under a cell: HTML that needs no kernel, and plain text where there is no browser."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 
 from avid_lab.course.checks import Exercise, Verdict
 
-# Border colour by kind. Text takes the page's own colour, so that boxes fit light and dark pages.
+# Border colour by kind. Text uses the page's own colour, so boxes fit light and dark pages.
 COLOURS = {"blank": "#d98e04", "wrong": "#d1393e", "right": "#2f9e5b", "plain": "#6b7fa3"}
 SIGNS = {"blank": "○", "wrong": "✗", "right": "✓"}
 
@@ -37,12 +37,12 @@ class Box:
 
 
 def verdict_box(exercise: Exercise, verdict: Verdict) -> Box:
-    """What the checks say, with the hints folded up."""
+    """What the checks say, with folded hints."""
     name = f"<code>{html.escape(exercise.name)}</code>"
     head = {
-        "blank": f"{name} is not written yet: the reference does the work for now.",
-        "wrong": f"{name}: {prose(verdict.title)}. The reference goes on in its place.",
-        "right": f"{name} is right: from here on your own code does the work.",
+        "blank": f"{name} is not written yet; the reference solution runs instead.",
+        "wrong": f"{name}: {prose(verdict.title)}. The reference solution runs instead.",
+        "right": f"{name} is right: from here on the notebook runs your code.",
     }[verdict.status]
     parts = [f"<b>{SIGNS[verdict.status]} {head}</b>"]
     body = exercise.task if verdict.status == "blank" else verdict.explanation

@@ -1,10 +1,10 @@
-"""Telling what is wrong with a student's function, in words.
+"""Say in words what is wrong with a student's function.
 
-The function is run on small probes. What it does there (values, shapes, gradients, arguments it changed) is compared
-with what the reference does, and, where they differ, with what each known wrong answer does: a mistake that behaves
-like a known one is called by its name. Functions that draw random numbers are judged by properties instead.
+`judge` runs the function on small probes and compares its behaviour (values, shapes, gradients, changed arguments)
+with the reference. If they differ, it compares with each known wrong answer: a mistake that behaves like a known one
+gets its name. Properties decide for functions that draw random numbers.
 
-Nothing is executed but the student's own function.
+Nothing else of the student's code runs.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Status = Literal["blank", "wrong", "right"]
 
 
 class Blank(Exception):
-    """The function is not written yet, or holds a ``...`` still."""
+    """The function is not written yet, or still contains ``...``."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class Property:
     """Something that every right answer does.
 
     Args:
-        name: What is wrong where it does not hold, in plain words: "the query is among its own negatives".
-        check: Takes the function; returns None where the property holds, else a sentence of evidence.
+        name: The mistake if the property does not hold, in plain words: "the query is among its own negatives".
+        check: Takes the function; returns None if the property holds, else a sentence of evidence.
     """
 
     name: str
@@ -48,16 +48,16 @@ class Exercise:
 
     Args:
         name: Its name, unique in the course.
-        notebook: Which notebook asks for it: "02".
-        task: What to write, one sentence.
-        reference: A right answer; its parameters and docstring are the ones that the notebook shows.
-        probes: Each makes arguments to try the function on, anew at each call. Tensors that require a gradient have
-            theirs compared, too.
-        wrong: Known wrong answers, by what is wrong in plain words; their docstrings explain.
-        hints: Three, each saying more than the one before.
-        properties: Looked at in order before values are compared.
-        remarks: The same, but what they say does not make an answer wrong.
-        random: Whether right answers may differ in value, so that properties alone decide.
+        notebook: The notebook that asks for it: "02".
+        task: What to write, in one sentence.
+        reference: A right answer; the notebook shows its parameters and docstring.
+        probes: Each call makes new arguments for the function. Gradients are compared, too, for tensors that require
+            them.
+        wrong: Known wrong answers, by the mistake in plain words; their docstrings explain it.
+        hints: Three, each more detailed than the one before.
+        properties: Checked in order before the values are compared.
+        remarks: Like properties, but a failed one does not make an answer wrong.
+        random: Whether right answers may differ in value, so that only properties decide.
         open: Whether any answer with these properties is right: an experiment.
     """
 
@@ -81,12 +81,12 @@ class Exercise:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the checks say of an answer.
+    """What the checks say about an answer.
 
     Attributes:
-        name: Of the exercise.
+        name: Name of the exercise.
         status: "blank" (not written yet), "wrong" or "right".
-        title: What is wrong, in plain words; empty unless wrong.
+        title: The mistake in plain words; empty unless wrong.
         explanation: Why it matters and where to look, or a remark on a right answer.
         printed: What the function printed on the first probe.
     """
@@ -110,7 +110,7 @@ class _Seen:
 def judge(exercise: Exercise, function: Function) -> Verdict:
     """Try a function and say what is wrong with it.
 
-    The global random state is left as it was.
+    The global random state does not change.
     """
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
         try:
@@ -125,10 +125,10 @@ def _judge(exercise: Exercise, function: Function) -> Verdict:
 
     printed = ""
     if problem := _parameters(exercise, function):
-        return wrong("the parameters are not the ones asked for", problem)
+        return wrong("the parameters differ from the exercise's", problem)
     ours = [_observe(function, probe) for probe in exercise.probes]
     printed = ours[0].printed
-    # A name for the mistake, where it behaves like a known one.
+    # Name the mistake if it behaves like a known one.
     right = [_observe(exercise.reference, probe) for probe in exercise.probes]
     compared = not (exercise.random or exercise.open)
     if compared and not _alike(ours, right):
@@ -182,7 +182,7 @@ def _observe(function: Function, probe: Callable[[], tuple[Any, ...]]) -> _Seen:
     except NotImplementedError:
         raise Blank from None
     except Exception as error:
-        if "ellipsis" in str(error):  # a `...` that is still to be filled in
+        if "ellipsis" in str(error):  # a `...` is still there
             raise Blank from None
         return _Seen({}, _in_words(error), said.getvalue())
     if result is ... or (result is None and _is_empty(function)):
@@ -216,7 +216,7 @@ def _flatten(name: str, value: Any) -> Iterator[tuple[str, Tensor | str]]:
 
 
 def _gradients(arguments: tuple[Any, ...], result: Any) -> dict[str, Tensor | str]:
-    """Gradients of a fixed mixture of the results, for each argument that asks for one."""
+    """Gradients of a fixed mixture of the results, for each argument that requires one."""
     wanted = {i: x for i, x in enumerate(arguments) if isinstance(x, Tensor) and x.requires_grad}
     if not wanted:
         return {}
@@ -259,7 +259,7 @@ def _form(mine: _Seen, theirs: _Seen, *, values: bool) -> tuple[str, str] | None
     """The first difference to the reference, as title and explanation: of form, or also of values."""
     for name, right in theirs.values.items():
         if name not in mine.values:
-            return "the result has other parts than asked for", f"There should be {name}."
+            return "a part of the result is missing", f"The answer should contain {name}."
         got = mine.values[name]
         is_gradient = name.startswith("the gradient")
         if isinstance(got, str) or isinstance(right, str):
@@ -270,36 +270,36 @@ def _form(mine: _Seen, theirs: _Seen, *, values: bool) -> tuple[str, str] | None
             if got == "None":
                 return "nothing is returned", "Does it end in `return ...`?"
             wanted = right if isinstance(right, str) else f"a tensor of shape {tuple(right.shape)}"
-            return "the result is of the wrong type", f"{name} should be {wanted}; yours is {_words(got)}."
+            return "the result has the wrong type", f"{name} should be {wanted}; yours is {_words(got)}."
         if got.shape != right.shape:
             should = f"{name} should have shape {tuple(right.shape)}; yours has {tuple(got.shape)}."
             return "the shape is wrong", f"{should} {_about_shape(got, right)}".strip()
         if _kind(got) != _kind(right):
             return "the type of number is wrong", f"{name} should hold {_kind(right)}; yours holds {_kind(got)}."
         if got.is_floating_point() and right.isfinite().all() and not got.isfinite().all():
-            return "NaN or infinity comes out", f"{name} should be finite: a logarithm of 0, or a division by 0?"
+            return "the result is NaN or infinite", f"{name} should be finite: a logarithm of 0, or a division by 0?"
         if values and not _equal(got, right):
             if is_gradient:
-                return "the value is right, its gradient is not", "Is something detached, or under no_grad?"
+                return "the value is right, but its gradient is wrong", "Is something detached, or under no_grad?"
             return "the numbers differ", _about_values(name, got.double(), right.double())
     if values and (changed := [name for name in mine.values if name not in theirs.values]):
-        return "it changes what it was given", f"{changed[0]} is not what it was before: work on a copy (`x.clone()`)."
+        return "it changes what it was given", f"{changed[0]} has changed: work on a copy (`x.clone()`)."
     return None
 
 
 def _no_gradient(name: str, got: Tensor | str) -> str:
     if isinstance(got, str):
         return f"{name} is missing: is something detached, under no_grad, or made a Python number by .item()?"
-    return f"{name} should not be there: this argument is to be taken as constant (detach it)."
+    return f"{name} should not exist: treat this argument as a constant (detach it)."
 
 
 def _about_shape(got: Tensor, right: Tensor) -> str:
     if right.ndim == 0 and got.numel() > 1:
-        return "One number is asked for: take a mean over the queries at the end."
+        return "The result should be one number: take the mean over the queries at the end."
     if sorted(got.shape) == sorted(right.shape):
-        return "The same numbers in another order: rows and columns are swapped."
+        return "The axes are in another order: you swapped rows and columns."
     if got.numel() == right.numel():
-        return "The numbers fit, an axis of length one is too many or too few (keepdim? squeeze?)."
+        return "The size fits, but there is an extra or missing axis of length one (keepdim? squeeze?)."
     return "Along which axis did you sum or average?"
 
 
@@ -312,7 +312,7 @@ def _about_values(name: str, got: Tensor, right: Tensor) -> str:
     if len(ratio) and (ratio - ratio.flatten()[0]).abs().max() < 1e-3 and ratio.flatten()[0].abs() > 1e-6:
         factor = float(ratio.flatten()[0])
         text += (
-            " The sign is turned." if abs(factor + 1) < 1e-3 else f" All are {factor:.3g} times what they should be."
+            " The sign is flipped." if abs(factor + 1) < 1e-3 else f" All are {factor:.3g} times what they should be."
         )
     return text
 
@@ -323,7 +323,7 @@ def _words(value: Tensor | str) -> str:
 
 def _in_words(error: Exception) -> str:
     lines = [f"line {frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)]
-    own = lines[1:2] if len(lines) > 1 else []  # the first frame is ours, the next the student's function
+    own = lines[1:2] if len(lines) > 1 else []  # the first frame is ours, the next is the student's function
     text = str(error).strip().splitlines()
     return f"{type(error).__name__}: {text[0] if text else ''}" + (f" [{own[0]} of the cell]" if own else "")
 

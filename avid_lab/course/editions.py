@@ -14,7 +14,7 @@ from avid_lab.course.checks import Exercise
 from avid_lab.course.exercises import EXERCISES
 from avid_lab.course.filling import answered_function, exercises_in, fill
 
-POINTS = 2  # of every exercise
+POINTS = 2  # per exercise
 CONFIG = '''"""nbgrader's settings of this course. Each notebook is an assignment."""
 
 from nbconvert.preprocessors import TagRemovePreprocessor
@@ -35,8 +35,8 @@ def student(source: Path, out: Path, names: tuple[str, ...] = ()) -> list[Path]:
 
     Args:
         source: The folder of notebook sources.
-        out: A folder; notebooks in it are replaced.
-        names: Which ones, by the start of their names; none means all.
+        out: The output folder; notebooks in it are replaced.
+        names: The starts of the notebooks' names; empty means all.
 
     Raises:
         ValueError: There are no such sources.
@@ -47,12 +47,12 @@ def student(source: Path, out: Path, names: tuple[str, ...] = ()) -> list[Path]:
 def instructor(source: Path, out: Path, names: tuple[str, ...] = ()) -> list[Path]:
     """Notebooks with solutions, teaching notes and misconceptions, laid out as an nbgrader course.
 
-    ``out/source/NN_name/NN_name.ipynb`` are nbgrader's assignments; ``out/README.md`` has all misconceptions and hints.
+    ``out/source/NN_name/NN_name.ipynb`` are nbgrader's assignments; ``out/README.md`` lists misconceptions and hints.
 
     Args:
         source: The folder of notebook sources.
-        out: A folder; what this writes is replaced.
-        names: Which ones, by the start of their names; none means all.
+        out: The output folder; existing files are replaced.
+        names: The starts of the notebooks' names; empty means all.
 
     Raises:
         ValueError: There are no such sources, or an exercise's parameters differ from its reference's.
@@ -70,7 +70,7 @@ def instructor(source: Path, out: Path, names: tuple[str, ...] = ()) -> list[Pat
 
 
 def _taught(cell: NotebookNode) -> list[NotebookNode]:
-    """A cell of the instructor's edition, with what follows it."""
+    """A cell of the instructor's edition, followed by its test and notes."""
     found = [name for name in exercises_in(cell.source) if name in EXERCISES] if cell.cell_type == "code" else []
     if not found:
         return [cell]
@@ -92,7 +92,7 @@ def _taught(cell: NotebookNode) -> list[NotebookNode]:
 
 
 def _mark(grade_id: str, *, grade: bool = False, solution: bool = False, points: int | None = None) -> dict[str, Any]:
-    """Metadata that nbgrader wants of a code cell, schema 3."""
+    """Metadata that nbgrader needs for a code cell, schema 3."""
     mark: dict[str, Any] = {
         "schema_version": 3,
         "grade_id": grade_id,
@@ -106,12 +106,12 @@ def _mark(grade_id: str, *, grade: bool = False, solution: bool = False, points:
 
 
 def _notes(exercise: Exercise) -> str:
-    """What a teacher wants to know of an exercise: its misconceptions and hints."""
+    """Teaching notes of an exercise: its misconceptions and hints."""
     wrong = [f"* *{title}.* {' '.join((inspect.getdoc(f) or '').split())}" for title, f in exercise.wrong.items()]
     hints = [f"{number}. {hint}" for number, hint in enumerate(exercise.hints, 1)]
     return "\n".join(
         [
-            f"**Teaching notes: `{exercise.name}`.** Common misconceptions, which the badge names by itself:",
+            f"**Teaching notes: `{exercise.name}`.** The badge names these common misconceptions:",
             "",
             *wrong,
             "",
@@ -127,7 +127,7 @@ def _handbook() -> str:
         "# The instructor's edition\n\n"
         "Each notebook in `source/` is an nbgrader assignment, with solutions between `### BEGIN SOLUTION` and "
         f"`### END SOLUTION` and a test cell of {POINTS} points after every exercise. "
-        "`nbgrader generate_assignment NN_name` takes the solutions out; "
-        "`nbgrader validate source/NN_name/NN_name.ipynb` runs it. Set `AVID_LAB_PROFILE=smoke` for a run of seconds.\n"
+        "`nbgrader generate_assignment NN_name` removes the solutions; "
+        "`nbgrader validate source/NN_name/NN_name.ipynb` runs it. Set `AVID_LAB_PROFILE=smoke` for a quick run.\n"
     )
     return head + "".join(f"\n## {e.notebook}: {e.name}\n\n{e.task}\n\n{_notes(e)}\n" for e in EXERCISES.values())

@@ -21,21 +21,21 @@ def blank_cell(exercise: Exercise) -> str:
 
 
 def exercises_in(cell: str) -> list[str]:
-    """Names of the exercises that a cell's code answers; empty for code that is no Python (magics)."""
+    """Names of the exercises that a cell's code answers; empty for code that is not Python (magics)."""
     return [name for name, _ in _answers(cell)]
 
 
 def answered_function(cell: str) -> str:
-    """What the student calls the function of the cell's exercise."""
+    """The student's name for the function of the cell's exercise."""
     return _answers(cell)[0][1].name
 
 
 def fill(cell: str, bodies: dict[str, Function], *, marked: bool = False) -> str:
-    """Put other bodies into the answers of a cell; signature and docstring stay.
+    """Replace the bodies of the answers in a cell; signature and docstring stay.
 
     Args:
         cell: Code of a cell.
-        bodies: By exercise, a function whose body to take. Its parameters must be called as the cell's.
+        bodies: A function by exercise, whose body replaces the answer's. It must have the cell's parameter names.
         marked: Whether to put nbgrader's marks around the solution.
 
     Raises:

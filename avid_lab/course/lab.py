@@ -1,9 +1,9 @@
-"""What notebooks call: predictions, notes, hints, progress, and what a notebook needs to work alone.
+"""Functions for notebooks: predictions, notes, hints, progress, and everything a notebook needs to work alone.
 
     lab.predict("03-1", "Which gives the best pictures?", ["cross", "self", "joint"])
-    lab.reveal("03-1", "cross", "what two modalities share is the event")
+    lab.reveal("03-1", "cross", "two modalities share only the event")
 
-Every box is also plain HTML, so that a published notebook shows it without a kernel.
+Every box is also plain HTML, so a published notebook shows it without a kernel.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from avid_lab.interactive import ask
 
 __all__ = ["Stage", "ask", "credit", "hint", "note", "predict", "progress", "reveal", "solution", "stage"]
 
-NOT_SAVED = "✗ Not saved: it lasts until the kernel stops."
+NOT_SAVED = "✗ Not saved: it is lost when the kernel stops."
 
-_ASKED: dict[str, tuple[str, ...]] = {}  # options of the predictions asked in this kernel
+_ASKED: dict[str, tuple[str, ...]] = {}  # options of the predictions in this kernel
 
 
 def predict(
@@ -40,12 +40,12 @@ def predict(
     """Ask for a guess before the result is shown. Nothing waits for an answer.
 
     Args:
-        key: Of the prediction, "03-1": the first of notebook 03.
+        key: The prediction's key, "03-1": the first of notebook 03.
         question: What to predict.
-        options: A choice of these; None asks for a number.
-        low: Least number on the slider; with ``high``. Without both, any number can be typed.
+        options: The choices; None asks for a number.
+        low: Smallest number on the slider; needs ``high``. Without both, the student types any number.
         high: Largest number on the slider.
-        unit: Behind the number.
+        unit: Shown after the number.
 
     Raises:
         ValueError: Fewer than two options, or only one end of the slider.
@@ -71,16 +71,16 @@ def predict(
 
 
 def reveal(key: str, truth: str | float, because: str = "", *, close: float = 0.1) -> None:
-    """Set the guess beside what happened.
+    """Compare the guess with the result.
 
     Args:
-        key: Of the prediction.
-        truth: The option that was right, or the number.
-        because: One sentence of explanation, begun small and without a full stop.
-        close: A guess of a number counts as close within this share of the slider's range, or of the truth.
+        key: The prediction's key.
+        truth: The right option or number.
+        because: One sentence of explanation, starting with a lower-case letter, without a full stop.
+        close: A guessed number counts as right if it differs from the truth by at most this share of the truth.
 
     Raises:
-        ValueError: The truth is none of the options that were offered.
+        ValueError: The truth is not one of the options.
     """
     if (options := _ASKED.get(key)) and str(truth) not in options:
         raise ValueError(f"truth of prediction {key!r} must be one of {', '.join(options)}; got {truth!r}")
@@ -89,7 +89,7 @@ def reveal(key: str, truth: str | float, because: str = "", *, close: float = 0.
     guess = entry.get("guess")
     answer = f"It is <b>{html.escape(shown)}</b>.{_sentence(because)}"
     if guess is None:
-        display(Box("plain", f"{answer} (You made no guess this time.)"))
+        display(Box("plain", f"{answer} (You made no guess.)"))
         return
     hit = guess == truth
     if isinstance(guess, (int, float)) and not isinstance(truth, str):
@@ -98,18 +98,18 @@ def reveal(key: str, truth: str | float, because: str = "", *, close: float = 0.
     else:
         said = f"You said <i>{html.escape(str(guess))}</i>."
     student.write("predictions", key, truth=truth, hit=hit)
-    verdict = "Well predicted." if hit else "A surprise is worth more than a lucky guess: what did you not think of?"
+    verdict = "Well predicted." if hit else "A surprise teaches more than a lucky guess: what did you not think of?"
     display(Box("right" if hit else "blank", f"{answer}<br>{said} {verdict}"))
 
 
 def note(key: str, prompt: str = "", text: str | None = None, **values: Any) -> None:
-    """Keep what an experiment gave: a text box, or at once what is passed.
+    """Keep the result of an experiment: show a text box, or save the given text and values.
 
     Args:
-        key: Of the note, "07-1".
+        key: The note's key, "07-1".
         prompt: What to write down.
-        text: Kept at once; without it and without values, a text box is shown.
-        values: Settings and results to keep: numbers, words, lists of them.
+        text: Text to save. Without text and values, a text box appears.
+        values: Settings and results to save: numbers, words, lists of them.
     """
     if text is not None or values:
         plain = {name: value.item() if hasattr(value, "item") else value for name, value in values.items()}
@@ -135,7 +135,7 @@ def note(key: str, prompt: str = "", text: str | None = None, **values: Any) -> 
 
 
 def progress(notebook: str | None = None) -> None:
-    """Show which exercises are solved, which predictions came true, and what was noted.
+    """Show which exercises are solved and how many predictions came true.
 
     Args:
         notebook: Only this one, "02"; None shows all.
@@ -155,19 +155,19 @@ def progress(notebook: str | None = None) -> None:
                 helped = " (solution seen)" if entry.get("solution_seen") else ""
                 cells.append(f"{SIGNS[status]} <code>{exercise.name}</code>{helped}")
         guessed = [p for key, p in known["predictions"].items() if key.startswith(f"{name}-") and "hit" in p]
-        told = f"{sum(p['hit'] for p in guessed)} of {len(guessed)} predictions came true" if guessed else ""
-        rows.append(f"<tr><td><b>{name}</b></td><td>{' &nbsp; '.join(cells)}</td><td>{told}</td></tr>")
+        came_true = f"{sum(p['hit'] for p in guessed)} of {len(guessed)} predictions came true" if guessed else ""
+        rows.append(f"<tr><td><b>{name}</b></td><td>{' &nbsp; '.join(cells)}</td><td>{came_true}</td></tr>")
     solved = sum(bool(known["exercises"].get(name, {}).get("solved")) for name in EXERCISES)
     head = f"<b>{solved} of {len(EXERCISES)} exercises solved in the whole course.</b>"
     if not rows:
-        display(Box("plain", f"{head} This notebook has none that checks itself."))
+        display(Box("plain", f"{head} This notebook has no exercises that check themselves."))
         return
-    head += " ✓ right &nbsp; ✗ not yet &nbsp; ○ not begun"
+    head += " ✓ right &nbsp; ✗ not yet &nbsp; ○ not started"
     display(Box("plain", f'{head}<table style="margin:.4em 0;text-align:left">{"".join(rows)}</table>'))
 
 
 def _sentence(text: str) -> str:
-    """Words that follow a full stop: " Softmax ranks." of "softmax ranks"."""
+    """A sentence after a full stop: " Softmax ranks." from "softmax ranks"."""
     end = "" if not text or text[-1] in ".?!" else "."
     return f" {prose(text[:1].upper() + text[1:] + end)}" if text else ""
 
@@ -198,7 +198,7 @@ def _number(low: float | None, high: float | None, unit: str, before: Any) -> tu
 
 
 def _show(panel: Any, still: Box) -> None:
-    """The widget where there is a kernel, and its picture in HTML for where there is none."""
+    """Show the widget if there is a kernel, and its HTML picture if there is none."""
     bundle = panel._repr_mimebundle_()
     data = bundle[0] if isinstance(bundle, tuple) else bundle
     display({**(data or {}), "text/html": still._repr_html_(), "text/plain": repr(still)}, raw=True)

@@ -1,8 +1,8 @@
 """Notebooks are written as Python (``notebooks/source/NN_name.py``, cells marked ``# %%``) and built from there.
 
-`build` reads a source, executes it, and cleans what the run left: the same source gives the same notebook, small,
-without the machine's paths and clock, and without widgets that no longer have a kernel. `drift` says where a notebook
-and its source differ.
+`build` reads a source, executes it, and cleans the result: the same source gives the same small notebook, without the
+machine's paths and clock, and without widgets that no longer have a kernel. `drift` says where a notebook and its
+source differ.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ MAX_BYTES = 2_000_000
 INSTRUCTOR = "instructor"  # the tag of cells that only teachers get
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 WIDGET = "application/vnd.jupyter.widget-view+json"
-PICTURES = ("image/png", "image/jpeg", "image/svg+xml", "text/html")  # what a widget may have left as its snapshot
+PICTURES = ("image/png", "image/jpeg", "image/svg+xml", "text/html")  # possible snapshots of a widget
 PROGRESS = re.compile(r"\d+%\||\d+it \[")  # tqdm's bars
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 ADDRESS = re.compile(r"\b0x[0-9a-f]{6,16}\b")
@@ -41,15 +41,15 @@ class PublishError(ValueError):
 
 
 def sources(folder: Path, names: Sequence[str] = ()) -> list[Path]:
-    """The notebook sources in ``folder``, all or those whose names start with one of ``names`` ("03", "03_avid").
+    """The notebook sources in ``folder``: all, or those whose names start with one of ``names`` ("03", "03_avid").
 
     Raises:
-        ValueError: A name fits no source, or the folder holds none.
+        ValueError: A name matches no source, or the folder has none.
     """
     found = sorted(folder.glob("[0-9][0-9]_*.py"))
     if not found:
         fix = "Run it in the project's folder."
-        raise ValueError(f"notebook sources must lie in {folder} as NN_name.py; found none. {fix}")
+        raise ValueError(f"{folder} must contain notebook sources, NN_name.py; found none. {fix}")
     for name in names:
         if not any(path.name.startswith(name) for path in found):
             raise ValueError(f"notebook must be one of {', '.join(path.stem for path in found)}; got {name!r}")
@@ -62,15 +62,16 @@ def build(source: Path, out: Path, *, execute: bool = True, keep_outputs: bool =
     Args:
         source: A Python file with cells marked ``# %%`` and ``# %% [markdown]``.
         out: The folder of notebooks; cells run there.
-        execute: Run the cells; else the notebook has no outputs.
-        keep_outputs: Do not run the cells, take their outputs from the notebook that is there: for changes of prose.
-        timeout_s: The longest that one cell may take, in seconds.
+        execute: Run the cells; otherwise the notebook has no outputs.
+        keep_outputs: Do not run the cells; keep the outputs of the existing notebook: for changes of prose.
+        timeout_s: Time limit per cell, in seconds.
 
     Returns:
-        The notebook's path; it is replaced only when all went well.
+        The notebook's path; the file is only replaced if everything worked.
 
     Raises:
-        PublishError: A cell failed, the notebook is larger than ``MAX_BYTES``, or outputs should be kept of other code.
+        PublishError: A cell failed, the notebook is larger than ``MAX_BYTES``, or its code differs, so its outputs
+            cannot be kept.
     """
     notebook = read_source(source)
     if keep_outputs:
@@ -86,7 +87,7 @@ def build(source: Path, out: Path, *, execute: bool = True, keep_outputs: bool =
 
 
 def read_source(source: Path, *, instructor: bool = False) -> NotebookNode:
-    """The notebook that a source describes, not executed; its cells' ids depend on their text alone.
+    """The notebook that a source describes, not executed; the ids of its cells depend only on their text.
 
     Args:
         source: A Python file with cells marked ``# %%``.
@@ -108,7 +109,7 @@ def run(notebook: NotebookNode, folder: Path, *, name: str, timeout_s: int = 180
     """Execute the notebook's cells in ``folder``, in place, until the end or the first error.
 
     Raises:
-        PublishError: A cell failed; says which, and shows its traceback.
+        PublishError: A cell failed; the message names it and shows its traceback.
     """
     folder.mkdir(parents=True, exist_ok=True)
     client = nbclient.NotebookClient(
@@ -125,24 +126,24 @@ def run(notebook: NotebookNode, folder: Path, *, name: str, timeout_s: int = 180
     except nbclient.exceptions.CellExecutionError as error:
         raise PublishError(f"{name}: {_failed_cell(notebook) or error}") from None
     except nbclient.exceptions.CellTimeoutError:
-        raise PublishError(f"{name}: a cell ran longer than {timeout_s} s. Give it more by --timeout.") from None
+        raise PublishError(f"{name}: a cell ran longer than {timeout_s} s. Raise the limit with --timeout.") from None
 
 
 def _take_outputs(notebook: NotebookNode, published: Path) -> None:
-    """Give each code cell the outputs that the published notebook has for the same code in the same place."""
+    """Copy the outputs of the published notebook to the same code cells."""
     again = f"Run `avid-lab publish {published.stem}`."
     if not published.exists():
-        raise PublishError(f"{published}: not there, so it has no outputs to keep. {again}")
+        raise PublishError(f"{published}: not there, so there are no outputs to keep. {again}")
     theirs = [cell for cell in nbformat.read(published, as_version=4).cells if cell.cell_type == "code"]
     ours = [cell for cell in notebook.cells if cell.cell_type == "code"]
     if [_text(cell) for cell in ours] != [_text(cell) for cell in theirs]:
-        raise PublishError(f"{published}: its code is not the source's, so its outputs cannot be kept. {again}")
+        raise PublishError(f"{published}: its code differs from the source, so its outputs cannot be kept. {again}")
     for cell, source in zip(ours, theirs, strict=True):
         cell.outputs, cell.execution_count = source.outputs, source.execution_count
 
 
 def clean(notebook: NotebookNode) -> None:
-    """Take out, in place, whatever depends on the machine, the clock or a kernel that is gone."""
+    """Remove, in place, whatever depends on the machine, the clock or a kernel that is gone."""
     notebook.metadata.pop("widgets", None)
     for cell in notebook.cells:
         cell.metadata = NotebookNode({key: cell.metadata[key] for key in ("tags", "jupyter") if key in cell.metadata})
@@ -151,9 +152,9 @@ def clean(notebook: NotebookNode) -> None:
 
 
 def drift(source: Path, notebook: Path) -> list[str]:
-    """Where a notebook is not what its source would give; empty when all is well.
+    """Where a notebook differs from its source; empty if nowhere.
 
-    Nothing is executed: cells are compared by text, and outputs are looked at for errors and leftovers.
+    Nothing runs: this compares the text of cells and looks for errors and leftovers in the outputs.
     """
     again = f"Run `avid-lab publish {source.stem}`."
     if not notebook.exists():
@@ -162,13 +163,13 @@ def drift(source: Path, notebook: Path) -> list[str]:
     troubles = []
     pairs = zip(wanted.cells, found.cells, strict=False)
     if changed := [number for number, (ours, theirs) in enumerate(pairs, 1) if _text(ours) != _text(theirs)]:
-        troubles.append(f"{notebook}: cell {changed[0]} is not the one in {source}. {again}")
+        troubles.append(f"{notebook}: cell {changed[0]} differs from {source}. {again}")
     elif len(wanted.cells) != len(found.cells):
         troubles.append(f"{notebook}: has {len(found.cells)} cells, {source} has {len(wanted.cells)}. {again}")
     if any(output.output_type == "error" for cell in found.cells for output in cell.get("outputs", [])):
-        troubles.append(f"{notebook}: holds an error. {again}")
+        troubles.append(f"{notebook}: contains an error. {again}")
     if "widgets" in found.metadata:
-        troubles.append(f"{notebook}: holds widget state, which goes stale. {again}")
+        troubles.append(f"{notebook}: contains widget state, which goes stale. {again}")
     if notebook.stat().st_size > MAX_BYTES:
         troubles.append(_too_large(found, notebook.stem, notebook.stat().st_size))
     return troubles
@@ -188,7 +189,7 @@ def _failed_cell(notebook: NotebookNode) -> str:
 
 
 def _joined(outputs: Sequence[NotebookNode]) -> list[NotebookNode]:
-    """The outputs, printed text that came in pieces made one: how it was cut up depends on the clock."""
+    """The outputs, with printed text joined: how it was split depends on the clock."""
     joined: list[NotebookNode] = []
     for output in outputs:
         is_stream = output.output_type == "stream"
@@ -200,7 +201,7 @@ def _joined(outputs: Sequence[NotebookNode]) -> list[NotebookNode]:
 
 
 def _keep(output: NotebookNode) -> bool:
-    """Clean one output in place; False when nothing of it should stay."""
+    """Clean one output in place; False if nothing of it should stay."""
     if output.output_type == "stream":
         output.text = _plain(output.text)
         if output.name == "stderr":
@@ -221,7 +222,7 @@ def _keep(output: NotebookNode) -> bool:
 
 
 def _plain(text: str) -> str:
-    """Text as a terminal would show it at last, without this machine's folders and addresses."""
+    """Text as a terminal would finally show it, without this machine's folders and addresses."""
     lines = (line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n"))
     text = ADDRESS.sub("0x...", "\n".join(lines))
     folders = {str(data_dir()): "~/.cache/avid_lab", sys.prefix: ".venv", str(Path.cwd()): ".", str(Path.home()): "~"}
@@ -238,7 +239,7 @@ def _too_large(notebook: NotebookNode, name: str, size: int) -> str:
 
 
 def write_text(path: Path, text: str) -> Path:
-    """Write a whole file or none of it; its folder is made."""
+    """Write a whole file or nothing; creates its folder."""
     with replacing(path, durable=False) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return path

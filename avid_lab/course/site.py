@@ -30,16 +30,16 @@ def build_site(notebooks: Sequence[Path], out: Path) -> list[Path]:
 
     Args:
         notebooks: Executed notebooks, in the order of the course.
-        out: A folder; pages in it are replaced.
+        out: The output folder; pages in it are replaced.
 
     Returns:
-        The pages, the contents first.
+        The pages, contents first.
 
     Raises:
         ValueError: There are no notebooks, or a page is larger than ``MAX_BYTES``.
     """
     if not notebooks:
-        raise ValueError("a site needs notebooks; got none. Run `avid-lab publish` first.")
+        raise ValueError("the site needs notebooks; got none. Run `avid-lab publish` first.")
     read = {path: nbformat.read(path, as_version=4) for path in notebooks}
     titles = {path: _title(notebook, path.stem) for path, notebook in read.items()}
     pages = []
@@ -58,7 +58,7 @@ def build_site(notebooks: Sequence[Path], out: Path) -> list[Path]:
         for path, notebook in read.items()
     ]
     head = (
-        f"<h1>{TITLE}</h1><p>A course on audio-visual self-supervised learning, as its notebooks ran. Clips play and "
+        f"<h1>{TITLE}</h1><p>A course on audio-visual self-supervised learning: its executed notebooks. Clips play and "
         "sliders move here; to change code and train, open the notebooks with <code>avid-lab lab</code>.</p>"
     )
     index = _page(TITLE, f'<main>{head}<ol class="contents">{"".join(rows)}</ol></main>')
@@ -75,7 +75,7 @@ def _body(notebook: NotebookNode) -> str:
 
 
 def mathml(markdown: str) -> str:
-    """Markdown with its formulas turned into MathML, which browsers draw by themselves; code is left alone."""
+    """Markdown with its formulas converted to MathML, which browsers draw by themselves; code does not change."""
     done, end = [], 0
     for code in CODE.finditer(markdown):
         done += [MATH.sub(_formula, markdown[end : code.start()]), code.group()]
@@ -90,7 +90,7 @@ def _formula(found: re.Match[str]) -> str:
 
 
 def _bold(found: re.Match[str]) -> str:
-    """Browsers ignore ``mathvariant="bold"``; Unicode has bold letters of its own."""
+    """Browsers ignore ``mathvariant="bold"``, but Unicode has its own bold letters."""
     letter = found[1]
     return f"<mi>{chr((0x1D400 - ord('A') if letter.isupper() else 0x1D41A - ord('a')) + ord(letter))}</mi>"
 
@@ -101,7 +101,7 @@ def _title(notebook: NotebookNode, name: str) -> str:
 
 
 def _goals(notebook: NotebookNode) -> str:
-    """The list of goals with which a notebook opens, for the contents."""
+    """The list of goals at the start of a notebook, for the contents."""
     opening = notebook.cells[0].source if notebook.cells else ""
     goals = re.findall(r"^\* (.+?)(?=\n\*|\n\n|\Z)", opening, re.MULTILINE | re.DOTALL)
     items = "".join(f"<li>{_inline(goal.rstrip(',.'))}</li>" for goal in goals)
@@ -114,7 +114,7 @@ def _inline(markdown: str) -> str:
 
 
 def _link(path: Path | None, titles: dict[Path, str], form: str) -> str:
-    """A link to a neighbouring page; of a long title, the part before its colon or up to its question mark."""
+    """A link to a neighbouring page; a long title ends at its colon or question mark."""
     if path is None:
         return ""
     short = re.split(r"(?<=\?) |: ", titles[path])[0]

@@ -1,4 +1,4 @@
-"""What a notebook needs to work alone: clips, a trained model, its memory and embeddings."""
+"""Everything a notebook needs to work alone: clips, a trained model, its memory and embeddings."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ RUNS = {"04": "cross", "05": "long", "06": "long", "07": "cross", "08": "cma", "
 
 @dataclass(frozen=True, eq=False)
 class Stage:
-    """A model trained earlier, and what it makes of the clips. Everything is made when it is first asked for.
+    """A trained model and its embeddings of the clips. Everything is computed on first use.
 
     Attributes:
-        variant: Which reference run: "cross", "self", "joint", "avid", "cma", ...
-        seed: Of the run.
+        variant: The reference run: "cross", "self", "joint", "avid", "cma", ...
+        seed: Seed of the run.
         profile: The machine's profile.
         trained: Whether the model is the reference run's; False in the smoke profile, where it is untrained.
-        label: What this is, in words, for titles and captions.
+        label: A description for titles and captions.
     """
 
     variant: str
@@ -42,7 +42,7 @@ class Stage:
 
     @property
     def label(self) -> str:
-        """What this is, in words."""
+        """A description for titles and captions."""
         if self.trained:
             return f"reference run {self.variant}, seed {self.seed}"
         return f"UNTRAINED stand-in for the reference run {self.variant} (profile smoke: results mean nothing)"
@@ -52,10 +52,10 @@ class Stage:
         """The reference run itself: ``.model()``, ``.snapshots``, ``.memory``, ``.scores``.
 
         Raises:
-            ValueError: The profile is smoke, which has none, or the run is not among the committed ones.
+            ValueError: The profile is smoke, which has no reference runs, or the run is not committed.
         """
         if not self.trained:
-            raise ValueError("a reference run is not there in the smoke profile. Set AVID_LAB_PROFILE=cpu or gpu.")
+            raise ValueError("the smoke profile has no reference runs. Set AVID_LAB_PROFILE=cpu or gpu.")
         return self.other(self.variant, self.seed)
 
     @staticmethod
@@ -63,7 +63,7 @@ class Stage:
         """Another reference run, to compare with.
 
         Raises:
-            ValueError: It is not among the committed ones.
+            ValueError: The run is not committed.
         """
         return reference.load(variant, seed)
 
@@ -79,12 +79,12 @@ class Stage:
 
     @cached_property
     def names(self) -> list[str]:
-        """Class of each training clip, in words."""
+        """Class name of each training clip."""
         return [self.clips.classes[c] for c in self.clips.labels]
 
     @cached_property
     def test_names(self) -> list[str]:
-        """Class of each held-out clip, in words."""
+        """Class name of each held-out clip."""
         return [self.test_clips.classes[c] for c in self.test_clips.labels]
 
     @cached_property
@@ -102,17 +102,17 @@ class Stage:
 
     @cached_property
     def embeddings(self) -> Embeddings:
-        """What the model makes of the training clips."""
+        """The model's embeddings of the training clips."""
         return evaluation.embed(self.model, self.clips, self.pipeline)
 
     @cached_property
     def test_embeddings(self) -> Embeddings:
-        """What the model makes of the held-out clips."""
+        """The model's embeddings of the held-out clips."""
         return evaluation.embed(self.model, self.test_clips, self.pipeline)
 
     @cached_property
     def memory(self) -> MemoryBank:
-        """The run's memory at its end; in the smoke profile the untrained model's embeddings."""
+        """The memory at the end of the run; in the smoke profile the untrained model's embeddings."""
         if self.trained:
             return self.run.memory
         video, audio = self.embeddings.video, self.embeddings.audio
@@ -123,20 +123,20 @@ class Stage:
 
     @cached_property
     def snapshots(self) -> list[reference.Snapshot]:
-        """Held-out embeddings along training, oldest first; in the smoke profile there are none."""
+        """Held-out embeddings along training, oldest first; empty in the smoke profile."""
         return self.run.snapshots if self.trained else []
 
 
 def stage(notebook: str, variant: str | None = None, *, seed: int = 0) -> Stage:
-    """What notebook ``notebook`` needs to start without the ones before it.
+    """Everything that ``notebook`` needs to start without the ones before it.
 
     Args:
         notebook: "05".
-        variant: Another reference run than the notebook's own.
-        seed: Of the run.
+        variant: A reference run other than the notebook's own.
+        seed: Seed of the run.
 
     Raises:
-        ValueError: The notebook starts from nothing.
+        ValueError: The notebook starts from scratch.
     """
     if variant is None and notebook not in RUNS:
         raise ValueError(f"notebook must be one of {', '.join(RUNS)}, or name a variant; got {notebook!r}")

@@ -1,4 +1,4 @@
-"""A slider that needs no kernel: its pictures are drawn in advance."""
+"""A slider that needs no kernel: all its pictures are drawn in advance."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLOURS = 64  # of the palette: flat figures need few, and photographs still look right
+COLOURS = 64  # in the palette: flat figures need few, and photographs still look right
 _NUMBERS = itertools.count(1)
 
 
@@ -43,11 +43,11 @@ def frames(
 
     Args:
         draw: Takes a value, returns a matplotlib Figure or Axes.
-        values: Of the slider, two or more; a dozen is plenty.
-        label: Before the slider, "temperature".
-        start: Which value is shown first (default: the middle one).
+        values: The slider's values, two or more; a dozen is plenty.
+        label: The slider's label, "temperature".
+        start: Index of the first value shown (default: the middle one).
         dpi: Dots per inch of the pictures.
-        alt: What the pictures show, for those who cannot see them.
+        alt: Alternative text: what the pictures show.
 
     Raises:
         ValueError: Fewer than two values, or ``start`` is out of range.

@@ -32,15 +32,15 @@ _UNSAVED: dict[tuple[str, str], dict[str, Any]] = {}  # what could not be writte
 
 
 def folder() -> Path:
-    """Where the record lies: ``AVID_LAB_STUDENT``, or the user's data folder."""
+    """The folder of the record: ``AVID_LAB_STUDENT``, or the user's data folder."""
     return Path(os.environ.get("AVID_LAB_STUDENT") or user_data_dir("avid_lab", appauthor=False)).expanduser()
 
 
 def record() -> Entries:
-    """All that is known: ``{"exercises": {name: ...}, "predictions": {key: ...}, "notes": {key: ...}}``.
+    """The whole record: ``{"exercises": {name: ...}, "predictions": {key: ...}, "notes": {key: ...}}``.
 
-    What could not be saved is part of it as long as the kernel lives. A damaged file is kept under another name, and a
-    new record begins.
+    It includes unsaved entries until the kernel stops. A damaged file is kept under another name, and a new record
+    starts.
     """
     with _LOCK:
         try:
@@ -53,15 +53,15 @@ def record() -> Entries:
 def write(kind: str, key: str, **values: Any) -> bool:
     """Change some values of one entry.
 
-    When that cannot be saved, it says so each time, and the next call saves it too, if it can.
+    If saving fails, this prints a warning, and the next call tries to save the entry again.
 
     Args:
         kind: "exercises", "predictions" or "notes".
-        key: Of the entry.
+        key: The entry's key.
         values: JSON values; ``when`` is added.
 
     Returns:
-        Whether it is on disk.
+        Whether the entry is on disk.
 
     Raises:
         TypeError: A value that JSON cannot hold.
@@ -74,8 +74,8 @@ def write(kind: str, key: str, **values: Any) -> bool:
             _patiently(_save)
         except OSError as error:
             print(
-                f"Your progress is not saved ({error}). It is kept until the kernel stops, and saved with the next "
-                "answer if that works. If it does not, set AVID_LAB_STUDENT to a folder that you may write to."
+                f"Your progress is not saved ({error}). It is kept until the kernel stops, and the next answer tries "
+                "to save it again. If that fails, too, set AVID_LAB_STUDENT to a folder that you can write to."
             )
             return False
         _UNSAVED.clear()
@@ -106,7 +106,7 @@ def _save() -> None:
 
 
 def _look() -> Entries:
-    """What is on disk; only a damaged file needs the lock."""
+    """The record on disk; only a damaged file needs the lock."""
     everything = _parsed()
     if everything is None:
         with _locked():
@@ -115,17 +115,17 @@ def _look() -> Entries:
 
 
 def _read() -> Entries:
-    """What is on disk, for the one that holds the lock; a damaged file is moved aside."""
+    """The record on disk, read under the lock; a damaged file is moved aside."""
     everything = _parsed()
     if everything is None:
         kept = _free_name()
         os.replace(_path(), kept)
-        print(f"{_path()} was damaged; it is kept as {kept.name}, and a new record begins.")
+        print(f"{_path()} was damaged; it is kept as {kept.name}, and a new record starts.")
     return everything or {}
 
 
 def _parsed() -> Entries | None:
-    """The record on disk, empty where there is no file, or None if it is damaged."""
+    """The record on disk, empty if there is no file, or None if it is damaged."""
     try:
         everything = json.loads(_path().read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -138,7 +138,7 @@ def _parsed() -> Entries | None:
 
 
 def _merged(everything: Entries) -> Entries:
-    """The record with what is unsaved; where both have a value, the newer entry wins."""
+    """The record with unsaved entries; if both have a value, the newer entry wins."""
     merged = {kind: dict(everything.get(kind, {})) for kind in KINDS}
     for (kind, key), ours in _UNSAVED.items():
         theirs = merged[kind].get(key, {})
@@ -152,7 +152,7 @@ def _path() -> Path:
 
 
 def _free_name() -> Path:
-    """``progress.damaged.json``, or with a number: what was kept before is never replaced."""
+    """``progress.damaged.json``, or with a number: earlier files are never replaced."""
     kept, number = _path().with_suffix(".damaged.json"), 1
     while kept.exists():
         number += 1

@@ -1,4 +1,4 @@
-"""A student's own copy of the notebooks: made once, never overwritten where it was edited."""
+"""A student's own copy of the notebooks: made once; edited notebooks are never overwritten."""
 
 from __future__ import annotations
 
@@ -11,34 +11,34 @@ from pathlib import Path
 
 from avid_lab.atomic import replacing
 
-RECORD = ".avid_lab.json"  # by notebook, the digest of what was copied
+RECORD = ".avid_lab.json"  # the digest of each copied notebook
 
 
 def is_own(folder: Path) -> bool:
-    """Whether a folder holds notebooks that are no copy of the course's."""
+    """Whether a folder contains notebooks that are not a copy of the course's."""
     return any(folder.glob("*.ipynb")) and not (folder / RECORD).exists()
 
 
 def copy(course: Path, folder: Path, *, update: bool = False) -> list[str]:
-    """Copy the course's notebooks that are not there yet; say what was done and what is newer.
+    """Copy the course's missing notebooks; report copies and newer versions.
 
-    A notebook that the student changed (or only ran) is left as it is. ``update`` puts the new version of such a one
-    beside it, and replaces those that nobody touched.
+    A notebook that the student changed (or only ran) stays as it is. ``update`` puts its new version next to it, and
+    replaces notebooks that nobody touched.
 
     Args:
         course: The folder of the course's notebooks.
-        folder: The student's; made if need be.
-        update: Whether to bring new versions.
+        folder: The student's folder; created if missing.
+        update: Whether to copy new versions.
 
     Returns:
-        A line for every notebook that was copied, or is newer in the course.
+        A line for every notebook that was copied, or that is newer in the course.
 
     Raises:
         ValueError: There is nothing to copy.
     """
     notebooks = sorted(course.glob("[0-9][0-9]_*.ipynb"))
     if not notebooks:
-        raise ValueError(f"{course} must hold the course's notebooks, NN_name.ipynb; found none")
+        raise ValueError(f"{course} must contain the course's notebooks, NN_name.ipynb; found none")
     folder.mkdir(parents=True, exist_ok=True)
     record, said = _read(folder), []
     for notebook in notebooks:
@@ -51,7 +51,7 @@ def copy(course: Path, folder: Path, *, update: bool = False) -> list[str]:
         elif record.get(name) == new or _digest(mine) == new:
             record[name] = new  # the course has nothing newer
         elif not update:
-            said.append(f"{name}: the course has a newer version. `avid-lab lab --update` brings it")
+            said.append(f"{name}: the course has a newer version. `avid-lab lab --update` copies it")
         elif _digest(mine) == record.get(name):
             shutil.copyfile(notebook, mine)
             record[name] = new
@@ -66,18 +66,18 @@ def copy(course: Path, folder: Path, *, update: bool = False) -> list[str]:
 
 
 def reset(course: Path, folder: Path, name: str) -> str:
-    """Put a fresh copy of one notebook in its place; the old one is kept under another name.
+    """Replace one notebook with a fresh copy; the old one is kept under another name.
 
     Args:
         course: The folder of the course's notebooks.
-        folder: The student's.
+        folder: The student's folder.
         name: The start of the notebook's name, "05".
 
     Returns:
-        What was done.
+        A message that says what happened.
 
     Raises:
-        ValueError: No notebook, or more than one, is so called.
+        ValueError: No notebook, or more than one, has such a name.
     """
     found = sorted(course.glob(f"{name}*.ipynb")) if name else []
     if len(found) != 1:
@@ -95,7 +95,7 @@ def reset(course: Path, folder: Path, name: str) -> str:
 
 
 def _names(path: Path, kind: str) -> Iterator[Path]:
-    """Free names beside a file: ``05_agreement.old-1.ipynb``, ..."""
+    """Free names next to a file: ``05_agreement.old-1.ipynb``, ..."""
     number = 1
     while True:
         beside = path.with_name(f"{path.stem}.{kind}-{number}.ipynb")

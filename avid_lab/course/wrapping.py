@@ -1,4 +1,4 @@
-"""``@exercise("name")``: the student's code drives where it is right, the reference everywhere else."""
+"""``@exercise("name")``: run the student's code if it is right, the reference otherwise."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ VERDICTS: dict[str, Verdict] = {}  # of this kernel, by exercise
 def exercise(name: str) -> Callable[[Function], Function]:
     """Make a function the answer to an exercise.
 
-    The answer is checked at once and a badge says how it stands. The decorated name then calls the student's function
-    if that is right, and the reference if it is blank or wrong.
+    This checks the answer and shows a badge with the result. The decorated name then calls the student's function if it
+    is right, and the reference if it is blank or wrong.
 
     Args:
-        name: Of the exercise, see `avid_lab.course.exercises`; the function itself may be called anything.
+        name: Name of the exercise, see `avid_lab.course.exercises`; the function itself may have any name.
 
     Returns:
-        A decorator; the function that it makes has ``.verdict`` and ``.credit`` ("your code" or "reference").
+        A decorator; the decorated function has ``.verdict`` and ``.credit`` ("your code" or "reference").
 
     Raises:
         ValueError: There is no such exercise.
@@ -46,7 +46,7 @@ def exercise(name: str) -> Callable[[Function], Function]:
 
 
 def find(name: str) -> Exercise:
-    """The exercise of this name.
+    """The exercise with this name.
 
     Raises:
         ValueError: There is none.
@@ -61,7 +61,7 @@ def find(name: str) -> Exercise:
 
 
 def _driven(asked: Exercise, function: Function, verdict: Verdict) -> Function:
-    """What the notebook calls from now on."""
+    """The function that the notebook calls from now on."""
 
     @functools.wraps(function)
     def run(*args: Any, **kwargs: Any) -> Any:
@@ -69,7 +69,7 @@ def _driven(asked: Exercise, function: Function, verdict: Verdict) -> Function:
             return asked.reference(*args, **kwargs)
         try:
             return function(*args, **kwargs)
-        except Exception as error:  # it passed on small inputs: say so, and let the notebook go on
+        except Exception as error:  # it passed on small inputs: report it, and let the notebook continue
             _demote(run, asked, error)
             return asked.reference(*args, **kwargs)
 
@@ -101,7 +101,7 @@ def _remember(verdict: Verdict, function: Function) -> None:
         title=verdict.title,
         answer=answer,
         attempts=before.get("attempts", 0) + new,
-        **({"solved": True} if verdict.status == "right" else {}),  # never taken back, not by another kernel either
+        **({"solved": True} if verdict.status == "right" else {}),  # never taken back, not even by another kernel
     )
 
 
@@ -133,7 +133,7 @@ def solution(name: str) -> None:
 
 
 def credit(*names: str) -> str:
-    """Whose code a figure was made by: "your code", "reference", or which is whose.
+    """Whose code made a figure: "your code", "reference", or a list of the student's functions.
 
     Args:
         names: Exercises that matter for the figure; none means all that this notebook has defined so far.

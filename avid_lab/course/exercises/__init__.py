@@ -1,7 +1,7 @@
 """The course's exercises, one module per notebook.
 
-References and wrong answers are written as a student would write them, without annotations: references are shown as
-solutions, and the docstring of a wrong answer is what its author is told.
+References and wrong answers look like a student's code, without annotations: references are shown as solutions, and the
+docstring of a wrong answer is the explanation that its author sees.
 """
 
 from __future__ import annotations

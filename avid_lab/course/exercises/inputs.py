@@ -1,4 +1,4 @@
-"""Small seeded inputs that functions are tried on."""
+"""Small seeded inputs to try functions on."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ def seeded(seed: int) -> torch.Generator:
 
 
 def normal(*shape: int, seed: int, scale: float = 1.0, grad: bool = False) -> Tensor:
-    """Normal numbers, which ask for a gradient if ``grad``."""
+    """Normal numbers, which require a gradient if ``grad``."""
     return (scale * torch.randn(*shape, generator=seeded(seed))).requires_grad_(grad)
 
 
 def unit(rows: int, dim: int, seed: int, grad: bool = False) -> Tensor:
-    """(rows, dim) random unit vectors, which ask for a gradient if ``grad``."""
+    """(rows, dim) random unit vectors, which require a gradient if ``grad``."""
     return F.normalize(torch.randn(rows, dim, generator=seeded(seed)), dim=1).requires_grad_(grad)
 
 

@@ -11,7 +11,7 @@ from avid_lab.course.exercises.inputs import normal
 def log_spectrogram_bins(power):
     """power (frames, n + 1) of a Fourier transform, n even -> (frames, n / 2 + 1) in decibels.
 
-    The lowest bin stays; the others are averaged in pairs. Nothing is more than 100 dB below the loudest value.
+    Keep the lowest bin and average the others in pairs. Clip values more than 100 dB below the loudest.
     """
     pairs = power[:, 1:].unflatten(1, (-1, 2)).mean(2)  # (frames, n / 2)
     power = torch.cat([power[:, :1], pairs], dim=1)  # (frames, n / 2 + 1)
@@ -28,7 +28,7 @@ def _decibels_averaged(power):
 
 
 def _lowest_in_a_pair(power):
-    """Bin 0 is the constant part of the signal and stays alone: pair bins 1 and 2, 3 and 4, and so on."""
+    """Bin 0 is the constant part of the signal and stays single: pair bins 1 and 2, 3 and 4, and so on."""
     pairs = power[:, :-1].unflatten(1, (-1, 2)).mean(2)
     power = torch.cat([pairs, power[:, -1:]], dim=1)
     decibels = 10 * power.clamp(min=1e-10).log10()
@@ -43,34 +43,34 @@ def _natural_logarithm(power):
 
 
 def _amplitude(power):
-    """20 log10 is for amplitudes. This is power, an amplitude squared already: 10 log10."""
+    """20 log10 is for amplitudes. Power is already a squared amplitude, so use 10 log10."""
     pairs = power[:, 1:].unflatten(1, (-1, 2)).mean(2)
     decibels = 20 * torch.cat([power[:, :1], pairs], dim=1).clamp(min=1e-10).log10()
     return decibels.clamp(min=decibels.max() - 100)
 
 
 def _no_floor(power):
-    """Silence has a power of 0, and its logarithm runs away. Keep everything within 100 dB of the loudest value."""
+    """Silence has a power of 0, and its logarithm is minus infinity. Keep everything within 100 dB of the loudest value."""
     pairs = power[:, 1:].unflatten(1, (-1, 2)).mean(2)
     return 10 * torch.cat([power[:, :1], pairs], dim=1).clamp(min=1e-10).log10()
 
 
 def _floor_at_each_frame(power):
-    """The loudest value of the whole clip sets the floor, not that of each frame, or silent frames would be noise."""
+    """Use the loudest value of the whole clip for the floor, not of each frame. Otherwise silent frames turn into noise."""
     pairs = power[:, 1:].unflatten(1, (-1, 2)).mean(2)
     decibels = 10 * torch.cat([power[:, :1], pairs], dim=1).clamp(min=1e-10).log10()
     return decibels.maximum(decibels.amax(1, keepdim=True) - 100)
 
 
 def _added(power):
-    """Averaged in pairs, not added: a sum is 3 dB louder."""
+    """Average the pairs instead of adding them: a sum is 3 dB louder."""
     pairs = power[:, 1:].unflatten(1, (-1, 2)).sum(2)
     decibels = 10 * torch.cat([power[:, :1], pairs], dim=1).clamp(min=1e-10).log10()
     return decibels.clamp(min=decibels.max() - 100)
 
 
 def _every_second(power):
-    """Every second bin is thrown away here. The sound in it would be lost: average each pair."""
+    """You drop every second bin, and the sound in it is lost. Average each pair."""
     decibels = 10 * torch.cat([power[:, :1], power[:, 1::2]], dim=1).clamp(min=1e-10).log10()
     return decibels.clamp(min=decibels.max() - 100)
 
@@ -91,22 +91,22 @@ EXERCISES = (
     Exercise(
         name="log_spectrogram_bins",
         notebook="01",
-        task="Average the bins of a power spectrum in pairs, the lowest apart, and give decibels within 100 of the loudest.",
+        task="Average the bins of a power spectrum in pairs, except the lowest. Return decibels within 100 dB of the loudest value.",
         reference=log_spectrogram_bins,
         probes=(_spectrum, _with_silence),
         wrong={
             "decibels are averaged instead of power": _decibels_averaged,
-            "the lowest bin is in a pair": _lowest_in_a_pair,
+            "the lowest bin is part of a pair": _lowest_in_a_pair,
             "the natural logarithm is used": _natural_logarithm,
-            "the power is squared once more": _amplitude,
+            "the power is squared again": _amplitude,
             "the floor 100 dB below the loudest is missing": _no_floor,
-            "each frame has a floor of its own": _floor_at_each_frame,
-            "pairs are added, not averaged": _added,
+            "each frame has its own floor": _floor_at_each_frame,
+            "pairs are summed, not averaged": _added,
             "every second bin is dropped": _every_second,
         },
         hints=(
             "Three steps: pairs, decibels, floor. `power[:, 1:]` is everything but the lowest bin.",
-            "`x.unflatten(1, (-1, 2))` turns (frames, n) into (frames, n / 2, 2); a mean over the last axis is the pair's.",
+            "`x.unflatten(1, (-1, 2))` turns (frames, n) into (frames, n / 2, 2); the mean over the last axis averages each pair.",
             "Put the lowest bin back in front with `torch.cat([power[:, :1], pairs], dim=1)`; then `10 * x.clamp(min=1e-10).log10()` "
             "and `.clamp(min=loudest - 100)`.",
         ),

@@ -27,27 +27,27 @@ def _nce(positive, negative, noise):
 
 
 def _no_k(positive, negative, Z):
-    """The noise offers K candidates to one real one, so the odds are `exp(s)` against `K * Z`, in both halves."""
+    """There are K noise pairs for each real pair, so the odds are `exp(s)` against `K * Z`, in both halves."""
     yes, no = _nce(positive, negative, torch.as_tensor(Z))
     return -(yes.log().sum(1) + no.log().sum(1)).mean()
 
 
 def _no_z(positive, negative, Z):
-    """Without Z, `exp(s)` is no probability: the noise weighs `K * Z`, not `K`."""
+    """Without Z, `exp(s)` is not a probability: the weight of the noise is `K * Z`, not `K`."""
     yes, no = _nce(positive, negative, torch.tensor(float(negative.shape[1])))
     return -(yes.log().sum(1) + no.log().sum(1)).mean()
 
 
 def _mean_over_k(positive, negative, Z):
-    """Each of the K negatives asks a question of its own, and all K answers are added. Averaging over K makes negatives
-    K times too weak: the loss would gain almost nothing by telling them apart.
+    """Each of the K negatives asks its own question, and the loss sums all K answers. With an average, negatives are K times
+    too weak: the loss gains almost nothing by telling them apart.
     """
     yes, no = _nce(positive, negative, negative.shape[1] * torch.as_tensor(Z))
     return -(yes.log().sum(1) + no.log().mean(1)).mean()
 
 
 def _batch_sum(positive, negative, Z):
-    """Average over the batch, or the learning rate would have to change with the batch size."""
+    """Average over the batch. Otherwise the learning rate has to change with the batch size."""
     yes, no = _nce(positive, negative, negative.shape[1] * torch.as_tensor(Z))
     return -(yes.log().sum(1) + no.log().sum(1)).sum()
 
@@ -58,20 +58,20 @@ def _softmax(positive, negative, Z):
 
 
 def _positive_only(positive, negative, Z):
-    """The second sum is missing. With the positive alone, one vector for all clips is a perfect answer."""
+    """The second sum is missing. With only the positive, the same vector for all clips is a perfect answer."""
     yes, _ = _nce(positive, negative, negative.shape[1] * torch.as_tensor(Z))
     return -yes.log().sum(1).mean()
 
 
 def _negatives_as_real(positive, negative, Z):
-    """A drawn pair should be called drawn: `K * Z / (exp(s) + K * Z)`, not `exp(s) / (exp(s) + K * Z)`."""
+    """The target of a drawn pair is "drawn": `K * Z / (exp(s) + K * Z)`, not `exp(s) / (exp(s) + K * Z)`."""
     noise = negative.shape[1] * torch.as_tensor(Z)
     yes, no = _nce(positive, negative, noise)
     return -(yes.log().sum(1) + (1 - no).log().sum(1)).mean()
 
 
 def _sign(positive, negative, Z):
-    """A loss is minimised: the minus sign in front is missing, and training would drive the pairs apart."""
+    """Training minimises the loss. The minus sign in front is missing, so training would drive the pairs apart."""
     yes, no = _nce(positive, negative, negative.shape[1] * torch.as_tensor(Z))
     return (yes.log().sum(1) + no.log().sum(1)).mean()
 
@@ -87,7 +87,7 @@ def _detached_negative(positive, negative, Z):
 
 
 def _per_query(positive, negative, Z):
-    """One loss per query is what you have; the optimiser wants one number: end with a mean over the batch."""
+    """You return one loss per query. The optimiser needs one number: end with a mean over the batch."""
     yes, no = _nce(positive, negative, negative.shape[1] * torch.as_tensor(Z))
     return -(yes.log().sum(1) + no.log().sum(1))
 
@@ -106,8 +106,8 @@ def _no_overflow(function):
     if torch.isfinite(torch.as_tensor(value)).all():
         return None
     return (
-        "One remark: at a score of 95 (a temperature of 0.01) your `exp` overflows. `-log(e^s / (e^s + c))` is "
-        "`F.softplus(log c - s)`, which never does."
+        "One remark: at a score of 95 (a temperature of 0.01) your `exp` overflows. Use `F.softplus(log c - s)` for "
+        "`-log(e^s / (e^s + c))`: it never overflows."
     )
 
 
@@ -120,7 +120,7 @@ def partition_constant(negative):
 
 
 def _z_sum(negative):
-    """A mean, not a sum: Z must not change when more negatives are drawn. (The loss multiplies by K itself.)"""
+    """Use a mean, not a sum: Z must not change when you draw more negatives. (The loss multiplies by K itself.)"""
     return negative.detach().exp().sum()
 
 
@@ -130,8 +130,8 @@ def _z_per_row(negative):
 
 
 def _z_of_mean(negative):
-    """`exp` first, then the mean. The other way round gives a smaller number (Jensen's inequality), the more so the more
-    the scores differ.
+    """`exp` first, then the mean. The other order gives a smaller number (Jensen's inequality), especially if the scores
+    differ a lot.
     """
     return negative.detach().mean().exp()
 
@@ -152,7 +152,7 @@ def _z_log(negative):
 
 
 def _z_row_sum(negative):
-    """You summed over the K negatives and averaged over queries: K times too large. The loss has its own K."""
+    """You summed over the K negatives and averaged over queries, so Z is K times too large. The loss has its own K."""
     return negative.detach().exp().sum(1).mean()
 
 
@@ -168,7 +168,7 @@ def memory_update(memory, index, embedding, momentum):
 
 
 def _momentum_turned(memory, index, embedding, momentum):
-    """`momentum` is the share of the *old* memory: 0.9 means a slow memory. Yours gives that share to the newcomer."""
+    """`momentum` is the share of the *old* memory: 0.9 means a slow memory. Yours gives that share to the new embedding."""
     return memory_update(memory, index, embedding, 1 - momentum)
 
 
@@ -180,7 +180,7 @@ def _not_normalised(memory, index, embedding, momentum):
 
 
 def _normalised_over_batch(memory, index, embedding, momentum):
-    """`dim=1`: each row is a vector and has length one. You normalised the columns, across different clips."""
+    """Each row is a vector of length one, so use `dim=1`. You normalised the columns, across different clips."""
     updated = memory.clone()
     updated[index] = F.normalize(momentum * memory[index] + (1 - momentum) * embedding.detach(), dim=0)
     return updated
@@ -188,7 +188,7 @@ def _normalised_over_batch(memory, index, embedding, momentum):
 
 def _graph_kept(memory, index, embedding, momentum):
     """The memory is a note, not part of the network: `detach` the embedding. Otherwise the graph of every past step stays
-    alive, and memory use grows until the machine gives up.
+    alive, and the machine runs out of memory.
     """
     updated = memory.clone()
     updated[index] = F.normalize(momentum * memory[index] + (1 - momentum) * embedding, dim=1)
@@ -196,9 +196,7 @@ def _graph_kept(memory, index, embedding, momentum):
 
 
 def _in_place(memory, index, embedding, momentum):
-    """You wrote into the memory that you were given; whoever compares before and after sees no difference. Here, make a
-    `clone()` first.
-    """
+    """You wrote into the memory that you were given, so nobody can compare before and after. Make a `clone()` first."""
     memory[index] = F.normalize(momentum * memory[index] + (1 - momentum) * embedding.detach(), dim=1)
     return memory
 
@@ -212,14 +210,14 @@ def _first_rows(memory, index, embedding, momentum):
 
 
 def _overwritten(memory, index, embedding, momentum):
-    """The old note is thrown away. Mix: `momentum * old + (1 - momentum) * new`."""
+    """You drop the old note. Mix: `momentum * old + (1 - momentum) * new`."""
     updated = memory.clone()
     updated[index] = embedding.detach()
     return updated
 
 
 def _only_batch(memory, index, embedding, momentum):
-    """These are only the rows of the batch. Return the whole memory, (N, D), the other rows as they were."""
+    """You return only the rows of the batch. Return the whole memory, (N, D), with the other rows unchanged."""
     return F.normalize(momentum * memory[index] + (1 - momentum) * embedding.detach(), dim=1)
 
 
@@ -234,34 +232,34 @@ def _update(seed, momentum):
 def sample_negatives(index, N, K, generator):
     """index (B,): the queries; -> (B, K) other instances, uniform over the N - 1 that are not the query."""
     draw = torch.randint(N - 1, (len(index), K), generator=generator)  # a number among N - 1 ...
-    return draw + (draw >= index[:, None])  # ... moved up by one from the query on, so that it steps over it
+    return draw + (draw >= index[:, None])  # ... moved up by one from the query on, which skips the query
 
 
 def _with_query(index, N, K, generator):
-    """The query would be told to differ from itself. Draw among N - 1, and step over the query."""
+    """The loss would push the query away from itself. Draw among N - 1 numbers, and skip the query."""
     return torch.randint(N, (len(index), K), generator=generator)
 
 
 def _last_never(index, N, K, generator):
-    """Moving up must begin *at* the query: `draw >= index`. Also check what you do where the query is the last one."""
+    """Shift the numbers starting *at* the query: `draw >= index`. Also check the case where the query is the last one."""
     draw = torch.randint(N - 2, (len(index), K), generator=generator)
     return draw + (draw >= index[:, None])
 
 
 def _neighbour_twice(index, N, K, generator):
-    """Where you hit the query you took a fixed other instance, which is then drawn twice as often as the rest."""
+    """If you hit the query, you take a fixed other instance, so that one comes up twice as often as the rest."""
     draw = torch.randint(N, (len(index), K), generator=generator)
     return torch.where(draw == index[:, None], (draw + 1) % N, draw)
 
 
 def _one_row(index, N, K, generator):
-    """Every query got the same negatives. Draw (B, K) numbers, not K: their mistakes should not be shared."""
+    """Every query got the same negatives. Draw (B, K) numbers, not K: queries should not share their false negatives."""
     draw = torch.randint(N - 1, (1, K), generator=generator).expand(len(index), K)
     return draw + (draw >= index[:, None])
 
 
 def _no_generator(index, N, K, generator):
-    """Pass `generator=generator`, or the run cannot be repeated."""
+    """Pass `generator=generator`. Otherwise nobody can repeat the run."""
     draw = torch.randint(N - 1, (len(index), K))
     return draw + (draw >= index[:, None])
 
@@ -272,14 +270,16 @@ def _turned(index, N, K, generator):
 
 
 def form_of_negatives(drawn, index, N, K):
-    """What a draw of negatives must look like."""
+    """What is wrong with the shape, type or range of a draw of negatives; None if nothing is."""
     if not isinstance(drawn, torch.Tensor) or drawn.shape != (len(index), K):
         got = tuple(drawn.shape) if isinstance(drawn, torch.Tensor) else type(drawn).__name__
         return f"It should be {(len(index), K)}; yours is {got}."
     if drawn.dtype.is_floating_point:
-        return "Instances are whole numbers: int64, as `torch.randint` gives them."
+        return "Instances are whole numbers: int64, as from `torch.randint`."
     if drawn.min() < 0 or drawn.max() >= N:
-        return f"Instances lie between 0 and N - 1 = {N - 1}; yours between {int(drawn.min())} and {int(drawn.max())}."
+        return (
+            f"Instances lie between 0 and N - 1 = {N - 1}; yours lie between {int(drawn.min())} and {int(drawn.max())}."
+        )
     return None
 
 
@@ -317,7 +317,7 @@ def _uniform(function):
 
 def _rows_differ(function):
     drawn = _draw(function, [0, 0, 0], 50, 20)
-    return "Three queries, three equal rows." if (drawn == drawn[:1]).all() else None
+    return "Three queries got three equal rows." if (drawn == drawn[:1]).all() else None
 
 
 def _repeats(function):
@@ -337,20 +337,20 @@ EXERCISES = (
         wrong={
             "K is missing before Z": _no_k,
             "Z is missing": _no_z,
-            "the negatives are averaged instead of added": _mean_over_k,
-            "the batch is added instead of averaged": _batch_sum,
+            "the negatives are averaged instead of summed": _mean_over_k,
+            "the batch is summed instead of averaged": _batch_sum,
             "this is softmax (InfoNCE), not NCE": _softmax,
             "the negatives do not count at all": _positive_only,
-            "the negatives are called real": _negatives_as_real,
-            "the sign is turned": _sign,
+            "the negatives are treated as real": _negatives_as_real,
+            "the sign is flipped": _sign,
             "the positive is detached": _detached_positive,
             "the negatives are detached": _detached_negative,
             "the mean over the batch is missing": _per_query,
         },
         hints=(
-            "Translate the equation literally first: two fractions, two logarithms, two sums. K is `negative.shape[1]`.",
-            "`yes = e^s+ / (e^s+ + K Z)` has shape (B, 1), `no = K Z / (e^s_k + K Z)` has (B, K). Add the logarithms over "
-            "axis 1, and only then average over the batch.",
+            "First translate the equation literally: two fractions, two logarithms, two sums. K is `negative.shape[1]`.",
+            "`yes = e^s+ / (e^s+ + K Z)` has shape (B, 1), `no = K Z / (e^s_k + K Z)` has (B, K). Sum the logarithms over "
+            "axis 1, then average over the batch.",
             "`-(yes.log().sum(1) + no.log().sum(1)).mean()`. Safe at any score: `F.softplus(log_KZ - positive)` and "
             "`F.softplus(negative - log_KZ)`.",
         ),
@@ -372,15 +372,15 @@ EXERCISES = (
             "K is counted twice": _z_row_sum,
         },
         hints=(
-            "The negatives are random pairs, so they are a sample of all pairs: their mean estimates the mean of all.",
-            "`exp` first, then one mean over everything, queries and negatives alike.",
-            "`negative.detach().exp().mean()`; why `detach`?",
+            "The negatives are a random sample of all pairs, so their mean estimates the mean of all.",
+            "`exp` first, then one mean over all queries and all negatives.",
+            "`negative.detach().exp().mean()`. Why `detach`?",
         ),
     ),
     Exercise(
         name="memory_update",
         notebook="02",
-        task="Mix the old notes of the batch's clips with their new embeddings, and bring them back to length one.",
+        task="Mix the old notes of the batch's clips with their new embeddings, and normalise them to length one.",
         reference=memory_update,
         probes=(lambda: _update(0, 0.5), lambda: _update(3, 0.9)),
         wrong={
@@ -390,11 +390,11 @@ EXERCISES = (
             "the embedding is not detached": _graph_kept,
             "the old memory is overwritten in place": _in_place,
             "the first rows are changed instead of the batch's": _first_rows,
-            "the old memory does not count": _overwritten,
+            "the old memory is ignored": _overwritten,
             "only the batch's rows are returned": _only_batch,
         },
         hints=(
-            "Three things: mix, normalise, write into a copy. `memory[index]` are the old notes, (B, D).",
+            "There are three steps: mix, normalise, write into a copy. `memory[index]` are the old notes, (B, D).",
             "`mixed = momentum * memory[index] + (1 - momentum) * embedding.detach()`; its rows are shorter than one.",
             "`updated = memory.clone()`, then `updated[index] = F.normalize(mixed, dim=1)`, and return `updated`.",
         ),
@@ -402,7 +402,7 @@ EXERCISES = (
     Exercise(
         name="sample_negatives",
         notebook="02",
-        task="Draw K instances for each query, every other instance equally likely, never the query.",
+        task="Draw K instances for each query: every other instance is equally likely, and the query never appears.",
         reference=sample_negatives,
         probes=(
             lambda: (torch.tensor([3, 0, 8]), 9, 5, seeded(0)),
@@ -417,8 +417,8 @@ EXERCISES = (
             "the generator is not used": _no_generator,
         },
         hints=(
-            "There are N - 1 allowed instances. Draw among N - 1 numbers; which number means which instance?",
-            "Numbers below the query mean themselves. From the query on, everything moves up by one.",
+            "There are N - 1 allowed instances. Draw among N - 1 numbers. Which number stands for which instance?",
+            "Numbers below the query stand for themselves. From the query on, each number moves up by one.",
             "`draw = torch.randint(N - 1, (len(index), K), generator=generator)`, then `draw + (draw >= index[:, None])`.",
         ),
         properties=(

@@ -29,21 +29,21 @@ def _score(query, memory, index, negatives, temperature):
 
 
 def _within(video, audio, video_memory, audio_memory, index, negatives, temperature):
-    """Pictures are compared with pictures, sounds with sounds: that is Self-AVID. Here "v2a" asks with a picture, and the
-    memory of *sounds* answers.
+    """You compare pictures with pictures and sounds with sounds: that is Self-AVID. In "v2a" a picture asks, and the memory
+    of *sounds* answers.
     """
     rest = (index, negatives, temperature)
     return {"v2a": _score(video, video_memory, *rest), "a2v": _score(audio, audio_memory, *rest)}
 
 
 def _swapped(video, audio, video_memory, audio_memory, index, negatives, temperature):
-    """ "v2a" means: the *video* embedding asks, the audio memory answers. Yours are exchanged."""
+    """In "v2a" the *video* embedding asks and the audio memory answers. You swapped the two terms."""
     rest = (index, negatives, temperature)
     return {"v2a": _score(audio, video_memory, *rest), "a2v": _score(video, audio_memory, *rest)}
 
 
 def _no_temperature(video, audio, video_memory, audio_memory, index, negatives, temperature):
-    """A score is a similarity *divided by the temperature*; without it, all scores lie between -1 and 1."""
+    """A score is a similarity *divided by the temperature*. Without it, all scores lie between -1 and 1."""
     rest = (index, negatives, 1.0)
     return {"v2a": _score(video, audio_memory, *rest), "a2v": _score(audio, video_memory, *rest)}
 
@@ -61,8 +61,8 @@ def _row_for_index(video, audio, video_memory, audio_memory, index, negatives, t
 
 
 def _live_positive(video, audio, video_memory, audio_memory, index, negatives, temperature):
-    """The positive is compared with the batch's own embedding. It should come from the memory, like the negatives: else
-    the two are of different age, and age alone tells them apart.
+    """Your positive is the batch's own embedding. It should come from the memory, like the negatives. Otherwise the two
+    differ in age, and age alone separates them.
     """
     terms = cross_terms(video, audio, video_memory, audio_memory, index, negatives, temperature)
     alive = (video * audio).sum(1, keepdim=True) / temperature
@@ -76,8 +76,8 @@ def _first_negatives(video, audio, video_memory, audio_memory, index, negatives,
 
 
 def _negatives_within(video, audio, video_memory, audio_memory, index, negatives, temperature):
-    """The positive comes from the other sense, the negatives from the query's own. Both must come from the same memory, or
-    the network need only tell pictures from sounds.
+    """The positive comes from the other sense, but the negatives come from the query's own. Both must come from the same
+    memory. Otherwise the network only has to tell pictures from sounds.
     """
     rest = (index, negatives, temperature)
     return {
@@ -108,25 +108,25 @@ EXERCISES = (
     Exercise(
         name="cross_terms",
         notebook="03",
-        task="Score every query against its positive and its negatives, each in the memory that should answer it.",
+        task="Score every query against its positive and its negatives, using the memory of the other modality.",
         reference=cross_terms,
         probes=(lambda: _inputs(0, 4, 5), lambda: _inputs(10, 3, 7)),
         wrong={
             "this is within (Self-AVID), not across": _within,
-            "the two terms are exchanged": _swapped,
+            "the two terms are swapped": _swapped,
             "the temperature is missing": _no_temperature,
             "multiplied by the temperature": _times_temperature,
-            "the row of the batch is taken for the instance": _row_for_index,
+            "the row of the batch is used as the instance": _row_for_index,
             "the positive does not come from the memory": _live_positive,
             "all queries use the negatives of the first": _first_negatives,
             "the negatives are of the query's own modality": _negatives_within,
             "the queries are detached": _detached_query,
         },
         hints=(
-            "Read the term's name aloud: v2a, a *v*ideo query is answered *2* by the *a*udio memory.",
+            "Read the term's name aloud: in v2a, the *a*udio memory answers a *v*ideo query.",
             "`memory[index]` is (B, D), one positive per row. `memory[negatives]` is (B, K, D).",
             "`(query * memory[index]).sum(1, keepdim=True)` and `torch.einsum('bd,bkd->bk', query, memory[negatives])`, both divided "
-            "by the temperature; once for (video, audio_memory), once for (audio, video_memory).",
+            "by the temperature: once for (video, audio_memory), once for (audio, video_memory).",
         ),
     ),
 )

@@ -11,7 +11,7 @@ from avid_lab.course.exercises.inputs import integers, normal, seeded
 
 
 def similarity_auc(same, different):
-    """same (S,), different (T,): similarities of pairs -> chance that a same pair is more similar; ties count half."""
+    """same (S,), different (T,): similarities of pairs -> how often a same pair is more similar; ties count half."""
     gap = same[:, None] - different[None]  # (S, T): every pair of pairs
     return (gap > 0).double().mean() + (gap == 0).double().mean() / 2
 
@@ -22,7 +22,7 @@ def _ties_lost(same, different):
 
 
 def _ties_won(same, different):
-    """Equal similarities count half, not as won: a constant similarity must give 0.5, not 1."""
+    """Equal similarities count half, not as a win: a constant similarity must give 0.5, not 1."""
     return (same[:, None] >= different[None]).double().mean()
 
 
@@ -32,26 +32,26 @@ def _auc_turned(same, different):
 
 
 def _above_zero(same, different):
-    """A threshold of 0 answers another question. AUC compares every same pair with every different one, no threshold."""
+    """A threshold of 0 answers another question. AUC compares every same pair with every different pair, without a threshold."""
     return ((same > 0).double().mean() + (different <= 0).double().mean()) / 2
 
 
 def _side_by_side(same, different):
-    """Only the i-th same pair was compared with the i-th different one. Compare all S x T: `same[:, None] - different[None]`."""
+    """You only compared the i-th same pair with the i-th different pair. Compare all S x T: `same[:, None] - different[None]`."""
     n = min(len(same), len(different))
     gap = same[:n] - different[:n]
     return (gap > 0).double().mean() + (gap == 0).double().mean() / 2
 
 
 def _difference_of_means(same, different):
-    """The difference of the means depends on the scale: stretch all similarities and it changes, while their order, which
-    is all that AUC sees, does not.
+    """The difference of the means depends on the scale: it changes if you stretch all similarities. AUC only sees their
+    order, which stays the same.
     """
     return same.double().mean() - different.double().mean()
 
 
 def _counted(same, different):
-    """A share is asked for: divide by the number of comparisons, S x T."""
+    """The result is a share: divide by the number of comparisons, S x T."""
     gap = same[:, None] - different[None]
     return (gap > 0).double().sum() + (gap == 0).double().sum() / 2
 
@@ -70,7 +70,7 @@ def _with_ties():
 def reliability(confidence, correct, bins):
     """confidence (N,) in [0, 1], correct (N,) True or False -> (mean confidence (bins,), share correct (bins,)).
 
-    The bins are equally wide over [0, 1]; 1.0 belongs to the last; an empty bin gives NaN.
+    The bins split [0, 1] evenly; 1.0 belongs to the last; an empty bin gives NaN.
     """
     place = (confidence * bins).long().clamp(max=bins - 1)  # (N,): which bin
     count = place.bincount(minlength=bins)
@@ -80,20 +80,20 @@ def reliability(confidence, correct, bins):
 
 
 def _middle_of_bin(confidence, correct, bins):
-    """The middle of a bin is not where its members are: average the confidences that fell in."""
+    """The middle of a bin is not where its members are: average the confidences of its members."""
     mean, share = reliability(confidence, correct, bins)
     middle = (torch.arange(bins, dtype=torch.double) + 0.5) / bins
     return torch.where(mean.isnan(), mean, middle), share
 
 
 def _one_is_lost(confidence, correct, bins):
-    """A confidence of exactly 1.0 fell out of the last bin, and full certainty is the case that matters most."""
+    """You lost confidences of exactly 1.0: they belong to the last bin. Full certainty is the case that matters most."""
     inside = confidence < 1
     return reliability(confidence[inside], correct[inside], bins)
 
 
 def _empty_is_zero(confidence, correct, bins):
-    """An empty bin says nothing: NaN, which plots leave out. Zero would read "always wrong"."""
+    """An empty bin says nothing, so return NaN; plots leave it out. Zero would mean "always wrong"."""
     mean, share = reliability(confidence, correct, bins)
     return mean.nan_to_num(0), share.nan_to_num(0)
 
@@ -107,7 +107,7 @@ def _share_of_all(confidence, correct, bins):
 
 
 def _equally_full(confidence, correct, bins):
-    """These bins are equally *full*. Equally *wide* ones were asked for: `(confidence * bins).long()`."""
+    """Your bins are equally *full*. They should be equally *wide*: `(confidence * bins).long()`."""
     order = confidence.argsort()
     parts = order.tensor_split(bins)
     return (
@@ -117,14 +117,14 @@ def _equally_full(confidence, correct, bins):
 
 
 def _correct_only(confidence, correct, bins):
-    """Average the confidence of all members of a bin, right and wrong ones alike."""
+    """Average the confidence of all members of a bin, both right and wrong ones."""
     _, share = reliability(confidence, correct, bins)
     mean, _ = reliability(confidence[correct], correct[correct], bins)
     return mean, share
 
 
 def _returned_turned(confidence, correct, bins):
-    """First the mean confidence, then the share correct: yours come the other way round."""
+    """Return the mean confidence first, then the share correct. Yours are in the opposite order."""
     return tuple(reversed(reliability(confidence, correct, bins)))
 
 
@@ -147,14 +147,14 @@ EXERCISES = (
         wrong={
             "ties count as lost": _ties_lost,
             "ties count as won": _ties_won,
-            "the comparison is turned round": _auc_turned,
+            "the comparison is reversed": _auc_turned,
             "a threshold instead of all comparisons": _above_zero,
-            "only pairs side by side are compared": _side_by_side,
+            "only pairs with the same index are compared": _side_by_side,
             "a difference of means instead of a share": _difference_of_means,
-            "a number of comparisons instead of a share": _counted,
+            "a count instead of a share": _counted,
         },
         hints=(
-            "Imagine drawing one pair of each kind, over and over, and noting which is more similar. What share is it?",
+            "Imagine that you draw one pair of each kind, again and again. How often is the same pair more similar?",
             "All S x T comparisons at once: `gap = same[:, None] - different[None]`.",
             "`(gap > 0).double().mean() + (gap == 0).double().mean() / 2`.",
         ),
@@ -162,23 +162,23 @@ EXERCISES = (
     Exercise(
         name="reliability",
         notebook="04",
-        task="Sort predictions into bins of confidence; give each bin's mean confidence and its share of right ones.",
+        task="Sort predictions into bins of confidence. Return the mean confidence and the share of right predictions in each bin.",
         reference=reliability,
         probes=(lambda: _confident(0, 10), lambda: _confident(5, 5), lambda: _confident(9, 8)),
         wrong={
             "the middle of the bin instead of the mean of its members": _middle_of_bin,
             "a confidence of 1 is lost": _one_is_lost,
             "an empty bin gives 0 instead of NaN": _empty_is_zero,
-            "divided by all predictions instead of the bin's": _share_of_all,
+            "divided by the number of all predictions instead of the bin's": _share_of_all,
             "the bins are equally full, not equally wide": _equally_full,
             "only right predictions count for the mean confidence": _correct_only,
-            "the two results are exchanged": _returned_turned,
+            "the two results are swapped": _returned_turned,
         },
         hints=(
-            "For each prediction, which bin? `confidence * bins`, rounded down; take care of 1.0.",
-            "`bincount` counts; `bincount(weights=...)` adds. Give both `minlength=bins`.",
+            "Which bin does a prediction belong to? `confidence * bins`, rounded down; mind 1.0.",
+            "`bincount` counts; `bincount(weights=...)` sums. Pass `minlength=bins` to both.",
             "`place = (confidence * bins).long().clamp(max=bins - 1)`, then sums of `confidence` and of `correct` per place, each "
-            "divided by `place.bincount(minlength=bins)`. Zero by zero is NaN, as wanted.",
+            "divided by `place.bincount(minlength=bins)`. Zero divided by zero is NaN, as required.",
         ),
     ),
 )

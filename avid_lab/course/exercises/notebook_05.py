@@ -16,27 +16,27 @@ def consensus_scores(video_query, audio_query, video, audio):
 
 
 def _union(video_query, audio_query, video, audio):
-    """The larger of the two is a union: one sense may vouch alone. Consensus asks both, so the *smaller* decides."""
+    """The larger of the two is a union: one sense is enough. Consensus needs both, so the *smaller* one decides."""
     return torch.maximum(video_query @ video.T, audio_query @ audio.T)
 
 
 def _average(video_query, audio_query, video, audio):
-    """In an average, a perfect picture outweighs a wrong sound. The smaller of the two cannot be outvoted."""
+    """In an average, a perfect picture outweighs a wrong sound. With the smaller of the two, neither can be outvoted."""
     return (video_query @ video.T + audio_query @ audio.T) / 2
 
 
 def _product(video_query, audio_query, video, audio):
-    """Two disagreements make a product that is positive: (-0.9) x (-0.9) looks like agreement. Take the minimum."""
+    """The product of two disagreements is positive: (-0.9) x (-0.9) looks like agreement. Take the minimum."""
     return (video_query @ video.T) * (audio_query @ audio.T)
 
 
 def _video_only(video_query, audio_query, video, audio):
-    """The sound is not asked: look-alikes that sound different slip through."""
+    """You ignore the sound: look-alikes that sound different slip through."""
     return video_query @ video.T
 
 
 def _audio_only(video_query, audio_query, video, audio):
-    """The picture is not asked: sound-alikes that look different slip through."""
+    """You ignore the picture: sound-alikes that look different slip through."""
     return audio_query @ audio.T
 
 
@@ -46,12 +46,12 @@ def _across(video_query, audio_query, video, audio):
 
 
 def _gallery_by_queries(video_query, audio_query, video, audio):
-    """Rows are queries: (Q, N). Yours are the instances."""
+    """Rows are queries: (Q, N). In yours, rows are instances."""
     return consensus_scores(video_query, audio_query, video, audio).T
 
 
 def _minimum_of_vectors(video_query, audio_query, video, audio):
-    """The minimum is between two *similarities*, not between the coordinates of two embeddings."""
+    """Take the minimum of two *similarities*, not of the coordinates of two embeddings."""
     return torch.minimum(video_query, audio_query) @ torch.minimum(video, audio).T
 
 
@@ -59,7 +59,7 @@ def _minimum_of_vectors(video_query, audio_query, video, audio):
 
 
 def top_k_positives(score, k):
-    """score (N, N): row i is query i -> (N, k): the best others, best first, never i itself, ties to the lower index."""
+    """score (N, N): row i is query i -> (N, k): the best others, best first, never i itself; lower index wins ties."""
     score = score.clone().fill_diagonal_(-torch.inf)
     return score.sort(dim=1, descending=True, stable=True).indices[:, :k]
 
@@ -69,29 +69,29 @@ def _ranked(score):
 
 
 def _with_self(score, k):
-    """Everyone agrees best with himself: exclude the query, for example by -infinity on the diagonal."""
+    """Every clip agrees best with itself: exclude the query, for example with -infinity on the diagonal."""
     return _ranked(score)[:, :k]
 
 
 def _first_dropped(score, k):
-    """Dropping the best match assumes that it is the query. An exact duplicate with a lower index ties with it, and then
-    the query stays. Exclude it by identity: the diagonal.
+    """You assume that the best match is the query. If an exact duplicate with a lower index ties with it, the query stays.
+    Exclude the query by its index: the diagonal.
     """
     return _ranked(score)[:, 1 : k + 1]
 
 
 def _diagonal_zero(score, k):
-    """Zero is no exclusion: where other scores are negative, the query still wins. Use -infinity."""
+    """Zero does not exclude the query: it still wins if the other scores are negative. Use -infinity."""
     return _ranked(score.clone().fill_diagonal_(0.0))[:, :k]
 
 
 def _worst(score, k):
-    """These are the *least* alike: `descending=True`, or `topk` as it is."""
+    """You return the *least* similar: use `descending=True`, or plain `topk`."""
     return score.clone().fill_diagonal_(torch.inf).sort(dim=1, stable=True).indices[:, :k]
 
 
 def _backwards(score, k):
-    """Best first: yours are the right ones in rising order."""
+    """You found the right ones, but in rising order. Return the best first."""
     return top_k_positives(score, k).flip(1)
 
 
@@ -101,18 +101,18 @@ def _columns(score, k):
 
 
 def _ties_high(score, k):
-    """Among equals the lower index comes first: `sort(..., stable=True)`. Otherwise the answer changes with the machine."""
+    """If scores tie, the lower index comes first: `sort(..., stable=True)`. Otherwise the answer depends on the machine."""
     turned = score.clone().fill_diagonal_(-torch.inf).flip(1)
     return (len(score) - 1 - turned.sort(dim=1, descending=True, stable=True).indices)[:, :k]
 
 
 def _scores_returned(score, k):
-    """These are the scores; the *instances* were asked for: `.indices`."""
+    """You return the scores. Return the *instances*: `.indices`."""
     return score.clone().fill_diagonal_(-torch.inf).sort(dim=1, descending=True).values[:, :k]
 
 
 def _score_changed(score, k):
-    """`fill_diagonal_` changed the matrix that you were given, and whoever uses it next is surprised: `clone()` it first."""
+    """`fill_diagonal_` changed the matrix that you were given, which the notebook still needs: `clone()` it first."""
     return _ranked(score.fill_diagonal_(-torch.inf))[:, :k]
 
 
@@ -145,17 +145,17 @@ def precision_at_k(positives, labels):
 
 
 def _count(positives, labels):
-    """A share between 0 and 1: divide by N x k."""
+    """The result is a share between 0 and 1: divide by N x k."""
     return (labels[positives] == labels[:, None]).double().sum()
 
 
 def _any_hit(positives, labels):
-    """This asks whether *any* positive is right, which is recall@k. Precision is the share of all that are right."""
+    """You ask whether *any* positive is right, which is recall@k. Precision is the share of all positives that are right."""
     return (labels[positives] == labels[:, None]).any(1).double().mean()
 
 
 def _first_only(positives, labels):
-    """Only the first positive is looked at."""
+    """You only look at the first positive."""
     return (labels[positives[:, 0]] == labels).double().mean()
 
 
@@ -165,18 +165,18 @@ def _index_for_label(positives, labels):
 
 
 def _of_class(positives, labels):
-    """Divided by how many there are in the class: that is recall. Precision divides by k."""
+    """You divide by the size of the class: that is recall. Precision divides by k."""
     right = (labels[positives] == labels[:, None]).double().sum(1)
     return (right / labels.bincount()[labels]).mean()
 
 
 def _per_query(positives, labels):
-    """One share for each query is what you have; average them."""
+    """You return one share per query; average them."""
     return (labels[positives] == labels[:, None]).double().mean(1)
 
 
 def _of_whom(positives, labels):
-    """Each positive was compared with the class of the instance *numbered by its column*, not with its query's: `labels[:, None]`."""
+    """You compare each positive with the class of the instance *numbered by its column*, not of its query: `labels[:, None]`."""
     return (labels[positives] == labels[: positives.shape[1]]).double().mean()
 
 
@@ -198,27 +198,27 @@ EXERCISES = (
             "the maximum instead of the minimum": _union,
             "the average instead of the minimum": _average,
             "the product instead of the minimum": _product,
-            "only the picture is asked": _video_only,
-            "only the sound is asked": _audio_only,
+            "only the picture counts": _video_only,
+            "only the sound counts": _audio_only,
             "pictures are compared with sounds": _across,
-            "queries and instances are exchanged": _gallery_by_queries,
+            "queries and instances are swapped": _gallery_by_queries,
             "the minimum of vectors instead of similarities": _minimum_of_vectors,
         },
         hints=(
-            "Two tables of similarities, each (Q, N), and one rule to make one of them.",
-            "A table of all similarities is one product: `video_query @ video.T`.",
+            "Compute two tables of similarities, each (Q, N), and combine them into one.",
+            "One product gives a table of all similarities: `video_query @ video.T`.",
             "`torch.minimum(video_query @ video.T, audio_query @ audio.T)`.",
         ),
     ),
     Exercise(
         name="top_k_positives",
         notebook="05",
-        task="The k others with the highest score for each query: never itself, best first, ties to the lower index.",
+        task="Find the k others with the highest score for each query: never itself, best first; the lower index wins ties.",
         reference=top_k_positives,
         probes=(_some_scores, _negative_scores, _duplicates, _many_ties),
         wrong={
             "the query is among its own positives": _with_self,
-            "the best match is dropped, whoever it is": _first_dropped,
+            "the best match is dropped, whichever clip it is": _first_dropped,
             "the diagonal is 0 instead of minus infinity": _diagonal_zero,
             "the worst instead of the best": _worst,
             "worst first instead of best first": _backwards,
@@ -228,19 +228,19 @@ EXERCISES = (
             "the scores you were given are changed": _score_changed,
         },
         hints=(
-            "First make sure that nobody can choose himself, whatever his score; then sort each row.",
-            "`score.clone().fill_diagonal_(-torch.inf)` excludes by identity. Why `clone`?",
+            "First make sure that no clip can choose itself, whatever its score. Then sort each row.",
+            "`score.clone().fill_diagonal_(-torch.inf)` excludes each query by its index. Why `clone`?",
             "`.sort(dim=1, descending=True, stable=True).indices[:, :k]`: *stable* keeps the lower index first among equals.",
         ),
     ),
     Exercise(
         name="precision_at_k",
         notebook="05",
-        task="Which share of the positives is of the same class as its query?",
+        task="What share of the positives has the same class as their query?",
         reference=precision_at_k,
         probes=(lambda: _mined(0, 12, 5), lambda: _mined(4, 20, 3), lambda: _mined(8, 9, 6)),
         wrong={
-            "a number instead of a share": _count,
+            "a count instead of a share": _count,
             "any right positive counts as all right": _any_hit,
             "only the first positive counts": _first_only,
             "instance numbers are compared with classes": _index_for_label,
@@ -249,7 +249,7 @@ EXERCISES = (
             "compared with the wrong query": _of_whom,
         },
         hints=(
-            "Two tables of classes of shape (N, k), compared entry by entry.",
+            "Compare two tables of classes of shape (N, k), entry by entry.",
             "`labels[positives]` is the class of each positive, (N, k). The query's class is the same along a row.",
             "`(labels[positives] == labels[:, None]).double().mean()`.",
         ),

@@ -35,12 +35,12 @@ def _query_in(index, positives, N, K, generator):
 
 
 def _positives_in(index, positives, N, K, generator):
-    """A clip would be pulled near by one term and pushed away by the other."""
+    """One term would pull a clip closer while another pushes it away."""
     return _draw(index, N, K, generator, index[:, None])
 
 
 def _first_positive(index, positives, N, K, generator):
-    """All P positives must be excluded, not the best alone."""
+    """Exclude all P positives, not only the best one."""
     return _draw(index, N, K, generator, index[:, None], positives[index][:, :1])
 
 
@@ -50,7 +50,7 @@ def _batch_rows(index, positives, N, K, generator):
 
 
 def _resampled_once(index, positives, N, K, generator):
-    """What you put in place of an excluded draw is drawn too often: all allowed instances must be equally likely."""
+    """The instance that replaces excluded draws comes up too often: all allowed instances must be equally likely."""
     banned = torch.cat([index[:, None], positives[index]], dim=1)
     draw = torch.randint(N, (len(index), K), generator=generator)
     free = torch.tensor([next(j for j in range(N) if j not in row) for row in banned.tolist()])
@@ -58,13 +58,13 @@ def _resampled_once(index, positives, N, K, generator):
 
 
 def _shared(index, positives, N, K, generator):
-    """Excluding the positives of *all* queries for every query leaves too few: each row has its own excluded ones."""
+    """You exclude the positives of *all* queries for every query, which leaves too few. Each row has its own exclusions."""
     banned = torch.cat([index, positives[index].flatten()])
     return _draw(index, N, K, generator, banned[None].expand(len(index), -1))
 
 
 def _any_generator(index, positives, N, K, generator):
-    """Pass `generator=generator`, or the run cannot be repeated."""
+    """Pass `generator=generator`. Otherwise nobody can repeat the run."""
     return cma_negatives(index, positives, N, K, None)
 
 
@@ -123,7 +123,7 @@ def _uniform(function):
     for query, own, row in zip(index.tolist(), positives.tolist(), drawn, strict=True):
         counts = row.bincount(minlength=10)[[i for i in range(10) if i not in (query, *own)]]
         if (counts - 1000).abs().max() > 200:
-            return f"6,000 draws from the six allowed of query {query} gave {counts.tolist()}; 1,000 each is fair."
+            return f"6,000 draws from the six allowed instances of query {query} gave {counts.tolist()}; 1,000 each is fair."
     return None
 
 
@@ -162,27 +162,27 @@ def _log(negatives, Z):
 
 
 def _sum_over_positives(video, video_memory, positives, negatives, temperature, Z):
-    """With a sum, 32 positives weigh 32 times as much as one: average over them, so that K and P can be chosen freely."""
+    """With a sum, 32 positives weigh 32 times as much as one. Average over them, so that you can choose K and P freely."""
     yes, no = _scores(video, video_memory, positives, negatives, temperature)
     log_noise = _log(negatives, Z)
     return (F.softplus(log_noise - yes).sum(1) + F.softplus(no - log_noise).sum(1)).mean()
 
 
 def _mean_over_negatives(video, video_memory, positives, negatives, temperature, Z):
-    """The negatives are *added*, as in NCE: only the positives are averaged."""
+    """Sum over the negatives, as in NCE. Only the positives are averaged."""
     yes, no = _scores(video, video_memory, positives, negatives, temperature)
     log_noise = _log(negatives, Z)
     return (F.softplus(log_noise - yes).mean(1) + F.softplus(no - log_noise).mean(1)).mean()
 
 
 def _no_k(video, video_memory, positives, negatives, temperature, Z):
-    """The noise weighs `K * Z`, K the number of *negatives*."""
+    """The weight of the noise is `K * Z`, where K is the number of *negatives*."""
     yes, no = _scores(video, video_memory, positives, negatives, temperature)
     return _from_scores(yes, no, torch.as_tensor(Z).log())
 
 
 def _p_for_k(video, video_memory, positives, negatives, temperature, Z):
-    """K is the number of negatives, `negatives.shape[1]`; you took that of the positives."""
+    """K is the number of negatives, `negatives.shape[1]`. You used the number of positives."""
     yes, no = _scores(video, video_memory, positives, negatives, temperature)
     return _from_scores(yes, no, _log(positives, Z))
 
@@ -193,8 +193,8 @@ def _no_temperature(video, video_memory, positives, negatives, temperature, Z):
 
 
 def _mean_positive(video, video_memory, positives, negatives, temperature, Z):
-    """You averaged the positives' vectors and compared once. Compare with each, and average the *losses*: being far from
-    one positive must cost, even if the others are near.
+    """You averaged the positives' vectors and compared once. Compare with each, and average the *losses*: if one
+    positive is far away, that must cost, even if the others are near.
     """
     _, no = _scores(video, video_memory, positives, negatives, temperature)
     yes = (video * video_memory[positives].mean(1)).sum(1, keepdim=True) / temperature
@@ -202,7 +202,7 @@ def _mean_positive(video, video_memory, positives, negatives, temperature, Z):
 
 
 def _softmax(video, video_memory, positives, negatives, temperature, Z):
-    """This is a softmax; the notebook continues with NCE, so that Z and the terms' scales can be compared."""
+    """This is a softmax. The notebook uses NCE, so that Z and the scales of the terms are comparable."""
     yes, no = _scores(video, video_memory, positives, negatives, temperature)
     return (torch.logaddexp(yes, no.logsumexp(1, keepdim=True)) - yes).mean()
 
@@ -226,7 +226,7 @@ EXERCISES = (
     Exercise(
         name="cma_negatives",
         notebook="06",
-        task="Draw K negatives for each query from all instances but the query and its positives.",
+        task="Draw K negatives for each query from all instances except the query and its positives.",
         reference=cma_negatives,
         probes=(lambda: (*_small(), 10, 5, seeded(0)), lambda: (*_small(), 10, 9, seeded(1))),
         wrong={
@@ -239,8 +239,8 @@ EXERCISES = (
             "the generator is not used": _any_generator,
         },
         hints=(
-            "A table (B, N) of weights: one for allowed, zero for excluded. Which entries of row b are zero?",
-            "`weights.scatter_(1, positives[index], 0)` sets P entries in each row. The query itself is one more.",
+            "Make a table (B, N) of weights: one for allowed, zero for excluded. Which entries of row b are zero?",
+            "`weights.scatter_(1, positives[index], 0)` sets P entries in each row to zero. Do the same for the query itself.",
             "`torch.multinomial(weights, K, replacement=True, generator=generator)` draws columns by weight.",
         ),
         properties=(
@@ -262,20 +262,20 @@ EXERCISES = (
         reference=within_positive_loss,
         probes=(lambda: _terms(0, 3, 6), lambda: _terms(10, 4, 2)),
         wrong={
-            "the positives are added instead of averaged": _sum_over_positives,
-            "the negatives are averaged instead of added": _mean_over_negatives,
+            "the positives are summed instead of averaged": _sum_over_positives,
+            "the negatives are averaged instead of summed": _mean_over_negatives,
             "K is missing before Z": _no_k,
-            "the number of positives is taken for K": _p_for_k,
+            "the number of positives is used as K": _p_for_k,
             "the temperature is missing": _no_temperature,
-            "the positives' vectors are averaged before comparing": _mean_positive,
+            "the positives' vectors are averaged before the comparison": _mean_positive,
             "this is softmax, not NCE": _softmax,
             "only the first positive counts": _best_only,
             "the query is detached": _detached,
         },
         hints=(
             "It is `nce_loss` of notebook 02 with P positives instead of one, and with the memory of the query's own modality.",
-            "`video_memory[positives]` is (B, P, D): one score for each positive. Average *their* losses over P, add the "
-            "negatives' over K.",
+            "`video_memory[positives]` is (B, P, D): one score for each positive. Average *their* losses over P, and sum "
+            "the losses of the negatives over K.",
             "`F.softplus(log_KZ - yes).mean(1) + F.softplus(no - log_KZ).sum(1)`, then the mean over queries.",
         ),
     ),

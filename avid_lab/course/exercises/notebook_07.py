@@ -1,4 +1,4 @@
-"""Notebook 07: a loss of your own. Any function with these properties trains."""
+"""Notebook 07: your own loss. Any function with these properties trains."""
 
 from __future__ import annotations
 
@@ -20,32 +20,32 @@ def _turned(positive, negative, Z):
 
 
 def _no_push(positive, negative, Z):
-    """Without negatives, mapping all clips to one point is a perfect answer: the collapse."""
+    """Without negatives, the loss is perfect when all clips map to one point. That is collapse."""
     return -positive.mean()
 
 
 def _no_pull(positive, negative, Z):
-    """Nothing draws a picture to its own sound: use `positive`."""
+    """Nothing pulls a picture to its own sound: use `positive`."""
     return negative.logsumexp(1).mean()
 
 
 def _vector(positive, negative, Z):
-    """One number is asked for: end with `.mean()`."""
+    """Return one number: end with `.mean()`."""
     return negative.logsumexp(1) - positive.mean(1)
 
 
 def _summed(positive, negative, Z):
-    """Average over the batch, or twice the batch means twice the learning rate."""
+    """Average over the batch. Otherwise a batch of twice the size means twice the gradient."""
     return (negative.logsumexp(1) - positive.mean(1)).sum()
 
 
 def _overflows(positive, negative, Z):
-    """Subtract before `exp`, or use `logsumexp`, `softplus`, `logsigmoid`: they are the same formulas, safe at any score."""
+    """Subtract before `exp`, or use `logsumexp`, `softplus`, `logsigmoid`: they compute the same formulas, safely at any score."""
     return (negative.exp().sum(1).square().square().log() - positive.mean(1)).mean()
 
 
 def _order(positive, negative, Z):
-    """Which negative comes first is chance; your loss must not depend on it."""
+    """The order of the negatives is random, so your loss must not depend on it."""
     weight = torch.linspace(1, 2, negative.shape[1])
     return ((negative * weight).logsumexp(1) - positive.mean(1)).mean()
 
@@ -90,14 +90,16 @@ def _finite(function):
         value = function(positive, torch.full((3, 5), score), torch.tensor(1e3))
         gradient = torch.autograd.grad(value, positive, allow_unused=True)[0]
         if not value.isfinite() or (gradient is not None and not gradient.isfinite().all()):
-            return f"At scores of ±{abs(score):g} (similarity / temperature can be that) it gives {value.item():g}."
+            return (
+                f"At scores of ±{abs(score):g} (possible values of similarity / temperature) it gives {value.item():g}."
+            )
     return None
 
 
 def _unordered(function):
     positive, negative, z = _scores()
     same = torch.allclose(function(positive, negative, z), function(positive, negative.flip(1), z), rtol=1e-4)
-    return None if same else "The same negatives in another order gave another loss."
+    return None if same else "The same negatives in another order gave a different loss."
 
 
 def _averaged(function):
@@ -120,13 +122,13 @@ EXERCISES = (
             "positives do not count": _no_pull,
             "negatives do not count": _no_push,
             "it pulls the wrong way": _turned,
-            "NaN or infinity comes out": _overflows,
+            "the result is NaN or infinite": _overflows,
             "the order of the negatives matters": _order,
-            "the batch is added instead of averaged": _summed,
+            "the batch is summed instead of averaged": _summed,
         },
         hints=(
-            "Start from one you know and change one thing: a margin, a power, a weight on hard negatives.",
-            "A margin loss: `(margin + negative - positive).clamp(min=0).mean()`. What does it do once all are far enough?",
+            "Start from a loss that you know and change one thing: a margin, a power, a weight on hard negatives.",
+            "A margin loss: `(margin + negative - positive).clamp(min=0).mean()`. What does it do once all negatives are far enough away?",
             "Focal, hinge, logistic, squared: `softplus(negative.logsumexp(1) - positive.mean(1)).mean()` is a safe start.",
         ),
         properties=(
@@ -134,9 +136,9 @@ EXERCISES = (
             Property("positives do not count", _pulls),
             Property("negatives do not count", _pushes),
             Property("it pulls the wrong way", _direction),
-            Property("NaN or infinity comes out", _finite),
+            Property("the result is NaN or infinite", _finite),
             Property("the order of the negatives matters", _unordered),
-            Property("the batch is added instead of averaged", _averaged),
+            Property("the batch is summed instead of averaged", _averaged),
         ),
         open=True,
     ),

@@ -12,13 +12,13 @@ from avid_lab.course.exercises.inputs import integers, normal
 
 
 def recall_at_k(score, k):
-    """score (N, N): row i are query i's scores, its target is item i -> share of queries with it among their k best."""
+    """score (N, N), row i: scores of query i, whose target is item i -> share of queries with the target in the top k."""
     better = (score > score.diagonal()[:, None]).sum(1)  # (N,): items that beat the target
     return (better < k).double().mean()
 
 
 def _columns(score, k):
-    """Queries are rows. You asked each *item* for its best query: the other direction of retrieval."""
+    """Queries are rows. You looked for the best query of each *item*: that is the other direction of retrieval."""
     return recall_at_k(score.T, k)
 
 
@@ -28,12 +28,12 @@ def _worst(score, k):
 
 
 def _precision(score, k):
-    """Recall asks whether the target is among the k. Dividing by k makes precision, which can be 1/k at most here."""
+    """Recall asks whether the target is among the k. If you divide by k, you get precision, which is at most 1/k here."""
     return recall_at_k(score, k) / k
 
 
 def _one_more(score, k):
-    """Rank k is still in, rank k + 1 is not: you looked at k + 1 items."""
+    """You looked at k + 1 items: rank k counts, rank k + 1 does not."""
     return recall_at_k(score, k + 1)
 
 
@@ -43,12 +43,12 @@ def _only_first(score, k):
 
 
 def _number(score, k):
-    """A share of the queries: divide by how many there are."""
+    """The result is a share of the queries: divide by their number."""
     return recall_at_k(score, k) * len(score)
 
 
 def _exactly(score, k):
-    """You asked for rank k exactly; ranks 1 to k all count."""
+    """You only count rank k itself; all ranks from 1 to k count."""
     return ((score > score.diagonal()[:, None]).sum(1) == k - 1).double().mean()
 
 
@@ -60,9 +60,9 @@ def _table(seed, n, k):
 
 
 def knn_predict(train, train_labels, test, k):
-    """train (N, F), train_labels (N,), test (M, F) -> (M,): the commonest class of the k nearest by cosine similarity.
+    """train (N, F), train_labels (N,), test (M, F) -> (M,): the most common class of the k nearest by cosine similarity.
 
-    Among equally common classes, the lower one.
+    If classes tie, the lower one wins.
     """
     similarity = F.normalize(test, dim=1) @ F.normalize(train, dim=1).T  # (M, N)
     votes = train_labels[similarity.topk(k, dim=1).indices]  # (M, k)
@@ -75,7 +75,7 @@ def _vote(similarity, train_labels, k, largest=True):
 
 
 def _not_normalised(train, train_labels, test, k):
-    """Cosine similarity compares directions: normalise the rows first, or long feature vectors win every time."""
+    """Cosine similarity compares directions: normalise the rows first. Otherwise long feature vectors always win."""
     return _vote(test @ train.T, train_labels, k)
 
 
@@ -85,12 +85,12 @@ def _normalised_columns(train, train_labels, test, k):
 
 
 def _farthest(train, train_labels, test, k):
-    """The *largest* similarities are the nearest; a distance would be the other way round."""
+    """The clips with the *largest* similarity are the nearest. Only for a distance would it be the smallest."""
     return _vote(F.normalize(test, dim=1) @ F.normalize(train, dim=1).T, train_labels, k, largest=False)
 
 
 def _nearest_only(train, train_labels, test, k):
-    """Only the nearest neighbour was asked; k of them vote."""
+    """You only asked the nearest neighbour; k of them vote."""
     return knn_predict(train, train_labels, test, 1)
 
 
@@ -101,13 +101,13 @@ def _mean_label(train, train_labels, test, k):
 
 
 def _neighbours(train, train_labels, test, k):
-    """These are training clips' numbers. Look up their classes: `train_labels[...]`."""
+    """You return the numbers of training clips. Look up their classes: `train_labels[...]`."""
     similarity = F.normalize(test, dim=1) @ F.normalize(train, dim=1).T
     return similarity.topk(k, dim=1).indices[:, 0]
 
 
 def _ties_high(train, train_labels, test, k):
-    """Among equally common classes the lower one was asked for."""
+    """If classes tie, return the lower one."""
     similarity = F.normalize(test, dim=1) @ F.normalize(train, dim=1).T
     counts = F.one_hot(train_labels[similarity.topk(k, dim=1).indices], int(train_labels.max()) + 1).sum(1)
     return counts.shape[1] - 1 - counts.flip(1).argmax(1)
@@ -141,7 +141,7 @@ def _wrong(features, labels, weight, bias):
 
 
 def _ascent(features, labels, weight, bias, learning_rate):
-    """*Minus* the gradient: you went uphill, and the loss grew."""
+    """Subtract the gradient: you went uphill, and the loss grew."""
     return linear_probe_step(features, labels, weight, bias, -learning_rate)
 
 
@@ -151,12 +151,12 @@ def _batch_sum(features, labels, weight, bias, learning_rate):
 
 
 def _bias_stays(features, labels, weight, bias, learning_rate):
-    """The bias learns, too: its gradient is the sum of the errors over the batch."""
+    """The bias also learns: its gradient is the sum of the errors over the batch."""
     return linear_probe_step(features, labels, weight, bias, learning_rate)[0], bias
 
 
 def _not_frozen(features, labels, weight, bias, learning_rate):
-    """A gradient reaches the features: then you fine-tune the network instead of asking what it knows. `detach` them."""
+    """A gradient reaches the features, so you fine-tune the network instead of asking what it knows. `detach` them."""
     wrong = _wrong(features, labels, weight, bias)
     return weight - learning_rate * wrong.T @ features, bias - learning_rate * wrong.sum(0)
 
@@ -169,7 +169,7 @@ def _squares(features, labels, weight, bias, learning_rate):
 
 
 def _softmax_over_batch(features, labels, weight, bias, learning_rate):
-    """A belief is distributed over the *classes*: `softmax(1)`. Yours is over the clips of the batch."""
+    """The probabilities of the *classes* sum to one: `softmax(1)`. Yours sum to one over the clips of the batch."""
     features = features.detach()
     belief = (features @ weight.T + bias).softmax(0)
     wrong = (belief - F.one_hot(labels, len(weight))) / len(features)
@@ -177,13 +177,13 @@ def _softmax_over_batch(features, labels, weight, bias, learning_rate):
 
 
 def _step_only(features, labels, weight, bias, learning_rate):
-    """These are the changes; add them to what was there."""
+    """You return the changes; add them to the old values."""
     new = linear_probe_step(features, labels, weight, bias, learning_rate)
     return new[0] - weight, new[1] - bias
 
 
 def _changed_in_place(features, labels, weight, bias, learning_rate):
-    """You changed the weights that you were given (`-=`). Return new ones, or the probe cannot be started again."""
+    """You changed the weights that you were given (`-=`). Return new ones, so that the probe can start again."""
     new = linear_probe_step(features, labels, weight, bias, learning_rate)
     return weight.copy_(new[0]), bias.copy_(new[1])
 
@@ -197,20 +197,20 @@ EXERCISES = (
     Exercise(
         name="recall_at_k",
         notebook="08",
-        task="For which share of the queries is the one right item among the k best?",
+        task="For what share of the queries is the one right item among the k best?",
         reference=recall_at_k,
         probes=(lambda: _table(0, 12, 2), lambda: _table(1, 20, 3), lambda: _table(2, 15, 4)),
         wrong={
-            "queries and items are exchanged": _columns,
+            "queries and items are swapped": _columns,
             "the lowest scores instead of the highest": _worst,
             "divided by k, which is precision": _precision,
-            "k + 1 items are looked at": _one_more,
+            "k + 1 items count": _one_more,
             "k is ignored": _only_first,
-            "a number instead of a share": _number,
+            "a count instead of a share": _number,
             "only rank k itself counts": _exactly,
         },
         hints=(
-            "For each query: how many items beat the right one? Then it is among the k best if fewer than k do.",
+            "For each query, how many items beat the right one? It is among the k best if fewer than k do.",
             "The score of the right item of query i is `score[i, i]`: `score.diagonal()[:, None]` has one per row.",
             "`((score > score.diagonal()[:, None]).sum(1) < k).double().mean()`.",
         ),
@@ -231,10 +231,10 @@ EXERCISES = (
             "ties go to the higher class": _ties_high,
         },
         hints=(
-            "Three steps: similarity of every test clip to every training clip, the k best of each row, a vote.",
-            "`F.normalize(x, dim=1)` makes rows of length one; `.topk(k, dim=1).indices` are neighbours; `train_labels[...]` "
-            "their classes.",
-            "Count votes by `F.one_hot(votes, C).sum(1)`, (M, C); `argmax(1)` takes the first among equals.",
+            "There are three steps: the similarity of every test clip to every training clip, the k best of each row, a vote.",
+            "`F.normalize(x, dim=1)` makes rows of length one; `.topk(k, dim=1).indices` gives the neighbours; "
+            "`train_labels[...]` gives their classes.",
+            "Count votes with `F.one_hot(votes, C).sum(1)`, (M, C); `argmax(1)` takes the first of equal counts.",
         ),
     ),
     Exercise(
@@ -245,7 +245,7 @@ EXERCISES = (
         probes=(lambda: _probe(0, 0.5), lambda: _probe(5, 0.1)),
         wrong={
             "uphill instead of downhill": _ascent,
-            "the gradient is added over the batch instead of averaged": _batch_sum,
+            "the gradient is summed over the batch instead of averaged": _batch_sum,
             "the bias does not learn": _bias_stays,
             "the features are not frozen": _not_frozen,
             "the softmax is missing": _squares,
@@ -254,9 +254,9 @@ EXERCISES = (
             "the given weights are changed in place": _changed_in_place,
         },
         hints=(
-            "The gradient of cross-entropy with respect to the logits is short: belief minus truth. Or let autograd do it.",
+            "The gradient of cross-entropy with respect to the logits is simple: belief minus truth. Or use autograd.",
             "`belief = (features @ weight.T + bias).softmax(1)`, `truth = F.one_hot(labels, C)`; divide by B.",
-            "With `wrong = (belief - truth) / B`: the weight's gradient is `wrong.T @ features`, the bias's `wrong.sum(0)`.",
+            "With `wrong = (belief - truth) / B`, the weight's gradient is `wrong.T @ features` and the bias's is `wrong.sum(0)`.",
         ),
     ),
 )

@@ -30,17 +30,17 @@ def _other_way(video, audio, temperature):
 
 
 def _times_temperature(video, audio, temperature):
-    """*Divide* by the temperature: multiplied, all scores are nearly equal."""
+    """*Divide* by the temperature. If you multiply, all scores are nearly equal."""
     return info_nce(video, audio, 1 / temperature)
 
 
 def _no_temperature(video, audio, temperature):
-    """Without a temperature, scores lie in [-1, 1] and no softmax over them can be sure of anything."""
+    """Without a temperature, scores lie in [-1, 1], and a softmax over them is never confident."""
     return info_nce(video, audio, 1.0)
 
 
 def _sum_of_directions(video, audio, temperature):
-    """The mean of the two directions, not their sum."""
+    """Take the mean of the two directions, not their sum."""
     return 2 * info_nce(video, audio, temperature)
 
 
@@ -50,18 +50,18 @@ def _batch_sum(video, audio, temperature):
 
 
 def _within(video, audio, temperature):
-    """Pictures are compared with pictures, where everyone matches himself: nothing is to be learned from that."""
+    """You compare pictures with pictures, where each matches itself. The network learns nothing from that."""
     return (info_nce(video, video, temperature) + info_nce(audio, audio, temperature)) / 2
 
 
 def _one_softmax(video, audio, temperature):
-    """The softmax runs over all B x B pairs. Each query asks its own question: a softmax for each row."""
+    """Your softmax runs over all B x B pairs. Each query asks its own question: use one softmax per row."""
     score = video @ audio.T / temperature
     return score.flatten().logsumexp(0) - score.diagonal().mean()
 
 
 def _positive_left_out(video, audio, temperature):
-    """The denominator must hold the positive as well, or the loss has no lower bound."""
+    """The denominator must include the positive. Otherwise the loss has no lower bound."""
     score = video @ audio.T / temperature
     others = score.masked_fill(torch.eye(len(score), dtype=torch.bool), -torch.inf)
     return (others.logsumexp(1) + others.logsumexp(0)).mean() / 2 - score.diagonal().mean()
@@ -87,12 +87,12 @@ def sigmoid_loss(video, audio, temperature, bias):
 
 
 def _no_bias(video, audio, temperature, bias):
-    """The bias is missing. There are B - 1 times as many wrong pairs as right ones; the bias says so from the start."""
+    """The bias is missing. There are B - 1 times as many wrong pairs as right ones; the bias accounts for that."""
     return sigmoid_loss(video, audio, temperature, 0.0)
 
 
 def _bias_unsigned(video, audio, temperature, bias):
-    """The bias belongs to the score, so the sign turns it, too: `sign * (s / temperature + bias)`."""
+    """The bias is part of the score, so the sign applies to it, too: `sign * (s / temperature + bias)`."""
     sign = 2 * torch.eye(len(video)) - 1
     return -F.logsigmoid(sign * (video @ audio.T / temperature) + bias).sum() / len(video)
 
@@ -103,12 +103,12 @@ def _per_pair(video, audio, temperature, bias):
 
 
 def _undivided(video, audio, temperature, bias):
-    """Divide by B, or the loss grows with the batch."""
+    """Divide by B. Otherwise the loss grows with the batch."""
     return sigmoid_loss(video, audio, temperature, bias) * len(video)
 
 
 def _diagonal_only(video, audio, temperature, bias):
-    """Only the right pairs are asked. Wrong pairs must say no, or everything collapses to one point."""
+    """You only use the right pairs. Without the wrong pairs, everything collapses to one point."""
     score = video @ audio.T / temperature + bias
     return -F.logsigmoid(score.diagonal()).sum() / len(video)
 
@@ -121,14 +121,14 @@ def _wrong_pairs_only(video, audio, temperature, bias):
 
 
 def _sign_turned(video, audio, temperature, bias):
-    """The signs are exchanged: +1 for the diagonal, -1 for all others."""
+    """You swapped the signs: use +1 on the diagonal and -1 elsewhere."""
     score = video @ audio.T / temperature + bias
     sign = 1 - 2 * torch.eye(len(video))
     return -F.logsigmoid(sign * score).sum() / len(video)
 
 
 def _softmax(video, audio, temperature, bias):
-    """This is a softmax, one question with B answers. Here every pair has a yes-or-no question of its own."""
+    """This is a softmax, one question with B answers. Here every pair is its own yes-or-no question."""
     return info_nce(video, audio, temperature)
 
 
@@ -142,8 +142,8 @@ def _pairs(seed, size, temperature, bias):
 def robust_weights(similarity, floor):
     """similarity (B,): of each picture to its own sound -> (B,) weights in [floor, 1], constants.
 
-    The share of a normal distribution, with the similarities' mean and standard deviation (that of the batch itself, divided
-    by B), that lies below each similarity; squeezed into [floor, 1].
+    Take a normal distribution with the mean and standard deviation of the similarities (of the batch itself, divided by B).
+    The weight is the share of it below each similarity, rescaled to [floor, 1].
     """
     similarity = similarity.detach()
     z = (similarity - similarity.mean()) / similarity.std(correction=0)
@@ -156,29 +156,29 @@ def _z(similarity):
 
 
 def _weights_turned(similarity, floor):
-    """Pairs that do *not* match got the largest weights: these are the ones to distrust."""
+    """Pairs that do *not* match got the largest weights, but these are the ones to distrust."""
     return floor + (1 - floor) * torch.special.ndtr(-_z(similarity))
 
 
 def _variance(similarity, floor):
-    """Divide by the standard deviation, not by the variance, which has other units."""
+    """Divide by the standard deviation, not by the variance: the variance has other units."""
     similarity = similarity.detach()
     return floor + (1 - floor) * torch.special.ndtr((similarity - similarity.mean()) / similarity.var(correction=0))
 
 
 def _no_mean(similarity, floor):
-    """Subtract the mean: after Cross-AVID similarities sit anywhere, and a matching pair is one *above the average*."""
+    """Subtract the mean: after Cross-AVID, similarities can lie anywhere, and a matching pair lies *above the average*."""
     similarity = similarity.detach()
     return floor + (1 - floor) * torch.special.ndtr(similarity / similarity.std(correction=0))
 
 
 def _floor_added(similarity, floor):
-    """Weights above 1: add the floor and squeeze the rest, `floor + (1 - floor) * share`."""
+    """Some weights exceed 1. Add the floor and rescale the rest: `floor + (1 - floor) * share`."""
     return floor + torch.special.ndtr(_z(similarity))
 
 
 def _no_floor(similarity, floor):
-    """The floor is missing: a pair that is out of luck once would never be looked at again."""
+    """The floor is missing: a pair with one unlucky score would never recover."""
     return torch.special.ndtr(_z(similarity))
 
 
@@ -197,7 +197,7 @@ EXERCISES = (
     Exercise(
         name="info_nce",
         notebook="09",
-        task="Write InfoNCE over a batch, both directions: which of these sounds is mine, which of these pictures?",
+        task="Write InfoNCE over a batch in both directions: which of these sounds is mine, and which of these pictures?",
         reference=info_nce,
         probes=(lambda: _batch(0, 5, 0.1), lambda: _batch(4, 7, 0.5)),
         wrong={
@@ -205,15 +205,15 @@ EXERCISES = (
             "only sounds ask": _other_way,
             "multiplied by the temperature": _times_temperature,
             "the temperature is missing": _no_temperature,
-            "the directions are added instead of averaged": _sum_of_directions,
-            "the batch is added instead of averaged": _batch_sum,
+            "the directions are summed instead of averaged": _sum_of_directions,
+            "the batch is summed instead of averaged": _batch_sum,
             "within a modality instead of across": _within,
             "one softmax over all pairs": _one_softmax,
             "the positive is missing in the denominator": _positive_left_out,
             "the sounds are detached": _audio_detached,
         },
         hints=(
-            "A table of scores, (B, B). Which entry of row i is right?",
+            "Compute a table of scores, (B, B). Which entry of row i is right?",
             "`F.cross_entropy(score, target)` with `target = torch.arange(B)` asks each row; `score.T` asks each column.",
             "`(F.cross_entropy(score, target) + F.cross_entropy(score.T, target)) / 2`, `score = video @ audio.T / temperature`.",
         ),
@@ -221,21 +221,21 @@ EXERCISES = (
     Exercise(
         name="sigmoid_loss",
         notebook="09",
-        task="Write SigLIP's loss: every pair of the batch is a yes-or-no question of its own.",
+        task="Write SigLIP's loss: every pair of the batch is its own yes-or-no question.",
         reference=sigmoid_loss,
         probes=(lambda: _pairs(0, 5, 0.1, -2.0), lambda: _pairs(4, 6, 0.3, -1.0)),
         wrong={
             "the bias is missing": _no_bias,
             "the bias is outside the sign": _bias_unsigned,
             "divided by the number of pairs instead of clips": _per_pair,
-            "the batch is added instead of averaged": _undivided,
-            "only the right pairs are asked": _diagonal_only,
-            "only the wrong pairs are asked": _wrong_pairs_only,
-            "the signs are exchanged": _sign_turned,
+            "the batch is summed instead of averaged": _undivided,
+            "only the right pairs count": _diagonal_only,
+            "only the wrong pairs count": _wrong_pairs_only,
+            "the signs are swapped": _sign_turned,
             "this is softmax (InfoNCE), not sigmoid": _softmax,
         },
         hints=(
-            "Each of the B x B pairs is asked: do you belong together? Right answers are yes on the diagonal, no elsewhere.",
+            "Ask each of the B x B pairs: do you belong together? The right answer is yes on the diagonal, no elsewhere.",
             "A sign of +1 on the diagonal and -1 elsewhere turns both into one formula: `-logsigmoid(sign * score)`.",
             "`sign = 2 * torch.eye(B) - 1`; `-F.logsigmoid(sign * (video @ audio.T / temperature + bias)).sum() / B`.",
         ),
@@ -243,7 +243,7 @@ EXERCISES = (
     Exercise(
         name="robust_weights",
         notebook="09",
-        task="Give each pair a weight by how well its picture fits its own sound, compared with the other pairs.",
+        task="Weight each pair by how well its picture fits its own sound, compared with the other pairs.",
         reference=robust_weights,
         probes=(
             lambda: (normal(9, seed=0, scale=0.2, grad=True), 0.25),
@@ -253,13 +253,13 @@ EXERCISES = (
             "mismatched pairs get the largest weights": _weights_turned,
             "the variance instead of the standard deviation": _variance,
             "the mean is not subtracted": _no_mean,
-            "the floor is added without squeezing": _floor_added,
+            "the floor is added without rescaling": _floor_added,
             "the floor is missing": _no_floor,
             "a logistic curve instead of the normal distribution": _logistic,
             "a gradient flows through the weights": _gradient,
         },
         hints=(
-            "How many standard deviations above the mean is each pair? That number decides.",
+            "How many standard deviations above the mean is each pair? Use that number.",
             "`torch.special.ndtr(z)` is the share of a normal distribution below z.",
             "`z = (s - s.mean()) / s.std(correction=0)` with `s = similarity.detach()`, then `floor + (1 - floor) * ndtr(z)`.",
         ),
