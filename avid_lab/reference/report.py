@@ -1,4 +1,4 @@
-"""The reference runs as a page: tables with mean and spread over seeds, and which of the paper's directions appear."""
+"""A report of the reference runs: tables with mean and spread over seeds, and which of the paper's findings appear."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ PROBES = ("video_probe", "audio_probe")
 SEPARATION = ("v2v_auc", "a2a_auc", "v2a_auc", "v2v_overlap", "a2a_overlap", "v2a_overlap")
 MINED = tuple(f"positives_{how}" for how in AGREEMENTS)
 
-# By heading: what it asks, the variants, the scores.
+# By heading: a description, the variants, the scores.
 TABLES: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
     "Across, within, or both": (
-        "The paper's first table in miniature: linear probes of every block, neighbours, retrieval. Equal steps.",
+        "The paper's first table in miniature: linear probes of every block, neighbours, retrieval, at equal steps.",
         ("cross", "joint", "self"),
         BLOCKS + KNN + RETRIEVAL + ("v2a_recall_at_10",),
     ),
@@ -30,35 +30,35 @@ TABLES: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
         PROBES + KNN + RETRIEVAL + SEPARATION + MINED[:1],
     ),
     "When to start": (
-        "CMA needs positives that are right. Pairs of runs with equal compute: begun after 900, 1,350 and 1,800 steps.",
+        "CMA needs correct positives. Pairs of runs with equal compute, started after 900, 1,350 and 1,800 steps.",
         ("long", "cma-early", "avid", "cma", "avid-late", "cma-late"),
         PROBES + KNN + RETRIEVAL + SEPARATION,
     ),
     "Kinds of agreement": (
-        "Which clips count as positives: those that agree in both senses, in either, in the picture, in the sound.",
+        "Which clips count as positives: those that agree in both senses, in either, in the picture or in the sound.",
         ("cma", "cma-union", "cma-video", "cma-audio"),
         PROBES + KNN + RETRIEVAL + SEPARATION[:2],
     ),
     "Number of positives and of within-modal negatives": (
-        "CMA with 32 positives and 64 within-modal negatives, and one of the two changed.",
+        "CMA with 32 positives and 64 within-modal negatives, then one of the two changed.",
         ("cma", "cma-k8", "cma-k128", "cma-m16", "cma-m256"),
         PROBES + KNN + RETRIEVAL[2:] + SEPARATION[:2],
     ),
     "Temperature and number of negatives": (
-        "Cross-AVID for half as many steps, temperature 0.07 and the profile's negatives, and one of the two changed.",
+        "Cross-AVID for half the steps: temperature 0.07 and the profile's negatives, then one of the two changed.",
         ("short", "short-t0.03", "short-t0.2", "short-n32", "short-n2048"),
         PROBES + KNN + RETRIEVAL[:2],
     ),
 }
 STARTS = (("900 steps", "cma-early", "long"), ("1,350", "cma", "avid"), ("1,800", "cma-late", "avid-late"))
-# What the paper finds, as (claim, better, worse, score): scores of paired runs, same seed.
+# The paper's findings, as (claim, better, worse, score): scores of paired runs, same seed.
 CLAIMS: tuple[tuple[str, str, str, str], ...] = (
     ("Cross-AVID's pictures beat Self-AVID's", "cross", "self", "video_probe"),
     ("Cross-AVID's sounds beat Self-AVID's", "cross", "self", "audio_probe"),
     ("Cross-AVID's pictures beat Joint-AVID's", "cross", "joint", "video_probe"),
     ("Cross-AVID's sounds beat Joint-AVID's", "cross", "joint", "audio_probe"),
     *(
-        (f"CMA {what}, begun after {steps}", cma, avid, score)
+        (f"CMA {what}, started after {steps}", cma, avid, score)
         for what, score in (
             ("improves the picture's probe", "video_probe"),
             ("improves the sound's probe", "audio_probe"),
@@ -71,7 +71,7 @@ CLAIMS: tuple[tuple[str, str, str, str], ...] = (
     ),
     # Less overlap is better, so AVID's minus CMA's.
     *(
-        (f"CMA makes {kind} of one class and of two overlap less, begun after {steps}", avid, cma, score)
+        (f"CMA reduces the overlap of same-class and other {kind}, started after {steps}", avid, cma, score)
         for kind, score in (("pictures", "v2v_overlap"), ("sounds", "a2a_overlap"))
         for steps, cma, avid in STARTS
     ),
@@ -85,7 +85,7 @@ def report(results: dict[str, Any]) -> str:
     """The runs as a Markdown page.
 
     Args:
-        results: What `run_all` returns.
+        results: The result of `run_all`.
     """
     made = results["made_with"]
     profile, train = made["profile"], made["profile"]["train"]
@@ -97,10 +97,10 @@ def report(results: dict[str, Any]) -> str:
         f"World `{profile['world']}`, model `{profile['model']}`, {train['steps']} steps of {train['batch_size']} "
         f"clips (continued and half-long runs: {train['steps'] // 2}), {profile['num_negatives']} negatives, seeds "
         f"{sorted({run['seed'] for run in results['runs']})}. "
-        f"Training took {min(seconds):.0f} to {max(seconds):.0f} s a run.",
+        f"Training took {min(seconds):.0f} to {max(seconds):.0f} s per run.",
         "",
-        "Numbers are per cent on held-out clips, mean ± standard deviation over the seeds; positives are judged on the",
-        "training clips, whose labels training never saw. *Untrained* is the same network at random initialisation.",
+        "Numbers are per cent on held-out clips, mean ± standard deviation over the seeds. Positives are judged on the",
+        "training clips; training never saw their labels. *Untrained* is the same network with random weights.",
     ]
     for heading, (text, variants, names) in TABLES.items():
         there = [name for name in variants if _values(results, name, names[0])]
@@ -121,27 +121,28 @@ def _table(results: dict[str, Any], variants: Sequence[str], names: Sequence[str
 
 
 def _positives(results: dict[str, Any]) -> list[str]:
-    """Precision of what the four agreements find in the memories of the same Cross-AVID runs."""
+    """Precision of the positives that the four agreements find in the memories of the same Cross-AVID runs."""
     if not _values(results, "long", MINED[0]):
         return []
     rows = [f"| {readable(name)} | {_cell(_values(results, 'long', name))} |" for name in MINED]
     left = _cell(_values(results, "cross", "false_negatives_left"))
     text = (
-        "Mined from the memories where CMA begins: how many of the 32 positives are of the query's "
-        f"class. Of random clips, {_cell(_values(results, 'long', 'false_negatives')[:1])} are: these are the false "
-        f"negatives of AVID. Of the negatives that consensus leaves, {left} are."
+        "These positives come from the memories where CMA starts. The table shows the share of the 32 positives that "
+        "have the query's class. "
+        f"Among random clips it is {_cell(_values(results, 'long', 'false_negatives')[:1])}: these are AVID's false "
+        f"negatives. Among the negatives that consensus leaves, it is {left}."
     )
     return ["## Are the positives right?", "", text, "", "| agreement | right |", "|---|---|", *rows, ""]
 
 
 def _verdicts(results: dict[str, Any]) -> list[str]:
     head = [
-        "## Which directions appear at this scale",
+        "## Which of the paper's findings appear at this scale",
         "",
         "Differences of paired runs (same seed), in points, with Student's 95 % interval of their mean over seeds. A",
-        "direction *appears* when the interval is above zero, is *reversed* when it is below, and is *open* otherwise.",
+        "finding *appears* if the interval is above zero, is *reversed* if it is below, and is *open* otherwise.",
         "",
-        "| the paper's direction | score | difference | |",
+        "| the paper's finding | score | difference | |",
         "|---|---|---|---|",
     ]
     rows = []
@@ -155,9 +156,9 @@ def _verdicts(results: dict[str, Any]) -> list[str]:
 
 
 def difference(results: dict[str, Any], better: str, worse: str, score: str) -> tuple[float, float, str] | None:
-    """Mean paired difference of two variants in points, half its 95 % interval, and what that says.
+    """Mean paired difference of two variants in points, half its 95 % interval, and the verdict.
 
-    ``None`` where fewer than two seeds have both runs.
+    ``None`` if fewer than two seeds have both runs.
     """
     a, b = (
         {r["seed"]: 100 * r["scores"][score] for r in results["runs"] if r["variant"] == name and score in r["scores"]}
@@ -171,7 +172,7 @@ def difference(results: dict[str, Any], better: str, worse: str, score: str) -> 
 
 
 def readable(score: str) -> str:
-    """The name of a score as a person writes it."""
+    """The readable name of a score."""
     words = score.replace("_", " ").replace("block", "block ")
     for short, long in (("v2a", "v→a"), ("a2v", "a→v"), ("v2v", "v-v"), ("a2a", "a-a"), ("auc", "AUC"), ("knn", "kNN")):
         words = words.replace(short, long)
