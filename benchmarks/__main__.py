@@ -45,7 +45,7 @@ def main() -> int:
 def table(results: list[dict[str, Any]]) -> str:
     """Markdown of every candidate that has a ratio."""
     lines = [
-        "| | time | against | times as fast | asked for | of the machine's limit |",
+        "| | time | compared with | speed-up | target | share of the limit |",
         "|---|---|---|---|---|---|",
     ]
     for result in results:
@@ -71,7 +71,7 @@ def _time(seconds: float) -> str:
 
 
 def draw(results: list[dict[str, Any]], path: Path) -> None:
-    """Bars of the ratios, with a mark at what was asked for."""
+    """Bars of the ratios, with a mark at the target."""
     from matplotlib.figure import Figure
 
     bars = [row for result in results for row in result.get("rows", []) if row["ratio"] is not None]
@@ -91,7 +91,7 @@ def draw(results: list[dict[str, Any]], path: Path) -> None:
     ax.set_yticks(range(len(bars)), [f"{row['case']}: {row['candidate']}" for row in bars], fontsize=8)
     ax.invert_yaxis()
     ax.axvline(1, color="0.4", linewidth=0.8)
-    ax.set_xlabel("times as fast as the first candidate of its case (orange: what was asked for)", fontsize=9)
+    ax.set_xlabel("speed-up over the first candidate of its case (orange: target)", fontsize=9)
     ax.spines[["top", "right"]].set_visible(False)
     ax.margins(y=0.01)
     figure.savefig(path, dpi=110)

@@ -49,7 +49,7 @@ def compare(
         case: What is done.
         candidates: Functions by name. They may do different amounts of the same work.
         turns: How often each runs.
-        required: By candidate, the ratio that is asked for.
+        required: By candidate, the target ratio.
         amount: Work done in one call, for all or by candidate; times are per unit of it.
         unit: Of the amount.
         warm: Whether each runs once before.
