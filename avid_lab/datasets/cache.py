@@ -68,6 +68,7 @@ class DecodedCache:
 
     def __init__(self, folder: Path, layout: Layout, spans: list[np.ndarray], failed: dict[int, str]) -> None:
         self.folder, self.layout, self.spans, self.failed = folder, layout, spans, failed
+        self._counts = [rows[:, 2:].astype(int).tolist() for rows in spans]
         self._maps: tuple[np.ndarray, np.ndarray] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -85,25 +86,27 @@ class DecodedCache:
 
         A window never runs into the next span, whatever the rounding; what a short one lacks is its last frame.
         """
-        out = np.empty((len(clips), count, *self.maps[0].shape[1:]), np.uint8)
+        whole = self.maps[0]
+        out = np.empty((len(clips), count, *whole.shape[1:]), np.uint8)
         for row, clip, span, begin in zip(out, clips, spans, begins, strict=True):
-            first, length = self.spans[clip][span, 2:4].astype(int)
+            first, length = self._counts[clip][span][:2]
             first += self.layout.frame_begin[clip]
             begin = min(begin, max(length - count, 0))
             kept = min(count, length)
-            row[:kept] = self.maps[0][first + begin : first + begin + kept]
+            row[:kept] = whole[first + begin : first + begin + kept]
             row[kept:] = row[kept - 1]
         return out
 
     def samples(self, clips: np.ndarray, spans: np.ndarray, begins: np.ndarray, count: int) -> np.ndarray:
         """``count`` samples of these spans of these clips: float32 (B, count) in [-1, 1]; what lacks is silence."""
+        whole = self.maps[1]
         out = np.zeros((len(clips), count), np.float32)
         for row, clip, span, begin in zip(out, clips, spans, begins, strict=True):
-            first, length = self.spans[clip][span, 4:6].astype(int)
+            first, length = self._counts[clip][span][2:]
             first += self.layout.sample_begin[clip]
             begin = min(begin, max(length - count, 0))
             kept = min(count, length)
-            np.multiply(self.maps[1][first + begin : first + begin + kept], np.float32(1 / 32767), out=row[:kept])
+            np.multiply(whole[first + begin : first + begin + kept], np.float32(1 / 32767), out=row[:kept])
         return out
 
 

@@ -98,6 +98,7 @@ class ClipDataset(Dataset[dict[str, Any]]):
         self._rows = np.arange(len(manifest))  # where clip i is in the cache
         self._seconds = [min(record.duration_s, max_duration_s) for record in manifest.records]
         # Where each clip has all that is wanted; without the cache, None until it is looked for.
+        self._known: dict[int, Places] = {}
         self._spans: list[Spans | None] = [self._listed(i) for i in range(len(manifest))]
         if cache:
             side = self._read_as.size
@@ -134,7 +135,7 @@ class ClipDataset(Dataset[dict[str, Any]]):
 
     def _take(self, indices: list[int]) -> None:
         self.manifest = self.manifest.subset(indices)
-        self._rows = self._rows[indices]
+        self._rows, self._known = self._rows[indices], {}
         self._seconds, self._spans = [self._seconds[i] for i in indices], [self._spans[i] for i in indices]
 
     def __len__(self) -> int:
@@ -276,7 +277,9 @@ class ClipDataset(Dataset[dict[str, Any]]):
             self._spans[i] = cut(spans, self._seconds[i])
         video_s, audio_s = self.video.duration_s * (self.streams != "audio"), self.audio.duration_s
         audio_s *= self.streams != "video"
-        return [Places([end_s - begin_s for begin_s, end_s in self._spans[i] or ()], video_s, audio_s) for i in rows]
+        for i in {*rows} - self._known.keys():
+            self._known[i] = Places([end_s - begin_s for begin_s, end_s in self._spans[i] or ()], video_s, audio_s)
+        return [self._known[i] for i in rows]
 
     def _side_by_side(self, work: Callable[[int], Result], items: Sequence[int]) -> list[Result]:
         """Work on each item, in threads: FFmpeg decodes without Python's lock."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,7 +111,7 @@ class Places:
         self._spans = fitting or [int(np.argmax(lengths_s))]
         # The share of the places that is in each span; a span that just holds a window has one.
         rooms = np.array([max(lengths_s[i] - need_s, 1e-6) for i in self._spans])
-        self._ends = np.cumsum(rooms) / rooms.sum()
+        self._ends: list[float] = (np.cumsum(rooms) / rooms.sum()).tolist()
 
     def at(self, place: float) -> Place:
         """The window at a place in [0, 1], from the first to the last."""
@@ -127,9 +128,9 @@ class Places:
         return Place(span, min(max(video_s, 0.0), self._room(span, self.video_s)), audio_s)
 
     def _inside(self, place: float) -> tuple[int, float]:
-        number = min(int(np.searchsorted(self._ends, place, side="left")), len(self._spans) - 1)
+        number = min(bisect_left(self._ends, place), len(self._spans) - 1)
         begin = self._ends[number - 1] if number else 0.0
-        return self._spans[number], min(float((place - begin) / (self._ends[number] - begin)), 1.0)
+        return self._spans[number], min((place - begin) / (self._ends[number] - begin), 1.0)
 
     def _room(self, span: int, length_s: float) -> float:
         return max(self.lengths_s[span] - length_s, 0.0)
