@@ -48,6 +48,22 @@ print(json.dumps({
     "notice": panel.notice, "query": str(panel.pair.items[0].path),
 }))
 """
+LONG = """
+import tempfile, torch
+from pathlib import Path
+from avid_lab import media
+from avid_lab.interactive.shelf import Shelf, ShelfItem
+folder = Path(tempfile.mkdtemp())
+frames = torch.arange(64, dtype=torch.uint8)[None, :, None, None].mul(3).expand(3, -1, 90, 160).contiguous()
+path = media.write_clip(folder / "long.mp4", media.Clip(frames, torch.rand(1, 32 * 8000) / 9, 2.0, 8000))
+shelf = Shelf("clips")
+shelf.show([ShelfItem(path, "long", window=(20.0, 22.0)), ShelfItem(folder / "gone.mp4", "gone")])
+shelf
+"""
+LENGTH = """async video => {
+    for (let i = 0; i < 100 && !(video.duration > 0); i++) await new Promise(done => setTimeout(done, 50))
+    return video.duration
+}"""
 # What a player plays: how far it came, and which bytes.
 PLAYED = """async video => {
     for (let i = 0; i < 200 && video.currentTime === 0; i++) await new Promise(done => setTimeout(done, 50))
@@ -193,6 +209,30 @@ def test_results_play_and_clips_of_ones_own_ask(page, lab):
     run_cell(page, 0, 120_000)
     page.get_by_text("No recording here", exact=False).wait_for(timeout=30_000)
     assert page.locator(".avid-panel").count() == 1
+    assert page.errors == [] and page.complaints == []
+
+
+def test_the_rest_of_a_long_file_is_a_click_away(page, lab):
+    lab.write("long", LONG)
+    open_notebook(page, lab, "long")
+    run_cell(page, 0, 60_000)
+    shelf = page.locator(".avid-shelf")
+    shelf.locator(".avid-start").first.click()
+    video = shelf.locator("video")
+    video.wait_for(timeout=30_000)
+    assert video.evaluate(LENGTH) == pytest.approx(6, abs=0.3)
+    shelf.get_by_text("20.0–22.0 s of 32.0 s, plays 18.0–24.0 s").wait_for(timeout=10_000)
+    keep_screenshot(page, "shelf-window")
+    shelf.get_by_text("whole file, 32.0 s").click()
+    shelf.get_by_text("from 0:00 of 32.0 s").wait_for(timeout=30_000)
+    assert video.evaluate(LENGTH) == pytest.approx(15, abs=0.3)
+    video.evaluate("video => { video.currentTime = 14.5; return video.play() }")  # the next piece follows by itself
+    shelf.get_by_text("from 0:15 of 32.0 s").wait_for(timeout=30_000)
+    along = shelf.get_by_role("slider", name="place in the file")
+    along.evaluate("input => { input.value = 5; input.dispatchEvent(new Event('change')) }")
+    shelf.get_by_text("from 0:05 of 32.0 s").wait_for(timeout=30_000)
+    keep_screenshot(page, "shelf-whole")
+    assert shelf.get_by_text("no such file").count() == 1  # the clip that is gone says so in its place
     assert page.errors == [] and page.complaints == []
 
 

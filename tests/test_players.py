@@ -291,7 +291,7 @@ def test_what_cannot_be_shown_is_a_placeholder_with_its_reason(tmp_path, clip, e
     found = gallery(text, [clip, torn, missing], ["a", "b", "c"], [True, False, True], embed=embed)
     page = Page(found.data)
     assert len(page.all("video")) == 1 and len(found.problems) == 3
-    assert "missing.mp4 no such file" in page.text and "te<x>t.mp4 cannot be read" in page.text
+    assert "missing.mp4: no such file" in page.text and "te<x>t.mp4: cannot be read" in page.text
     assert [figure["class"] for figure in page.all("figure")] == [
         "avid-missing",
         "avid-good",
@@ -299,8 +299,8 @@ def test_what_cannot_be_shown_is_a_placeholder_with_its_reason(tmp_path, clip, e
         "avid-good avid-missing",
     ]
     reasons = [one["aria-label"] for one in page.all("div") if one.get("class") == "avid-reason"]
-    assert reasons[2].startswith("3. c, right, cannot be shown: missing.mp4 no such file")
-    assert player(missing, embed=embed).problems == ("missing.mp4 no such file",)
+    assert reasons[2].startswith("3. c, right, cannot be shown: missing.mp4: no such file")
+    assert player(missing, embed=embed).problems == ("missing.mp4: no such file",)
 
 
 def test_importing_it_loads_no_widgets():

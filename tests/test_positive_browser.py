@@ -333,7 +333,7 @@ def test_the_window_plays_first_and_the_rest_piece_by_piece(tmp_path):
     shelf.show([ShelfItem(path, "x", window=(20.0, 22.0))])
     ((content, (data,)),) = answers(shelf, {"fetch": 0})
     assert (content["begin"], content["end"]) == (18, 24) and not content["whole"]
-    assert content["place"] == "20.0–22.0 s of 40.0 s, plays 18.0–24.0 s"
+    assert content["place"] == 0 and content["part"] == "20.0–22.0 s of 40.0 s, plays 18.0–24.0 s"
     ends, at = [], 0.0
     while at < content["length"] - 0.5:
         ((content, (data,)),) = answers(shelf, {"fetch": 0, "at": at})

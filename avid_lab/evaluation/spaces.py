@@ -105,7 +105,7 @@ def instance_table(space: Embeddings, untrained: Embeddings | None = None, *, ks
         _add_retrieval(rows, name, query, gallery, None, [k for k in ks if k < n], hidden=False)
     rows = {name: row for name, row in rows.items() if not name.endswith("mAP")}
     table = Table(f"Which sound belongs to which picture, among {n:,} clips?", rows)
-    return table.beside(None if untrained is None else instance_table(untrained, ks=ks))
+    return table.with_baseline(None if untrained is None else instance_table(untrained, ks=ks))
 
 
 def _add_retrieval(

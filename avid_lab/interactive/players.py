@@ -446,7 +446,7 @@ class _Source:
             try:
                 return excerpt(item.path, item.window, clip_bytes) if self.embed else self._link(item)
             except media.MediaError as error:
-                return f"{item.path.name} {error.problem}"
+                return f"{item.path.name}: {error.problem}"
             except (ValueError, OSError) as error:
                 return str(error)
 

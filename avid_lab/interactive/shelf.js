@@ -107,8 +107,8 @@ function makeCell(shelf, fetch) {
     }
 
     /** Say which part of the file plays, and offer all of it. */
-    function offerTheRest({begin, end, length, whole, place, clock: all}) {
-        part.textContent = going ? `from ${clock(begin)} of ${all}` : place
+    function offerTheRest({begin, end, length, whole, part: shown, clock: all}) {
+        part.textContent = going ? `from ${clock(begin)} of ${all}` : shown
         more.textContent = `whole file, ${all}`
         more.hidden = whole || going
         along.hidden = !going

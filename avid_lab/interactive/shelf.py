@@ -99,7 +99,7 @@ class Shelf(Scripted):
         try:
             picture, modified = still(path, item.window), path.stat().st_mtime_ns
         except MediaError as error:
-            problem = f"Cannot be shown: it {error.problem}."
+            problem = f"Cannot be shown: {path.name}: {error.problem}."
         key = self._keys.setdefault((str(path), modified, item.window), len(self._keys))
         return {
             "key": key,
@@ -125,7 +125,7 @@ class Shelf(Scripted):
         else:
             window = self.items[place].window if at_s is None else None
             about = {"begin": data.begin_s, "end": data.end_s, "length": data.duration_s, "whole": data.whole}
-            about |= {"place": data.place(window), "clock": clock(data.duration_s)}
+            about |= {"part": data.place(window), "clock": clock(data.duration_s)}
             self.send(answer | {"type": "video/mp4"} | about, [data.data])
 
     def _excerpt(self, item: ShelfItem, at_s: int | float | None) -> Excerpt:
