@@ -26,9 +26,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return arguments.run(arguments)
     except KeyboardInterrupt:
-        print("\navid-lab: stopped. The same command goes on from what is finished.", file=sys.stderr)
+        print("\navid-lab: stopped. Run the same command again to resume.", file=sys.stderr)
         return INTERRUPTED
-    except BrokenPipeError:  # the reader, `head` say, has seen enough
+    except BrokenPipeError:  # the reader, such as `head`, has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (ValueError, OSError) as error:
@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _is_ours(error: Exception) -> bool:
-    """Whether we, or the system, raised this error for the user to read; any other is a bug and shows its traceback."""
+    """Whether this package or the system raised the error for the user; any other is a bug and shows its traceback."""
     if isinstance(error, OSError):
         return True
     *_, (frame, _) = traceback.walk_tb(error.__traceback__)

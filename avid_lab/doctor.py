@@ -1,4 +1,4 @@
-"""``avid-lab doctor``: is this machine ready for the course, and if not, what mends it?
+"""``avid-lab doctor``: is this machine ready for the course, and if not, what fixes it?
 
 Each check is a small function from facts to a `Check`; `examine` gathers the facts and runs them all.
 """
@@ -37,16 +37,16 @@ class Check:
     """The outcome of one check.
 
     Args:
-        name: What was looked at.
-        status: ``"ok"``, ``"warn"`` (the course runs, worse) or ``"fail"`` (it does not).
+        name: What was checked.
+        status: ``"ok"``, ``"warn"`` (the course runs, with limits) or ``"fail"`` (it does not run).
         detail: What was found.
-        mend: What to do about it; empty when all is well.
+        fix: What to do about it; empty if the check passed.
     """
 
     name: str
     status: Literal["ok", "warn", "fail"]
     detail: str
-    mend: str = ""
+    fix: str = ""
 
 
 def check_python(version: tuple[int, int]) -> Check:
@@ -58,7 +58,7 @@ def check_python(version: tuple[int, int]) -> Check:
 
 
 def check_packages(requirements: Iterable[str], installed: Mapping[str, str]) -> Check:
-    """Every package that pyproject.toml asks for is there, in a version that it allows.
+    """Every package that pyproject.toml requires is installed, in a version that it allows.
 
     Args:
         requirements: Requirement strings, as in pyproject.toml.
@@ -72,14 +72,14 @@ def check_packages(requirements: Iterable[str], installed: Mapping[str, str]) ->
             wrong.append(f"{requirement} (found {version or 'none'})")
     if wrong:
         return Check("Packages", "fail", "needs " + ", ".join(wrong), REINSTALL)
-    return Check("Packages", "ok", f"{len(wanted)} found, all in versions that fit")
+    return Check("Packages", "ok", f"{len(wanted)} found, all in compatible versions")
 
 
 def check_torch(versions: Mapping[str, str], import_error: str | None) -> Check:
-    """Torch, torchvision and torchaudio belong together and can be imported.
+    """Torch, torchvision and torchaudio are compatible and can be imported.
 
     Each torchvision 0.x is built for one torch 2.y, with x = y + 15. The last torchaudio, 2.11, works with torch 2.11
-    to 2.14; torch 2.15 is built for another CUDA, and ``import torchaudio`` then raises.
+    to 2.14; torch 2.15 is built for another CUDA version, so ``import torchaudio`` raises.
 
     Args:
         versions: Versions of the three, by name.
@@ -87,84 +87,84 @@ def check_torch(versions: Mapping[str, str], import_error: str | None) -> Check:
     """
     names = ("torch", "torchvision", "torchaudio")
     detail = ", ".join(f"{name} {versions.get(name, 'missing')}" for name in names)
-    mend = 'pip install "torch>=2.14,<2.15" torchvision torchaudio'
+    fix = 'pip install "torch>=2.14,<2.15" torchvision torchaudio'
     if missing := [name for name in names if name not in versions]:
-        return Check("PyTorch", "fail", detail, f"Install {' and '.join(missing)}: {mend}")
+        return Check("PyTorch", "fail", detail, f"Install {' and '.join(missing)}: {fix}")
     torch, vision = Version(versions["torch"]), Version(versions["torchvision"])
     if torch >= Version("2.15.dev0"):
-        problem = "torch 2.15 and later are built for another CUDA than torchaudio, so `import torchaudio` raises"
-        return Check("PyTorch", "fail", f"{detail}: {problem}", mend)
+        problem = "torch 2.15 and later use another CUDA version than torchaudio, so `import torchaudio` raises"
+        return Check("PyTorch", "fail", f"{detail}: {problem}", fix)
     if vision.minor != torch.minor + 15:
-        problem = f"torch {torch.major}.{torch.minor} belongs with torchvision 0.{torch.minor + 15}"
-        return Check("PyTorch", "fail", f"{detail}: {problem}", mend)
+        problem = f"torch {torch.major}.{torch.minor} needs torchvision 0.{torch.minor + 15}"
+        return Check("PyTorch", "fail", f"{detail}: {problem}", fix)
     if import_error:
-        return Check("PyTorch", "fail", f"{detail}: {import_error}", mend)
+        return Check("PyTorch", "fail", f"{detail}: {import_error}", fix)
     return Check("PyTorch", "ok", detail)
 
 
 def check_codecs(folder: Path) -> Check:
-    """A clip written as H.264 + AAC comes back from the file as it went in."""
+    """A clip written as H.264 + AAC reads back unchanged."""
     import torch
 
     from avid_lab import media
     from avid_lab.config import AudioSpec, VideoSpec
 
-    mend = 'The installed PyAV lacks the codecs; its own wheel has them: pip install --force-reinstall "av>=18,<20"'
+    fix = 'The installed PyAV lacks the codecs; the official wheel has them: pip install --force-reinstall "av>=18,<20"'
     video, audio = VideoSpec(frames=8, fps=8.0, size=64), AudioSpec(rate=16_000, duration_s=1.0, frames=32, n_fft=128)
-    greys = torch.linspace(40, 200, 8)  # each frame its own, so that order and range both show
+    greys = torch.linspace(40, 200, 8)  # a different grey per frame shows errors of order and of range
     frames = greys.to(torch.uint8)[None, :, None, None].expand(3, 8, 64, 64).contiguous()
     tone = 0.5 * torch.sin(2 * torch.pi * 440 * torch.arange(16_000) / 16_000)[None]
     try:
         path = media.write_clip(folder / "codecs.mp4", media.Clip(frames, tone, video.fps, audio.rate))
         back = media.read_clip(path, 0.0, video, audio)
     except (media.MediaError, OSError) as error:
-        return Check("Codecs", "fail", str(error), mend)
+        return Check("Codecs", "fail", str(error), fix)
     assert back.video is not None and back.audio is not None  # both were asked for
     off = float((back.video.float().mean(dim=(0, 2, 3)) - greys).abs().max())
     loudness = float(back.audio.std() / tone.std())
     if off > 8 or not 0.7 < loudness < 1.3:
-        detail = f"a clip came back changed: grey off by {off:.0f} of 255, loudness x{loudness:.2f}"
-        return Check("Codecs", "fail", detail, mend)
+        detail = f"a clip reads back changed: grey off by {off:.0f} of 255, loudness x{loudness:.2f}"
+        return Check("Codecs", "fail", detail, fix)
     return Check("Codecs", "ok", "H.264 and AAC written and read back")
 
 
 def check_settings(in_force: object, layer: str) -> Check:
-    """JupyterLab hands widget messages to the kernel between cells.
+    """The kernel receives JupyterLab's widget messages between cells, not during them.
 
     Args:
-        in_force: The setting's value as JupyterLab will use it.
+        in_force: The value that JupyterLab will use.
         layer: Where that value comes from: ``"default"``, ``"override"`` or ``"user"``.
     """
     plugin, key, wanted = SETTING
     if in_force == wanted:
         return Check("JupyterLab settings", "ok", f"{key} is {wanted!r} ({layer})")
-    mend = f"In JupyterLab: Settings > Kernels > Kernel Comms over subshells > Disabled. Or: {REINSTALL}"
-    return Check("JupyterLab settings", "fail", f"{plugin} {key} is {in_force!r} ({layer}); widgets may crash", mend)
+    fix = f"In JupyterLab: Settings > Kernels > Kernel Comms over subshells > Disabled. Or: {REINSTALL}"
+    return Check("JupyterLab settings", "fail", f"{plugin} {key} is {in_force!r} ({layer}); widgets may crash", fix)
 
 
 def check_kernel(kernel_python: Path | None, here: Path) -> Check:
     """Notebooks run in this environment's Python.
 
     Args:
-        kernel_python: The interpreter that the kernel ``python3`` starts; None when there is no such kernel.
-        here: The interpreter that runs now.
+        kernel_python: The interpreter that the kernel ``python3`` starts; None if there is no such kernel.
+        here: The current interpreter.
     """
     if kernel_python is None:
         return Check("Kernel", "fail", "no kernel named python3", "python -m ipykernel install --sys-prefix")
     if kernel_python != here:
-        mend = "python -m ipykernel install --sys-prefix, with this environment's python"
-        return Check("Kernel", "fail", f"notebooks would run {kernel_python}, not {here}", mend)
+        fix = "With this environment's Python: python -m ipykernel install --sys-prefix"
+        return Check("Kernel", "fail", f"notebooks would run {kernel_python}, not {here}", fix)
     return Check("Kernel", "ok", "notebooks run in this environment")
 
 
 def check_openmp(environ: Mapping[str, str]) -> Check:
-    """Idle threads sleep, as they must where other programs run too."""
+    """Idle threads sleep instead of competing with other programs."""
     wrong = [name for name, value in PASSIVE_OPENMP.items() if environ.get(name, "").lower() != value]
     if wrong:
         wanted = " ".join(f"{name}={value}" for name, value in PASSIVE_OPENMP.items())
         detail = f"{' and '.join(wrong)} not set: training can be many times slower on a busy machine"
-        mend = f"Start JupyterLab by `avid-lab lab`, or set {wanted} before Python starts."
-        return Check("OpenMP", "warn", detail, mend)
+        fix = f"Start JupyterLab with `avid-lab lab`, or set {wanted} before Python starts."
+        return Check("OpenMP", "warn", detail, fix)
     return Check("OpenMP", "ok", "idle threads sleep")
 
 
@@ -172,21 +172,21 @@ def check_disk(folder: Path, free_bytes: int, needed_bytes: int) -> Check:
     """There is room for the clips and their decoded frames."""
     detail = f"{free_bytes / 1e9:.1f} GB free for {folder}"
     if free_bytes < needed_bytes:
-        mend = f"Free {(needed_bytes - free_bytes) / 1e9:.1f} GB, or set AVID_LAB_DATA to a folder on a larger disk."
-        return Check("Disk", "fail", detail, mend)
+        fix = f"Free {(needed_bytes - free_bytes) / 1e9:.1f} GB, or set AVID_LAB_DATA to a folder on a larger disk."
+        return Check("Disk", "fail", detail, fix)
     return Check("Disk", "ok", detail)
 
 
 def check_writable(folder: Path) -> Check:
-    """The folder of clips can be made and written to."""
+    """The cache folder exists or can be created, and is writable."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        mend = "Give yourself write permission there, or set AVID_LAB_DATA to a folder of your own."
-        return Check("Cache folder", "fail", f"{folder}: {error.strerror or error}", mend)
-    return Check("Cache folder", "ok", f"{folder} can be written")
+        fix = "Give yourself write permission there, or set AVID_LAB_DATA to a folder that you own."
+        return Check("Cache folder", "fail", f"{folder}: {error.strerror or error}", fix)
+    return Check("Cache folder", "ok", f"{folder} is writable")
 
 
 def check_world(world: str, present: bool) -> Check:
@@ -197,7 +197,7 @@ def check_world(world: str, present: bool) -> Check:
 
 
 def check_machine(cores: int, memory_bytes: int | None, gpu: str | None) -> Check:
-    """Enough cores and memory; a GPU is welcome, not needed."""
+    """There are enough cores and memory; a GPU is optional."""
     memory = "memory unknown" if memory_bytes is None else f"{memory_bytes / 2**30:.0f} GiB memory"
     cores_text = f"{cores} core" + "s" * (cores != 1)
     kind = f"{platform.system()} {platform.machine()}"
@@ -218,7 +218,7 @@ def examine() -> list[Check]:
         checks.append(check_packages(requirements, _installed(Requirement(r).name for r in requirements)))
     error = _import_error("torch", "torchvision", "torchaudio")
     checks.append(check_torch(_installed(("torch", "torchvision", "torchaudio")), error))
-    if error is None:  # the readers of clips stand on torch: without it these would only say the same again
+    if error is None:  # these checks import torch: without it they would only repeat the failure
         with tempfile.TemporaryDirectory() as folder:
             checks.append(check_codecs(Path(folder)))
         from avid_lab.foley import folder_of
@@ -236,13 +236,13 @@ def examine() -> list[Check]:
 
 
 def table(checks: Iterable[Check]) -> str:
-    """The checks as lines for a terminal, each trouble followed by its mend."""
+    """The checks as lines for a terminal, each problem followed by its fix."""
     marks = {"ok": "ok  ", "warn": "WARN", "fail": "FAIL"}
     lines = []
     for check in checks:
         lines.append(f"{marks[check.status]}  {check.name:<21}{check.detail}")
-        if check.mend:
-            lines.append(f"{'':27}mend: {check.mend}")
+        if check.fix:
+            lines.append(f"{'':27}fix: {check.fix}")
     return "\n".join(lines)
 
 
@@ -263,7 +263,7 @@ def _import_error(*modules: str) -> str | None:
     for module in modules:
         try:
             importlib.import_module(module)
-        except (ImportError, OSError, RuntimeError) as error:  # what a package built for another torch or CUDA raises
+        except (ImportError, OSError, RuntimeError) as error:  # raised by a package built for another torch or CUDA
             return f"import {module}: {' '.join(str(error).split())}"
     return None
 
@@ -288,14 +288,14 @@ def _setting_in_force() -> tuple[object, str]:
 
 
 def _kernel_python() -> Path | None:
-    """The interpreter of the kernel that notebooks ask for."""
+    """The interpreter of the kernel that the notebooks use."""
     from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
 
     try:
         command = KernelSpecManager().get_kernel_spec("python3").argv[0]
     except NoSuchKernel:
         return None
-    # jupyter_client runs its own interpreter wherever a kernel names none in particular.
+    # If a kernel gives no path, jupyter_client runs its own interpreter.
     return Path(sys.executable) if Path(command).name == command else Path(command)
 
 

@@ -1,4 +1,4 @@
-"""``avid-lab doctor --bench``: half a minute of this machine's own numbers, and how long training takes on it."""
+"""``avid-lab doctor --bench``: how fast this machine is, and how long training takes on it; runs for half a minute."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from avid_lab.media import read_clip
 from avid_lab.training import avid_trainer
 from avid_lab.transforms import InputPipeline
 
-# Two shared cores of an AMD EPYC (Zen 4), without a GPU, on which the README's times were measured.
+# The README's times were measured on two shared cores of an AMD EPYC (Zen 4), without a GPU.
 REFERENCE = {
-    "products of matrices, one thread": 90.0,
+    "matrix products, one thread": 90.0,
     "copies in memory, one thread": 25.0,
 }
-CLIPS = 64  # rendered to measure with: one batch
+CLIPS = 64  # rendered for the measurement: one batch
 
 
 @dataclass(frozen=True)
 class Measure:
-    """One number of this machine.
+    """One measurement of this machine.
 
     Args:
         name: What was measured.
-        value: How much, in ``unit``.
-        unit: Of the value.
-        reference: The same on the reference machine, if it was measured there.
+        value: The result, in ``unit``.
+        unit: Unit of the value.
+        reference: The result on the reference machine, if measured there.
     """
 
     name: str
@@ -45,13 +45,13 @@ class Measure:
 
 
 def measure() -> list[Measure]:
-    """Renders a batch of clips into a temporary folder, decodes them, trains a few steps on them."""
+    """Render a batch of clips into a temporary folder, decode it, and train a few steps on it."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     square, block = torch.randn(1024, 1024), torch.zeros(2**24)
     copy = torch.empty_like(block)
     found = {
-        ("products of matrices, one thread", "GFLOP/s"): 2 * 1024**3 / _seconds(lambda: square @ square) / 1e9,
+        ("matrix products, one thread", "GFLOP/s"): 2 * 1024**3 / _seconds(lambda: square @ square) / 1e9,
         ("copies in memory, one thread", "GB/s"): 2 * 2**26 / _seconds(lambda: copy.copy_(block)) / 1e9,
     }
     profile = PROFILES["gpu" if torch.cuda.is_available() else "cpu"]
@@ -72,7 +72,7 @@ def measure() -> list[Measure]:
         found["file to augmented input, one worker", "clips/s"] = CLIPS / load
         torch.set_num_threads(threads)
         clips = ClipDataset(manifest, video=video, audio=audio, cache=False, workers=0)
-        batch = clips.batch(everyone, generator)  # the course reads decoded clips: only augmentation is left to do
+        batch = clips.batch(everyone, generator)  # the course reads decoded clips: only augmentation remains
         augment = _seconds(lambda: pipeline(batch, generator), turns=3)
         trainer = avid_trainer(clips, replace(profile, train=replace(profile.train, steps=4, batch_size=CLIPS)))
         steps = [sum(step.times.values()) - step.times["data"] for step in trainer]
@@ -83,7 +83,7 @@ def measure() -> list[Measure]:
 
 
 def table(measures: Iterable[Measure]) -> str:
-    """The numbers as lines for a terminal."""
+    """The measurements as lines for a terminal."""
     lines = [f"{'':40}{'this machine':>20}{'reference':>12}"]
     for one in measures:
         reference = "" if one.reference is None else f"{one.reference:.3g}"
@@ -99,7 +99,7 @@ def _decode(paths: list[Path], video: Any, audio: Any) -> None:
 
 
 def _seconds(run: Callable[[], Any], turns: int = 5) -> float:
-    """Median time of a call, after one that does not count where there are several."""
+    """Median time of a call in seconds, after a warm-up call if ``turns`` > 1."""
     times = []
     for _ in range(turns + (turns > 1)):
         begun = time.perf_counter()

@@ -270,7 +270,7 @@ def test_an_interrupted_build_goes_on_where_it_stopped(tmp_path):
     os.killpg(process.pid, signal.SIGINT)  # what a terminal does on Ctrl-C
     error = process.communicate(timeout=120)[1]
     assert process.returncode == 130
-    assert error.rstrip().endswith("avid-lab: stopped. The same command goes on from what is finished.")
+    assert error.rstrip().endswith("avid-lab: stopped. Run the same command again to resume.")
     assert "Traceback" not in error
     assert len(list(tmp_path.rglob("*.mp4"))) >= 3
     assert not list(tmp_path.rglob("manifest.csv"))

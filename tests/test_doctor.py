@@ -26,13 +26,13 @@ def test_the_trap_of_torch_2_15_is_named_even_before_it_is_imported():
     check = doctor.check_torch({**FITTING, "torch": "2.15.0", "torchvision": "0.30.0"}, None)
     assert check.status == "fail"
     assert "import torchaudio" in check.detail and "CUDA" in check.detail
-    assert check.mend == 'pip install "torch>=2.14,<2.15" torchvision torchaudio'
+    assert check.fix == 'pip install "torch>=2.14,<2.15" torchvision torchaudio'
 
 
 @pytest.mark.parametrize(
     ("versions", "error", "told"),
     [
-        ({"torch": "2.14.1", "torchvision": "0.28.0"}, None, "torch 2.14 belongs with torchvision 0.29"),
+        ({"torch": "2.14.1", "torchvision": "0.28.0"}, None, "torch 2.14 needs torchvision 0.29"),
         ({"torchaudio": None}, None, "torchaudio missing"),
         ({}, "import torchaudio: undefined symbol", "undefined symbol"),
     ],
@@ -42,7 +42,7 @@ def test_torch_that_cannot_work(versions, error, told):
     check = doctor.check_torch(found, error)
     assert check.status == "fail"
     assert told in check.detail
-    assert "pip install" in check.mend
+    assert "pip install" in check.fix
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_packages(found, status, told):
     check = doctor.check_packages(["jupyterlab>=4.4,<5", "ipykernel>=7", "ruff>=9; extra == 'dev'"], found)
     assert check.status == status
     assert told in check.detail
-    assert bool(check.mend) == (status == "fail")
+    assert bool(check.fix) == (status == "fail")
 
 
 def test_codecs_go_there_and_back(tmp_path):
@@ -68,7 +68,7 @@ def test_codecs_go_there_and_back(tmp_path):
 def test_codecs_that_cannot_write_are_a_failed_check(tmp_path):
     check = doctor.check_codecs(tmp_path / "a file" / "in the way") if _blocked(tmp_path / "a file") else None
     assert check is not None and check.status == "fail"
-    assert "av" in check.mend
+    assert "av" in check.fix
 
 
 def _blocked(path: Path) -> bool:
@@ -80,7 +80,7 @@ def _blocked(path: Path) -> bool:
 def test_settings(value, status):
     check = doctor.check_settings(value, "default")
     assert check.status == status
-    assert ("Kernel Comms over subshells" in check.mend) == (status == "fail")
+    assert ("Kernel Comms over subshells" in check.fix) == (status == "fail")
 
 
 def test_the_installed_override_is_what_jupyterlab_will_use(tmp_path, monkeypatch):
@@ -135,7 +135,7 @@ def test_disk(tmp_path):
     assert doctor.check_disk(tmp_path, 3 * 10**9, 2 * 10**9).status == "ok"
     full = doctor.check_disk(tmp_path, 5 * 10**8, 2 * 10**9)
     assert full.status == "fail"
-    assert "0.5 GB free" in full.detail and "1.5 GB" in full.mend and "AVID_LAB_DATA" in full.mend
+    assert "0.5 GB free" in full.detail and "1.5 GB" in full.fix and "AVID_LAB_DATA" in full.fix
 
 
 def test_writable(tmp_path):
@@ -148,7 +148,7 @@ def test_writable(tmp_path):
 
 def test_world_and_machine():
     assert doctor.check_world("pocket", True).status == "ok"
-    assert doctor.check_world("pocket", False).mend == "avid-lab data build pocket"
+    assert doctor.check_world("pocket", False).fix == "avid-lab data build pocket"
     assert doctor.check_machine(2, 2**34, None).status == "ok"
     assert "H200" in doctor.check_machine(16, None, "NVIDIA H200").detail
     assert doctor.check_machine(1, 2**31, None).status == "warn"
@@ -159,7 +159,7 @@ def test_a_table_says_the_mend_under_the_trouble():
     assert doctor.table(checks).splitlines() == [
         "ok    Disk                 plenty",
         "FAIL  Kernel               none",
-        "                           mend: install one",
+        "                           fix: install one",
     ]
 
 
@@ -172,7 +172,7 @@ def test_this_machine_is_ready(tmp_path, monkeypatch, capsys, json_wanted):
     if json_wanted:
         checks = json.loads(shown)
         assert {check["name"] for check in checks} >= {"Python", "PyTorch", "Codecs", "JupyterLab settings", "Disk"}
-        assert all(check["mend"] for check in checks if check["status"] != "ok")
+        assert all(check["fix"] for check in checks if check["status"] != "ok")
     else:
         assert shown.endswith("Ready.\n")
 

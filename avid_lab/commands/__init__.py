@@ -1,4 +1,4 @@
-"""The subcommands of ``avid-lab``: each is a thin function over the library, beside its options."""
+"""The subcommands of ``avid-lab``: each is a thin function over the library, next to its options."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 
 
 def command(into: Any, name: str, run: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
-    """A subcommand.
+    """Add a subcommand.
 
     Args:
-        into: The subparsers that it joins.
-        name: What is typed.
+        into: The subparsers to add it to.
+        name: The name that users type.
         run: Called with the arguments; returns the exit code.
-        text: What it does, in half a sentence.
+        text: What the command does, without a capital or a full stop.
     """
     made = into.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False)
     made.set_defaults(run=run)

@@ -1,4 +1,4 @@
-"""The course itself: opening it, its notebooks' editions, and a check of the machine it shall run on."""
+"""The course: open it, write its editions, publish its notebooks, check the machine."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from avid_lab.commands import command
 
 def add(commands: Any) -> None:
     """``lab``, ``doctor``, ``reset``, ``edition`` and ``publish``."""
-    lab = command(commands, "lab", _lab, "open the course in JupyterLab; further options go to JupyterLab")
+    lab = command(commands, "lab", _lab, "open the course in JupyterLab, which receives all other options")
     lab.set_defaults(passes_on=True)
     lab.add_argument(
         "folder",
@@ -25,40 +25,56 @@ def add(commands: Any) -> None:
         help="your copy of the notebooks (default: %(default)s)",
     )
     lab.add_argument(
-        "--update", action="store_true", help="bring new versions; what you edited stays, they go beside it"
+        "--update",
+        action="store_true",
+        help="add new versions; notebooks that you edited stay, with the new version next to them",
     )
     lab.add_argument("--port", type=int, help="use this port, or fail if it is taken (default: the first free one)")
-    lab.add_argument("--no-browser", action="store_true", help="print the address, do not open a browser")
+    lab.add_argument("--no-browser", action="store_true", help="print the address instead of opening a browser")
 
-    doctor = command(commands, "doctor", _doctor, "check this machine and say what mends it")
+    doctor = command(commands, "doctor", _doctor, "check this machine and print how to fix each problem")
     doctor.add_argument("--json", action="store_true", help="print the checks as JSON")
-    doctor.add_argument("--bench", action="store_true", help="rather measure its speed, in about half a minute")
+    doctor.add_argument("--bench", action="store_true", help="measure its speed instead, in about half a minute")
 
     reset = command(
-        commands, "reset", _reset, "put a fresh copy of a notebook in your folder; yours is kept under another name"
+        commands, "reset", _reset, "restore a notebook in your folder; your version is kept under another name"
     )
-    reset.add_argument("name", help='which one, such as "05"')
-    reset.add_argument("--folder", type=Path, default=Path("my_course"), help="your copy (default: %(default)s)")
+    reset.add_argument("name", help='the notebook, such as "05"')
+    reset.add_argument(
+        "--folder", type=Path, default=Path("my_course"), help="your copy of the notebooks (default: %(default)s)"
+    )
 
     edition = command(
         commands, "edition", _edition, "write the notebooks for students, or for instructors with solutions"
     )
     edition.add_argument(
-        "kind", choices=["student", "instructor"], help="instructor: solutions, notes, nbgrader's marks"
+        "kind", choices=["student", "instructor"], help="instructor: with solutions, notes and nbgrader metadata"
     )
     edition.add_argument("out", type=Path, metavar="DIR", help="the folder to write")
-    edition.add_argument("names", nargs="*", metavar="NAME", help='which ones, such as "03" (default: all)')
-    edition.add_argument("--source", type=Path, default=Path("notebooks/source"), help="default: %(default)s")
+    edition.add_argument("names", nargs="*", metavar="NAME", help='notebooks, such as "03" (default: all)')
+    edition.add_argument("--source", type=Path, default=Path("notebooks/source"), help="sources (default: %(default)s)")
 
     publish = command(commands, "publish", _publish, "build the notebooks from their sources")
-    publish.add_argument("names", nargs="*", metavar="NAME", help='which ones, such as "03" (default: all)')
-    publish.add_argument("--source", type=Path, default=Path("notebooks/source"), help="default: %(default)s")
-    publish.add_argument("--out", type=Path, default=Path("notebooks"), help="default: %(default)s")
-    publish.add_argument("--no-execute", action="store_true", help="leave the outputs out")
-    publish.add_argument("--keep-outputs", action="store_true", help="only prose changed: run nothing")
-    publish.add_argument("--check", action="store_true", help="fail where a notebook drifted from its source")
-    publish.add_argument("--timeout", type=int, default=1800, metavar="S", help="for one cell (default: %(default)s)")
-    publish.add_argument("--site", type=Path, default=Path("runs/site"), help="the web pages (default: %(default)s)")
+    publish.add_argument("names", nargs="*", metavar="NAME", help='notebooks, such as "03" (default: all)')
+    publish.add_argument("--source", type=Path, default=Path("notebooks/source"), help="sources (default: %(default)s)")
+    publish.add_argument(
+        "--out", type=Path, default=Path("notebooks"), help="folder of the notebooks (default: %(default)s)"
+    )
+    publish.add_argument("--no-execute", action="store_true", help="do not run the notebooks; leave outputs out")
+    publish.add_argument(
+        "--keep-outputs",
+        action="store_true",
+        help="do not run the notebooks; keep their outputs (when only prose changed)",
+    )
+    publish.add_argument(
+        "--check", action="store_true", help="write nothing; fail if a notebook differs from its source"
+    )
+    publish.add_argument(
+        "--timeout", type=int, default=1800, metavar="S", help="seconds per cell (default: %(default)s)"
+    )
+    publish.add_argument(
+        "--site", type=Path, default=Path("runs/site"), help="folder of the web pages (default: %(default)s)"
+    )
 
 
 def _lab(arguments: argparse.Namespace) -> int:
@@ -103,7 +119,11 @@ def _doctor(arguments: argparse.Namespace) -> int:
         print(json.dumps([asdict(check) for check in checks], indent=2))
     else:
         print(doctor.table(checks))
-        print("\nReady." if not failed else f"\n{failed} of {len(checks)} checks failed: mend them and run it again.")
+        print(
+            "\nReady."
+            if not failed
+            else f"\n{failed} of {len(checks)} checks failed. Apply the fixes above and run the doctor again."
+        )
     return 1 if failed else 0
 
 
@@ -129,9 +149,9 @@ def _publish(arguments: argparse.Namespace) -> int:
     chosen = publish.sources(arguments.source, arguments.names)
     if arguments.check:
         pairs = [(source, arguments.out / f"{source.stem}.ipynb") for source in chosen]
-        troubles = [trouble for source, notebook in pairs for trouble in publish.drift(source, notebook)]
-        print("\n".join(troubles) or f"{len(chosen)} notebooks fit their sources")
-        return 1 if troubles else 0
+        problems = [problem for source, notebook in pairs for problem in publish.drift(source, notebook)]
+        print("\n".join(problems) or f"{len(chosen)} notebooks match their sources")
+        return 1 if problems else 0
     for source in chosen:
         path = publish.build(
             source,
@@ -149,12 +169,12 @@ def _publish(arguments: argparse.Namespace) -> int:
 
 
 def _notebooks() -> Path:
-    """The course's notebooks: of the folder that we are in, or of the checkout that this package lies in."""
+    """The course's notebooks, in the current folder or in the checkout that contains this package."""
     places = (Path("notebooks"), Path(__file__).parents[2] / "notebooks")
     for folder in places:
         if any(folder.glob("*.ipynb")):
             return folder
-    raise ValueError("no notebooks found. Run it in the project's folder, or name a folder: avid-lab lab FOLDER")
+    raise ValueError("no notebooks found. Run this in the project's folder, or name a folder: avid-lab lab FOLDER")
 
 
 def _require_free(port: int) -> None:
@@ -166,5 +186,5 @@ def _require_free(port: int) -> None:
         try:
             probe.bind(("localhost", port))
         except OSError as error:
-            fix = "Stop the program that uses it, choose another, or leave --port out and a free one is found."
+            fix = "Stop the program that uses it, choose another, or leave --port out to use a free one."
             raise ValueError(f"port {port} is taken ({error.strerror}). {fix}") from error

@@ -1,4 +1,4 @@
-"""``avid-lab data``: the clips. And the options that say which clips a command works on."""
+"""``avid-lab data``: build, list and prepare clips. Also the options that choose a command's clips."""
 
 from __future__ import annotations
 
@@ -16,33 +16,37 @@ if TYPE_CHECKING:
 
 def add(commands: Any) -> None:
     """``data build``, ``info``, ``index`` and ``prepare``."""
-    data = commands.add_parser("data", help="the clips: build rendered ones, index and prepare videos of your own")
+    data = commands.add_parser("data", help="build the rendered clips; index and prepare your own videos")
     actions = data.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    build = command(actions, "build", _build, "render a world's clips and decode them; goes on where it stopped")
+    build = command(actions, "build", _build, "render a world's clips and decode them; resumes if interrupted")
     build.add_argument("world", nargs="?", default="pocket", help="smoke, pocket or full (default: %(default)s)")
-    build.add_argument("--workers", type=int, help="processes (default: one a core)")
-    info = command(actions, "info", _info, "say what is there")
+    build.add_argument("--workers", type=int, help="processes (default: one per core)")
+    info = command(actions, "info", _info, "show the number, size and classes of a world's clips")
     info.add_argument("world", nargs="?", default="pocket", help="smoke, pocket or full (default: %(default)s)")
 
-    text = "list a folder's usable videos in a manifest, and say why others are not"
+    text = "list a folder's usable videos in a manifest, and report why the others are left out"
     index = command(actions, "index", _index, text)
-    index.add_argument("folder", type=Path)
-    layouts = "folder, or a public set such as kinetics400 or audioset; a wrong name lists all"
+    index.add_argument("folder", type=Path, help="folder of the videos")
+    layouts = "folder, or a public dataset such as kinetics400 or audioset; a wrong name lists all"
     index.add_argument("--layout", default="folder", help=f"{layouts} (default: %(default)s)")
-    index.add_argument("--fold", type=int, default=1, help="split of ucf101, hmdb51, esc50 (default: %(default)s)")
+    index.add_argument(
+        "--fold", type=int, default=1, help="official fold of ucf101, hmdb51 or esc50 (default: %(default)s)"
+    )
     index.add_argument("--min-seconds", type=float, default=0.5, help="shortest usable clip (default: %(default)s)")
-    strict = "leave out what is still or silent: the manifest then names only stretches that can be trusted"
+    strict = "also leave out the parts of each video that are still or silent"
     index.add_argument("--strict", action="store_true", help=strict)
-    index.add_argument("--out", type=Path, help="default: manifest.csv in the folder")
-    index.add_argument("--workers", type=int, help="processes (default: one a core)")
-    prepare = command(actions, "prepare", _prepare, "make small training copies; goes on where it stopped")
-    prepare.add_argument("manifest", type=Path, help="what `avid-lab data index` wrote")
+    index.add_argument("--out", type=Path, help="manifest to write (default: manifest.csv in the folder)")
+    index.add_argument("--workers", type=int, help="processes (default: one per core)")
+    prepare = command(actions, "prepare", _prepare, "make small training copies; resumes if interrupted")
+    prepare.add_argument("manifest", type=Path, help="manifest written by `avid-lab data index`")
     prepare.add_argument("out", type=Path, help="folder of the copies")
     prepare.add_argument("--size", type=int, default=258, help="side in pixels (default: %(default)s, for any preset)")
-    prepare.add_argument("--fps", type=float, default=16.0, help="frames a second (default: %(default)s)")
-    prepare.add_argument("--rate", type=int, default=24_000, help="samples a second (default: %(default)s)")
-    prepare.add_argument("--max-seconds", type=float, default=10.0, help="kept of each clip (default: %(default)s)")
-    prepare.add_argument("--workers", type=int, help="processes (default: one a core)")
+    prepare.add_argument("--fps", type=float, default=16.0, help="frames per second (default: %(default)s)")
+    prepare.add_argument("--rate", type=int, default=24_000, help="audio samples per second (default: %(default)s)")
+    prepare.add_argument(
+        "--max-seconds", type=float, default=10.0, help="seconds kept of each clip (default: %(default)s)"
+    )
+    prepare.add_argument("--workers", type=int, help="processes (default: one per core)")
 
 
 def _build(arguments: argparse.Namespace) -> int:
@@ -108,15 +112,15 @@ def _prepare(arguments: argparse.Namespace) -> int:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """The options that say which clips: ``--world`` or ``--data``."""
-    parser.add_argument("--world", help="which rendered clips: smoke, pocket or full (default: the profile's)")
+    """Add the options that choose the clips: ``--world`` or ``--data``."""
+    parser.add_argument("--world", help="rendered clips: smoke, pocket or full (default: the profile's)")
     parser.add_argument(
-        "--data", type=Path, help="videos of your own instead: a folder with one for each class, or a manifest's file"
+        "--data", type=Path, help="your own videos instead: a folder with one sub-folder per class, or a manifest"
     )
 
 
 def chosen(arguments: argparse.Namespace, model: ModelConfig) -> tuple[ClipDataset, ClipDataset]:
-    """Training and test clips, of a rendered world or of the user's own folder, as the model wants them."""
+    """Training and test clips from a rendered world or the user's own videos, in the model's format."""
     from avid_lab import foley
     from avid_lab.datasets import ClipDataset, Manifest, index_folder
 
@@ -131,7 +135,7 @@ def chosen(arguments: argparse.Namespace, model: ModelConfig) -> tuple[ClipDatas
 
 
 def _check_splits(manifest: Manifest, source: Path) -> None:
-    """Before anything is decoded: there are clips to train on, and others to test on."""
+    """Check, before anything is decoded, that there are both training and test clips."""
     splits = Counter(manifest.column("split"))
     if not splits["train"] or not (splits["test"] or splits["val"]):
         classes = ", ".join(f"{name} {count}" for name, count in Counter(manifest.column("label")).most_common(10))

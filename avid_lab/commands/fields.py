@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 
 def add_fields(parser: Any, kind: type, of_preset: set[str] | None) -> None:
-    """One option for each field, with its docstring's text; absent from the result unless given."""
+    """Add one option per field, with the text of its docstring; options not given are absent from the result."""
     texts, hints = _field_texts(kind), get_type_hints(kind)
     for f in fields(kind):
         option, hint = f"--{f.name.replace('_', '-')}", hints[f.name]
@@ -34,7 +34,7 @@ def add_fields(parser: Any, kind: type, of_preset: set[str] | None) -> None:
 
 
 def _field_texts(kind: type) -> dict[str, str]:
-    """What the ``Args`` of a dataclass's docstring say of each field."""
+    """The text for each field in the ``Args`` section of a dataclass's docstring."""
     texts: dict[str, str] = {}
     name = ""
     names = {f.name for f in fields(kind)}

@@ -1,4 +1,4 @@
-"""Models: the whole story at once, training, mining, evaluation, and the course's reference runs."""
+"""Models: the demo, training, mining, evaluation, and the course's reference runs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from avid_lab.evaluation import Subject
     from avid_lab.reference import Run
 
-PROTOCOLS = {  # those of `evaluation.PROTOCOLS`, which cannot be asked here: it brings torch
+PROTOCOLS = {  # the same as `evaluation.PROTOCOLS`, which would import torch
     "retrieval": "* R@1, 5, 10, median rank and mAP in four directions, by instance and by class",
     "knn": "* accuracy of the majority among the 20 nearest training clips",
     "positives": "* precision of mined positives by agreement, false negatives",
@@ -28,44 +28,51 @@ PROTOCOLS = {  # those of `evaluation.PROTOCOLS`, which cannot be asked here: it
     "probe": "* linear probe of each frozen block",
     "svm": "  one-vs-rest linear support vector machines of each frozen block",
     "labels": "  linear probe with 1, 5, 10 and 100 % of the labels",
-    "finetune": "  full fine-tuning, 10 clips averaged, beside training from scratch (slow)",
+    "finetune": "  full fine-tuning, 10 clips averaged, next to training from scratch (slow)",
 }
 
 
 def add(commands: Any) -> None:
     """``demo``, ``train``, ``mine``, ``evaluate`` and ``reference``."""
-    demo = command(commands, "demo", _demo, "the course's story without a notebook: train, mine, evaluate, report")
+    demo = command(commands, "demo", _demo, "run the course's story without a notebook: train, mine, evaluate, report")
     data.add_options(demo)
     _add_training(demo)
-    demo.add_argument("--fresh", action="store_true", help="train anew, even if a finished run is there")
+    demo.add_argument("--fresh", action="store_true", help="train again, even if a finished run exists")
     demo.add_argument("--out", type=Path, default=Path("runs/demo"), help="folder of the report (default: %(default)s)")
 
     train = command(commands, "train", _train, "train AVID, or CMA from a trained AVID, and save a checkpoint")
     data.add_options(train)
     training.add_arguments(train)
 
-    mine = command(commands, "mine", _mine, "find each clip's positives with a trained model, as a CSV file")
-    mine.add_argument("checkpoint", type=Path, help="what `avid-lab train` or `avid-lab demo` saved")
+    mine = command(commands, "mine", _mine, "find each clip's positives with a trained model and write them as CSV")
+    mine.add_argument("checkpoint", type=Path, help="checkpoint of `avid-lab train` or `avid-lab demo`")
     data.add_options(mine)
-    mine.add_argument("-k", type=int, default=32, help="positives of each clip (default: %(default)s)")
-    text = "what makes two clips agree: consensus, union, video, audio, ... (default: %(default)s)"
+    mine.add_argument("-k", type=int, default=32, help="positives per clip (default: %(default)s)")
+    text = "when two clips agree: consensus, union, video, audio, ... (default: %(default)s)"
     mine.add_argument("--agreement", default="consensus", metavar="NAME", help=text)
-    mine.add_argument("--out", type=Path, default=Path("runs/positives.csv"), help="default: %(default)s")
+    mine.add_argument(
+        "--out", type=Path, default=Path("runs/positives.csv"), help="CSV file to write (default: %(default)s)"
+    )
 
-    text = "ask what a trained model knows, each number with its interval, beside random initialisation and chance"
+    text = "evaluate a trained model, with intervals, next to random initialisation and chance"
     evaluate = command(commands, "evaluate", _evaluate, text)
-    evaluate.add_argument("checkpoint", type=Path, help="what `avid-lab train` or `avid-lab demo` saved")
+    evaluate.add_argument("checkpoint", type=Path, help="checkpoint of `avid-lab train` or `avid-lab demo`")
     data.add_options(evaluate)
     _add_protocols(evaluate)
 
-    text = "the course's reference runs: the paper's comparisons in miniature, several seeds; goes on where it stopped"
+    text = "train the course's reference runs: the paper's comparisons in miniature; resumes if interrupted"
     reference = command(commands, "reference", _reference, text)
-    reference.add_argument("--variants", nargs="+", metavar="NAME", help="some of them (default: all)")
-    reference.add_argument("--list", action="store_true", help="print the variants and stop")
-    reference.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="default: 0 1 2")
-    reference.add_argument("--out", type=Path, default=Path("data/reference"), help="results (default: %(default)s)")
+    reference.add_argument("--variants", nargs="+", metavar="NAME", help="variants to train (default: all)")
+    reference.add_argument("--list", action="store_true", help="print the variants and exit")
+    reference.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="one run per seed (default: 0 1 2)")
     reference.add_argument(
-        "--work", type=Path, default=Path("runs/reference"), help="every run's file, 8 MB each (default: %(default)s)"
+        "--out", type=Path, default=Path("data/reference"), help="folder of the results (default: %(default)s)"
+    )
+    reference.add_argument(
+        "--work",
+        type=Path,
+        default=Path("runs/reference"),
+        help="folder of the runs' files, 8 MB each (default: %(default)s)",
     )
 
 
@@ -88,16 +95,16 @@ def _demo(arguments: argparse.Namespace) -> int:
 
 
 def _start(model: ModelConfig) -> Run | None:
-    """The committed network that few clips are adapted from, if it is here and fits."""
+    """The committed network to fine-tune when there are few clips, if it exists and fits."""
     from avid_lab import reference
 
     try:
         run = reference.load("cma")
     except ValueError as error:
-        print(f"Training from nothing: {error}")
+        print(f"Training from scratch: {error}")
         return None
     if run.config != model:
-        print("Training from nothing: the committed network is of another preset than this profile's.")
+        print("Training from scratch: the committed network has another preset than this profile.")
         return None
     return run
 
@@ -181,18 +188,22 @@ def _add_protocols(parser: argparse.ArgumentParser) -> None:
         ["protocols, those marked * by default:", *(f"  {name:<12}{text}" for name, text in PROTOCOLS.items())]
     )
     parser.add_argument(
-        "--what", nargs="+", metavar="PROTOCOL", choices=["all", *PROTOCOLS], help="some of those below, or all"
+        "--what",
+        nargs="+",
+        metavar="PROTOCOL",
+        choices=["all", *PROTOCOLS],
+        help="protocols from the list below, or all",
     )
-    parser.add_argument("--compare", type=Path, metavar="OTHER", help="a second checkpoint, with paired differences")
+    parser.add_argument("--compare", type=Path, metavar="OTHER", help="a second checkpoint; shows paired differences")
     parser.add_argument("--windows", type=int, default=2, help="windows averaged per clip (default: %(default)s)")
-    parser.add_argument("--epochs", type=int, default=16, help="of fine-tuning (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of the untrained network (default: %(default)s)")
+    parser.add_argument("--epochs", type=int, default=16, help="epochs of fine-tuning (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the untrained network (default: %(default)s)")
     parser.add_argument("--device", default="auto", help="cpu, cuda, mps or auto (default: %(default)s)")
-    parser.add_argument("--json", type=Path, metavar="OUT", help="write all numbers to this file as well")
+    parser.add_argument("--json", type=Path, metavar="OUT", help="also write all numbers to this file")
 
 
 def _profile(arguments: argparse.Namespace, clips: ClipDataset) -> Profile:
-    """The machine's profile with what the command line changes, its batches no larger than the data."""
+    """The machine's profile with the command line's changes; batches are no larger than the data."""
     chosen = profile()
     steps = chosen.train.steps if arguments.steps is None else arguments.steps
     size = min(chosen.train.batch_size, len(clips))

@@ -1,7 +1,7 @@
-"""``avid-lab train``: AVID, or CMA from a trained AVID, with logs, live checks and checkpoints that survive anything.
+"""``avid-lab train``: AVID, or CMA from a trained AVID, with logs, live checks and resumable checkpoints.
 
-Beside the checkpoint lie ``run.json`` (everything that was used: also the input of ``--config``), ``log.csv`` (every
-step) and ``checks.csv``; a checkpoint that is not called ``checkpoint.pt`` puts its own name before theirs.
+Next to the checkpoint are ``run.json`` (all settings, readable by ``--config``), ``log.csv`` (every step) and
+``checks.csv``. If the checkpoint is not called ``checkpoint.pt``, their names begin with its name.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ if TYPE_CHECKING:
     from avid_lab.objectives import AVID, CMA
     from avid_lab.training import Step, Trainer
 
-CHECKED = 1000  # held-out clips of a live check, at most
+CHECKED = 1000  # most held-out clips in a live check
 
 
 @dataclass(frozen=True)
 class LossConfig:
-    """What the objective is made of; `AVID` and `CMA` tell more.
+    """Settings of the objective; see `AVID` and `CMA`.
 
     Args:
-        cross: Weight of the terms between picture and sound (of an instance, in CMA).
-        within: Weight of the terms inside one modality (of an instance, in CMA).
-        num_negatives: Negatives of every query.
+        cross: Weight of the cross-modal terms (in CMA: the instance terms).
+        within: Weight of the within-modal terms (in CMA: the instance terms).
+        num_negatives: Negatives per query.
         temperature: Divides similarities.
         momentum: Share of the old memory that an update keeps.
-        k: CMA: positives of every clip.
-        agreement: CMA: what makes two clips agree: consensus, union, video, audio, ...
-        positive_cross: CMA: weight of the positives' terms between picture and sound.
-        positive_within: CMA: weight of the positives' terms inside one modality.
-        num_within_negatives: CMA: negatives of the terms inside one modality.
+        k: CMA: positives per clip.
+        agreement: CMA: when two clips agree: consensus, union, video, audio or another rule.
+        positive_cross: CMA: weight of the positives' cross-modal terms.
+        positive_within: CMA: weight of the positives' within-modal terms.
+        num_within_negatives: CMA: negatives of the within-modal terms.
     """
 
     cross: float = 1.0
@@ -62,21 +62,27 @@ OF_CMA = {"k", "agreement", "positive_cross", "positive_within", "num_within_neg
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of ``avid-lab train``, those that say which clips apart."""
+    """Add the options of ``avid-lab train``, except those that choose the clips."""
     parser.epilog = (
-        "The same command goes on where a run stopped, however it stopped. "
+        "To resume an interrupted run, repeat its command. "
         "Several processes: torchrun --nproc-per-node=N -m avid_lab train ..."
     )
     parser.add_argument("--preset", choices=sorted(RECIPES), help="model and schedule (default: the profile's)")
-    parser.add_argument("--config", type=Path, help="run.json of another run; further options override it")
-    parser.add_argument("--objective", choices=("avid", "cma"), help="default: avid; cma needs --from")
+    parser.add_argument("--config", type=Path, help="run.json of another run; other options override it")
+    parser.add_argument("--objective", choices=("avid", "cma"), help="avid (default) or cma, which needs --from")
     parser.add_argument(
-        "--from", dest="start", type=Path, metavar="CHECKPOINT", help="go on from this trained AVID: model and memory"
+        "--from",
+        dest="start",
+        type=Path,
+        metavar="CHECKPOINT",
+        help="start from the model and memory of this trained AVID",
     )
     parser.add_argument(
         "--out", type=Path, default=Path("runs/train/checkpoint.pt"), help="the checkpoint (default: %(default)s)"
     )
-    parser.add_argument("--save-every", type=int, default=50, metavar="STEPS", help="default: %(default)s")
+    parser.add_argument(
+        "--save-every", type=int, default=50, metavar="STEPS", help="steps between saves (default: %(default)s)"
+    )
     parser.add_argument(
         "--check-every",
         type=float,
@@ -84,27 +90,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PASSES",
         help=f"passes between live checks on up to {CHECKED} held-out clips; 0: none (default: %(default)s)",
     )
-    parser.add_argument("--tensorboard", action="store_true", help="log for TensorBoard too, into a folder beside")
+    parser.add_argument(
+        "--tensorboard", action="store_true", help="also log for TensorBoard, in a folder next to the checkpoint"
+    )
     add_fields(parser.add_argument_group("loss"), LossConfig, {"num_negatives"})
     add_fields(parser.add_argument_group("training (defaults: the preset's)"), TrainConfig, None)
 
 
 def run(arguments: argparse.Namespace, clips_for: Callable[[ModelConfig], tuple[ClipDataset, ClipDataset]]) -> str:
-    """Train to the end, and return what to print then.
+    """Train to the end and return the line to print.
 
     Args:
-        arguments: Of the command line; ``world`` and ``data`` are completed from ``--config``.
-        clips_for: Training and held-out clips, as a model wants them.
+        arguments: The command line's; ``--config`` fills in ``world`` and ``data``.
+        clips_for: Returns the training and held-out clips in a model's format.
 
     Raises:
-        ValueError: A setting is wrong, an unfinished run is of other settings, or the loss is not finite.
+        ValueError: A setting is wrong, an unfinished run has other settings, or the loss is not finite.
     """
     from avid_lab.training import process_group, rank, resolve_device
 
     wanted = _merge(arguments)
-    resolve_device(wanted["train"].get("device", "auto"))  # a wrong name is told before anything is computed
+    resolve_device(wanted["train"].get("device", "auto"))  # a wrong name fails before anything is computed
     if arguments.tensorboard:
-        summary_writer()  # a missing package is told before anything is computed
+        summary_writer()  # a missing package fails before anything is computed
     if arguments.save_every < 1 or arguments.check_every < 0:
         raise ValueError(
             f"--save-every must be >= 1 and --check-every >= 0; got {arguments.save_every} and {arguments.check_every}"
@@ -117,7 +125,7 @@ def run(arguments: argparse.Namespace, clips_for: Callable[[ModelConfig], tuple[
 
 
 def _merge(arguments: argparse.Namespace) -> dict[str, Any]:
-    """What the user asked for: the configuration file, overridden by options."""
+    """The user's settings: the configuration file, overridden by options."""
     wanted: dict[str, Any] = {"loss": {}, "train": {}}
     if arguments.config is not None:
         wanted |= _read_config(arguments.config)
@@ -160,7 +168,7 @@ def _prepare(
     wanted: dict[str, Any],
     clips_for: Callable[[ModelConfig], tuple[ClipDataset, ClipDataset]],
 ) -> tuple[Trainer, ClipDataset]:
-    """The trainer as asked for, at its beginning or where an unfinished run of it stopped."""
+    """The trainer, at its first step or where an unfinished run of the same settings stopped."""
     import torch
 
     from avid_lab import checkpoints
@@ -174,7 +182,7 @@ def _prepare(
     model, pipeline = AudioVisualModel.preset(recipe.model, seed=seed), None
     if wanted["start"]:
         model, pipeline = checkpoints.load_model(wanted["start"])
-    if local_rank() > 0:  # one process of a machine renders and decodes; the others find it done
+    if local_rank() > 0:  # one process per machine renders and decodes for all
         wait_for_all()
     train, test = clips_for(model.config)
     if local_rank() == 0:
@@ -198,7 +206,7 @@ def _prepare(
         try:
             checkpoints.resume(_unfinished(arguments.out), trainer)
         except checkpoints.CheckpointError as error:
-            fix = "Repeat the command that began it, choose another --out, or delete it."
+            fix = "Repeat the command that started it, choose another --out, or delete it."
             raise ValueError(f"an unfinished run is in the way: {error}. {fix}") from error
     return trainer, test
 
@@ -220,7 +228,7 @@ def _cma(avid: AVID, settings: dict[str, Any]) -> CMA:
 
 
 def _continued(avid: AVID, changes: dict[str, Any]) -> AVID:
-    """The same AVID with some settings changed; a Z belongs to a temperature."""
+    """The same AVID with some settings changed; a new temperature needs a new Z."""
     weights = avid.weights | {name: changes[name] for name in ("cross", "within") if name in changes}
     if changes.get("temperature", avid.temperature) != avid.temperature:
         avid.partition.fill_(float("nan"))
@@ -267,12 +275,12 @@ def _train(trainer: Trainer, test: ClipDataset, arguments: argparse.Namespace, w
 
 
 def check(trainer: Trainer, test: ClipDataset) -> dict[str, float]:
-    """Held-out scores of a run at this moment, which it leaves as it is.
+    """Held-out scores of a run at this step; the run itself does not change.
 
-    Neighbours are looked for in the memory, which holds every training clip already. Clips without classes have none.
+    Neighbours come from the memory, which already holds every training clip. Clips without classes get recall only.
 
     Args:
-        trainer: The run; averaged weights are used if it keeps them.
+        trainer: The run; its averaged weights are used if it keeps them.
         test: Held-out clips; up to `CHECKED` of them, evenly spaced, are embedded.
     """
     import torch
@@ -296,7 +304,7 @@ def check(trainer: Trainer, test: ClipDataset) -> dict[str, float]:
 
 
 def _check_due(step: Step, trainer: Trainer, every: float) -> bool:
-    """Whether a whole number of ``every`` passes ended in this step; also at the very end."""
+    """Whether a multiple of ``every`` passes ended in this step, or the whole run."""
     if not every:
         return False
     before = step.epoch - trainer.config.batch_size / len(trainer.clips)
@@ -308,7 +316,7 @@ def _unfinished(out: Path) -> Path:
 
 
 def _record(trainer: Trainer, wanted: dict[str, Any]) -> dict[str, Any]:
-    """Everything that was used; the settings in the form that ``--config`` reads."""
+    """All settings, in the form that ``--config`` reads, and the machine and versions used."""
     import torch
 
     from avid_lab import __version__

@@ -1,4 +1,4 @@
-"""What a run leaves beside its checkpoint while it trains."""
+"""The logs that a run writes next to its checkpoint."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 
 class Logs:
-    """CSV files, and TensorBoard's if wanted; a resumed run goes on from its own last step."""
+    """CSV files, and TensorBoard's on request; a resumed run continues from its last step."""
 
     def __init__(self, out: Path, trainer: Trainer, tensorboard: bool) -> None:
         self._log_path, self._checks_path = beside(out, "log.csv"), beside(out, "checks.csv")
         self._files: dict[Path, Any] = {}
         self._columns: dict[Path, list[str]] = {}
-        if trainer.history:  # the checkpoint knows them all, whatever was lost of the file
+        if trainer.history:  # the checkpoint has every step, even if the file lost some
             self._begin(self._log_path, [step.row() for step in trainer.history])
         kept = []
         if self._checks_path.exists() and trainer.history:
@@ -49,7 +49,7 @@ class Logs:
                 self._board.add_scalar(f"check/{name}", value, step.index)
 
     def close(self) -> None:
-        """Write what is still to be written."""
+        """Close the files."""
         for file in self._files.values():
             file.close()
         if self._board is not None:
@@ -58,7 +58,7 @@ class Logs:
     def _begin(self, path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         columns = list(dict.fromkeys(name for row in rows for name in row))
         if path == self._log_path and "times.mining" not in columns:
-            columns.append("times.mining")  # in some steps only
+            columns.append("times.mining")  # only some steps have it
         with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, columns)
             writer.writeheader()
@@ -74,7 +74,7 @@ class Logs:
 
 
 def beside(out: Path, name: str) -> Path:
-    """A file that belongs to the checkpoint ``out``."""
+    """The file ``name`` of the checkpoint ``out``."""
     return out.with_name(name if out.stem == "checkpoint" else f"{out.stem}.{name}")
 
 
