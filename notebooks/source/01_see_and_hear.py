@@ -127,7 +127,7 @@ plots.grid(
         for n in (128, 512, 2048)
     },
     aspect=0.8,
-    title=f"A short window tells moments apart, a long one pitches ({names[0]}, {lab.credit('log_spectrogram_bins')})",
+    title=f"A short window separates moments, a long one pitches ({names[0]}, {lab.credit('log_spectrogram_bins')})",
 )
 
 # %% [markdown]

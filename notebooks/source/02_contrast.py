@@ -61,8 +61,9 @@ ax
 # %% [markdown]
 # ## One question, or many?
 #
-# Write $s_j = \langle \mathbf v, \bar{\mathbf a}_j\rangle / T$ for the **score** of note $j$: the cosine similarity of picture and note, divided by a **temperature** $T$. The obvious
-# loss is the one you know from classification, with every clip a class of its own:
+# Write $s_j = \langle \mathbf v, \bar{\mathbf a}_j\rangle / T$ for the **score** of note $j$: the cosine similarity of
+# picture and note, divided by a **temperature** $T$. The obvious loss is the one you know from classification, with
+# every clip as its own class:
 #
 # $$\text{softmax:}\qquad P(j) = \frac{e^{s_j}}{\sum_{n=1}^{N} e^{s_n}}$$
 #
@@ -506,7 +507,7 @@ plots.accuracy_bars(
 # dots before you form a theory. A race of 450 steps only shows who learns *early*: the reference run, at $T = 0.07$,
 # trains for another 450.
 #
-# ### What the memory's age costs
+# ### The cost of an old memory
 #
 # Each pass visits a clip once, every $N/B$ steps. With momentum $m$, a note also keeps a share of older visits; on
 # average its content is $\frac NB\big(\frac12 + \frac{m}{1-m}\big)$ steps old. The network has changed since then. To

@@ -51,7 +51,7 @@ ax.set(xlabel="kind of the ten nearest sounds, percent of the row", ylabel="kind
 ax
 
 # %% [markdown]
-# ## Who is compared with whom?
+# ## Which embeddings are compared?
 #
 # A clip $i$ has a video embedding $\mathbf v_i$ and an audio embedding $\mathbf a_i$, both of length one, and a *note*
 # of each in the memory, $\bar{\mathbf v}_i$ and $\bar{\mathbf a}_i$. Notebook 02 built the loss: from the score of the
@@ -315,7 +315,7 @@ kept = {name: stays(network) for name, network in networks.items()}
 plots.accuracy_bars(
     kept,
     xlabel="similarity of a clip to itself without wallpaper (100 %: nothing moved)",
-    title=f"Without wallpaper a clip stays {kept['Self']:.2f} like itself for Self, {kept['Cross']:.2f} for Cross",
+    title=f"Similarity of a clip to itself without wallpaper: Self {kept['Self']:.2f}, Cross {kept['Cross']:.2f}",
 )
 
 # %%
@@ -363,7 +363,7 @@ for name, (x, y) in pairs.items():
     histograms[name] = (found.same, found.different)
 alike = (histograms["v-v"][1] >= 0.8).double().mean()
 plots.similarity_histograms(
-    histograms, title=f"{alike:.0%} of the pairs of pictures of two kinds are at least 0.8 similar"
+    histograms, title=f"{alike:.0%} of picture pairs from different scenes are at least 0.8 similar"
 )
 
 # %% [markdown]

@@ -241,14 +241,14 @@ def draw_reliability(ways, title):
         promise, truth = reliability(p, part.same, 10)
         label = f"{name}: ECE {100 * ece(p, part.same):.1f} %"
         ax.plot(promise, truth, "o", linestyle=dashes, color=COLOURS[kind], linewidth=1.8, label=label)
-    ax.set(xlabel="promised probability of one class", ylabel="share that kept it", xlim=(0, 1), ylim=(0, 1))
+    ax.set(xlabel="promised probability of the same class", ylabel="share that kept it", xlim=(0, 1), ylim=(0, 1))
     ax.legend(loc="upper left")
     ax.set_title(title)
     return ax
 
 
 own = {f"{kind}, own curve": (kind, kind, "-") for kind in KINDS}
-draw_reliability(own, f"Each kind with a curve of its own ({lab.credit('reliability')})")
+draw_reliability(own, f"Each kind with its own curve ({lab.credit('reliability')})")
 
 # %% [markdown]
 # With its own curve, each kind keeps its promises. But look at how far to the right each curve goes. Now use the curve
@@ -284,7 +284,7 @@ for name, embeddings in names.items():
     measured[name] = ece(p, test.same)
     print(f"{name:<22} ECE {measured[name]:.2%}   Brier {brier:.2%}   promises from {p.min():.0%} to {p.max():.0%}")
 base = test.same.double().mean().item()
-print(f"{'always the base rate':<22} ECE {0:.2%}   Brier {base * (1 - base):.2%}   promises {base:.1%}, to everyone")
+print(f"{'always the base rate':<22} ECE {0:.2%}   Brier {base * (1 - base):.2%}   promises {base:.1%} for every pair")
 lab.reveal(
     "04-2",
     min(measured, key=measured.get),
@@ -341,7 +341,7 @@ def draw_blind(c):
     return ax
 
 
-frames(draw_blind, [0.0, 0.3, 0.5, 0.7, 0.8, 0.9, 0.97], label="c, the share nobody sees", start=3)
+frames(draw_blind, [0.0, 0.3, 0.5, 0.7, 0.8, 0.9, 0.97], label="c, the unseen share", start=3)
 
 # %% [markdown]
 # Neither AUC changed, but 0.5 lost its meaning: only *calibration* was lost. It can get worse. Let the blind directions

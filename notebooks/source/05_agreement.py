@@ -66,7 +66,7 @@ lab.predict("05-1", question, low=0, high=round(draws / 5), unit="negatives")
 everyone = torch.arange(N)
 negatives = al.objectives.draw_negatives(everyone[:, None], N, draws, torch.Generator().manual_seed(0))  # (N, draws)
 false = (labels[negatives] == labels[:, None]).sum(1).double()  # (N,)
-print(f"{len(clips.classes)} classes, {N:,} clips; {false.min():.0f} to {false.max():.0f} false negatives a draw")
+print(f"{len(clips.classes)} classes, {N:,} clips; {false.min():.0f} to {false.max():.0f} false negatives per draw")
 lab.reveal("05-1", round(false.mean().item(), 1), "a uniform draw picks a class as often as it occurs.", close=0.2)
 
 # %% [markdown]
@@ -105,7 +105,9 @@ def world_map():
     for line in range(len(rows)):
         ax.axhline(line + 0.5, color=FAINT, linewidth=0.6)
     most = max(map(len, cells.values()))
-    ax.set_title(f"{len(rows)} looks, {len(columns)} sounds: no crossing holds more than {most} of the scenes")
+    ax.set_title(
+        f"{len(rows)} looks, {len(columns)} sounds: no combination has more than {most} scene{'s' * (most > 1)}"
+    )
     return ax
 
 
@@ -317,7 +319,7 @@ shown
 
 # %%
 results = reference.results()
-long_runs = [run["scores"] for run in results["runs"] if run["variant"] == "long"]  # where CMA begins, all seeds
+long_runs = [run["scores"] for run in results["runs"] if run["variant"] == "long"]  # where CMA starts, all seeds
 seeds = {rule: [scores[f"positives_{rule}"] for scores in long_runs] for rule in RULES}
 lead = {}
 for rule in ("union", "video", "audio"):
@@ -326,7 +328,9 @@ for rule in ("union", "video", "audio"):
     lead[rule] = (mean, mean - half)
     print(f"consensus over {rule:<6} {mean:+5.1f} points, 95 % interval [{mean - half:+.1f}, {mean + half:+.1f}]")
 sure = [rule for rule, (_, low) in lead.items() if low > 0]
-title = f"Surely ahead of {', '.join(sure)}" if sure else "Consensus is ahead of none for sure, with so few seeds"
+title = (
+    f"Clearly ahead of {', '.join(sure)}" if sure else "Consensus is not clearly ahead of any rule, with so few seeds"
+)
 title += f" (committed runs, {len(long_runs)} seeds, K = 32)"
 plots.accuracy_bars(seeds, chance=results["chance"]["video_probe"], xlabel="right positives", title=title)
 
@@ -520,7 +524,7 @@ def bargain():
     other.plot(ks, left, "s-", color=AUDIO, markersize=4)
     other.set_ylim(0, 1.15 * draws * chance)
     other.axhline(draws * chance, color=AUDIO, linestyle="--", linewidth=1)
-    other.set_ylabel(f"false ones among {draws} negatives", color=AUDIO)
+    other.set_ylabel(f"false negatives among {draws}", color=AUDIO)
     other.spines["right"].set_visible(True)
     ax.set_title(f"With K = {ks[at]}, false negatives fall from {draws * chance:.0f} to {left[at]:.0f}")
     return ax
@@ -589,7 +593,8 @@ lab.note("05-2", "My rule against the minimum", **{name.replace(" ", "_"): round
 #
 # * Instance discrimination draws clips of the query's own class as negatives, as often as the class occurs. They are
 #   *false negatives*.
-# * Neighbours in one sense bring that sense's look-alikes. Consensus, the **minimum** of two similarities, is a corner of the agreement plane: neither sense can be outvoted.
+# * Neighbours in one sense include the clips that this sense confuses. Consensus, the **minimum** of two similarities,
+#   is a corner of the agreement plane: neither sense can be outvoted.
 # * We fix the number of positives, not a threshold, because scores of different rules are not comparable.
 # * If the picture and sound of a clip do not fit, its corner is empty, and its low score gives it away.
 # * Agreement is only as good as the memory it is mined from. Next: train on it.

@@ -774,7 +774,7 @@ lab.note(
 # %% [markdown]
 # ## Experiments
 #
-# 1. **Whiten it.** Subtract the training mean from the embeddings and normalise again, before `knn_predict` and
+# 1. **Centre it.** Subtract the training mean from the embeddings and normalise again, before `knn_predict` and
 #    retrieval. Which direction gains the most, and why across modalities?
 # 2. **Embeddings or features?** Give `knn_predict` the features instead of the embeddings, and the probe the
 #    embeddings. Which examination works better with which?

@@ -139,7 +139,7 @@ def first_losses():
     ax.set_xticks(sizes, sizes)
     ax.set(xlabel="clips in a batch", ylabel="first loss")
     ax.legend(loc="upper left")
-    ax.set_title(f"Knowing nothing costs log B, and more when cold ({lab.credit('info_nce')})")
+    ax.set_title(f"A blind guess costs log B, and more at low temperatures ({lab.credit('info_nce')})")
     return ax
 
 
@@ -285,7 +285,7 @@ plots.accuracy_bars(
     onto_false,
     chance=float(false.double().mean()),
     xlabel="share of the push that lands on false negatives (line: their share of the draw)",
-    title=f"Hardest on its own kind: {most}, {100 * onto_false[most]:.0f} % ({stage.label})",
+    title=f"Most push on its own kind: {most}, {100 * onto_false[most]:.0f} % ({stage.label})",
 )
 
 # %% [markdown]
@@ -407,7 +407,7 @@ faulty = torch.stack(list(truth.values())).any(0)
 doubted = weights.argsort()
 least = doubted[: max(4, round(0.05 * N))]
 print(
-    f"of the {len(least)} least believed clips: "
+    f"of the {len(least)} least trusted clips: "
     + ", ".join(f"{int(x[least].sum())} {n}" for n, x in truth.items())
     + f", {int((~faulty)[least].sum())} intact"
 )
@@ -418,7 +418,7 @@ by_class = {
 }
 for name in sorted(by_class, key=by_class.get)[:3]:
     print(
-        f"doubted though intact: {name.replace('_', ' '):<16} mean weight {by_class[name]:.2f} (all intact clips {weights[~faulty].mean():.2f})"
+        f"low weight though intact: {name.replace('_', ' '):<16} mean weight {by_class[name]:.2f} (all intact clips {weights[~faulty].mean():.2f})"
     )
 
 # %%
@@ -430,7 +430,7 @@ gallery(
     [f"sees {stage.names[i]}, hears {'nothing' if truth['silent'][i] else heard[i]}".replace("_", " ") for i in six],
     correct=[bool(faulty[i]) for i in six],
     scores=weights[six].tolist(),
-    title="The six least believed clips",
+    title="The six least trusted clips",
     columns=3,
     clip_bytes=40_000,
 )
@@ -458,7 +458,7 @@ if off_screen.any():
         words: separation(robust_weights((video * audio).sum(1), 0.25))[0] for words, (video, audio) in spaces.items()
     }
     final = list(areas)[-1]
-    title = f"Doubt is {areas['untrained']:.2f} right untrained, {areas[final]:.2f} after {final.split(',')[0]} (seed 0, committed runs)"
+    title = f"AUC {areas['untrained']:.2f} untrained, {areas[final]:.2f} after {final.split(',')[0]} (seed 0, committed runs)"
     shown = plots.accuracy_bars(areas, chance=0.5, xlabel="AUC: intact above off-screen clips", title=title)
 shown
 
