@@ -104,6 +104,8 @@ def test_a_training_is_watched_paused_and_changed(page, lab):
     for number in range(4):
         drawn, coloured = panel.locator("canvas.avid-marks").evaluate(INK, [number, 2, 2])
         assert drawn > 0.02 and coloured > 0.001, (number, drawn, coloured)
+    said = panel.locator("canvas.avid-touch").get_attribute("aria-label")  # for those who do not see it
+    assert re.search(r"Loss and its terms: .*loss [\d.]+", said) and "auc video-audio: AUC 0." in said, said
     keep_screenshot(panel, "live-light")
     keep_screenshot(page, "live-page")
 

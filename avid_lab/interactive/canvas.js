@@ -1,4 +1,4 @@
-// One chart on a canvas: hover, click, lasso, drag, keys, legend. What the pointer does is drawn here, without the kernel.
+// A chart on a canvas: hover, click, lasso, drag, keys, legend. What the pointer does is drawn here, not by the kernel.
 
 const REACH = 14  // pixels from the pointer within which a point is touched
 const FLIGHT_MS = 320
@@ -20,8 +20,8 @@ const luminance = ([r, g, b]) => (0.2126 * r + 0.7152 * g + 0.0722 * b) / 255
 /** The page's colours: JupyterLab's, VS Code's or Colab's variables, else black on white. */
 function theme(node) {
     const style = getComputedStyle(node)
-    const first = (names, other) => names.map(name => style.getPropertyValue(name).trim()).find(Boolean) ?? other
-    const paper = first(["--jp-layout-color0", "--vscode-editor-background", "--colab-primary-surface-color"], "#ffffff")
+    const papers = ["--jp-layout-color0", "--vscode-editor-background", "--colab-primary-surface-color"]
+    const paper = papers.map(name => style.getPropertyValue(name).trim()).find(Boolean) ?? "#ffffff"
     const dark = luminance(channels(paper)) < 0.5
     return {
         paper, dark,
@@ -258,12 +258,13 @@ function render({model, el}) {
         const [row, column, deep] = plot.cell, [x0, x1, y0, y1] = plot.limits
         const top = down[row] + (plot.title ? 30 : 10)
         const bottom = down[row + deep] - (plot.x.ticks === "none" ? 6 : 22) - (plot.x.label ? 18 : 0)
-        const rows = marked(plot.y, y0, y1, (bottom - top) / 42), outer = across[column]
-        const beside = plot.marks.filter(mark => mark.across === "share" && mark.x > 1)
-        const ends = plot.marks.filter(mark => mark.end)
-        const left = outer + (rows.length ? 16 + widest(p, rows.map(([, text]) => text), 11) : 12) + (plot.y.label ? 18 : 0)
-        const room = Math.max(widest(p, beside.map(mark => mark.words), 12, true), widest(p, ends.map(mark => mark.end), 11, true))
-        const box = {...plot, left, top, bottom, outer, wide: across[column + 1] - outer, rows, right: Math.max(left + 40, across[column + 1] - 12 - (room && room + 4))}
+        const rows = marked(plot.y, y0, y1, (bottom - top) / 42), [outer, end] = across.slice(column)
+        const numbers = widest(p, rows.map(([, text]) => text), 11)
+        const beside = plot.marks.map(mark => mark.end || (mark.across === "share" && mark.x > 1 && mark.words) || "")
+        const room = widest(p, beside, 12, true)
+        const left = outer + (rows.length ? 16 + numbers : 12) + (plot.y.label ? 18 : 0)
+        const right = Math.max(left + 40, end - 12 - (room && room + 4))
+        const box = {...plot, left, top, right, bottom, outer, wide: end - outer, rows, numbers}
         if (plot.equal) {  // the smaller scale fits both
             const wide = box.right - left, high = bottom - top
             const scale = Math.min(wide / (x1 - x0), high / (y1 - y0))
@@ -280,7 +281,8 @@ function render({model, el}) {
 
     function frame(p, box) {
         const {left, top, right, bottom, X, Y, limits: [x0, x1]} = box, muted = {size: 11}
-        if (box.title) write(p, box.title, box.outer + 10, top - 13, colours.ink, {bold: true, size: 13, room: box.wide - 14})
+        const heading = {bold: true, size: 13, room: box.wide - 14}
+        if (box.title) write(p, box.title, box.outer + 10, top - 13, colours.ink, heading)
         for (const [value, text] of marked(box.x, x0, x1, (right - left) / 75)) {
             if (box.x.grid) stroke(p, [[X(value), top], [X(value), bottom]], colours.grid)
             write(p, text, X(value), bottom + 15, colours.muted, {align: "center", ...muted})
@@ -294,7 +296,7 @@ function render({model, el}) {
         if (box.x.label) write(p, box.x.label, (left + right) / 2, under, colours.muted, {align: "center"})
         if (!box.y.label) return
         p.save()
-        p.translate(box.equal ? left - 16 - widest(p, box.rows.map(([, text]) => text), 11) : box.outer + 14, (top + bottom) / 2)
+        p.translate(box.equal ? left - 16 - box.numbers : box.outer + 14, (top + bottom) / 2)
         p.rotate(-Math.PI / 2)
         write(p, box.y.label, 0, 0, colours.muted, {align: "center"})
         p.restore()
@@ -362,16 +364,15 @@ function render({model, el}) {
             for (const i of mark.ringed) ring(p, place(box, mark, i), mark.radius + 3.5, colours.ink, 1.8)
         },
         Text(p, box, mark) {
-            const style = {align: mark.align, bold: mark.bold, size: mark.size, halo: mark.halo}
-            let x = (mark.across === "data" ? box.X(mark.x) : box.left + mark.x * (box.right - box.left)) + mark.shift[0]
-            let y = (mark.up === "data" ? box.Y(mark.y) : box.bottom - mark.y * (box.bottom - box.top)) - mark.shift[1]
-            if (mark.halo) {
-                const wide = widest(p, [mark.words], mark.size, mark.bold) * {left: 0, center: 0.5, right: 1}[mark.align]
-                const whole = widest(p, [mark.words], mark.size, mark.bold)
-                x = Math.max(box.left + wide + 2, Math.min(x, box.right - whole + wide - 2))
-                y = Math.max(box.top + 11, Math.min(y, box.bottom - 4))
+            const {words, size, bold, align, halo, shift: [dx, dy]} = mark, {left, right, top, bottom} = box
+            let x = dx + (mark.across === "data" ? box.X(mark.x) : left + mark.x * (right - left))
+            let y = -dy + (mark.up === "data" ? box.Y(mark.y) : bottom - mark.y * (bottom - top))
+            if (halo) {  // it stays inside
+                const wide = widest(p, [words], size, bold), before = wide * {left: 0, center: 0.5, right: 1}[align]
+                x = Math.max(left + before + 2, Math.min(x, right - wide + before - 2))
+                y = Math.max(top + 11, Math.min(y, bottom - 4))
             }
-            write(p, mark.words, x, y + 4, paint(mark.colour), style)
+            write(p, words, x, y + 4, paint(mark.colour), {align, bold, size, halo})
         },
         Guide(p, box, mark) {
             if (mark.drag) return  // the pointer's layer has it
@@ -391,13 +392,16 @@ function render({model, el}) {
             const row = [0, 1, 2].find(r => !taken.some(t => t.row === r && left < t.right && left + wide > t.left))
             if (row === undefined) continue
             taken.push({row, left: left - 6, right: left + wide + 6})
-            write(p, words, left, box.top + 8 + 13 * row, paint(colour === "muted" ? "ink" : colour), {size: 11, halo: true})
+            const ink = paint(colour === "muted" ? "ink" : colour)
+            write(p, words, left, box.top + 8 + 13 * row, ink, {size: 11, halo: true})
         }
-        const ends = box.marks.filter(mark => mark.end && mark.y.length).map(mark => ({
-            y: box.Y(mark.y.findLast(Number.isFinite)), text: mark.end, colour: paint(mark.colour)})).sort((a, b) => a.y - b.y)
+        const ends = box.marks.filter(mark => mark.end && mark.y.length)
+            .map(mark => ({y: box.Y(mark.y.findLast(Number.isFinite)), text: mark.end, colour: paint(mark.colour)}))
+            .sort((a, b) => a.y - b.y)
         for (let i = 1; i < ends.length; i++) ends[i].y = Math.max(ends[i].y, ends[i - 1].y + 13)
         const beyond = Math.max(0, (ends.at(-1)?.y ?? 0) - box.bottom)
-        for (const end of ends) write(p, end.text, box.right + 6, end.y + 4 - beyond, end.colour, {bold: true, size: 11})
+        const bold = {bold: true, size: 11}
+        for (const {text, y, colour} of ends) write(p, text, box.right + 6, y + 4 - beyond, colour, bold)
     }
 
     /** One small picture for each colour and shape, painted many times; a canvas is dear to make. */
@@ -453,13 +457,23 @@ function render({model, el}) {
             }
             name(p, box)
         }
-        const hint = guide() ? "Arrows move the line." : points().length
-            ? "Arrows move between points, Enter selects, Escape clears." : touchable().length ? "Arrows and Enter choose." : ""
-        over.setAttribute("aria-label", `${chart.about} ${hint}`.trim())
+        const hint = guide() ? "Arrows move the line."
+            : points().length ? "Arrows move between points, Enter selects, Escape clears."
+            : touchable().length ? "Arrows and Enter choose." : ""
+        over.setAttribute("aria-label", [chart.about, ...chart.plots.flatMap(figures), hint].join(" ").trim())
         over.setAttribute("role", hint ? "application" : "img")
         over.tabIndex = hint ? 0 : -1
         if (before !== colours.paper) list()
         touch()
+    }
+
+    /** What a plot says in figures: where named lines end, and what stands beside rows. */
+    const figures = ({title, marks}) => {
+        const ends = marks.filter(mark => mark.end && mark.y.length).map(mark =>
+            `${mark.end} ${tickText(+(mark.y.findLast(Number.isFinite) ?? NaN).toPrecision(3))}`)
+        const beside = marks.filter(mark => mark.across === "share" && mark.x > 1)
+            .map(mark => `${mark.name}: ${mark.words}`)
+        return ends.length + beside.length ? [`${title}: ${[...ends, ...beside].join(", ")}.`] : []
     }
 
     /** What follows the pointer: the line that is dragged, rings, the lasso, and the words beside. */
@@ -489,7 +503,7 @@ function render({model, el}) {
                 p.globalAlpha = 1
             }
         }
-        // The words stand once in each plot of points, beside the one that is nearest to the pointer; once over all bars.
+        // The words stand once in each plot of points, beside the one nearest to the pointer; once over all bars.
         for (const box of boxes) {
             const far = ([x, y]) => Math.hypot(x - pointer[0], y - pointer[1])
             const spots = touchable().filter(one => one.box === box && hovered >= 0 && hovered < one.count)
@@ -570,10 +584,11 @@ function render({model, el}) {
     }
 
     function click(i, adds) {
-        const selects = points().length > 0, old = model.get("selected")
+        const selects = points().length > 0, old = adds ? model.get("selected") : []
         if (!selects && i < 0) return
         model.set("clicked", i)
-        if (selects) model.set("selected", i < 0 ? [] : !adds ? [i] : old.includes(i) ? old.filter(j => j !== i) : [...old, i])
+        const selected = old.includes(i) ? old.filter(j => j !== i) : [...old, i]
+        if (selects) model.set("selected", i < 0 ? [] : selected)
         send()
         told.textContent = i < 0 ? "nothing selected" : `selected ${model.get("labels")[i]}`
     }
@@ -599,7 +614,8 @@ function render({model, el}) {
         } else if (!pressed) {
             hover(itemAt([x, y]))
             const drags = boxAt([x, y])?.marks.some(mark => mark.drag)
-            over.style.cursor = drags ? "ew-resize" : points().length ? "crosshair" : model.get("hovered") < 0 ? "default" : "pointer"
+            const plain = model.get("hovered") < 0 ? "default" : "pointer"
+            over.style.cursor = drags ? "ew-resize" : points().length ? "crosshair" : plain
         }
     })
     over.addEventListener("pointerup", event => {
@@ -623,7 +639,8 @@ function render({model, el}) {
         const [first] = touchable()
         if (arrow && guide()) drag(model.get("guide") + way * guide().drag[2] * (event.shiftKey ? 10 : 1))
         else if (arrow && first) {
-            const next = first.mark.type === "Bars" ? Math.min(first.count - 1, Math.max(0, now + way)) : ahead(now, arrow, first)
+            const beside = Math.min(first.count - 1, Math.max(0, now + way))
+            const next = first.mark.type === "Bars" ? beside : ahead(now, arrow, first)
             hover(next)
             told.textContent = model.get("labels")[next] ?? ""
         } else if ((event.key === "Enter" || event.key === " ") && first) click(now, event.shiftKey)
@@ -633,10 +650,12 @@ function render({model, el}) {
         event.stopPropagation()  // JupyterLab would run the cell or leave it
     })
     function ahead(now, [dx, dy], {box, mark, count}) {
-        const [x, y] = now >= 0 && now < count ? place(box, mark, now) : [(box.left + box.right) / 2, (box.top + box.bottom) / 2]
+        const middle = [(box.left + box.right) / 2, (box.top + box.bottom) / 2]
+        const [x, y] = now >= 0 && now < count ? place(box, mark, now) : middle
         let best = now, least = Infinity
         for (let i = 0; i < count; i++) {
-            const [a, b] = place(box, mark, i), along = (a - x) * dx + (b - y) * dy, across = Math.abs((a - x) * dy + (b - y) * dx)
+            const [a, b] = place(box, mark, i)
+            const along = (a - x) * dx + (b - y) * dy, across = Math.abs((a - x) * dy + (b - y) * dx)
             const reached = now < 0 || (along > 0.5 && across <= along), far = along + 2 * across
             if (i !== now && reached && far < least && shown(mark, i)) { best = i; least = far }
         }
@@ -651,7 +670,8 @@ function render({model, el}) {
                 const i = mark.kind.indexOf(kind)
                 if (text) entries.set(text, {kind, colour: mark.colours[kind], shape: mark.shape[i] ?? 0})
             })
-            if (mark.legend) entries.set(mark.legend, {kind: -1, colour: mark.colour ?? mark.colours, dash: mark.dash ?? []})
+            const {legend, colour = mark.colours, dash = []} = mark
+            if (legend) entries.set(legend, {kind: -1, colour, dash})
         }
         const now = JSON.stringify([[...entries], colours.paper])
         if (now === listed) return
@@ -679,7 +699,8 @@ function render({model, el}) {
 
     const received = (message, buffers) => {
         if (message.thumbnail === undefined) return
-        stills.set(message.thumbnail, buffers.length ? URL.createObjectURL(new Blob([buffers[0]], {type: "image/jpeg"})) : "")
+        const [jpeg] = buffers, still = jpeg ? URL.createObjectURL(new Blob([jpeg], {type: "image/jpeg"})) : ""
+        stills.set(message.thumbnail, still)
         touch()
     }
     /** Other words are of other things: a point may now stand for another clip. */
@@ -691,7 +712,8 @@ function render({model, el}) {
     const [ask, stop] = redrawn(stage, draw)
     const listeners = {
         "change:_chart": arrive, "change:labels": renamed, "change:selected": ask, "change:guide": ask,
-        "change:clicked": touch, "change:hovered": touch, "change:focused": () => { press(); ask() }, "msg:custom": received,
+        "change:clicked": touch, "change:hovered": touch, "change:focused": () => { press(); ask() },
+        "msg:custom": received,
     }
     for (const [event, act] of Object.entries(listeners)) model.on(event, act)
     // Pixels of a place in a plot and of a point or bar, for those who look from outside.
