@@ -391,7 +391,7 @@ chance = al.metrics.chance_accuracy(clips.labels, test_clips.labels)
 trial = experiment()
 plots.loss_terms(
     {"loss": trial.losses},
-    title=f"Two heads from nothing: {trial.losses[0]:.1f} to {trial.losses[-1]:.1f}; precision {untrained:.0%} before, "
+    title=f"Two heads from scratch: {trial.losses[0]:.1f} to {trial.losses[-1]:.1f}; precision {untrained:.0%} before, "
     f"{trial.score:.0%} after ({lab.credit('nce_loss')})",
 )
 

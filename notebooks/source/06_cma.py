@@ -335,7 +335,7 @@ def along(scores=("v-v P@10", "v-v overlap")):
             values = [judge(snapshot)[score] for snapshot in run]
             last[name] = values[-1]
             ax.plot([snapshot.step for snapshot in run], values, "o-", color=colour, markersize=4, label=name)
-        ax.set(xlabel="steps since the runs parted", ylabel=f"{score}, %")
+        ax.set(xlabel="steps since the runs split", ylabel=f"{score}, %")
         ax.set_title(f"{score}: CMA {last['CMA'] - last['AVID, continued']:+.1f} points at the end")
         ax.legend()
         ax.grid(axis="y")
@@ -487,7 +487,7 @@ def when():
         ax.annotate(f"after {after} steps", at, (0, -18), textcoords="offset points", ha="center", color=INK)
     ax.axhline(0, color=INK, linewidth=1)
     ax.margins(0.16, 0.25)
-    ax.set(xlabel="right positives where CMA begins, %", ylabel="v-v P@10, CMA − AVID, points")
+    ax.set(xlabel="right positives where CMA starts, %", ylabel="v-v P@10, CMA − AVID, points")
     text = ", ".join(f"{sum(g) / len(g):+.1f} after {after}" for after, (_, g) in points.items())
     ax.set_title(f"Gain over AVID: {text} steps")
     return ax
