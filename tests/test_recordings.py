@@ -77,6 +77,22 @@ def test_what_can_be_trusted_is_in_columns(odd):
     assert Manifest.read(manifest.write(odd / "manifest.csv")).records == manifest.records
 
 
+def test_files_are_judged_beyond_their_first_seconds(tmp_path):
+    long = noisy(14.0)
+    long.audio[:, : 11 * RATE] = 0
+    write_clip(tmp_path / "a" / "starts_silent.mp4", long)
+    write_clip(tmp_path / "a" / "sound_goes_on.mp4", replace(noisy(14.0, 1), video=noisy(3.0, 1).video))
+    write_clip(tmp_path / "a" / "silent.mp4", replace(noisy(14.0, 2), audio=torch.zeros_like(long.audio)))
+    manifest = index(tmp_path)
+    assert [(item.path, item.detail) for item in manifest.unusable] == [
+        ("a/silent.mp4", "nothing is heard from end to end")
+    ]
+    begin_s, end_s = map(float, column(manifest, "silent")["a/starts_silent.mp4"].split("-"))
+    assert begin_s < 0.1 and 10.5 < end_s <= 11
+    begin_s, end_s = map(float, column(manifest, "both_s")["a/sound_goes_on.mp4"].split("-"))
+    assert begin_s < 0.1 and 2.9 < end_s < 3.1
+
+
 def test_strict_keeps_what_can_be_trusted(odd, capsys):
     manifest = index(odd, strict=True)
     both = column(manifest, "both_s")

@@ -63,7 +63,7 @@ def index_folder(
     ``gaps``          gaps in picture and sound
     ``restarts``      how often the timestamps jump back
     ``still``         where the picture does not move, as far as eight pictures from all over the file show
-    ``silent``        where nothing is heard for a second or more, in the first ten seconds
+    ``silent``        where nothing is heard for a second or more, in the first ten seconds (if silent, further on)
     ``cancelled``     "yes" where the channels of the sound cancel each other
     ``hdr``           "PQ" or "HLG"
     ``duplicate_of``  id of the first clip with the same bytes, or the same picture and sound

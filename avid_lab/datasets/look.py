@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ from avid_lab.datasets.manifest import Streams
 from avid_lab.media import MediaError, MediaInfo, probe, read_clip
 from avid_lab.spans import Spans, common, joined, length_s, to_text
 
-LISTEN_S = 10.0  # seconds of sound listened to
+LISTEN_S = 10.0  # seconds of sound listened to ...
+PLACES = 20  # ... at the beginning; where that is silent, at up to so many places all over the file
 LISTEN_RATE = 8000
 SILENCE = 5e-4  # peak below which sound counts as silent (-66 dB of full scale)
 PIECE_S, SILENT_S = 0.25, 1.0  # silence is looked for in such pieces, and worth a word from that length on
@@ -61,10 +63,13 @@ def _look(task: Look) -> dict[str, Any]:
     if longest_s < task.min_duration_s:
         rule = f"picture and sound are together for {longest_s:.3f} s at most, less than {task.min_duration_s:g} s"
         return useless("too short", rule)
-    pictures, sound, cancelled = _watch_and_listen(task, info.duration_s)
-    still, silent = _still(pictures, info.duration_s), _silent(sound, info)
-    if len(sound) and np.abs(sound).max() < SILENCE:
-        return useless("silent", f"nothing is heard in its first {min(info.duration_s, LISTEN_S):.1f} s")
+    pictures = _watch(task, info)
+    sounds, cancelled = _listen(task, info)
+    still, silent = _still(pictures, info.duration_s), _silent(sounds, info)
+    sound = sounds[-1][1] if sounds else np.zeros(0, np.float32)
+    if sounds and np.abs(sound).max() < SILENCE:
+        where = "from end to end" if len(sounds) < PLACES else f"at {PLACES} places of {LISTEN_S:g} s all over it"
+        return useless("silent", f"nothing is heard {where}")
     extras: dict[str, str] = {}
     if info.video is not None:
         fps = "" if info.video.fps is None else f"{info.video.fps:g}"
@@ -100,31 +105,50 @@ def _spans(info: MediaInfo, streams: Streams) -> Spans:
     return () if stream is None else stream.spans_s
 
 
-def _watch_and_listen(task: Look, duration_s: float) -> tuple[list[tuple[float, np.ndarray]], np.ndarray, bool]:
-    """Eight small pictures (S, S, 3) from all over the file and their times; the first seconds of sound (samples,).
-
-    And whether channels of the sound cancel each other.
-    """
-    duration_s = max(0.5, round(2 * duration_s) / 2)  # codecs make copies a little longer or shorter
-    listen = AudioSpec(LISTEN_RATE, min(duration_s, LISTEN_S), frames=1, n_fft=2)
-    hear = None if task.streams == "video" else listen
-    through = duration_s <= THROUGH_S
-    watch = VideoSpec(8, 8 / duration_s, SMALL) if through else VideoSpec(2, 2.0, SMALL)
-    starts_s = [0.0] if through else [share * duration_s for share in (0.1, 0.35, 0.6, 0.85)]
-    if task.streams == "audio":
-        clips = [read_clip(task.path, 0.0, None, hear)]
-    elif through:
-        clips = [read_clip(task.path, 0.0, watch, hear)]
-    else:
-        clips = [read_clip(task.path, start_s, watch, None) for start_s in starts_s]
-        clips += [read_clip(task.path, 0.0, None, hear)] if hear else []
+def _watch(task: Look, info: MediaInfo) -> list[tuple[float, np.ndarray]]:
+    """Eight small pictures (S, S, 3) from all over the file, and their times."""
+    if task.streams == "audio" or info.video is None:
+        return []
+    duration_s = _rounded(info.duration_s)
+    if duration_s <= THROUGH_S:
+        watch, starts_s = VideoSpec(8, 8 / duration_s, SMALL), [0.0]
+    else:  # the sound may go on for long after the picture is over
+        begin_s, length_s = info.video.start_s, _rounded(info.video.duration_s)
+        watch, starts_s = VideoSpec(2, 2.0, SMALL), [begin_s + share * length_s for share in (0.1, 0.35, 0.6, 0.85)]
     pictures: list[tuple[float, np.ndarray]] = []
-    for clip in clips:
-        if clip.video is not None:
-            images = clip.video.permute(1, 2, 3, 0).numpy()
-            pictures += [(clip.start_s + i / watch.fps, image) for i, image in enumerate(images)]
-    sound = np.zeros(0, np.float32) if clips[-1].audio is None else clips[-1].audio[0].numpy()
-    return pictures, sound, clips[-1].cancelled
+    for start_s in starts_s:
+        clip = read_clip(task.path, start_s, watch, None)
+        assert clip.video is not None
+        images = clip.video.permute(1, 2, 3, 0).numpy()
+        pictures += [(start_s + i / watch.fps, image) for i, image in enumerate(images)]
+    return pictures
+
+
+def _listen(task: Look, info: MediaInfo) -> tuple[list[tuple[float, np.ndarray]], bool]:
+    """When the sound begins and its first seconds (samples,); as long as they are silent, others all over the file.
+
+    And whether channels of the last of them cancel each other.
+    """
+    if task.streams == "video" or info.audio is None:
+        return [], False
+    length_s = _rounded(info.audio.duration_s)
+    spec = AudioSpec(LISTEN_RATE, min(length_s, LISTEN_S), frames=1, n_fft=2)
+    begin_s, places = max(0.0, info.audio.start_s), min(PLACES, math.ceil(length_s / LISTEN_S))
+    sounds: list[tuple[float, np.ndarray]] = []
+    cancelled = False
+    for start_s in np.linspace(begin_s, begin_s + length_s - spec.duration_s, places).tolist():
+        clip = read_clip(task.path, start_s, None, spec)
+        assert clip.audio is not None
+        sounds.append((start_s, clip.audio[0].numpy()))
+        cancelled = clip.cancelled
+        if np.abs(sounds[-1][1]).max() >= SILENCE:
+            break
+    return sounds, cancelled
+
+
+def _rounded(length_s: float) -> float:
+    """Codecs make copies a little longer or shorter."""
+    return max(0.5, round(2 * length_s) / 2)
 
 
 def _still(pictures: list[tuple[float, np.ndarray]], duration_s: float) -> Spans:
@@ -139,12 +163,15 @@ def _still(pictures: list[tuple[float, np.ndarray]], duration_s: float) -> Spans
     return tuple((begin_s, min(end_s, duration_s)) for begin_s, end_s in joined(same))
 
 
-def _silent(sound: np.ndarray, info: MediaInfo) -> Spans:
+def _silent(sounds: list[tuple[float, np.ndarray]], info: MediaInfo) -> Spans:
     """Where there is sound and nothing is heard for a second or more, of what was listened to."""
     size = round(PIECE_S * LISTEN_RATE)
-    peaks = np.abs(sound[: len(sound) // size * size]).reshape(-1, size).max(1)
-    spans = joined((i * PIECE_S, (i + 1) * PIECE_S) for i in np.flatnonzero(peaks < SILENCE).tolist())
-    spans = common(spans, () if info.audio is None else info.audio.spans_s)
+    quiet: list[tuple[float, float]] = []
+    for begin_s, sound in sounds:
+        peaks = np.abs(sound[: len(sound) // size * size]).reshape(-1, size).max(1)
+        places = np.flatnonzero(peaks < SILENCE).tolist()
+        quiet += [(begin_s + i * PIECE_S, begin_s + (i + 1) * PIECE_S) for i in places]
+    spans = common(joined(quiet, 1e-6), () if info.audio is None else info.audio.spans_s)
     return tuple(span for span in spans if span[1] - span[0] >= SILENT_S)
 
 

@@ -16,7 +16,7 @@ class Look:
     path: Path
     streams: Streams
     min_duration_s: float
-    version: int = 1  # what was found by other rules is found again
+    version: int = 2  # what was found by other rules is found again
 
 
 def crashing(task: Look) -> dict[str, Any]:
