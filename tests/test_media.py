@@ -233,6 +233,32 @@ def test_display_matrix_is_obeyed(tmp_path, turn, hflip):
     assert info.video.rotation_deg % 90 == 0
 
 
+def test_a_turn_that_is_no_quarter_is_not_reported(tmp_path):
+    path = make(tmp_path / "tilted.mp4", numbered(4), STEADY[:4], rotation_deg=30)
+    assert probe(path).video.rotation_deg == 0
+    assert numbers(read_clip(path, 0.0, VideoSpec(4, 20.0), None).video) == [
+        0,
+        1,
+        2,
+        3,
+    ]
+
+
+def test_the_rate_of_dv_is_not_that_of_its_clock(tmp_path):
+    with av.open(str(tmp_path / "tape.dv"), "w") as container:
+        picture, sound = container.add_stream("dvvideo", 25), container.add_stream("pcm_s16le", 48_000, layout="stereo")
+        picture.width, picture.height, picture.pix_fmt = 720, 576, "yuv420p"
+        for _ in range(50):
+            container.mux(picture.encode(av.VideoFrame.from_ndarray(np.zeros((576, 720, 3), np.uint8), "rgb24")))
+            samples = av.AudioFrame.from_ndarray(np.zeros((1, 2 * 1920), np.int16), "s16", "stereo")
+            samples.sample_rate = 48_000
+            container.mux(sound.encode(samples))
+    with av.open(str(tmp_path / "tape.dv")) as container:
+        assert container.streams.video[0].average_rate == 60_000  # what FFmpeg says
+    info = probe(tmp_path / "tape.dv")
+    assert info.video.fps == 25 and info.duration_s == pytest.approx(2.0)
+
+
 def test_scaling_keeps_the_centre_and_the_shape_of_things(tmp_path):
     image = np.zeros((100, 300, 3), np.uint8)
     image[30:70, 130:170] = 255  # a square in the middle

@@ -122,14 +122,14 @@ def read_clip(
 
 
 def _video_stream(source: Source) -> VideoStream:
-    context, rate = source.video.codec_context, source.video.average_rate or source.video.guessed_rate
+    context, rate = source.video.codec_context, source.rate
     width, height, rotation_deg, frame = 0, 0, 0, source.first_frame
     if context:
         width, height = displayed_size(context.width, context.height, source.video)
     if frame is not None:
         transposed, _, _ = orientation(frame)
         width, height = (height, width) if transposed else (width, height)
-        rotation_deg = frame.rotation
+        rotation_deg = 90 * round(frame.rotation / 90)  # as the frames are turned
     begin_s, length_s = _extent(source.clock.spans["video"])
     return VideoStream(
         codec=context.name if context else "unknown",

@@ -24,6 +24,7 @@ SKIPPABLE = ("h264", "hevc")  # decoders that can leave out frames which no othe
 SKIP_MARGIN_S = 0.5  # ... which is done where they end this long before the moment wanted
 SEEKS_BADLY = ("mpeg",)  # formats whose packets are timed otherwise after a seek than before
 FIRST_PACKETS = 200  # packets in which a scan looks for the first frame
+MOST_FPS = 1000  # a higher average is no rate of frames
 MAX_PIXELS = 8192 * 8192  # of a frame: a small file may claim more than memory holds
 
 # Formats whose files say which other files to read: whoever opens a video has not agreed to those.
@@ -298,8 +299,14 @@ class Source:
     @property
     def typical_s(self) -> float:
         """How long most frames of the picture last."""
-        rate = self.video and (self.video.average_rate or self.video.guessed_rate)
+        rate = self.rate
         return float(1 / rate) if rate else 0.04
+
+    @property
+    def rate(self) -> Fraction | None:
+        """Frames a second of the picture, as far as the file says; DV's average is that of its clock."""
+        average = self.video and self.video.average_rate
+        return average if average and average <= MOST_FPS else self.video and self.video.guessed_rate
 
     def _packets(self, kind: Kind, from_s: float) -> Iterator[Any]:
         """Packets of a stream from the last whole picture before a moment on, timed as if no part began anew."""
