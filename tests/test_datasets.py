@@ -132,6 +132,7 @@ BAD_MANIFESTS = {
     HEAD + "a,/etc/passwd,x,1,train\n": "line 2: path must be relative and stay inside",
     HEAD + "a,C:/a.mp4,x,1,train\n": "line 2: path must be relative and stay inside",
     HEAD + 'a,"a.mp4,x,1,train\n': "line",
+    HEAD + "banana,a.mp4,x,1,train\nbanana,b.mp4,x,1,train\n": "line 3: id must be unique; 'banana' came before",
 }
 
 
@@ -142,6 +143,23 @@ def test_bad_manifests_are_told_by_file_line_and_rule(tmp_path, text):
     with pytest.raises(ValueError, match=BAD_MANIFESTS[text]) as caught:
         Manifest.read(path)
     assert str(path) in str(caught.value) and "Correct the line" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "saved",
+    [
+        lambda text: text.replace(",", ";").replace("1.5", "1,5").encode("utf-8-sig"),
+        lambda text: text.replace(",", "\t").encode("utf-16"),
+        lambda text: text.replace("1.5", '"1,5"').replace("\n", ",,\r\n").encode() + b",,,,,,,\r\n",
+    ],
+    ids=["semicolons", "tabs", "empty fields"],
+)
+def test_manifests_that_a_spreadsheet_saved(tmp_path, saved):
+    path = tmp_path / "m.csv"
+    path.write_bytes(saved('id,path,label,duration_s,split,still\na,a.mp4,é,1.5,train,"0-1;2-3"\nb,b.mp4,y,2,test,\n'))
+    first, second = Manifest.read(path).records
+    assert first == Record("a", "a.mp4", "é", 1.5, "train", {"still": "0-1;2-3"})
+    assert second == Record("b", "b.mp4", "y", 2.0, "test", {"still": ""})
 
 
 def test_other_ways_to_be_no_manifest(tmp_path):

@@ -12,10 +12,8 @@ have passed through a spreadsheet: other separators, a byte order mark, UTF-16, 
 
 from __future__ import annotations
 
-import codecs
 import csv
 import difflib
-import io
 import re
 from bisect import bisect_left
 from collections import Counter, defaultdict
@@ -24,7 +22,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from avid_lab.datasets.manifest import Streams, Unusable
+from avid_lab.datasets.manifest import Streams, Unusable, csv_rows, csv_text
 
 SPLITS = {"train": "train", "training": "train", "test": "test", "testing": "test"}
 SPLITS |= dict.fromkeys(("val", "valid", "validate", "validation"), "val")
@@ -145,7 +143,7 @@ def _readable(paths: Iterable[Path]) -> tuple[list[Path], list[Unusable]]:
     refused: list[Unusable] = []
     for path in paths:
         try:
-            _text(path)
+            csv_text(path)
             lists.append(path)
         except (UnicodeDecodeError, OSError) as error:
             refused.append(Unusable(str(path), "not a list", f"it is no text in UTF-8 ({error}). Get the list again."))
@@ -502,10 +500,7 @@ def _seconds(text: str) -> float:
 
 def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Lines of a csv file with their numbers, without empty ones; whatever separates their fields."""
-    text = _text(path)
-    first = [line for line in text.splitlines() if line.strip() and not line.startswith("#")][:1]
-    separator = max(",;\t", key=lambda sign: len(next(csv.reader(first, delimiter=sign), [])))
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True)
+    reader = csv_rows(csv_text(path), skipinitialspace=True)
     while True:
         try:
             row = next(reader, None)
@@ -519,14 +514,8 @@ def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
     """Lines of a text file with their numbers, without empty ones."""
-    lines = _text(path).splitlines()
+    lines = csv_text(path).splitlines()
     yield from ((number, line) for number, line in enumerate(lines, 1) if line.strip())
-
-
-def _text(path: Path) -> str:
-    content = path.read_bytes()
-    utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    return content.decode("utf-16" if utf16 else "utf-8").lstrip("\ufeff")
 
 
 LAYOUTS: dict[str, Layout] = {

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
+import io
 import math
 import os
 from collections import Counter
@@ -162,14 +164,15 @@ class Manifest:
     def read(cls, path: str | os.PathLike[str]) -> Manifest:
         """Reads a manifest; paths are relative to its folder.
 
+        A spreadsheet may have saved it: with semicolons or tabs, decimal commas, empty lines and columns, or as UTF-16.
+
         Raises:
             ValueError: Not a manifest; the message names the file, the line, the rule and what was got.
             FileNotFoundError: No such file.
         """
         path = Path(path)
         try:
-            with path.open(newline="", encoding="utf-8-sig") as file:
-                return cls(path.parent, _parse(path, csv.reader(file, strict=True)))
+            return cls(path.parent, _parse(path, csv_rows(csv_text(path), strict=True)))
         except UnicodeDecodeError as error:
             raise ValueError(
                 f"{path}: a manifest is UTF-8 text; got byte {error.start}. Save it as CSV, UTF-8."
@@ -228,6 +231,21 @@ def begins_with(path: Path, columns: Sequence[str]) -> bool:
         return file.read(1000).decode("utf-8-sig", "replace").startswith(",".join(columns))
 
 
+def csv_text(path: Path) -> str:
+    """A list's text, UTF-8 or the UTF-16 of spreadsheets."""
+    content = path.read_bytes()
+    utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return content.decode("utf-16" if utf16 else "utf-8").lstrip("\ufeff")
+
+
+def csv_rows(text: str, *, strict: bool = False, skipinitialspace: bool = False) -> Any:
+    """A reader of CSV text; commas, semicolons or tabs separate fields, whichever the first line has most of."""
+    first = [line[:1000] for line in text.splitlines() if line.strip() and not line.startswith("#")][:1]
+    separator = max(",;\t", key=lambda sign: len(next(csv.reader(first, delimiter=sign), [])))
+    stream = io.StringIO(text, newline="")
+    return csv.reader(stream, delimiter=separator, strict=strict, skipinitialspace=skipinitialspace)
+
+
 def _problem(record: Record, seen: set[str]) -> str:
     """What is wrong with a record, or ""."""
     if not record.id:
@@ -246,23 +264,27 @@ def _parse(path: Path, rows: Any) -> list[Record]:
     records: list[Record] = []
     seen: set[str] = set()
     try:
-        header = next(rows, [])
+        header = [name.strip() for name in next(rows, [])]
+        while header and not header[-1]:
+            header.pop()
         if tuple(header[: len(COLUMNS)]) != COLUMNS or len(set(header)) != len(header) or not all(header):
             rule = f"the header must be {','.join(COLUMNS)} and any further columns of other names"
             raise ValueError(f"{rule}; got {','.join(header)!r}")
         for row in rows:
             line = rows.line_num
-            if not row:
+            if not any(row):
                 continue
+            while len(row) > len(header) and not row[-1]:
+                row.pop()
             if len(row) != len(header):
-                raise ValueError(f"a line must have {len(header)} fields, as the header; got {len(row)}. Quote commas.")
+                raise ValueError(f"a line must have {len(header)} fields, as the header; got {len(row)}. Quote commas")
             try:
-                duration_s = float(row[3])
+                duration_s = float(row[3].replace(",", "."))
             except ValueError:
-                duration_s = math.nan
+                raise ValueError(f"duration_s must be a positive number of seconds; got {row[3]!r}") from None
             record = Record(row[0], row[1], row[2], duration_s, row[4], dict(zip(header[5:], row[5:], strict=True)))
             if problem := _problem(record, seen):
-                raise ValueError(problem.replace("nan", repr(row[3])))
+                raise ValueError(problem)
             seen.add(record.id)
             records.append(record)
     except (ValueError, csv.Error) as error:
