@@ -23,6 +23,7 @@ from avid_lab.checkpoints import CheckpointError, resume, save
 from avid_lab.config import Profile
 from avid_lab.datasets import ClipDataset
 from avid_lab.evaluation import Embeddings, chance_scores, compare, instance_table, score, table
+from avid_lab.evaluation.scores import cannot_miss
 from avid_lab.interactive import answers, ask
 from avid_lab.interactive.players import Players
 from avid_lab.metrics import false_negative_rate, positive_precision
@@ -200,7 +201,8 @@ def _with_classes(spaces: Spaces, positives: Positives, train: ClipDataset, test
     for place, (name, value) in enumerate(columns[first]):
         reference = columns["reference"][place][1] if "reference" in columns else None
         blank, chance = columns["untrained"][place][1], columns["chance"][place][1]
-        rows.append(SummaryRow(name, value, blank, chance, reference=reference))
+        if not cannot_miss(chance):
+            rows.append(SummaryRow(name, value, blank, chance, reference=reference))
     same, chance = positive_precision(positives, train.labels), false_negative_rate(train.labels)
     rows.append(SummaryRow("positives of the query's class", same, None, chance))
     k = positives.index.shape[1]

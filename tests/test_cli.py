@@ -187,6 +187,7 @@ def test_the_demo_adapts_the_committed_network_to_few_videos_and_shows_both(fold
     head = next(line for line in shown.splitlines() if "untrained" in line).split()
     assert head == ["adapted", "reference", "untrained", "chance"]
     scores = json.loads((tmp_path / "out" / "scores.json").read_text())
+    assert "v→a recall at 10" in shown and "left out: with so few clips" in shown
     assert set(scores) == set(head) and scores["adapted"] != scores["reference"]
     assert "Reference, as it came" in (tmp_path / "out" / "report.html").read_text()
 

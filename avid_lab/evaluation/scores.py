@@ -108,13 +108,24 @@ def compare(
     }
 
 
+def cannot_miss(chance: float) -> bool:
+    """Whether guessing is always right, so that a score says nothing."""
+    return chance > 1 - 1e-9
+
+
 def table(columns: dict[str, Scores], *, title: str = "") -> str:
-    """A plain-text table of scores in per cent, one column per model."""
+    """A plain-text table of scores in per cent, one column per model.
+
+    Scores that guessing cannot miss are left out, with a word: with ten clips, say, a recall at 10 says nothing.
+    """
     names = [name for name, _ in next(iter(columns.values())).rows()]
     width = max(map(len, names)) + 2
     lines = [title] if title else []
     lines.append(" " * width + "".join(f"{name:>16}" for name in columns))
     for row, name in enumerate(names):
         values: Sequence[float] = [scores.rows()[row][1] for scores in columns.values()]
+        if "chance" in columns and cannot_miss(columns["chance"].rows()[row][1]):
+            lines.append(f"{name:<{width}}  left out: with so few clips, guessing reaches 100 %")
+            continue
         lines.append(f"{name:<{width}}" + "".join(f"{100 * value:>15.1f}%" for value in values))
     return "\n".join(lines)
