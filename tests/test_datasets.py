@@ -121,12 +121,12 @@ BAD_MANIFESTS = {
     "": r"line 1: the header must be id,path",
     "path,label\n": r"line 1: the header must be id,path",
     "id,path,label,duration_s,split,x,x\n": "line 1: the header must be",
-    HEAD + "a,a.mp4,x,1\n": "line 2: a line must have 5 fields, as the header; got 4",
-    HEAD + "a,a.mp4,x,1,train\nb,b,c,x,1,train\n": "line 3: a line must have 5 fields, as the header; got 6",
+    HEAD + "a,a.mp4,x,1\n": "line 2: a line must have 5 fields, like the header; got 4",
+    HEAD + "a,a.mp4,x,1,train\nb,b,c,x,1,train\n": "line 3: a line must have 5 fields, like the header; got 6",
     HEAD + "a,a.mp4,x,long,train\n": "line 2: duration_s must be a positive number of seconds; got 'long'",
     HEAD + "a,a.mp4,x,-1,train\n": "line 2: duration_s must be a positive number of seconds; got -1.0",
     HEAD + "a,a.mp4,x,inf,train\n": "line 2: duration_s must be a positive",
-    HEAD + "a,a.mp4,x,1,train\na,b.mp4,x,1,train\n": "line 3: id must be unique; 'a' came before",
+    HEAD + "a,a.mp4,x,1,train\na,b.mp4,x,1,train\n": "line 3: id must be unique; 'a' occurs twice",
     HEAD + ",a.mp4,x,1,train\n": "line 2: id must not be empty",
     HEAD + "a,../a.mp4,x,1,train\n": r"line 2: path must be relative and stay inside .* got '\.\./a.mp4'",
     HEAD + "a,/etc/passwd,x,1,train\n": "line 2: path must be relative and stay inside",
@@ -224,7 +224,7 @@ def test_split_folders_are_obeyed(tmp_path):
 
 
 def test_folders_without_videos(tmp_path):
-    with pytest.raises(ValueError, match="is no folder"):
+    with pytest.raises(ValueError, match="is not a folder"):
         index_folder(tmp_path / "missing", progress=False)
     (tmp_path / "a.mp4").touch()
     with pytest.raises(ValueError, match=r"no usable video in .*(\n.*)*unreadable: a.mp4"):
@@ -324,7 +324,7 @@ def test_selections_share_the_cache_and_count_from_zero(clips):
         clips.select(split="dev")
     with pytest.raises(IndexError):
         clips.subset([12])
-    with pytest.raises(ValueError, match="id must be unique; 'clip-2' came before"):
+    with pytest.raises(ValueError, match="id must be unique; 'clip-2' occurs twice"):
         clips.subset([2, 2])
 
 
@@ -441,7 +441,7 @@ def test_unusable_files_are_raised_or_counted(folder, data, tmp_path):
         load(root)
     with pytest.raises(MediaError):  # also when the rest is cached
         load(root)
-    with pytest.warns(UserWarning, match="2 of 12 files are unusable and left out, the first low/clip 0.mp4"):
+    with pytest.warns(UserWarning, match="2 of 12 files are unusable and left out. The first is low/clip 0.mp4"):
         clips = load(root, on_error="skip")
     assert len(clips) == 10 and clips.manifest.column("id")[:2] == ["clip-1", "clip-2"]
     assert [path for path, _ in clips.skipped] == ["low/clip 0.mp4", "high/clip 3.mp4"]
@@ -525,7 +525,7 @@ def test_spans_of_the_manifest_are_obeyed(data, tmp_path, settings):
 
 def test_a_file_without_a_moment_of_both_is_named(data, tmp_path):
     write_odd(tmp_path / "apart.mkv", [3 + i / 8 for i in range(8)], (0.0, 2.0))
-    with pytest.raises(MediaError, match="apart.mkv: holds no picture and sound at one time"):
+    with pytest.raises(MediaError, match="apart.mkv: has no picture and sound at the same time"):
         ClipDataset(Manifest(tmp_path, [Record("a", "apart.mkv", "x", 4.0)]), video=VIDEO, audio=AUDIO, progress=False)
 
 

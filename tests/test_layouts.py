@@ -192,7 +192,7 @@ def test_ucf101_and_its_folds(tmp_path, put):
     assert manifest.column("split2") == ["train", "test"]
     assert left_out(manifest) == {"etc/passwd.avi": "missing"}
     assert index(tmp_path, "ucf101", fold=2).column("split") == ["train", "test"]
-    with pytest.raises(ValueError, match="holds no list of fold 3 of ucf101"):
+    with pytest.raises(ValueError, match="contains no list of fold 3 of ucf101"):
         index(tmp_path, "ucf101", fold=3)
     with pytest.raises(ValueError, match="fold must be from 1 to 3 for ucf101; got 4"):
         index(tmp_path, "ucf101", fold=4)
@@ -291,13 +291,13 @@ def test_a_list_that_is_not_the_sets_own_is_named_with_its_line(tmp_path, layout
 @pytest.mark.parametrize("layout", sorted(set(LAYOUTS) - {"folder"}))
 def test_a_layout_without_its_lists_says_which(tmp_path, layout, put):
     put("a/b.mp4")
-    with pytest.raises(ValueError, match=rf"{layout} needs the set's own lists .* or use --layout folder"):
+    with pytest.raises(ValueError, match=rf"{layout} needs the dataset's own lists .* or use --layout folder"):
         index(tmp_path, layout)
 
 
 def test_binary_lists_and_unknown_layouts(tmp_path):
     (tmp_path / "vggsound.csv").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ValueError, match=r"vggsound.csv: it is no text in UTF-8"):
+    with pytest.raises(ValueError, match=r"vggsound.csv: it is not UTF-8 text"):
         index(tmp_path, "vggsound")
     with pytest.raises(ValueError, match="layout must be one of folder, kinetics400, .*; got 'imagenet'"):
         index(tmp_path, "imagenet")
@@ -417,7 +417,7 @@ def test_a_file_that_is_no_list_is_named(tmp_path, put):
     with pytest.raises(ValueError, match=r"none of the lists") as caught:
         index(tmp_path, "kinetics400")
     assert "prices.csv: a list has the columns label,youtube_id" in str(caught.value)
-    assert "binary.csv: it is no text in UTF-8" in str(caught.value)
+    assert "binary.csv: it is not UTF-8 text" in str(caught.value)
     write(tmp_path / "train.csv", KINETICS_HEADER + "rain,a,1,11,train\n")
     assert left_out(index(tmp_path, "kinetics400")) == {"binary.csv": "not a list", "prices.csv": "not a list"}
 
@@ -454,7 +454,7 @@ def test_a_list_of_somebody_else_is_never_replaced(tmp_path, put, capsys, name):
     (tmp_path / name).write_text("my,own,list\n")
     assert cli.main(["data", "index", str(tmp_path), "--workers", "0"]) == 2
     error = capsys.readouterr().err
-    assert str(tmp_path / name) in error and "--out" in error and "looking" not in error
+    assert str(tmp_path / name) in error and "--out" in error and "examining" not in error
     assert (tmp_path / name).read_text() == "my,own,list\n"
     assert cli.main(["data", "index", str(tmp_path), "--workers", "0", "--out", str(tmp_path / "m.csv")]) == 0
 
@@ -515,7 +515,7 @@ def test_the_command_writes_the_manifest_and_what_was_left_out(tmp_path, put, ca
     shown = capsys.readouterr()
     assert "3 clips of 1 classes" in shown.out and str(tmp_path / "manifest.csv") in shown.out
     assert "2 files left out" in shown.out and "too short: -dogs/short.mp4" in shown.out
-    assert "looking at videos" in shown.err
+    assert "examining videos" in shown.err
     assert len(Manifest.read(tmp_path / "manifest.csv")) == 3
     with (tmp_path / "manifest.unusable.csv").open(newline="") as file:
         told = list(csv.DictReader(file))
@@ -535,7 +535,7 @@ def test_a_manifest_that_could_not_be_written_is_refused_at_once(tmp_path, put, 
     put("videos/dogs/1.mp4")
     assert cli.main(["data", "index", str(tmp_path / "videos"), "--out", str(tmp_path / "lists" / "m.csv")]) == 2
     error = capsys.readouterr().err
-    assert "paths in a manifest stay inside its folder" in error and "looking" not in error
+    assert "paths in a manifest stay inside its folder" in error and "examining" not in error
     assert not (tmp_path / "lists").exists()
     assert cli.main(["data", "index", str(tmp_path / "videos"), "--out", str(tmp_path / "m.csv")]) == 0
     assert Manifest.read(tmp_path / "m.csv").column("path") == ["videos/dogs/1.mp4"]

@@ -151,7 +151,7 @@ def test_several_processes_make_the_same_files(manifest, tmp_path):
     ("settings", "message"),
     [
         ({"size": 33}, "size must be even and >= 16 pixels; got 33"),
-        ({"rate": 8001}, "rate must be one that AAC knows, .*; got 8001"),
+        ({"rate": 8001}, "rate must be one that AAC supports, .*; got 8001"),
         ({"max_duration_s": 0.0}, "must be > 0; got 0.0"),
     ],
 )
@@ -186,7 +186,7 @@ def test_nothing_but_copies_is_ever_replaced(tmp_path, kind):
         (out / ("a.mp4" if kind == "a foreign file" else "manifest.csv")).write_text("mine")
     before = contents(root), contents(out)
     for _ in range(2):  # what is refused once stays refused
-        with pytest.raises(ValueError, match="it would be lost. Choose an empty folder"):
+        with pytest.raises(ValueError, match="would be overwritten. Choose an empty folder"):
             prepare(clips, out, **SETTINGS)
     assert (contents(root), contents(out)) == before
 
@@ -199,7 +199,7 @@ def test_a_link_made_later_is_refused_too(tmp_path):
     shutil.rmtree(out / "sub")
     (out / "sub").symlink_to(root / "sub")
     before = contents(root)
-    with pytest.raises(ValueError, match="would be lost"):
+    with pytest.raises(ValueError, match="would be overwritten"):
         prepare(clips, out, **{**SETTINGS, "size": 16})
     assert contents(root) == before
 

@@ -103,7 +103,7 @@ def test_strict_keeps_what_can_be_trusted(odd, capsys):
     ]
     assert cli.main(["data", "index", str(odd), "--strict", "--workers", "0", "--out", str(odd / "m.csv")]) == 0
     shown = capsys.readouterr().out
-    assert "the picture stands still; --strict leaves that out: a/still.mp4 (4 s), a/half.mp4 (1.5 s)" in shown
+    assert "the picture does not move; --strict leaves these parts out: a/still.mp4 (4 s), a/half.mp4 (1.5 s)" in shown
     assert "--strict leaves out 1 clips" in shown and "doubtful: a/still.mp4" in shown
     assert "a/still.mp4,doubtful" in (odd / "m.unusable.csv").read_text()
     assert len(Manifest.read(odd / "m.csv")) == 4
@@ -143,8 +143,8 @@ def test_sound_that_begins_later_and_sound_in_antiphase(tmp_path):
     assert offset["a/late.mkv"] == pytest.approx(1.0, abs=0.15) and abs(offset["a/plain.mp4"]) < 0.05
     assert column(manifest, "cancelled") == {"a/anti.mkv": "yes", "a/late.mkv": "", "a/plain.mp4": ""}
     text = summary(manifest, 0.5)
-    assert "picture and sound begin apart; only what has both is used: a/late.mkv (0.87" in text
-    assert "channels of the sound cancel each other; one of them is heard: a/anti.mkv" in text
+    assert "picture and sound do not start together; only parts with both are used: a/late.mkv (0.87" in text
+    assert "the sound's channels cancel each other; only one is used: a/anti.mkv" in text
 
 
 def test_copies_are_found_by_bytes_and_by_content(tmp_path):
@@ -164,7 +164,7 @@ def test_copies_are_found_by_bytes_and_by_content(tmp_path):
     assert found == {"b/same bytes.mp4": "a/0x.mp4", "b/smaller.mkv": "a/1x.mp4"}
     assert column(manifest, "recording")["b/smaller.mkv"] == "a/1x.mp4"
     text = summary(manifest, 0.5)
-    assert "2  the same content as an earlier clip: b/same bytes.mp4, b/smaller.mkv" in text
+    assert "2  duplicate of an earlier clip: b/same bytes.mp4, b/smaller.mkv" in text
 
 
 def recordings(*paths: str, label: str = "dogs") -> list[set[str]]:
@@ -246,7 +246,7 @@ def test_given_splits_are_kept_and_leaks_reported(tmp_path):
     manifest = index(tmp_path)
     assert manifest.column("split") == ["test", "train", "train"]
     text = summary(manifest, 0.5)
-    assert "1  recordings are both in train and outside it; the given split is kept: " in text
+    assert "1  recordings have clips in train and in another split; the given splits are kept: " in text
     assert "test/a/copy of it.mp4 and train/a/1x.mp4" in text
 
 

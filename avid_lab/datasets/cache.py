@@ -1,9 +1,9 @@
 """Decoded clips in flat memory-mapped files, so that training never waits for a decoder.
 
 A cache is a folder of ``frames.u8`` (all frames of all clips, uint8 (total, S, S, 3)), ``sound.i16`` (all samples,
-int16), ``index.npz`` (the spans of each clip, checksums) and ``meta.json``. Of a clip it holds the spans in which both
-picture and sound are, one after the other. It is built in ``<key>.part``, can be interrupted and taken up again, and
-gets its name only when complete.
+int16), ``index.npz`` (the spans of each clip, checksums) and ``meta.json``. It holds the spans of each clip that have
+both picture and sound, one after the other. It is built in ``<key>.part``, resumes if interrupted, and is renamed
+when complete.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from avid_lab.media import MediaError
 from avid_lab.spans import Spans
 
 FORMAT = 2  # of the files; part of the key
-MAX_SPANS = 16  # of a clip; of more, the longest are kept
-FIELDS = ("begin_s", "length_s", "frame", "frames", "sample", "samples")  # what is kept of each span
-CHECKED = 32  # clips whose checksum is compared when a cache is opened
-SPARE_BYTES = 256 * 2**20  # disk left free beside the cache
+MAX_SPANS = 16  # per clip; if there are more, the longest are kept
+FIELDS = ("begin_s", "length_s", "frame", "frames", "sample", "samples")  # of each span
+CHECKED = 32  # clips whose checksums are verified when a cache is opened
+SPARE_BYTES = 256 * 2**20  # disk space to leave free
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where each clip lies in the flat files: clip i is ``[begin[i], begin[i + 1])``, in frames and in samples."""
+    """The place of each clip in the flat files: clip i is ``[begin[i], begin[i + 1])``, in frames and in samples."""
 
     side: int
     fps: float
@@ -57,13 +57,13 @@ class Layout:
 
 
 class DecodedCache:
-    """Frames and samples of every clip of a manifest; opened lazily, so it travels to worker processes as a path.
+    """Frames and samples of every clip of a manifest; opened lazily, so that pickling it for a worker is cheap.
 
     Attributes:
-        folder: Where it is.
-        spans: For each clip (spans, 6), by `FIELDS`: when in the file a span begins and how many seconds of it are
-            there; its first frame and sample among those of the clip, and how many it has.
-        failed: What is wrong with the clips that could not be read.
+        folder: The cache's folder.
+        spans: For each clip (spans, 6), by `FIELDS`: begin and length in seconds in the file; first frame, number of
+            frames, first sample and number of samples in the clip.
+        failed: The problem of each clip that could not be read.
     """
 
     def __init__(self, folder: Path, layout: Layout, spans: list[np.ndarray], failed: dict[int, str]) -> None:
@@ -84,7 +84,7 @@ class DecodedCache:
     def frames(self, clips: np.ndarray, spans: np.ndarray, begins: np.ndarray, count: int) -> np.ndarray:
         """``count`` frames of these spans of these clips, from frame ``begins`` of the span: uint8 (B, count, S, S, 3).
 
-        A window never runs into the next span, whatever the rounding; what a short one lacks is its last frame.
+        A window never runs into the next span. A short span is padded with its last frame.
         """
         whole = self.maps[0]
         out = np.empty((len(clips), count, *whole.shape[1:]), np.uint8)
@@ -98,7 +98,7 @@ class DecodedCache:
         return out
 
     def samples(self, clips: np.ndarray, spans: np.ndarray, begins: np.ndarray, count: int) -> np.ndarray:
-        """``count`` samples of these spans of these clips: float32 (B, count) in [-1, 1]; what lacks is silence."""
+        """``count`` samples of these spans of these clips: float32 (B, count) in [-1, 1], padded with zeros."""
         whole = self.maps[1]
         out = np.zeros((len(clips), count), np.float32)
         for row, clip, span, begin in zip(out, clips, spans, begins, strict=True):
@@ -121,10 +121,10 @@ def open_cache(
     workers: int | None,
     progress: bool,
 ) -> DecodedCache:
-    """The cache of these clips at these specs, from disk if whole, else built.
+    """The cache of these clips at these specs: opened if it is complete on disk, else built.
 
     Raises:
-        OSError: Too little disk.
+        OSError: Too little disk space.
         RuntimeError: A worker process died.
     """
     layout = _layout(manifest, float(video.fps), audio.rate, streams, side, max_duration_s)
@@ -135,19 +135,19 @@ def open_cache(
         try:
             _build(folder, manifest, layout, streams, workers=workers, progress=progress)
         except FileNotFoundError:
-            if not folder.exists():  # else another process finished the same cache meanwhile
+            if not folder.exists():  # otherwise another process has finished the same cache
                 raise
         cache = _load(folder, layout)
     if cache is None:
-        raise RuntimeError(f"the cache {folder} is damaged right after it was written: check the disk")
+        raise RuntimeError(f"the cache {folder} is damaged although it was just written. Check the disk.")
     return cache
 
 
 def _layout(manifest: Manifest, fps: float, rate: int, streams: Streams, side: int, max_duration_s: float) -> Layout:
-    # Room for the whole clip: its spans are no longer than that together.
+    # Room for the whole clip: its spans together are never longer.
     seconds = np.array([min(record.duration_s, max_duration_s) for record in manifest.records])
     counts = (np.maximum(np.floor(seconds * unit + 1e-6), 1).astype(np.int64) for unit in (fps, rate))
-    # What is not wanted takes no room.
+    # An unused stream takes no room.
     counts = [count * (streams != other) for count, other in zip(counts, ("audio", "video"), strict=True)]
     return Layout(side, fps, rate, *(np.concatenate([[0], np.cumsum(count)]).astype(np.int64) for count in counts))
 
@@ -158,7 +158,7 @@ def _key(manifest: Manifest, layout: Layout) -> str:
     digest.update(layout.frame_begin.tobytes() + layout.sample_begin.tobytes())
     for i, record in enumerate(manifest.records):
         path = manifest.path(i)
-        stat = path.stat() if path.is_file() else None  # a file that was replaced is decoded again
+        stat = path.stat() if path.is_file() else None  # a replaced file is decoded again
         spans = record.extras.get(COLUMN, "")
         digest.update(repr((record.path, spans, stat and (stat.st_size, stat.st_mtime_ns))).encode())
     return digest.hexdigest()[:20]
@@ -208,7 +208,7 @@ def _build(
     _reserve(part, layout)
     frames, sound = _open_maps(part, layout, "r+")
     count, shape = len(manifest), (MAX_SPANS, len(FIELDS))
-    # Kept on disk while building, so that a build can be taken up again: how many spans, checksum, spans of each clip.
+    # On disk while building, so that a build can resume. For each clip: number of spans, checksum, spans.
     mode = "r+" if (part / "state.f8").exists() else "w+"
     state = np.memmap(part / "state.f8", np.float64, mode, shape=(count, 2 + math.prod(shape)))
     todo = [i for i in range(count) if not state[i, 0]]
@@ -234,13 +234,13 @@ def _build(
     try:
         os.replace(part, folder)
     except OSError:
-        if _load(folder, layout) is None:  # else another process was first with the same cache
+        if _load(folder, layout) is None:  # otherwise another process was faster
             raise
         shutil.rmtree(part, ignore_errors=True)
 
 
 def _reserve(part: Path, layout: Layout) -> None:
-    """Makes the flat files at their full size, or says how much disk is missing."""
+    """Create the flat files at their full size, or report how much disk space is missing."""
     sizes = {"frames.u8": layout.frame_bytes, "sound.i16": layout.sound_bytes}
     there = {name: (part / name).stat().st_size if (part / name).exists() else 0 for name in sizes}
     needed = sum(sizes.values()) + SPARE_BYTES
@@ -250,7 +250,7 @@ def _reserve(part: Path, layout: Layout) -> None:
             raise OSError(
                 f"decoding these clips needs {needed / 2**20:,.0f} MiB in {part.parent}; "
                 f"{free / 2**20:,.0f} MiB are free. "
-                "Free some, set AVID_LAB_DATA to a folder on another disk, or use fewer or smaller clips."
+                "Free some space, set AVID_LAB_DATA to a folder on another disk, or use fewer or smaller clips."
             )
         (part / "state.f8").unlink(missing_ok=True)
         for name, size in sizes.items():
@@ -260,7 +260,7 @@ def _reserve(part: Path, layout: Layout) -> None:
 
 @dataclass(frozen=True)
 class Task:
-    """One clip to decode into its place in the files of ``part``; the layout is that of this clip alone."""
+    """One clip to decode into the files of ``part``; ``place`` is the layout of this clip alone."""
 
     clip: int
     path: Path
@@ -276,7 +276,7 @@ def _slice(layout: Layout, i: int) -> Layout:
 
 
 def _decode(task: Task) -> tuple[int, np.ndarray, str | None]:
-    """Runs in a worker; returns the clip's number, its spans by `FIELDS`, and what is wrong with it, if anything."""
+    """Decode a clip in a worker; return its number, its spans by `FIELDS`, and the problem, if any."""
     place, rows = task.place, np.zeros((0, len(FIELDS)))
     room = [int(np.diff(begins)[0]) for begins in (place.frame_begin, place.sample_begin)]
     seconds = max(count / unit for count, unit in zip(room, (place.fps, place.rate), strict=True))
@@ -307,5 +307,5 @@ def _decode(task: Task) -> tuple[int, np.ndarray, str | None]:
 
 
 def side_for(size: int) -> int:
-    """Side of cached frames: 15 % more than the clips' size, as room for random crops."""
+    """Side of cached frames: 15 % larger than the clips, as room for random crops."""
     return math.ceil(CROP_ROOM * size)

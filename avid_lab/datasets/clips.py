@@ -31,34 +31,35 @@ Result = TypeVar("Result")
 class ClipDataset(Dataset[dict[str, Any]]):
     """Clips of a manifest as tensors.
 
-    Frames are squares of ``ceil(1.15 * video.size)`` pixels, the room that random crops need; `InputPipeline` cuts them
-    to ``video.size``. With the cache, every file is decoded once (the first ``max_duration_s`` seconds of its spans)
-    into memory-mapped files below ``data_dir()``, shared by all selections; without it, every access decodes. Windows
-    lie inside the spans in which a file has both picture and sound: those that the manifest's column ``both_s`` names,
-    else those that `media.probe` finds. What is shorter than a window is padded.
+    Frames are squares of ``ceil(1.15 * video.size)`` pixels, which leaves room for random crops; `InputPipeline` crops
+    them to ``video.size``. With the cache, every file is decoded once (the first ``max_duration_s`` seconds of its
+    spans) into memory-mapped files below ``data_dir()``, shared by all selections; without it, every access decodes.
+    Windows are inside the spans that have both picture and sound: those in the manifest's column ``both_s``, otherwise
+    those that `media.probe` finds. A span shorter than a window is padded.
 
     Args:
         manifest: The clips.
-        video: Frames of a window; its ``size`` may be None only without the cache.
+        video: Frames of a window; ``size`` may be None only without the cache.
         audio: Sound of a window.
-        streams: "audio" or "video" reads only that of each file, for sets that lack the other: batches then hold no
-            "video" or no "audio" at all, rather than black pictures or silence that could pass for data.
-        cache: Decode everything once, or on the fly.
-        planes: On the fly, gives pictures as the decoder has them, for `InputPipeline` to augment in one step. From
-            files of 320x240 pixels that is over half as fast again (README, "How fast"). Batches hold ``luma`` uint8
-            (B, T, H, W), ``chroma`` uint8 (B, 2, T, H / 2, W / 2) and ``to_rgb`` (B, 3, 4) instead of ``video``.
-            Frames keep the size of their files, which must be one; crops are drawn from all of it.
-            `PlaneAugmentation` says how hue differs.
-        progress: Shows a progress bar while decoding.
-        workers: Processes that decode for the cache, threads without it; None chooses, 0 decodes in this one. In a
-            worker process of a `torch.utils.data.DataLoader` there are no more threads.
-        on_error: What an unusable file does: "raise" names it; "skip" leaves it out, lists it in ``skipped``, warns.
-        max_duration_s: Seconds of each file that are used: the first in which it has picture and sound.
+        streams: "audio" or "video" reads only that stream, for datasets without the other. Batches then have no
+            "video" or no "audio" entry, instead of black pictures or silence that could be mistaken for data.
+        cache: Decode everything once (True) or on every access (False).
+        planes: Without the cache, returns pictures as the decoder stores them, for `InputPipeline` to augment in one
+            step. From files of 320x240 pixels this is over 50 % faster (README, "How fast"). Batches hold ``luma``
+            uint8 (B, T, H, W), ``chroma`` uint8 (B, 2, T, H / 2, W / 2) and ``to_rgb`` (B, 3, 4) instead of ``video``.
+            Frames keep the size of their files, which must all be equal; crops are drawn from the whole frame.
+            `PlaneAugmentation` explains how hue differs.
+        progress: Show a progress bar while decoding.
+        workers: Decoding processes for the cache, threads without it; None chooses, 0 decodes in this process. A worker
+            process of a `torch.utils.data.DataLoader` uses no further threads.
+        on_error: For unusable files: "raise" raises an error; "skip" leaves them out, lists them in ``skipped`` and
+            warns.
+        max_duration_s: Use only this many seconds of each file, from the first that have picture and sound.
 
     Raises:
         MediaError: A file is unusable (with ``on_error="raise"``).
-        ValueError: An empty manifest, spans that are none, or settings that contradict each other.
-        OSError: Too little disk for the cache.
+        ValueError: The manifest is empty, its spans are invalid, or settings contradict each other.
+        OSError: Too little disk space for the cache.
     """
 
     def __init__(
@@ -97,8 +98,8 @@ class ClipDataset(Dataset[dict[str, Any]]):
         self._cache: DecodedCache | None = None
         self._rows = np.arange(len(manifest))  # where clip i is in the cache
         self._seconds = [min(record.duration_s, max_duration_s) for record in manifest.records]
-        # Where each clip has all that is wanted; without the cache, None until it is looked for.
         self._known: dict[int, Places] = {}
+        # The spans with all wanted streams; without the cache, None until a clip is probed.
         self._spans: list[Spans | None] = [self._listed(i) for i in range(len(manifest))]
         if cache:
             side = self._read_as.size
@@ -122,12 +123,12 @@ class ClipDataset(Dataset[dict[str, Any]]):
         first, problem = next(iter(sorted(failed.items())))
         if on_error == "raise" or len(failed) == len(self.manifest):
             others = f" ({len(failed)} files of {len(self.manifest)} are unusable.)" if len(failed) > 1 else ""
-            fix = f'Take it out of the manifest, or pass on_error="skip".{others}'
+            fix = f'Remove it from the manifest, or pass on_error="skip".{others}'
             raise MediaError(self.manifest.path(first), problem.rstrip("."), fix)
         self.skipped = tuple((self.manifest.records[i].path, problem) for i, problem in sorted(failed.items()))
         warnings.warn(
-            f"{len(failed)} of {len(self.manifest)} files are unusable and left out, "
-            f"the first {self.skipped[0][0]}: {problem}",
+            f"{len(failed)} of {len(self.manifest)} files are unusable and left out. "
+            f"The first is {self.skipped[0][0]}: {problem}",
             stacklevel=3,
         )
         kept = [i for i in range(len(self.manifest)) if i not in failed]
@@ -161,11 +162,11 @@ class ClipDataset(Dataset[dict[str, Any]]):
 
     @property
     def has_classes(self) -> bool:
-        """Whether classes can be asked about: `Manifest.has_classes`."""
+        """Whether there are at least two classes: `Manifest.has_classes`."""
         return self.manifest.has_classes
 
     def name(self, index: int) -> str:
-        """What to call clip ``index``: its class in words, or its file where the clips have no classes."""
+        """A readable name of clip ``index``: its class, or its file's name if the clips have no classes."""
         record = self.manifest.records[index]
         return record.label.replace("_", " ") if self.has_classes else Path(record.path).stem
 
@@ -174,19 +175,19 @@ class ClipDataset(Dataset[dict[str, Any]]):
         return self.manifest.path(index)
 
     def select(self, *, split: str) -> ClipDataset:
-        """The clips of one split, numbered from 0 on; the cache is shared.
+        """The clips of one split, numbered from 0; the cache is shared.
 
         Raises:
-            ValueError: No such split.
+            ValueError: There is no such split.
         """
         self.manifest.select(split=split)  # raises for an unknown split
         return self.subset([i for i, record in enumerate(self.manifest.records) if record.split == split])
 
     def subset(self, indices: Iterable[int] | Tensor) -> ClipDataset:
-        """The clips at these places, numbered from 0 on in this order; the cache is shared.
+        """The clips at these indices, renumbered from 0 in this order; the cache is shared.
 
         Raises:
-            IndexError: A place outside the dataset.
+            IndexError: An index is outside the dataset.
         """
         chosen = [int(i) for i in indices]
         self._check(chosen)
@@ -196,12 +197,12 @@ class ClipDataset(Dataset[dict[str, Any]]):
         return result
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """Clip ``index``, its centre window: video uint8 (3, T, H, W), audio float32 (1, samples), index, label."""
+        """The centre window of clip ``index``: video uint8 (3, T, H, W), audio float32 (1, samples), index, label."""
         index = int(index) + (len(self) if index < 0 else 0)
         return self.__getitems__([index])[0]
 
     def __getitems__(self, indices: list[int]) -> list[dict[str, Any]]:
-        """Several clips at once, as `torch.utils.data.DataLoader` asks for them."""
+        """Several clips at once; `torch.utils.data.DataLoader` calls this."""
         batch = self.batch(torch.as_tensor(indices, dtype=torch.int64))
         label, index = batch["label"].tolist(), batch["index"].tolist()
         tensors = [name for name in batch if name not in ("index", "label")]
@@ -215,12 +216,12 @@ class ClipDataset(Dataset[dict[str, Any]]):
 
         Args:
             index: Clips.
-            generator: None takes the centre window. Else a random one: the sound starts anywhere, the picture lies
-                inside the sound's window or reaches out of it by at most half its own length.
+            generator: None takes the centre window. A generator draws a random one: the sound starts anywhere; the
+                picture is inside the sound's window or extends beyond it by at most half its own length.
 
         Raises:
-            IndexError: An index outside the dataset.
-            MediaError: Without the cache, a file is unusable.
+            IndexError: An index is outside the dataset.
+            MediaError: A file is unusable (without the cache).
         """
         index = index.cpu()
         places = self._places(index)
@@ -232,11 +233,12 @@ class ClipDataset(Dataset[dict[str, Any]]):
     def windows(self, index: Int64[Tensor, "B"], count: int) -> dict[str, Tensor]:
         """``count`` evenly spaced windows of each clip, first to last, all of clip 0 before those of clip 1.
 
-        As `batch`, with a leading dimension of B * count and ``index``, ``label`` repeated. One window is the centre.
+        As `batch`, with a leading dimension of B * count and ``index``, ``label`` repeated. A single window is the
+        centre one.
 
         Raises:
             ValueError: ``count`` < 1.
-            IndexError: An index outside the dataset.
+            IndexError: An index is outside the dataset.
         """
         if count < 1:
             raise ValueError(f"count must be >= 1 window per clip; got {count}")
@@ -245,12 +247,12 @@ class ClipDataset(Dataset[dict[str, Any]]):
         return self._gather(index.cpu().repeat_interleave(count), found)
 
     def window_s(self, index: int, count: int = 1) -> tuple[float, float]:
-        """From when to when in its file `windows` looks at clip ``index`` and listens to it; one is the centre window.
+        """The times, in the file of clip ``index``, of picture and sound of each window that `windows` returns.
 
         Raises:
             ValueError: ``count`` < 1.
-            IndexError: An index outside the dataset.
-            MediaError: Without the cache, the file is unusable.
+            IndexError: An index is outside the dataset.
+            MediaError: The file is unusable (without the cache).
         """
         if count < 1:
             raise ValueError(f"count must be >= 1 window per clip; got {count}")
@@ -282,7 +284,7 @@ class ClipDataset(Dataset[dict[str, Any]]):
         return [self._known[i] for i in rows]
 
     def _side_by_side(self, work: Callable[[int], Result], items: Sequence[int]) -> list[Result]:
-        """Work on each item, in threads: FFmpeg decodes without Python's lock."""
+        """Work on each item in threads: FFmpeg releases Python's lock while it decodes."""
         threads = 1 if get_worker_info() else min(self._workers, len(items))
         if threads < 2:
             return [work(item) for item in items]

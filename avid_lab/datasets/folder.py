@@ -1,4 +1,4 @@
-"""Makes a manifest of a folder of videos: every file is tried, and what cannot be used is reported."""
+"""Makes a manifest of a folder of videos: tries every file, and reports those that cannot be used."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 from avid_lab.atomic import is_part_of, replacing
 from avid_lab.datasets.journal import resumable
 from avid_lab.datasets.layouts import LAYOUTS, Candidate, candidates
-from avid_lab.datasets.looking import Look, crashing
+from avid_lab.datasets.looking import ProbeTask, crashed
 from avid_lab.datasets.manifest import (
     COLUMNS,
     Manifest,
@@ -45,60 +45,60 @@ def index_folder(
     progress: bool = True,
     out: Path | None = None,
 ) -> Manifest:
-    """Looks through a folder of real videos, one sub-folder per class, and lists the usable ones.
+    """List the usable videos of a folder that has one sub-folder per class.
 
-    Folders ``train``, ``val``, ``test`` above the class folders give the split; without them one clip in five of
-    each class, chosen by name and whole recordings at a time, is "test". Another layout takes ids, classes and splits
-    from the set's own lists, which lie anywhere in the folder. Folders that are links are followed, each folder once.
-    Every file is opened and tried. What cannot be used is never dropped in silence: ``manifest.unusable`` and
-    ``manifest.report()`` say which and why ("unreadable", "no picture", "no sound", "silent", "too short", "hidden",
-    "no video file"; with lists also "missing", "not listed", "bad line", ...).
+    Folders ``train``, ``val``, ``test`` above the class folders give the split. Without them, one clip in five of each
+    class is "test", chosen by name; clips of one recording stay together. Other layouts take ids, classes and splits
+    from the dataset's own lists, anywhere in the folder. Linked folders are followed, each folder once. Every file is
+    opened and tried. ``manifest.unusable`` and ``manifest.report()`` name every file that is left out and the reason
+    ("unreadable", "no picture", "no sound", "silent", "too short", "hidden", "no video file"; with lists also
+    "missing", "not listed", "bad line", ...).
 
-    Each clip's further columns say how far it can be trusted. Spans are seconds, "0-4.2;6-10".
+    Further columns describe the quality of each clip. Spans are in seconds, such as "0-4.2;6-10".
 
     ================  =============================================================================================
-    ``both_s``        where picture and sound both are
-    ``both_share``    share of the file that this is
-    ``offset_s``      how much later than the picture the sound begins
+    ``both_s``        spans with both picture and sound
+    ``both_share``    their share of the file
+    ``offset_s``      start of the sound minus start of the picture, in seconds
     ``gaps``          gaps in picture and sound
-    ``restarts``      how often the timestamps jump back
-    ``still``         where the picture does not move, as far as eight pictures from all over the file show
-    ``silent``        where nothing is heard for a second or more, in the first ten seconds (if silent, further on)
-    ``cancelled``     "yes" where the channels of the sound cancel each other
+    ``restarts``      number of backward jumps of the timestamps
+    ``still``         spans in which the picture does not move, judged by eight pictures spread over the file
+    ``silent``        spans of a second or more without sound, in the first ten seconds (if silent, later)
+    ``cancelled``     "yes" if the sound's channels cancel each other
     ``hdr``           "PQ" or "HLG"
     ``duplicate_of``  id of the first clip with the same bytes, or the same picture and sound
-    ``recording``     id of the first clip of the same recording, by content, the list's ids of videos, or names
+    ``recording``     id of the first clip of the same recording, found by content, listed video ids, or names
     ================  =============================================================================================
 
-    No recording is divided between training and test clips; where a set's own lists or folders do that, it is reported.
-    A clip that is silent all through is left out.
+    Clips of one recording are never divided between training and test; if the dataset's own lists or folders do so,
+    this is reported. A clip without any sound is left out.
 
     Args:
         root: The folder.
-        layout: A key of `avid_lab.datasets.layouts.LAYOUTS`: "folder", or the name of a public set.
-        fold: Which official division into training and test clips, where a set has several.
+        layout: A key of `avid_lab.datasets.layouts.LAYOUTS`: "folder", or the name of a public dataset.
+        fold: The official division into training and test clips, if the dataset has several.
         min_duration_s: Shortest usable video, in seconds.
-        strict: Leaves out of ``both_s`` what is still or silent, and clips of which nothing is left.
+        strict: Also removes still and silent parts from ``both_s``, and clips without any other part.
         workers: Processes; None chooses, 0 works in this one.
-        progress: Shows a progress bar, what was left out, and what to know of the rest.
-        out: Writes the manifest there, what was left out beside it as ``<name>.unusable.csv``, and what was found of
-            each file as ``.<name>.seen``: so a run that was stopped goes on where it was, and a later one only looks
-            at files that are new or changed. The list of what was left out is written also when nothing is usable.
+        progress: Shows a progress bar, the files left out, and remarks on the others.
+        out: Writes the manifest here, the files left out next to it as ``<name>.unusable.csv`` (even if no file is
+            usable), and the findings of each file as ``.<name>.seen``. With these, an interrupted run resumes, and a
+            later run only opens new or changed files.
 
     Raises:
-        ValueError: No such folder, no usable video in it, lists that are not as the layout's are, or a file at ``out``
-            that is no manifest.
+        ValueError: There is no such folder, it has no usable video, its lists do not match the layout, or ``out``
+            exists and is not a manifest.
     """
     root = Path(root)
     if layout not in LAYOUTS:
         raise ValueError(f"layout must be one of {', '.join(LAYOUTS)}; got {layout!r}")
     if not root.is_dir():
-        raise ValueError(f"{root} is no folder. Give the folder that holds the videos.")
+        raise ValueError(f"{root} is not a folder. Give the folder that contains the videos.")
     streams = LAYOUTS[layout].streams
     extensions = AUDIO_EXTENSIONS | VIDEO_EXTENSIONS if streams == "audio" else VIDEO_EXTENSIONS
     report = out and out.with_name(f"{out.stem}.unusable.csv")
     journal = out and out.with_name(f".{out.name}.seen")
-    if out is not None and report is not None:  # now, not after all files were looked at
+    if out is not None and report is not None:  # fail now, not after opening all files
         place_below(out, root)
         _require_ours(out, COLUMNS)
         _require_ours(report, REPORT_COLUMNS)
@@ -108,23 +108,23 @@ def index_folder(
     found = candidates(root, layout, fold, media, others)
     unusable += [item for item in found if isinstance(item, Unusable)]
     chosen = sorted((item for item in found if isinstance(item, Candidate)), key=lambda item: item.id)
-    looks = [Look(root / item.path, streams, min_duration_s) for item in chosen]
+    tasks = [ProbeTask(root / item.path, streams, min_duration_s) for item in chosen]
     results = resumable(
         look,
-        looks,
-        [task.path for task in looks],
+        tasks,
+        [task.path for task in tasks],
         journal,
-        lost=crashing,
+        lost=crashed,
         workers=workers,
         progress=progress,
-        description="looking at videos",
+        description="examining videos",
     )
     for item, result in zip(chosen, results, strict=True):
         if "reason" in result:
             unusable.append(Unusable(item.path, result["reason"], result["detail"]))
     unusable.sort(key=lambda item: (item.path, item.reason))
     usable = [(item, result) for item, result in zip(chosen, results, strict=True) if "reason" not in result]
-    records, untested = _as_a_whole(root, usable, draw_splits=layout == "folder")
+    records, untested = _complete(root, usable, draw_splits=layout == "folder")
     whole = Manifest(root, records, unusable=unusable)
     manifest = trusted(whole, min_duration_s) if strict else whole
     if report is not None:
@@ -132,7 +132,7 @@ def index_folder(
     if not manifest.records:
         what = "sound" if streams == "audio" else "video"
         where = f"\nAll of them are listed in {report}." if report is not None and manifest.unusable else ""
-        raise ValueError(f"no usable {what} in {root}. {manifest.report() or 'It holds no files.'}{where}")
+        raise ValueError(f"no usable {what} in {root}. {manifest.report() or 'It contains no files.'}{where}")
     if progress:
         for text in (manifest.report(), summary(whole, min_duration_s, untested)):
             if text:
@@ -142,10 +142,10 @@ def index_folder(
     return manifest
 
 
-def _as_a_whole(
+def _complete(
     root: Path, usable: Sequence[tuple[Candidate, dict[str, Any]]], *, draw_splits: bool
 ) -> tuple[list[Record], list[str]]:
-    """The records with what only the whole set says: copies, recordings and splits; and classes without a test clip."""
+    """The records with duplicates, recordings and splits filled in, and the classes without a test clip."""
     records = [
         Record(item.id, item.path, item.label, result["duration_s"], item.split, {**item.extras, **result["extras"]})
         for item, result in usable
@@ -165,16 +165,16 @@ def _as_a_whole(
 
 
 def _require_ours(path: Path, columns: Sequence[str]) -> None:
-    """Refuses to replace a file that was not written here."""
+    """Refuse to overwrite a file that this module did not write."""
     if path.exists() and not (path.is_file() and begins_with(path, columns)):
         raise ValueError(
-            f"{path} exists and is not a list that `avid-lab data index` wrote: it would be lost. "
-            "Move it away, or write the manifest elsewhere with --out."
+            f"{path} exists and was not written by `avid-lab data index`; it would be overwritten. "
+            "Move it away, or choose another file with --out."
         )
 
 
 def write_unusable(path: Path, unusable: Sequence[Unusable]) -> None:
-    """Writes what was left out as CSV, path,reason,detail; or removes an older list when nothing was."""
+    """Write the files left out as CSV (path,reason,detail); if there are none, remove an older list."""
     if not unusable:
         path.unlink(missing_ok=True)
         return
@@ -185,7 +185,7 @@ def write_unusable(path: Path, unusable: Sequence[Unusable]) -> None:
 
 
 def _files(root: Path, ours: Collection[Path]) -> tuple[list[str], list[Unusable]]:
-    """Names of all files, relative to the root with forward slashes, sorted; and those that no manifest can hold."""
+    """Sorted names of all files, relative to the root with forward slashes; and those that a manifest cannot list."""
     names: list[str] = []
     unusable: list[Unusable] = []
 
@@ -200,7 +200,7 @@ def _files(root: Path, ours: Collection[Path]) -> tuple[list[str], list[Unusable
         if any(part.startswith(".") for part in path.relative_to(root).parts):
             refuse(path, "hidden", "its name begins with a dot")
         elif not (is_portable(name) and os.fsencode(name).decode("utf-8", "replace") == name):
-            refuse(path, "unportable name", "its name is not UTF-8, or means another place on Windows: rename it")
+            refuse(path, "unportable name", "its name is not UTF-8, or is not valid on Windows: rename it")
         elif path.exists() and not path.is_file():
             refuse(path, "no file", "it is a pipe, a socket or a device")
         else:
@@ -209,7 +209,7 @@ def _files(root: Path, ours: Collection[Path]) -> tuple[list[str], list[Unusable
 
 
 def _walk(root: Path, refuse: Callable[[Path, str, str], None]) -> Iterator[Path]:
-    """All files below a folder, also through links; each folder once, by its own name if it has one here."""
+    """All files below a folder, including links; each folder once, by its own name rather than a link's."""
 
     def unreadable(error: OSError) -> None:
         refuse(Path(error.filename), "unreadable folder", error.strerror or str(error))
@@ -218,7 +218,7 @@ def _walk(root: Path, refuse: Callable[[Path, str, str], None]) -> Iterator[Path
         return os.path.normcase(os.path.realpath(folder))
 
     visited: set[str] = set()
-    starts = [root]  # the links come after what they may lead to
+    starts = [root]  # links come after the folders that they may lead to
     for start in starts:
         for folder, folders, files in os.walk(start, onerror=unreadable):
             here = place(folder)
@@ -236,8 +236,8 @@ def _is_link(path: Path) -> bool:
     return path.is_symlink() or (hasattr(path, "is_junction") and path.is_junction())  # pyright: ignore
 
 
-def look(task: Look) -> dict[str, Any]:
-    """See `avid_lab.datasets.look.look`, which loads torch: the process that only counts does without."""
+def look(task: ProbeTask) -> dict[str, Any]:
+    """Call `avid_lab.datasets.look.look`; imported here so that the main process does without torch."""
     from avid_lab.datasets import look
 
     return look.look(task)

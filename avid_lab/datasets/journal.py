@@ -1,4 +1,4 @@
-"""Long work over many files that can be stopped at any moment and goes on where it was."""
+"""Long work over many files that can be interrupted at any time and resumes."""
 
 from __future__ import annotations
 
@@ -28,24 +28,24 @@ def resumable(
     progress: bool,
     description: str,
 ) -> list[Any]:
-    """``function(task)`` of every task, in order; what the journal already holds is not done again.
+    """``function(task)`` of every task, in order; tasks already in the journal are not repeated.
 
-    The journal is a text file of one line per finished task. A line counts as long as the task is the same and its
-    file has the size and time that it had. The task of a damaged line, or one cut short, is done again.
+    The journal is a text file with one line per finished task. A line is valid while the task, and the size and time of
+    its file, are unchanged. Tasks of damaged or truncated lines are repeated.
 
     Args:
-        function: At a module's top level; returns what JSON can hold.
-        tasks: What to do; their ``repr`` tells them apart.
+        function: A function at a module's top level; it returns a value that JSON can represent.
+        tasks: The tasks; distinguished by their ``repr``.
         files: The file that each task reads.
-        journal: Where to remember; None remembers nothing.
-        is_done: Whether a result of an earlier run still holds.
+        journal: File for the finished tasks; None keeps none.
+        is_done: Whether a result of an earlier run is still valid.
         lost: As for `parallel`.
         workers: Processes; None chooses, 0 works in this one.
-        progress: Shows a bar.
-        description: What the bar says.
+        progress: Show a progress bar.
+        description: Text of the bar.
 
     Raises:
-        RuntimeError: A worker died; what was finished is kept.
+        RuntimeError: A worker died; finished tasks are kept.
     """
     stamps = [_stamp(task, path) for task, path in zip(tasks, files, strict=True)]
     done: dict[str, Any] = {} if journal is None else dict(entries(journal))
@@ -75,11 +75,11 @@ def resumable(
 
 @contextmanager
 def appending(journal: Path) -> Iterator[Callable[[Any], None]]:
-    """Gives a function that adds an entry to a journal; entries are on disk, whole, as soon as it returns."""
+    """Yield a function that appends an entry to a journal; when it returns, the entry is on disk."""
     journal.parent.mkdir(parents=True, exist_ok=True)
     with journal.open("ab") as file:
         if file.tell() and not journal.read_bytes().endswith(b"\n"):
-            file.write(b"\n")  # ends a line that was cut short
+            file.write(b"\n")  # ends a truncated line
 
         def append(entry: Any) -> None:
             line = json.dumps(entry)
@@ -90,7 +90,7 @@ def appending(journal: Path) -> Iterator[Callable[[Any], None]]:
 
 
 def entries(journal: Path) -> Iterator[Any]:
-    """The entries of a journal, without lines that are damaged or cut short."""
+    """The entries of a journal, without damaged or truncated lines."""
     if journal.exists():
         for line in journal.read_bytes().splitlines():
             checksum, _, text = line.decode("utf-8", "replace").partition(" ")

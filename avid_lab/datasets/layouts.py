@@ -1,13 +1,13 @@
-"""Where the public sets keep their clips: a layout reads a set's own lists and finds the file of each clip listed.
+"""Layouts of public datasets: a layout reads a dataset's own lists and finds the file of each listed clip.
 
-No layout opens a video. Whatever does not fit is reported: a clip without a file is "missing", a file that no list
-names is "not listed", a line that cannot be read is a "bad line". Paths in lists are only ever compared with the files
-that are there, so none leads out of the folder.
+No layout opens a video. All mismatches are reported: a clip without a file is "missing", a file in no list is "not
+listed", an unreadable line is a "bad line". Paths in lists are only compared with the files found, so none can lead
+out of the folder.
 
-Sets lie on disks in many ways. Names are compared exactly first; then without regard to letter case; and clips of
-YouTube videos by the video's id and the times in the name, as common download tools write them: ``<id>_30_40``,
-``<id>_000030_000040``, ``<id>_30000`` (milliseconds), ``<id>_30.000``, ``Y<id>``, ``title [<id>]`` and so on. Lists may
-have passed through a spreadsheet: other separators, a byte order mark, UTF-16, other names of columns.
+Copies of a dataset name their files differently. Names are compared exactly first, then ignoring case. Clips of
+YouTube videos are also matched by the video's id and the times in the name, as common download tools write them:
+``<id>_30_40``, ``<id>_000030_000040``, ``<id>_30000`` (milliseconds), ``<id>_30.000``, ``Y<id>``, ``title [<id>]`` and
+so on. Lists saved by a spreadsheet are accepted: other separators, a byte order mark, UTF-16, other column names.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ UNLABELLED = "unlabelled"
 
 # The 34 classes of "Look, Listen and Learn" (Arandjelovic and Zisserman, ICCV 2017) come from Kinetics before its
 # release. 27 kept their names and 3 were renamed (blowing out, dribbling ball, mowing the lawn by pushing lawnmower);
-# fingerpicking, patting, stomping and typing are no classes of Kinetics-400, so 30 are left.
+# fingerpicking, patting, stomping and typing are not in Kinetics-400, which leaves 30.
 KINETICS_SOUNDS = frozenset({
     "blowing nose", "blowing out candles", "bowling", "chopping wood", "dribbling basketball", "laughing",
     "mowing lawn", "playing accordion", "playing bagpipes", "playing bass guitar", "playing clarinet", "playing drums",
@@ -42,7 +42,7 @@ KINETICS_SOUNDS = frozenset({
 
 @dataclass(frozen=True)
 class Candidate:
-    """A clip whose file is there but not yet opened; fields are those of `Record`, and the video it was cut from."""
+    """A clip whose file exists but is not opened yet: the fields of `Record`, and the video it was cut from."""
 
     id: str
     path: str
@@ -54,17 +54,17 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Entry:
-    """A clip as a list names it.
+    """A clip in a list.
 
     Attributes:
-        id: Of the clip.
-        names: Names without extension that its file may have; one with a slash names the folder, too.
+        id: Id of the clip.
+        names: Possible names of its file, without extension; a name with a slash includes the folder.
         label: Its class.
         split: Its split.
         extras: Further columns.
-        video: Id of the video that it was cut from, where there is one; its file may then be named by that and times.
-        start_s: Where it begins in that video.
-        end_s: Where it ends there.
+        video: Id of the video that it was cut from, or ""; its file may be named by this id and times.
+        start_s: Its start in that video, in seconds.
+        end_s: Its end in that video, in seconds.
     """
 
     id: str
@@ -79,14 +79,14 @@ class Entry:
 
 @dataclass(frozen=True)
 class Layout:
-    """One set.
+    """One dataset.
 
     Attributes:
         entries: Reads the lists in ``(lists, fold)``; None for a plain folder, which has none.
-        lists: Names of the list files, as a pattern; letter case does not matter.
-        streams: What a clip of the set must have to be usable.
-        folds: How many official divisions into training and test clips there are; 0 for one and only.
-        classes: The labels that belong to the set, if not all that are listed.
+        lists: Pattern of the list files' names; case is ignored.
+        streams: The streams that a usable clip must have.
+        folds: Number of official divisions into training and test clips; 0 if there is only one.
+        classes: The dataset's labels, if it has fewer than the lists.
     """
 
     entries: Callable[[Sequence[Path], int], Iterator[Entry | Unusable]] | None
@@ -97,23 +97,23 @@ class Layout:
 
 
 class _BadLine(ValueError):
-    """A line of a list that cannot be understood."""
+    """A line of a list that cannot be parsed."""
 
 
 def candidates(
     root: Path, layout: str, fold: int, media: Sequence[str], others: Sequence[str]
 ) -> list[Candidate | Unusable]:
-    """The clips of a folder, as `Candidate`, and all that is not one, as `Unusable`; in no particular order.
+    """The clips of a folder as `Candidate`, and everything else as `Unusable`, in no particular order.
 
     Args:
         root: The folder.
         layout: A key of ``LAYOUTS``.
-        fold: The official division into training and test clips, from 1 on.
+        fold: The official division into training and test clips, from 1.
         media: Paths of the media files, relative to the root.
         others: Paths of all other files.
 
     Raises:
-        ValueError: No such layout or fold, or no list in the folder that can be used; it says what was read.
+        ValueError: There is no such layout or fold, or no usable list in the folder.
     """
     chosen = LAYOUTS[layout]
     if chosen.folds and not 1 <= fold <= chosen.folds:
@@ -126,19 +126,19 @@ def candidates(
     entries = [item for item in read if isinstance(item, Entry)]
     refused += [item for item in read if isinstance(item, Unusable)]
     if not entries:
-        rule = f"{layout} needs the set's own lists somewhere in the folder (files named like {chosen.lists})"
+        rule = f"{layout} needs the dataset's own lists somewhere in the folder (files named like {chosen.lists})"
         why = "".join(f"\n  {item.path}: {item.detail}" for item in refused[:10])
         got = f"none of the lists in {root} can be used:{why}\n" if refused else f"{root} holds none. "
         raise ValueError(f"{rule}; {got}Put them there, or use --layout folder.")
     if chosen.folds and not any(entry.split for entry in entries):
-        raise ValueError(f"{root} holds no list of fold {fold} of {layout}. Put it there, or choose another fold.")
+        raise ValueError(f"{root} contains no list of fold {fold} of {layout}. Add it, or choose another fold.")
     refused = [Unusable(_below(root, item.path), item.reason, item.detail) for item in refused]
     found = list(_match(entries, media, chosen.classes))
     return found + refused + [_no_video(path) for path in sorted(set(others) - set(named))]
 
 
 def _readable(paths: Iterable[Path]) -> tuple[list[Path], list[Unusable]]:
-    """The files that are text, and the others."""
+    """The text files, and the others."""
     lists: list[Path] = []
     refused: list[Unusable] = []
     for path in paths:
@@ -146,7 +146,9 @@ def _readable(paths: Iterable[Path]) -> tuple[list[Path], list[Unusable]]:
             csv_text(path)
             lists.append(path)
         except (UnicodeDecodeError, OSError) as error:
-            refused.append(Unusable(str(path), "not a list", f"it is no text in UTF-8 ({error}). Get the list again."))
+            refused.append(
+                Unusable(str(path), "not a list", f"it is not UTF-8 text ({error}). Download the list again.")
+            )
     return lists, refused
 
 
@@ -159,7 +161,7 @@ def _no_video(path: str) -> Unusable:
 
 
 def _by_folder(path: str) -> Candidate:
-    """The class is the folder; a folder train, val or test above it is the split."""
+    """The folder is the class; a folder train, val or test above it is the split."""
     *folders, _ = path.split("/")
     split = SPLITS.get(folders[0].lower(), "") if folders else ""
     folders = folders[1:] if split else folders
@@ -172,11 +174,11 @@ def _by_folder(path: str) -> Candidate:
 def _match(
     entries: Sequence[Entry], media: Sequence[str], classes: frozenset[str] | None
 ) -> Iterator[Candidate | Unusable]:
-    """Every entry and every file ends as a clip or as a reason; the surest kind of name is tried first."""
+    """Match entries with files, the most reliable kind of name first; each ends as a clip or as a reason."""
     wanted: dict[str, Entry] = {}
     for entry in entries:
         if entry.id in wanted:
-            yield Unusable(entry.id, "listed twice", f"as {entry.label!r}; the first time counts")
+            yield Unusable(entry.id, "listed twice", f"as {entry.label!r}; the first entry counts")
         else:
             wanted[entry.id] = entry
     free = dict.fromkeys(media)  # in order
@@ -191,13 +193,15 @@ def _match(
     for entry in wanted.values():
         paths = claimed.get(entry.id, [])
         if classes is not None and entry.label not in classes:
-            yield from (Unusable(path, "another class", f"{entry.label!r} is no class of this set") for path in paths)
+            yield from (
+                Unusable(path, "another class", f"{entry.label!r} is not a class of this dataset") for path in paths
+            )
         elif not paths:
             yield Unusable(entry.id, "missing", f"listed as {entry.label!r}; {nearest.explain(entry)}")
         else:
             yield Candidate(entry.id, paths[0], entry.label, entry.split, entry.extras, entry.video)
             yield from (Unusable(path, "duplicate", f"the same clip as {paths[0]}") for path in paths[1:])
-    yield from (Unusable(path, "not listed", "no list of the set names it") for path in free)
+    yield from (Unusable(path, "not listed", "it is in none of the dataset's lists") for path in free)
 
 
 Finder = Callable[[Entry], list[str]]
@@ -217,7 +221,7 @@ def _regardless_of_case(media: Sequence[str]) -> Finder:
 
 
 def _by_video(entries: Iterable[Entry], media: Sequence[str]) -> Iterator[Finder]:
-    """Files named by a video's id and times: in seconds first, then in milliseconds, then by the id alone."""
+    """Find files by a video's id and times: first in seconds, then in milliseconds, then by the id alone."""
     listed = Counter(entry.video for entry in entries if entry.video)
     files: dict[str, list[tuple[str, tuple[float, ...]]]] = defaultdict(list)
     for path in media if listed else ():
@@ -230,7 +234,7 @@ def _by_video(entries: Iterable[Entry], media: Sequence[str]) -> Iterator[Finder
         return [path for path, times in files.get(entry.video, []) if times and _same_times(times, entry, scale)]
 
     def by_id(entry: Entry) -> list[str]:
-        """Without times, only where the list has one clip of that video: else nobody knows which one it is."""
+        """Without times, only if the list has a single clip of that video; otherwise the match is ambiguous."""
         alone = listed[entry.video] == 1
         return [path for path, times in files.get(entry.video, []) if alone and not times]
 
@@ -240,7 +244,7 @@ def _by_video(entries: Iterable[Entry], media: Sequence[str]) -> Iterator[Finder
 
 
 def _readings(stem: str) -> Iterator[tuple[str, tuple[float, ...]]]:
-    """Each way to read a name as an id and up to two times; ids may hold ``_`` and ``-`` themselves."""
+    """Each way to read a name as an id and up to two times; ids may contain ``_`` and ``-``."""
     tail = re.search(r"(?:[_\-., ]+\d+(?:\.\d+)?){1,2}$", stem)
     cuts = [match.start() for match in re.finditer(r"[_\-., ]+\d", stem)][-4:] if tail else []
     for cut in [*cuts, len(stem)]:
@@ -269,11 +273,11 @@ def _same_times(times: Sequence[float], entry: Entry, scale: float) -> bool:
 
 
 class _Nearest:
-    """Says what was looked for beside what is there."""
+    """Explains a missing file: the name expected, and the nearest one that exists."""
 
     def __init__(self, media: Sequence[str]) -> None:
         self.files = sorted((PurePosixPath(path).stem.casefold(), path) for path in media)
-        self.thorough = 100  # missing clips that are compared with many names
+        self.thorough = 100  # number of missing clips to compare with many names
         patterns = Counter(_pattern(PurePosixPath(path).stem) for path in media).most_common(1)
         self.pattern = f"most files are named like {patterns[0][0]}" if patterns else "there are no media files"
 
@@ -283,7 +287,7 @@ class _Nearest:
         return f"{looked}; {f'the nearest is {near}' if near else self.pattern}"
 
     def _near(self, name: str) -> str:
-        """The most alike of its neighbours in the alphabet, which is quick for any number of files."""
+        """The most similar of the alphabetical neighbours: fast for any number of files."""
         self.thorough -= 1
         reach = 500 if self.thorough > 0 else 3
         place = bisect_left(self.files, (name, ""))
@@ -293,7 +297,7 @@ class _Nearest:
 
 
 def _pattern(stem: str) -> str:
-    """How a name is built: "<id>_<6 digits>"."""
+    """The pattern of a name, such as "<id>_<6 digits>"."""
     named = re.fullmatch(r"(Y|v_)?([\w-]{11})((?:[_\-., ]+\d+(?:\.\d+)?)*)", stem)
     head, rest = (f"{named[1] or ''}<id>", named[3]) if named else ("", stem)
     return head + re.sub(r"\d+", lambda digits: f"<{len(digits[0])} digits>", rest)
@@ -324,21 +328,21 @@ def _kinetics(lists: Sequence[Path], fold: int) -> Iterator[Entry | Unusable]:
 
 
 def _kinetics_entry(columns: dict[str, int], part: str, row: list[str]) -> Entry:
-    _require(len(row) > max(columns.values()), f"have {len(columns)} fields, as the header")
+    _require(len(row) > max(columns.values()), f"have {len(columns)} fields, like the header")
     video = _id(row[columns["video"]])
     start_s, end_s = _seconds(row[columns["start"]]), _seconds(row[columns["end"]])
     name = f"{video}_{int(start_s):06d}_{int(end_s):06d}"
     split = (row[columns["split"]] if "split" in columns else part).strip().lower()
-    label = row[columns["label"]].strip() if "label" in columns else ""  # test lists had no labels once
+    label = row[columns["label"]].strip() if "label" in columns else ""  # old test lists had no labels
     return Entry(name, (name,), label, SPLITS.get(split, split), {}, video, start_s, end_s)
 
 
 def _audioset(lists: Sequence[Path], fold: int) -> Iterator[Entry | Unusable]:
-    """``*_segments.csv``: three lines of comment, then id, start, end, "mid,mid"; ``class_labels_indices.csv`` names.
+    """``*_segments.csv``: three comment lines, then id, start, end, "mid,mid"; ``class_labels_indices.csv`` has names.
 
-    The label is the first one listed; all are in the column ``labels``. The set does not say what files are called:
-    ``<id>``, or with ``_<start>`` in milliseconds as its later label files do, or ``_<start>_<end>`` in seconds, six
-    digits, as for Kinetics.
+    The label is the first one listed; the column ``labels`` has all. The dataset does not specify file names. Accepted
+    are ``<id>``, ``<id>_<start>`` in milliseconds as in its later label files, and ``<id>_<start>_<end>`` in seconds
+    with six digits, as in Kinetics.
     """
     names: dict[str, str] = {}
     segments = []
@@ -394,11 +398,11 @@ def _ucf101(lists: Sequence[Path], fold: int) -> Iterator[Entry | Unusable]:
     splits: dict[str, dict[str, str]] = {}
     for path in lists:
         if path.stem.lower() == "classind":
-            continue  # the folder's name is the class
+            continue  # the folder is the class
         for line, text in _lines(path):
             name = text.split()[0].replace("\\", "/")
             if not all(name.partition("/")) or name.count("/") != 1:
-                yield _bad(path, line, 'a line must be "Class/video.avi", in training lists with a number', text)
+                yield _bad(path, line, 'a line must be "Class/video.avi", followed by a number in training lists', text)
                 continue
             split = "train" if path.stem.lower().startswith("train") else "test"
             splits.setdefault(name, {})[f"split{path.stem[-1]}"] = split
@@ -425,7 +429,7 @@ def _hmdb51(lists: Sequence[Path], fold: int) -> Iterator[Entry | Unusable]:
 
 
 def _esc50(lists: Sequence[Path], fold: int) -> Iterator[Entry | Unusable]:
-    """``meta/esc50.csv``: filename,fold,target,category,...; the fold that is chosen is the test set, of five."""
+    """``meta/esc50.csv``: filename,fold,target,category,...; the chosen fold of the five is the test set."""
     for path in lists:
         rows = list(_rows(path))
         header = [name.strip().lower() for name in rows[0][1]] if rows else []
@@ -436,7 +440,7 @@ def _esc50(lists: Sequence[Path], fold: int) -> Iterator[Entry | Unusable]:
 
 
 def _esc50_entry(header: list[str], fold: int, row: list[str]) -> Entry:
-    _require(len(row) == len(header), f"have {len(header)} fields, as the header")
+    _require(len(row) == len(header), f"have {len(header)} fields, like the header")
     known = dict(zip(header, map(str.strip, row), strict=True))
     _require(known["fold"] in tuple("12345"), "have a fold from 1 to 5")
     split = "test" if known["fold"] == str(fold) else "train"
@@ -450,7 +454,7 @@ def _esc50_entry(header: list[str], fold: int, row: list[str]) -> Entry:
 def _each(
     path: Path, rows: Iterable[tuple[int, list[str]]], entry: Callable[[list[str]], Entry | None]
 ) -> Iterator[Entry | Unusable]:
-    """The entry of each row; a row that makes none is a bad line."""
+    """The entry of each row, or a bad line."""
     for line, row in rows:
         try:
             made = entry(row)
@@ -463,7 +467,7 @@ def _each(
 
 def _bad(path: Path, line: int, rule: str, got: list[str] | str) -> Unusable:
     got = ",".join(got) if isinstance(got, list) else got
-    return Unusable(f"{path}, line {line}", "bad line", f"{rule}; got {got!r}. Get the set's own list again.")
+    return Unusable(f"{path}, line {line}", "bad line", f"{rule}; got {got!r}. Download the dataset's own list again.")
 
 
 def _require(condition: bool, rule: str) -> None:
@@ -472,7 +476,7 @@ def _require(condition: bool, rule: str) -> None:
 
 
 def _columns(header: Sequence[str]) -> dict[str, int]:
-    """Where the columns are that lists have under several names."""
+    """The index of each column, under any of the names that lists use."""
     plain = [re.sub(r"[\s_]+", "_", name.strip().lstrip("#").strip().lower()) for name in header]
     found = {}
     for column, names in COLUMNS.items():
@@ -483,7 +487,7 @@ def _columns(header: Sequence[str]) -> dict[str, int]:
 
 
 def _id(text: str) -> str:
-    """A video's id; not what a spreadsheet makes of one that begins with a minus or looks like a number."""
+    """A video's id, unless a spreadsheet has replaced it because it begins with a minus or looks like a number."""
     text = text.strip().removeprefix("'")
     damaged = not text or text.startswith("#") or re.fullmatch(r"\d(\.\d+)?E\+\d+", text)
     _require(not damaged, "begin with the id of a video; spreadsheets replace ids that look like formulas or numbers")
@@ -491,7 +495,7 @@ def _id(text: str) -> str:
 
 
 def _seconds(text: str) -> float:
-    """Seconds, also with a decimal comma or as h:mm:ss."""
+    """Seconds as a number, possibly with a decimal comma, or as h:mm:ss."""
     text = text.strip().replace(",", ".")
     _require(re.fullmatch(r"(\d+:){0,2}\d{1,7}(\.\d+)?(E\+0?\d)?", text) is not None, "give times as seconds")
     *larger, seconds = text.split(":")
@@ -499,13 +503,13 @@ def _seconds(text: str) -> float:
 
 
 def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Lines of a csv file with their numbers, without empty ones; whatever separates their fields."""
+    """Non-empty lines of a CSV file with their numbers; the separator is detected."""
     reader = csv_rows(csv_text(path), skipinitialspace=True)
     while True:
         try:
             row = next(reader, None)
         except csv.Error:
-            row = [""]  # a field without end
+            row = [""]  # an unterminated field
         if row is None:
             return
         if row:
@@ -513,7 +517,7 @@ def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Lines of a text file with their numbers, without empty ones."""
+    """Non-empty lines of a text file with their numbers."""
     lines = csv_text(path).splitlines()
     yield from ((number, line) for number, line in enumerate(lines, 1) if line.strip())
 
@@ -524,7 +528,7 @@ LAYOUTS: dict[str, Layout] = {
     "kinetics-sounds": Layout(_kinetics, r".*\.csv", classes=KINETICS_SOUNDS),
     "audioset": Layout(_audioset, r".*_segments.*\.csv|class_labels_indices\.csv"),
     "vggsound": Layout(_vggsound, r"vggsound.*\.csv"),
-    # Half of UCF101 and most of HMDB51 is mute, and they are used for what is seen.
+    # Half of UCF101 and most of HMDB51 have no sound; both serve to evaluate video only.
     "ucf101": Layout(_ucf101, r"(train|test)list0\d\.txt|classInd\.txt", "video", folds=3),
     "hmdb51": Layout(_hmdb51, r".*_test_split\d\.txt", "video", folds=3),
     "esc50": Layout(_esc50, r"esc50\.csv", "audio", folds=5),

@@ -1,4 +1,4 @@
-"""Looks at one file: what it holds, where its picture and sound can be trusted, and fingerprints of both."""
+"""Examines one file: its streams, where picture and sound are usable, and fingerprints of both."""
 
 from __future__ import annotations
 
@@ -11,65 +11,65 @@ from typing import Any
 import numpy as np
 
 from avid_lab.config import AudioSpec, VideoSpec
-from avid_lab.datasets.looking import Look, useless
+from avid_lab.datasets.looking import ProbeTask, rejected
 from avid_lab.datasets.manifest import Streams
 from avid_lab.media import MediaError, MediaInfo, probe, read_clip
 from avid_lab.spans import Spans, common, joined, length_s, to_text
 
-LISTEN_S = 10.0  # seconds of sound listened to ...
-PLACES = 20  # ... at the beginning; where that is silent, at up to so many places all over the file
+LISTEN_S = 10.0  # seconds of sound that are read ...
+PLACES = 20  # ... at the beginning, and if that is silent, at up to this many places in the file
 LISTEN_RATE = 8000
 SILENCE = 5e-4  # peak below which sound counts as silent (-66 dB of full scale)
-PIECE_S, SILENT_S = 0.25, 1.0  # silence is looked for in such pieces, and worth a word from that length on
-THROUGH_S = 12.0  # longest file that is decoded from end to end; a longer one is looked at in four places
-SMALL = 32  # side of the pictures looked at
+PIECE_S, SILENT_S = 0.25, 1.0  # length of a piece tested for silence, and shortest silence that is reported
+THROUGH_S = 12.0  # longest file that is decoded completely; a longer one is sampled in four places
+SMALL = 32  # side of the sampled pictures
 STILL = (
-    12  # levels of 255: coding makes equal pictures differ by less; the least that moves in the rendered world, by 14
+    12  # levels of 255: compression changes equal pictures by less; the least motion in the rendered world changes 14
 )
 PLAIN = 4.0  # a picture with a smaller standard deviation has no fingerprint
 WORDS = 4  # words of 64 bits in each fingerprint
 BANDS = 17  # of the sound's fingerprint, spaced evenly on a logarithmic axis
 LOWEST_HZ, HIGHEST_HZ = 150.0, 3500.0
-# Columns that say nothing of a copy, which is cut and has a clock of its own.
+# Columns that do not apply to a copy, which is cut and has its own clock.
 OF_THE_FILE = frozenset({"both_share", "offset_s", "gaps", "restarts", "still", "silent", "cancelled", "hdr"})
-READ_BYTES = 2**16  # of the beginning, the middle and the end of a file, to find files that may be identical
+READ_BYTES = 2**16  # read from the beginning, middle and end of a file, to find possibly identical files
 
 
-def look(task: Look) -> dict[str, Any]:
-    """What is known of a file, or why it is of no use, as JSON can hold it.
+def look(task: ProbeTask) -> dict[str, Any]:
+    """The properties of a file, or the reason why it is unusable, as JSON values.
 
     Returns:
-        ``reason`` and ``detail`` of a file of no use; else ``duration_s``, the spans ``both_s``, ``still`` and
+        For an unusable file ``reason`` and ``detail``; otherwise ``duration_s``, the spans ``both_s``, ``still`` and
         ``silent``, the manifest's columns ``extras``, and the fingerprints ``bytes``, ``picture`` and ``sound``.
     """
     try:
         return _look(task)
     except MediaError as error:
-        return useless("unreadable", f"{error.problem}. {error.fix}")
-    except Exception as error:  # one file never ends the list
-        return useless("unreadable", f"reading it failed with {type(error).__name__}: {error}")
+        return rejected("unreadable", f"{error.problem}. {error.fix}")
+    except Exception as error:  # one bad file must not stop the run
+        return rejected("unreadable", f"reading it failed with {type(error).__name__}: {error}")
 
 
-def _look(task: Look) -> dict[str, Any]:
+def _look(task: ProbeTask) -> dict[str, Any]:
     info = probe(task.path)
     if info.video is None and task.streams != "audio":
-        return useless("no picture", "it has no video stream")
+        return rejected("no picture", "it has no video stream")
     if info.audio is None and task.streams != "video":
-        return useless("no sound", "it has no audio stream")
+        return rejected("no sound", "it has no audio stream")
     both_s = _spans(info, task.streams)
     if info.duration_s < task.min_duration_s:
-        return useless("too short", f"it lasts {info.duration_s:.3f} s, less than {task.min_duration_s:g} s")
+        return rejected("too short", f"it lasts {info.duration_s:.3f} s, less than {task.min_duration_s:g} s")
     longest_s = max((end_s - begin_s for begin_s, end_s in both_s), default=0.0)
     if longest_s < task.min_duration_s:
         rule = f"picture and sound are together for {longest_s:.3f} s at most, less than {task.min_duration_s:g} s"
-        return useless("too short", rule)
+        return rejected("too short", rule)
     pictures = _watch(task, info)
     sounds, cancelled = _listen(task, info)
     still, silent = _still(pictures, info.duration_s), _silent(sounds, info)
     sound = sounds[-1][1] if sounds else np.zeros(0, np.float32)
     if sounds and np.abs(sound).max() < SILENCE:
-        where = "from end to end" if len(sounds) < PLACES else f"at {PLACES} places of {LISTEN_S:g} s all over it"
-        return useless("silent", f"nothing is heard {where}")
+        where = "anywhere in it" if len(sounds) < PLACES else f"at {PLACES} places of {LISTEN_S:g} s spread over it"
+        return rejected("silent", f"nothing is heard {where}")
     extras: dict[str, str] = {}
     if info.video is not None:
         fps = "" if info.video.fps is None else f"{info.video.fps:g}"
@@ -98,21 +98,21 @@ def _look(task: Look) -> dict[str, Any]:
 
 
 def _spans(info: MediaInfo, streams: Streams) -> Spans:
-    """Where the file has what is wanted of it."""
+    """The spans in which the file has all wanted streams."""
     if streams == "both":
         return info.both_s
     stream = info.video if streams == "video" else info.audio
     return () if stream is None else stream.spans_s
 
 
-def _watch(task: Look, info: MediaInfo) -> list[tuple[float, np.ndarray]]:
-    """Eight small pictures (S, S, 3) from all over the file, and their times."""
+def _watch(task: ProbeTask, info: MediaInfo) -> list[tuple[float, np.ndarray]]:
+    """Eight small pictures (S, S, 3) spread over the file, and their times."""
     if task.streams == "audio" or info.video is None:
         return []
     duration_s = _rounded(info.duration_s)
     if duration_s <= THROUGH_S:
         watch, starts_s = VideoSpec(8, 8 / duration_s, SMALL), [0.0]
-    else:  # the sound may go on for long after the picture is over
+    else:  # the sound may be much longer than the picture
         begin_s, length_s = info.video.start_s, _rounded(info.video.duration_s)
         watch, starts_s = VideoSpec(2, 2.0, SMALL), [begin_s + share * length_s for share in (0.1, 0.35, 0.6, 0.85)]
     pictures: list[tuple[float, np.ndarray]] = []
@@ -124,10 +124,10 @@ def _watch(task: Look, info: MediaInfo) -> list[tuple[float, np.ndarray]]:
     return pictures
 
 
-def _listen(task: Look, info: MediaInfo) -> tuple[list[tuple[float, np.ndarray]], bool]:
-    """When the sound begins and its first seconds (samples,); as long as they are silent, others all over the file.
+def _listen(task: ProbeTask, info: MediaInfo) -> tuple[list[tuple[float, np.ndarray]], bool]:
+    """Start and first seconds (samples,) of the sound; while they are silent, also later pieces of the file.
 
-    And whether channels of the last of them cancel each other.
+    The last value is whether the channels of the last piece cancel each other.
     """
     if task.streams == "video" or info.audio is None:
         return [], False
@@ -147,12 +147,12 @@ def _listen(task: Look, info: MediaInfo) -> tuple[list[tuple[float, np.ndarray]]
 
 
 def _rounded(length_s: float) -> float:
-    """Codecs make copies a little longer or shorter."""
+    """A length rounded to half seconds: codecs make copies a little longer or shorter."""
     return max(0.5, round(2 * length_s) / 2)
 
 
 def _still(pictures: list[tuple[float, np.ndarray]], duration_s: float) -> Spans:
-    """Where one picture follows another that is the same; to the file's ends if it never moves."""
+    """Spans between equal consecutive pictures; the whole file if it never moves."""
     same = [
         (begin_s, end_s)
         for (begin_s, one), (end_s, other) in pairwise(pictures)
@@ -164,7 +164,7 @@ def _still(pictures: list[tuple[float, np.ndarray]], duration_s: float) -> Spans
 
 
 def _silent(sounds: list[tuple[float, np.ndarray]], info: MediaInfo) -> Spans:
-    """Where there is sound and nothing is heard for a second or more, of what was listened to."""
+    """Silent spans of a second or more in the sound that was read."""
     size = round(PIECE_S * LISTEN_RATE)
     quiet: list[tuple[float, float]] = []
     for begin_s, sound in sounds:
@@ -179,7 +179,7 @@ def _silent(sounds: list[tuple[float, np.ndarray]], info: MediaInfo) -> Spans:
 
 
 def _digest(path: Path) -> str:
-    """Of a file's size and some of its bytes: identical files have the same, others hardly ever."""
+    """A hash of a file's size and some of its bytes: equal for identical files, almost never for others."""
     size = path.stat().st_size
     digest = hashlib.blake2b(str(size).encode(), digest_size=16)
     with path.open("rb") as file:
@@ -190,9 +190,9 @@ def _digest(path: Path) -> str:
 
 
 def picture_print(images: list[np.ndarray]) -> np.ndarray:
-    """Four words of 64 bits, one a picture: the signs of its lowest frequencies; none if there is little to see.
+    """Four words of 64 bits, one per picture: the signs of its lowest frequencies; none if it has little contrast.
 
-    The perceptual hash that is usual (Zauner, "Implementation and Benchmarking of Perceptual Image Hash Functions",
+    The usual perceptual hash (Zauner, "Implementation and Benchmarking of Perceptual Image Hash Functions",
     2010): the 8 x 8 lowest coefficients of a cosine transform, against their median.
     """
     grey = np.stack([image.astype(np.float32).mean(-1) for image in images]) if images else np.zeros((0, SMALL, SMALL))
@@ -205,8 +205,8 @@ def picture_print(images: list[np.ndarray]) -> np.ndarray:
 def sound_print(sound: np.ndarray) -> np.ndarray:
     """Four words of 64 bits: whether energy moves up or down from band to band and from moment to moment.
 
-    After Haitsma and Kalker, "A Highly Robust Audio Fingerprinting System" (ISMIR 2002), over the whole sound in 17
-    moments instead of one every 12 ms, so that delays of codecs do not matter; none if there is nothing to hear.
+    After Haitsma and Kalker, "A Highly Robust Audio Fingerprinting System" (ISMIR 2002), but at 17 moments over the
+    whole sound instead of every 12 ms, so that codec delays do not matter. None if there is no sound.
     """
     size, hop = 512, 256
     frames = (len(sound) - size) // hop + 1

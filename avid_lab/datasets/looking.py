@@ -1,4 +1,4 @@
-"""One file to look at, and the result of a file of no use. What looks is in `avid_lab.datasets.look`."""
+"""One file to examine, and the result for an unusable file. `avid_lab.datasets.look` examines it."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from avid_lab.datasets.manifest import Streams
 
 
 @dataclass(frozen=True)
-class Look:
-    """One file to look at."""
+class ProbeTask:
+    """One file to examine."""
 
     path: Path
     streams: Streams
     min_duration_s: float
-    version: int = 2  # what was found by other rules is found again
+    version: int = 2  # results of older rules are discarded
 
 
-def crashing(task: Look) -> dict[str, Any]:
-    """The result of a file on which a worker died."""
-    return useless("unreadable", "it crashes the decoder, or needs more memory than there is")
+def crashed(task: ProbeTask) -> dict[str, Any]:
+    """The result for a file on which a worker died."""
+    return rejected("unreadable", "it crashes the decoder, or needs more memory than there is")
 
 
-def useless(reason: str, detail: str) -> dict[str, Any]:
-    """The result of a file of no use: ``reason`` is for counting, ``detail`` for reading."""
+def rejected(reason: str, detail: str) -> dict[str, Any]:
+    """The result for an unusable file: ``reason`` is for counting, ``detail`` for reading."""
     return {"reason": reason, "detail": detail}

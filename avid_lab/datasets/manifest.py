@@ -1,4 +1,4 @@
-"""The list of clips a dataset is made of, kept as a CSV file beside them."""
+"""The list of a dataset's clips, kept as a CSV file next to them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from jaxtyping import Int64
     from torch import Tensor
 
-Streams = Literal["both", "video", "audio"]  # what of a clip is wanted
+Streams = Literal["both", "video", "audio"]  # which streams of a clip are used
 
 COLUMNS = ("id", "path", "label", "duration_s", "split")
 
@@ -32,9 +32,9 @@ class Record:
     Attributes:
         id: Unique name, the same on every machine.
         path: The file, relative to the manifest's folder, with forward slashes.
-        label: Class, or "" where unknown.
+        label: Class, or "" if unknown.
         duration_s: Length in seconds, > 0.
-        split: For example "train" or "test", or "" where there are none.
+        split: For example "train" or "test", or "" if there are no splits.
         extras: Any further columns, as text.
     """
 
@@ -48,7 +48,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Unusable:
-    """A file that was found but left out, and why: ``reason`` is for counting, ``detail`` for reading."""
+    """A file that was left out, and why: ``reason`` is for counting, ``detail`` for reading."""
 
     path: str
     reason: str
@@ -64,12 +64,12 @@ class Manifest:
     Args:
         root: Folder that the paths are relative to.
         records: Clips, in order; ids are unique.
-        classes: All labels that may occur, when more than do occur; sorted. A selection keeps those of the whole, so
-            that label numbers stay the same.
+        classes: All possible labels, sorted, if there are more than the records have. A selection keeps the classes of
+            the whole, so that label numbers stay the same.
         unusable: Files that were left out when the manifest was made.
 
     Raises:
-        ValueError: A duplicate id, a path that leaves the folder, a duration that is no positive number.
+        ValueError: An id occurs twice, a path leaves the folder, or a duration is not a positive number.
     """
 
     def __init__(
@@ -102,14 +102,14 @@ class Manifest:
     @cached_property
     @no_type_check
     def labels(self) -> Int64[Tensor, "N"]:
-        """Class number of each clip: its place in ``classes``."""
-        import torch  # an index of many files is made without it: it takes a third of a gigabyte
+        """Class number of each clip: its index in ``classes``."""
+        import torch  # imported here: making an index does not need torch, which takes a third of a gigabyte
 
         number = {name: i for i, name in enumerate(self.classes)}
         return torch.tensor([number[record.label] for record in self.records], dtype=torch.int64)
 
     def column(self, name: str) -> list[str]:
-        """One column as text, in order; of the extras or of the five fixed ones.
+        """One column as text, in order: a fixed column or one of the extras.
 
         Raises:
             ValueError: There is no such column.
@@ -123,10 +123,10 @@ class Manifest:
 
     @no_type_check
     def select(self, mask: Sequence[bool] | Tensor | None = None, *, split: str | None = None) -> Manifest:
-        """The clips of one split, or where the mask is true, in the same order and with the same class numbers.
+        """The clips of one split, or those where the mask is true; order and class numbers stay the same.
 
         Raises:
-            ValueError: No such split, or a mask of another length.
+            ValueError: There is no such split, or the mask has the wrong length.
         """
         if split is not None and split not in self._splits():
             raise ValueError(f"no clip is in split {split!r}; there are {sorted(self._splits())}")
@@ -136,12 +136,12 @@ class Manifest:
         return self.subset([i for i in chosen if split is None or self.records[i].split == split])
 
     def subset(self, indices: Iterable[int]) -> Manifest:
-        """The clips at these places, in this order, with the same class numbers."""
+        """The clips at these indices, in this order, with the same class numbers."""
         return Manifest(self.root, [self.records[i] for i in indices], classes=self.classes)
 
     @property
     def has_classes(self) -> bool:
-        """Whether there are two classes or more, so that a question about classes has a wrong answer."""
+        """Whether there are at least two classes, so that scores by class make sense."""
         return len([name for name in self.classes if name]) > 1
 
     def path(self, index: int) -> Path:
@@ -149,7 +149,7 @@ class Manifest:
         return self.root / self.records[index].path
 
     def report(self) -> str:
-        """What was left out and why, with one example of each reason; "" when nothing was."""
+        """The number of files left out, by reason, with an example of each; "" if there are none."""
         by_reason: dict[str, list[Unusable]] = {}
         for item in self.unusable:
             by_reason.setdefault(item.reason, []).append(item)
@@ -162,13 +162,13 @@ class Manifest:
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> Manifest:
-        """Reads a manifest; paths are relative to its folder.
+        """Read a manifest; paths are relative to its folder.
 
-        A spreadsheet may have saved it: with semicolons or tabs, decimal commas, empty lines and columns, or as UTF-16.
+        Spreadsheet variants are accepted: semicolons or tabs, decimal commas, empty lines and columns, UTF-16.
 
         Raises:
-            ValueError: Not a manifest; the message names the file, the line, the rule and what was got.
-            FileNotFoundError: No such file.
+            ValueError: The file is not a manifest; the message names file, line, rule and content.
+            FileNotFoundError: There is no such file.
         """
         path = Path(path)
         try:
@@ -179,10 +179,10 @@ class Manifest:
             ) from error
 
     def write(self, path: str | os.PathLike[str]) -> Path:
-        """Writes the manifest as CSV, whole or not at all.
+        """Write the manifest as CSV, atomically.
 
         Args:
-            path: Destination, in ``root`` or in a folder above it: paths are written relative to it.
+            path: Destination, in ``root`` or in a folder above it; paths are written relative to its folder.
 
         Raises:
             ValueError: The destination's folder does not contain the clips.
@@ -207,10 +207,10 @@ class Manifest:
 
 
 def place_below(path: Path, root: Path) -> PurePosixPath:
-    """Where a manifest at ``path`` finds ``root``, relative to its own folder.
+    """The path of ``root`` relative to the folder of a manifest at ``path``.
 
     Raises:
-        ValueError: Not in its folder or below it.
+        ValueError: ``root`` is not in that folder or below it.
     """
     place = Path(os.path.relpath(root.absolute(), path.parent.absolute()))
     if ".." in place.parts:
@@ -220,26 +220,26 @@ def place_below(path: Path, root: Path) -> PurePosixPath:
 
 
 def is_portable(path: str) -> bool:
-    """Whether a path is relative and stays inside its folder, on every system."""
+    """Whether a path is relative and stays inside its folder on every operating system."""
     posix, windows = PurePosixPath(path), PureWindowsPath(path)
     return bool(path) and not posix.is_absolute() and not windows.anchor and ".." not in windows.parts
 
 
 def begins_with(path: Path, columns: Sequence[str]) -> bool:
-    """Whether a file is a list of ours: its first line begins with these columns."""
+    """Whether this module wrote a file: its first line begins with these columns."""
     with path.open("rb") as file:
         return file.read(1000).decode("utf-8-sig", "replace").startswith(",".join(columns))
 
 
 def csv_text(path: Path) -> str:
-    """A list's text, UTF-8 or the UTF-16 of spreadsheets."""
+    """The text of a list, in UTF-8 or UTF-16."""
     content = path.read_bytes()
     utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     return content.decode("utf-16" if utf16 else "utf-8").lstrip("\ufeff")
 
 
 def csv_rows(text: str, *, strict: bool = False, skipinitialspace: bool = False) -> Any:
-    """A reader of CSV text; commas, semicolons or tabs separate fields, whichever the first line has most of."""
+    """A reader of CSV text; the separator is the most frequent of comma, semicolon and tab in the first line."""
     first = [line[:1000] for line in text.splitlines() if line.strip() and not line.startswith("#")][:1]
     separator = max(",;\t", key=lambda sign: len(next(csv.reader(first, delimiter=sign), [])))
     stream = io.StringIO(text, newline="")
@@ -247,11 +247,11 @@ def csv_rows(text: str, *, strict: bool = False, skipinitialspace: bool = False)
 
 
 def _problem(record: Record, seen: set[str]) -> str:
-    """What is wrong with a record, or ""."""
+    """The problem of a record, or ""."""
     if not record.id:
         return "id must not be empty"
     if record.id in seen:
-        return f"id must be unique; {record.id!r} came before"
+        return f"id must be unique; {record.id!r} occurs twice"
     if not is_portable(record.path):
         return f"path must be relative and stay inside the manifest's folder; got {record.path!r}"
     if not (math.isfinite(record.duration_s) and record.duration_s > 0):
@@ -268,7 +268,7 @@ def _parse(path: Path, rows: Any) -> list[Record]:
         while header and not header[-1]:
             header.pop()
         if tuple(header[: len(COLUMNS)]) != COLUMNS or len(set(header)) != len(header) or not all(header):
-            rule = f"the header must be {','.join(COLUMNS)} and any further columns of other names"
+            rule = f"the header must be {','.join(COLUMNS)}, optionally followed by further columns with other names"
             raise ValueError(f"{rule}; got {','.join(header)!r}")
         for row in rows:
             line = rows.line_num
@@ -277,7 +277,9 @@ def _parse(path: Path, rows: Any) -> list[Record]:
             while len(row) > len(header) and not row[-1]:
                 row.pop()
             if len(row) != len(header):
-                raise ValueError(f"a line must have {len(header)} fields, as the header; got {len(row)}. Quote commas")
+                raise ValueError(
+                    f"a line must have {len(header)} fields, like the header; got {len(row)}. Quote commas"
+                )
             try:
                 duration_s = float(row[3].replace(",", "."))
             except ValueError:

@@ -9,19 +9,19 @@ from joblib import Parallel, cpu_count, delayed, parallel_config
 from joblib.externals.loky.process_executor import ProcessPoolExecutor, TerminatedWorkerError
 from tqdm.auto import tqdm
 
-SUSPECTS = 16  # tasks that are tried alone after a worker died; the one it died of is among the first that are not done
+SUSPECTS = 16  # tasks to retry alone after a worker died; the fatal one is among the first unfinished ones
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 
 def usable_cores() -> int:
-    """Processor cores that this process may run on."""
+    """Number of CPU cores that this process may use."""
     return cpu_count()
 
 
 def default_workers(tasks: int) -> int:
-    """Processes worth starting for so many tasks: a start costs seconds, so few tasks are done in this process (0)."""
+    """Number of processes worth starting for this many tasks; 0 (this process) for few, as a start takes seconds."""
     workers = min(usable_cores(), 32, tasks // 48)
     return workers if workers > 1 else 0
 
@@ -36,16 +36,16 @@ def parallel(
     initial: int = 0,
     lost: Callable[[Task], Result] | None = None,
 ) -> Iterator[Result]:
-    """Yields ``function(task)`` for every task as results come in, in any order.
+    """Yield ``function(task)`` for every task as results arrive, in any order.
 
     Args:
         function: A function at a module's top level. Its exceptions are raised here.
-        tasks: What to do.
+        tasks: Its arguments.
         workers: Processes; None chooses, 0 works in this one.
-        progress: Shows a bar.
-        description: What the bar says.
-        initial: Tasks that were done before, for the bar.
-        lost: What the result is of a task on which its worker dies; the others go on. None raises.
+        progress: Show a progress bar.
+        description: Text of the bar.
+        initial: Number of tasks done before, for the bar.
+        lost: Gives the result of a task whose worker dies, so that the others continue. None raises an error.
 
     Raises:
         RuntimeError: A worker died, and there is no ``lost``.
@@ -76,8 +76,8 @@ def _results(
         except TerminatedWorkerError as error:
             if lost is None:
                 raise RuntimeError(
-                    "a worker process died: out of memory, or a file crashes the decoder. What is done is kept; run "
-                    "again with workers=0 to see which file it is"
+                    "a worker process died: out of memory, or a file crashes the decoder. Finished work is kept. Run "
+                    "again with workers=0 to find the file."
                 ) from error
             with ProcessPoolExecutor(1) as executor:
                 for i in list(todo)[:SUSPECTS]:
@@ -92,7 +92,7 @@ def _results(
 def _spread(
     function: Callable[[Task], Result], tasks: Sequence[tuple[int, Task]], workers: int
 ) -> Iterator[tuple[int, Result]]:
-    # Workers that outlive a killed parent end after half a minute without work; each has one thread.
+    # Idle workers end after half a minute, even if the parent was killed; each has one thread.
     with parallel_config("loky", n_jobs=workers, inner_max_num_threads=1, idle_worker_timeout=30):
         results: Any = Parallel(return_as="generator_unordered")(delayed(_numbered)(function, *task) for task in tasks)
     try:

@@ -1,4 +1,4 @@
-"""Small copies of a manifest's clips, quick to decode and all of one kind."""
+"""Small copies of a manifest's clips, fast to decode and all in one format."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from avid_lab.media import Clip, MediaError, probe, write_clip
 from avid_lab.media.write import AAC_RATES
 from avid_lab.spans import Spans, to_text
 
-JOURNAL = ".prepared"  # in the folder of the copies: what is done, and the names of all files that are ours
-SIDE = 258  # ceil(1.15 * 224): the room that random crops of the largest preset need
+JOURNAL = ".prepared"  # in the folder of the copies: finished tasks and the names of all files written
+SIDE = 258  # ceil(1.15 * 224): room for random crops of the largest preset
 
 
 @dataclass(frozen=True)
@@ -48,30 +48,30 @@ def prepare(
     workers: int | None = None,
     progress: bool = True,
 ) -> Manifest:
-    """Re-encodes every clip as H.264 + AAC: a square of ``size`` pixels, the first seconds, one channel of sound.
+    """Re-encode every clip as H.264 + AAC: a square of ``size`` pixels, the first seconds, mono.
 
-    A copy holds what has both picture and sound: where that is in several spans, they follow each other, and the column
-    ``both_s`` says where each lies in the copy.
+    A copy contains the spans with both picture and sound, one after the other; the column ``both_s`` gives their times
+    in the copy.
 
-    Ids, labels, splits and order stay; ``out/manifest.csv`` lists the copies. Files are written whole or not at all,
-    and a run that was stopped goes on where it was: copies are only made again when their source, the settings or the
-    copy itself has changed. What cannot be read is left out and told: ``unusable``, ``out/manifest.unusable.csv``.
+    Ids, labels, splits and order stay; ``out/manifest.csv`` lists the copies. Files are written atomically, and an
+    interrupted run resumes: a copy is only made again if its source, the settings or the copy itself has changed.
+    Unreadable clips are left out and listed in ``unusable`` and ``out/manifest.unusable.csv``.
 
     Args:
         manifest: The clips.
         out: Folder of the copies; not the manifest's own.
-        size: Side in pixels, even; the centre square is kept, as `ClipDataset` does. 258 suits every preset.
+        size: Side in pixels, even; the centre square is kept, as in `ClipDataset`. 258 suits every preset.
         fps: Frames per second.
-        rate: Samples per second; one that AAC knows.
-        max_duration_s: Seconds kept of each clip: the first in which it has picture and sound.
+        rate: Samples per second; one that AAC supports.
+        max_duration_s: Keep only this many seconds of each clip, from the first that have picture and sound.
         workers: Processes; None chooses, 0 works in this one.
-        progress: Shows a bar, and the report if anything was left out.
+        progress: Show a progress bar, and a report if clips are left out.
 
     Returns:
         The manifest of the copies.
 
     Raises:
-        ValueError: An empty manifest, settings that make no sense, or ``out`` holds files that are no copies of ours.
+        ValueError: The manifest is empty, a setting is invalid, or ``out`` contains files that this did not write.
     """
     out = Path(out)
     if len(manifest) == 0:
@@ -83,7 +83,7 @@ def prepare(
     if not (max_duration_s > 0 and fps > 0):
         raise ValueError(f"max_duration_s and fps must be > 0; got {max_duration_s} and {fps}")
     if rate not in AAC_RATES:
-        raise ValueError(f"rate must be one that AAC knows, {', '.join(map(str, AAC_RATES))}; got {rate}")
+        raise ValueError(f"rate must be one that AAC supports, {', '.join(map(str, AAC_RATES))}; got {rate}")
     copies = _names(record.path for record in manifest.records)
     _require_ours(manifest, out, copies)
     tasks = [
@@ -107,7 +107,7 @@ def prepare(
         if "reason" in result:
             unusable.append(Unusable(record.path, result["reason"], result["detail"]))
         else:
-            past = OF_THE_FILE if COLUMN in record.extras else frozenset()  # what was found of the original alone
+            past = OF_THE_FILE if COLUMN in record.extras else frozenset()  # columns that describe only the original
             kept = {name: value for name, value in record.extras.items() if name not in past}
             extras = {name: result["extras"].get(name, value) for name, value in kept.items()}
             if ";" in result["extras"][COLUMN]:  # windows must not cross the seams of a copy
@@ -124,7 +124,7 @@ def prepare(
 
 
 def _require_ours(manifest: Manifest, out: Path, copies: Sequence[str]) -> None:
-    """Refuses to replace anything but copies of an earlier call, and remembers the names of those to come."""
+    """Refuse to overwrite anything but copies of an earlier call, and record the names of the new copies."""
     ours = {name for key, name in entries(out / JOURNAL) if key == "copy"}
     originals = {os.path.realpath(manifest.path(i)) for i in range(len(manifest))}
     foreign = [
@@ -136,7 +136,7 @@ def _require_ours(manifest: Manifest, out: Path, copies: Sequence[str]) -> None:
         if os.path.realpath(out / name) in originals or (os.path.lexists(out / name) and name not in ours):
             foreign.append(out / name)
     if foreign:
-        rule = f"{foreign[0]} was not made by an earlier call ({len(foreign)} such files): it would be lost"
+        rule = f"{foreign[0]} was not made by an earlier call ({len(foreign)} such files) and would be overwritten"
         raise ValueError(f"{rule}. Choose an empty folder for the copies.")
     with appending(out / JOURNAL) as append:
         for name in copies:
@@ -145,7 +145,7 @@ def _require_ours(manifest: Manifest, out: Path, copies: Sequence[str]) -> None:
 
 
 def _names(paths: Iterable[str]) -> list[str]:
-    """The path of each copy: that of its original, as mp4, and no two alike."""
+    """The path of each copy: that of its original, with the ending .mp4, all different."""
     taken: dict[str, None] = {}
     for path in paths:
         name = path if path.lower().endswith(".mp4") else f"{path}.mp4"
@@ -156,7 +156,7 @@ def _names(paths: Iterable[str]) -> list[str]:
 
 
 def _copy(task: Copy) -> dict[str, Any]:
-    """Makes one copy, of the spans in which there is all that the original has; tells its length and size in bytes."""
+    """Copy the spans that have all streams of the original; return duration and size in bytes."""
     try:
         info = probe(task.source)
         streams: Streams = "audio" if info.video is None else "video" if info.audio is None else "both"
@@ -169,7 +169,7 @@ def _copy(task: Copy) -> dict[str, Any]:
         frames = int(part.length_s * task.fps + 1e-6)
         if frames < 1:
             continue
-        # A span ends with a frame where another follows: so the next begins with a frame and a sample of one moment.
+        # All spans but the last end with a whole frame, so that picture and sound of the next begin together.
         length_s = part.length_s if part is parts[-1] else frames / task.fps
         if part.clip.video is not None:
             pictures.append(part.clip.video[:, :frames])
@@ -180,7 +180,7 @@ def _copy(task: Copy) -> dict[str, Any]:
         end_s += frames / task.fps
     if not spans:
         length_s = max(part.length_s for part in parts)
-        return {"reason": "too short", "detail": f"{length_s:.3f} s of it have both picture and sound"}
+        return {"reason": "too short", "detail": f"only {length_s:.3f} s have both picture and sound"}
     clip = Clip(
         video=torch.cat(pictures, 1) if pictures else None,
         audio=torch.cat(sounds, 1) if sounds else None,
@@ -194,5 +194,5 @@ def _copy(task: Copy) -> dict[str, Any]:
 
 
 def _is_whole(task: Copy, result: dict[str, Any]) -> bool:
-    """Whether a copy of an earlier run is still there; what could not be copied then is tried again."""
+    """Whether a copy of an earlier run still exists; failed copies are tried again."""
     return task.copy.is_file() and task.copy.stat().st_size == result.get("bytes")

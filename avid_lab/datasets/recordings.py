@@ -1,4 +1,4 @@
-"""Looks at a set as a whole: copies, pieces of one recording, splits that do not leak, and what to do about doubts."""
+"""Checks of a whole dataset: duplicates, clips of one recording, splits without leaks, and a summary of problems."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ import numpy as np
 from avid_lab.datasets.manifest import Manifest, Record, Unusable
 from avid_lab.spans import from_text, length_s, to_text, without
 
-SAME_PICTURE, SAME_SOUND = 48, 72  # of 256 bits: copies of the rendered world differ by less, its clips by 60 and 95
-ALONE = 3  # where a set has only one of both, that many times fewer bits may differ
-TEST_SHARE = 5  # one clip in so many is for testing
-OFFSET_S = 0.5  # picture and sound that begin further apart are worth a look
+SAME_PICTURE, SAME_SOUND = 48, 72  # of 256 bits: copies of rendered clips differ by less, different clips by 60 and 95
+ALONE = 3  # if a dataset has only picture or only sound, the limit is divided by this
+TEST_SHARE = 5  # one clip in this many is for testing
+OFFSET_S = 0.5  # a larger offset between picture and sound is reported
 
-# Names that count files rather than name a recording.
+# Names that only number files and do not name a recording.
 GENERIC = frozenset(
     {"audio", "camera", "clip", "data", "download", "dsc", "dscf", "dscn", "file", "gopr", "image", "img", "item"}
     | {"mov", "movie", "mvi", "output", "pxl", "rec", "record", "recording", "sample", "scene", "screen", "sound"}
@@ -32,32 +32,32 @@ GENERIC = frozenset(
 
 
 class Groups:
-    """Disjoint sets of the numbers 0 to n - 1; the smallest number of a set stands for it."""
+    """Disjoint sets of the numbers 0 to n - 1; the smallest number of a set represents it."""
 
     def __init__(self, count: int) -> None:
         self.parent = list(range(count))
 
     def find(self, i: int) -> int:
-        """The number that stands for the set of ``i``."""
+        """The number that represents the set of ``i``."""
         while self.parent[i] != i:
             self.parent[i] = self.parent[self.parent[i]]
             i = self.parent[i]
         return i
 
     def join(self, i: int, j: int) -> None:
-        """Makes one set of two."""
+        """Merge two sets."""
         i, j = sorted((self.find(i), self.find(j)))
         self.parent[j] = i
 
 
 def duplicates(paths: Sequence[Path], found: Sequence[dict[str, Any]]) -> Groups:
-    """Files that are identical, byte by byte, or show and sound the same; found are results of `look`."""
+    """Join files that are identical, byte by byte, or look and sound the same; ``found`` are results of `look`."""
     groups = Groups(len(paths))
     by_digest: dict[str, list[int]] = defaultdict(list)
     for i, result in enumerate(found):
         by_digest[result["bytes"]].append(i)
     for members in by_digest.values():
-        kinds: list[int] = []  # one file of each content; nearly always there is one
+        kinds: list[int] = []  # one file per content; nearly always there is one
         for i in members:
             same = next((j for j in kinds if samefile(paths[i], paths[j]) or cmp(paths[i], paths[j], False)), None)
             if same is None:
@@ -69,7 +69,7 @@ def duplicates(paths: Sequence[Path], found: Sequence[dict[str, Any]]) -> Groups
 
 
 def _prints(texts: Sequence[str]) -> np.ndarray:
-    """Fingerprints as words, (N, 4); zeros where a file has none."""
+    """Fingerprints as words, (N, 4); zeros for files without one."""
     words = np.zeros((len(texts), 4), np.uint64)
     for i, text in enumerate(texts):
         if text:
@@ -78,7 +78,7 @@ def _prints(texts: Sequence[str]) -> np.ndarray:
 
 
 def _join_alike(groups: Groups, picture: np.ndarray, sound: np.ndarray) -> None:
-    """Joins files whose fingerprints are near; only pairs that share 16 bits somewhere are compared."""
+    """Join files with similar fingerprints; only pairs that share some 16 bits are compared."""
     seen, heard = (np.asarray(prints.any(axis=1)) for prints in (picture, sound))
     for prints, has in ((picture, seen), (sound, heard & ~seen)):
         for words in prints.view(np.uint16).T:
@@ -108,7 +108,7 @@ def _join_bucket(
 
 
 def join_siblings(groups: Groups, records: Sequence[Record], sources: Sequence[str]) -> None:
-    """Joins clips that were cut from one recording, going by the list's own ids (``sources``) or by their names."""
+    """Join clips that were cut from one recording, by the list's own ids (``sources``) or by their names."""
     keys: dict[tuple[str, ...], list[int]] = defaultdict(list)
     numbered: dict[str, list[tuple[int, int]]] = defaultdict(list)  # base -> clip, number
     bases: dict[str, set[str]] = defaultdict(set)  # folder -> bases of the names in it
@@ -120,7 +120,7 @@ def join_siblings(groups: Groups, records: Sequence[Record], sources: Sequence[s
         else:
             place = str(path.parent) if _is_generic(base, record) else ""
             if place and PARTS.fullmatch(path.stem):
-                keys["part", place, base].append(i)  # video_part1: of this folder's video
+                keys["part", place, base].append(i)  # video_part1 belongs to this folder's video
             elif not place and number is not None:
                 keys["name", "", f"{base}#"].append(i)
             elif not place:
@@ -135,7 +135,7 @@ def join_siblings(groups: Groups, records: Sequence[Record], sources: Sequence[s
         alone = all(len(bases[folder]) == 1 for folder in folders)
         steps = math.gcd(*(number - clips[0][1] for _, number in clips))
         if alone and steps <= 1:
-            keys.pop(("name", "", f"{base}#"), None)  # a mere count of the files in a folder
+            keys.pop(("name", "", f"{base}#"), None)  # only numbers the files of a folder
     for members in keys.values():
         for i in members[1:]:
             groups.join(members[0], i)
@@ -146,7 +146,7 @@ COPY = re.compile(r"(.+?)[ _\-.]*(?:\(\d+\)|\bcopy(?: ?\(?\d+\)?)?)", re.IGNOREC
 
 
 def _base(stem: str) -> tuple[str, int | None]:
-    """What a name says of the recording, and the number behind it, if that is all that follows."""
+    """The recording in a name, and the number at its end, if nothing else follows."""
     if bracketed := re.search(r"\[([\w-]{11})\]", stem):
         return f"[{bracketed[1]}]", None
     times = r"(?:[_\-., ]+\d+(?:\.\d+)?){1,2}"
@@ -169,12 +169,12 @@ def _is_generic(base: str, record: Record) -> bool:
 
 
 def with_splits(records: Sequence[Record], recordings: Sequence[str]) -> tuple[list[Record], list[str]]:
-    """Where the folders give no split, one clip in five of each class is "test", the same on every machine.
+    """If the folders give no split, make one clip in five of each class "test", the same on every machine.
 
-    A recording is never divided: where its other clips have a split, it goes there.
+    A recording is never divided: if some of its clips have a split, the others follow.
 
     Returns:
-        The records, and the classes that have no clip for testing because they are too few recordings.
+        The records, and the classes without a test clip because they have too few recordings.
     """
     members: dict[str, list[Record]] = defaultdict(list)
     for record, recording in zip(records, recordings, strict=True):
@@ -209,7 +209,7 @@ def with_splits(records: Sequence[Record], recordings: Sequence[str]) -> tuple[l
 
 
 def trusted(manifest: Manifest, min_duration_s: float) -> Manifest:
-    """The clips as far as they can be trusted: ``both_s`` without what is still or silent, or too short to use."""
+    """The manifest with still and silent parts removed from ``both_s``, and without clips that become too short."""
     records, doubtful = [], []
     for record in manifest.records:
         extras = record.extras
@@ -220,40 +220,42 @@ def trusted(manifest: Manifest, min_duration_s: float) -> Manifest:
             share = f"{length_s(spans) / record.duration_s:.3f}"
             records.append(replace(record, extras={**extras, "both_s": to_text(spans), "both_share": share}))
         else:
-            detail = f"nothing of it can be trusted: both {extras['both_s']}, still {extras['still'] or 'nowhere'}, "
+            detail = f"no usable part: picture and sound {extras['both_s']}, still {extras['still'] or 'nowhere'}, "
             detail += f"silent {extras['silent'] or 'nowhere'} (seconds)"
             doubtful.append(Unusable(record.path, "doubtful", detail))
     unusable = sorted([*manifest.unusable, *doubtful], key=lambda item: (item.path, item.reason))
     return Manifest(manifest.root, records, classes=manifest.classes, unusable=unusable)
 
 
-# ---- what a person should know
+# ---- the summary
 
 
 def summary(manifest: Manifest, min_duration_s: float, untested: Sequence[str] = ()) -> str:
-    """What to look at in a set, the worst by name, and what to do; "" if there is nothing."""
+    """The problems of a dataset, with the worst clips and what to do; "" if there are none."""
     records = manifest.records
     strict = trusted(manifest, min_duration_s)
     lines = [
         _line(records, "offset_s", lambda text: abs(float(text or 0)) * (abs(float(text or 0)) > OFFSET_S), " s",
-              "picture and sound begin apart; only what has both is used"),
-        _line(records, "gaps", float, " gaps", "picture or sound has gaps; only what has both is used"),
+              "picture and sound do not start together; only parts with both are used"),
+        _line(records, "gaps", float, " gaps", "picture or sound has gaps; only parts with both are used"),
         _line(records, "restarts", float, " restarts", "timestamps jump back: joined recordings"),
-        _line(records, "still", _seconds, " s", "the picture stands still; --strict leaves that out"),
-        _line(records, "silent", _seconds, " s", "nothing is heard for a second or more; --strict leaves that out"),
-        _line(records, "cancelled", bool, "", "channels of the sound cancel each other; one of them is heard"),
+        _line(records, "still", _seconds, " s", "the picture does not move; --strict leaves these parts out"),
+        _line(records, "silent", _seconds, " s", "silence of a second or more; --strict leaves these parts out"),
+        _line(records, "cancelled", bool, "", "the sound's channels cancel each other; only one is used"),
         _line(records, "hdr", bool, "", "HDR, shown as SDR"),
-        _line(records, "duplicate_of", bool, "", "the same content as an earlier clip"),
+        _line(records, "duplicate_of", bool, "", "duplicate of an earlier clip"),
     ]  # fmt: skip
     lines += _leaks(records)
     if untested:
         names = ", ".join(untested[:5]) + (", ..." if len(untested) > 5 else "")
-        lines.append(f"{len(untested):7d}  classes have no test clip, being one recording: {names}. Add recordings.")
+        lines.append(
+            f"{len(untested):7d}  classes have no test clip because they are one recording: {names}. Add recordings."
+        )
     sizes = Counter(record.extras["recording"] for record in records)
     several = [(count, name) for name, count in sizes.items() if count > 1]
     if several:
         count, name = max(several)
-        lines.append(f"{len(several):7d}  recordings have several clips, the most {name} ({count})")
+        lines.append(f"{len(several):7d}  recordings have several clips, at most {count} ({name})")
     lines = [line for line in lines if line]
     if not lines:
         return ""
@@ -261,7 +263,7 @@ def summary(manifest: Manifest, min_duration_s: float, untested: Sequence[str] =
     lost = len(records) - len(strict.records)
     if whole_s - kept_s > 0.05:
         lines.append(f"  --strict leaves out {lost} clips and {whole_s - kept_s:.1f} s of {whole_s:.1f} s.")
-    return "\n".join([f"What to know of these {len(records)} clips:", *lines])
+    return "\n".join([f"Remarks on these {len(records)} clips:", *lines])
 
 
 def _seconds(text: str) -> float:
@@ -269,7 +271,7 @@ def _seconds(text: str) -> float:
 
 
 def _line(records: Sequence[Record], column: str, badness: Callable[[str], float], unit: str, what: str) -> str:
-    """How many clips a column speaks of, and the worst three."""
+    """The number of clips that a column flags, and the worst three."""
     found = [(float(badness(record.extras[column])), record) for record in records]
     worst = sorted((item for item in found if item[0]), key=lambda item: (-item[0], item[1].path))
     names = ", ".join(f"{r.path} ({bad:.3g}{unit})" if unit else f"{r.path}" for bad, r in worst[:3])
@@ -277,7 +279,7 @@ def _line(records: Sequence[Record], column: str, badness: Callable[[str], float
 
 
 def _leaks(records: Iterable[Record]) -> list[str]:
-    """Recordings of which clips are in the training set and in another one, as official lists may have it."""
+    """Recordings with clips both in training and in another split, which official lists may contain."""
     splits: dict[str, dict[str, str]] = defaultdict(dict)
     for record in records:
         splits[record.extras["recording"]].setdefault(record.split, record.path)
@@ -285,4 +287,4 @@ def _leaks(records: Iterable[Record]) -> list[str]:
     if not leaks:
         return []
     names = "; ".join(" and ".join(places.values()) for places in leaks[:3])
-    return [f"{len(leaks):7d}  recordings are both in train and outside it; the given split is kept: {names}"]
+    return [f"{len(leaks):7d}  recordings have clips in train and in another split; the given splits are kept: {names}"]

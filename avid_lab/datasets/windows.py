@@ -1,4 +1,4 @@
-"""Where in a file windows may lie: in the spans in which it has everything that is wanted."""
+"""The possible windows of a file: inside the spans that have all wanted streams."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ COLUMN = "both_s"  # of a manifest: the spans in which a file has picture and so
 
 
 def listed_spans(record: Record) -> Spans | None:
-    """The spans that a manifest names for a clip, or None where it names none.
+    """The spans that a manifest lists for a clip, or None.
 
     Raises:
-        ValueError: The column holds something else.
+        ValueError: The column does not contain spans.
     """
     text = record.extras.get(COLUMN, "")
     return from_text(text) if text else None
 
 
 def found_spans(path: Path, streams: Streams) -> Spans:
-    """The spans of a file in which all that is wanted is there.
+    """The spans of a file that have all wanted streams.
 
     Raises:
-        MediaError: The file is unusable, or there are none.
+        MediaError: The file is unusable, or it has no such spans.
     """
     info = probe(path)
     one = {"video": info.video, "audio": info.audio, "both": None}[streams]
     spans = info.both_s if one is None else one.spans_s
     if not spans:
-        what = {"video": "picture", "audio": "sound", "both": "picture and sound at one time"}[streams]
-        raise MediaError(path, f"holds no {what}", "Leave it out.")
+        what = {"video": "picture", "audio": "sound", "both": "picture and sound at the same time"}[streams]
+        raise MediaError(path, f"has no {what}", "Leave it out.")
     return spans
 
 
@@ -55,7 +55,7 @@ def cut(spans: Spans, seconds: float) -> Spans:
 
 @dataclass(frozen=True)
 class Part:
-    """A span, read: ``length_s`` seconds of its clip are there."""
+    """A span that was read; its clip lasts ``length_s`` seconds."""
 
     begin_s: float
     length_s: float
@@ -74,7 +74,7 @@ def read_parts(path: Path, spans: Spans, *, fps: float, rate: int, size: int, st
         video = None if streams == "audio" else VideoSpec(frames, fps, size)
         audio = None if streams == "video" else AudioSpec(rate, samples / rate, frames=1, n_fft=2)
         clip = read_clip(path, begin_s, video, audio)
-        # A file may be truncated, or its packets damaged: what is there counts.
+        # A file may be truncated or damaged: only what could be read counts.
         lengths_s = [end_s - begin_s]
         if clip.video is not None:
             lengths_s.append((frames - clip.padded_frames) / fps if clip.padded_frames else end_s - begin_s)
@@ -86,7 +86,7 @@ def read_parts(path: Path, spans: Spans, *, fps: float, rate: int, size: int, st
 
 @dataclass(frozen=True)
 class Place:
-    """A window: the number of its span, and where in it picture and sound begin."""
+    """A window: the number of its span, and the starts of picture and sound in it."""
 
     span: int
     video_s: float
@@ -94,14 +94,14 @@ class Place:
 
 
 class Places:
-    """Where windows of one length may lie in one clip.
+    """The possible places of windows of one length in one clip.
 
-    A window lies inside a span that can hold it; where none can, it begins with the longest, and is padded.
+    A window is inside a span that is long enough. If none is, it starts with the longest span and is padded.
 
     Args:
         lengths_s: Seconds of each span.
-        video_s: Length of the picture of a window; 0 where none is wanted.
-        audio_s: Length of its sound; 0 where none is wanted.
+        video_s: Seconds of picture in a window; 0 if no picture is wanted.
+        audio_s: Seconds of sound in a window; 0 if no sound is wanted.
     """
 
     def __init__(self, lengths_s: Sequence[float], video_s: float, audio_s: float) -> None:
@@ -109,7 +109,7 @@ class Places:
         need_s = max(video_s, audio_s)
         fitting = [i for i, length_s in enumerate(lengths_s) if length_s >= need_s - 1e-6]
         self._spans = fitting or [int(np.argmax(lengths_s))]
-        # The share of the places that is in each span; a span that just holds a window has one.
+        # Each span's share of the possible places; a span of exactly one window has almost none.
         rooms = np.array([max(lengths_s[i] - need_s, 1e-6) for i in self._spans])
         self._ends: list[float] = (np.cumsum(rooms) / rooms.sum()).tolist()
 
@@ -119,7 +119,7 @@ class Places:
         return Place(span, inside * self._room(span, self.video_s), inside * self._room(span, self.audio_s))
 
     def near(self, place: float, apart: float) -> Place:
-        """The sound at a place; the picture inside the sound's window or out of it by at most half its own length."""
+        """A window with its sound at a place; the picture extends beyond the sound by at most half its own length."""
         span, inside = self._inside(place)
         audio_s = inside * self._room(span, self.audio_s)
         if not self.audio_s:
