@@ -252,10 +252,10 @@ def test_wrong_files_say_what_is_wrong(tmp_path):
     with pytest.raises(CheckpointError, match="not a readable checkpoint"):
         load_official(path)
     torch.save([1, 2], path)
-    with pytest.raises(CheckpointError, match="must hold a dict with 'model'; got list"):
+    with pytest.raises(CheckpointError, match="must contain a dict with 'model'; got list"):
         load_official(path)
     torch.save({"epoch": 3}, path)
-    with pytest.raises(CheckpointError, match="holds no 'model'; it has epoch"):
+    with pytest.raises(CheckpointError, match="has no 'model'; it has epoch"):
         load_official(path)
     with pytest.raises(CheckpointError, match="not a released AVID model.*It has 1 tensors: resnet.fc"):
         load_official(write(path, {"resnet.fc": torch.zeros(1)}))
@@ -268,9 +268,9 @@ def test_wrong_files_say_what_is_wrong(tmp_path):
         load_official(write(path, state | {"text_model.weight": torch.zeros(2)}))
     with pytest.raises(CheckpointError, match="1 of another shape: audio_encoder.stages.block2.norm1.bias"):
         load_official(write(path, state | {"audio_model.block2.bn1.bias": torch.zeros(3)}))
-    with pytest.raises(CheckpointError, match="holds no 'train_criterion'"):
+    with pytest.raises(CheckpointError, match="has no 'train_criterion'"):
         load_official_memory(write(path, state))
-    with pytest.raises(CheckpointError, match=r"holds no memory.audio\. Use a training file"):
+    with pytest.raises(CheckpointError, match=r"has no memory.audio\. Use a training file"):
         load_official_memory(write(path, state, {"nce_average.view1_mem": torch.zeros(2, 3)}))
     uneven = {"nce_average.view1_mem": torch.zeros(2, 3), "nce_average.view2_mem": torch.zeros(3, 3)}
     with pytest.raises(CheckpointError, match="memories must both be"):

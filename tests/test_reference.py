@@ -47,7 +47,7 @@ def test_what_is_finished_is_not_done_again(folders, smoke_world):
 def test_runs_of_other_settings_are_not_mixed(folders, smoke_world):
     out, work = folders
     other = dataclasses.replace(SMOKE, num_negatives=8)
-    with pytest.raises(ValueError, match=r"runs\.json: holds runs of other settings"):
+    with pytest.raises(ValueError, match=r"runs\.json: contains runs with other settings"):
         reference.run_all(out, work, other, variants=["cross"], seeds=[1], progress=False)
 
 

@@ -1,7 +1,7 @@
-"""One clip of the world from its index: `render(index, config)`, and the ground truth that goes with it.
+"""Renders one clip of the world from its index, with its ground truth: `render(index, config)`.
 
 Everything about clip ``i`` follows from ``np.random.default_rng([seed, i])``, which spawns independent streams for the
-events, the look, the sound and the faults: turning a knob of one leaves the others as they were.
+events, the look, the sound and the faults: changing a setting of one leaves the others unchanged.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from avid_lab.foley.sound import Studio, unit
 from avid_lab.foley.stage import Stage
 from avid_lab.foley.timeline import Array, Timeline
 
-VERSION = 5  # raise it whenever a drawing or a sound changes: old files are then not mixed with new ones
+VERSION = 5  # increase it whenever a drawing or a sound changes, so that old and new files do not mix
 SHARES = (
     "background",
     "drift",
@@ -37,28 +37,28 @@ SHARES = (
 
 @dataclass(frozen=True)
 class FoleyConfig:
-    """What world to render. Knobs are in [0, 1].
+    """Settings of a world. Strengths and shares are in [0, 1].
 
     Args:
         clips: Number of clips; scenes take turns, so that classes are balanced.
-        seed: Everything random follows from it and the clip's index.
+        seed: Seed of everything random, together with the clip's index.
         size: Side of the picture in pixels.
         fps: Frames per second.
         duration_s: Length of a clip in seconds.
         rate: Samples per second of the sound.
-        scenes: Names out of `avid_lab.foley.SCENES`; all by default.
-        background: Salience of the picture's nuisance: the textured background.
-        drift: How much the camera moves.
-        reverb: How much of the room and of the microphone is heard.
-        noise: How loud the background noise is.
+        scenes: Names from `avid_lab.foley.SCENES`; all by default.
+        background: Salience of the textured background, the picture's nuisance.
+        drift: Amount of camera motion.
+        reverb: Audibility of the room and the microphone.
+        noise: Loudness of the background noise.
         distractors: Share of clips with a second, silent object.
-        sound_distractors: Share of clips with another scene heard softly.
-        look_alike: How far tell-tale details of look-alikes may fade: 0 never, 1 up to none left.
-        sound_alike: How far timbres of sound-alikes may meet.
+        sound_distractors: Share of clips with another scene in the background of the sound.
+        look_alike: How far the distinctive details of look-alikes may fade: 0 not at all, 1 completely.
+        sound_alike: How similar the timbres of sound-alikes may become.
         off_screen: Share of clips with the sound of another scene (faulty positives).
-        silent: Share of clips with next to no sound.
+        silent: Share of clips with almost no sound.
         noisy: Share of clips whose sound is buried in noise.
-        test_share: Share of the clips in the split "test", the rest is "train".
+        test_share: Share of the clips in the split "test"; the others are "train".
     """
 
     clips: int = 2048
@@ -95,11 +95,11 @@ class FoleyConfig:
             if not low <= getattr(self, name) <= high:
                 raise ValueError(f"FoleyConfig.{name} must be between {low} and {high}; got {getattr(self, name)!r}")
         if self.size % 2:
-            raise ValueError(f"FoleyConfig.size must be even, as H.264 asks; got {self.size}")
+            raise ValueError(f"FoleyConfig.size must be even, as H.264 requires; got {self.size}")
         unknown = [s for s in self.scenes if s not in CATALOGUE]
         if unknown or not self.scenes:
             raise ValueError(
-                f"FoleyConfig.scenes must name scenes out of {', '.join(SCENES)}; got {', '.join(unknown) or 'none'}"
+                f"FoleyConfig.scenes must be names from {', '.join(SCENES)}; got {', '.join(unknown) or 'none'}"
             )
 
     @property
@@ -118,14 +118,14 @@ PRESETS: dict[str, FoleyConfig] = {
 
 
 def scene_of(index: int, config: FoleyConfig) -> str:
-    """The scene that clip ``index`` shows: they take turns."""
+    """The scene of clip ``index``: scenes take turns."""
     return config.scenes[index % len(config.scenes)]
 
 
 def split_of(index: int, config: FoleyConfig) -> str:
     """The split: "test" for an even share of every class, "train" for the rest."""
     turn, scene = divmod(index, len(config.scenes))
-    # Golden-ratio steps: any run of clips of one scene holds its share.
+    # Golden-ratio steps give every run of clips of a scene its share.
     place = ((turn + 1) * 0.6180339887 + scene * 0.7548776662) % 1
     return "test" if place < config.test_share else "train"
 
@@ -134,14 +134,14 @@ def render(index: int, config: FoleyConfig) -> tuple[NDArray[np.uint8], Array, d
     """Draw and synthesise clip ``index``.
 
     Returns:
-        The picture (T, H, W, 3) uint8, the sound (samples,) float32 in [-1, 1], and the ground truth as the manifest
-        holds it.
+        The picture (T, H, W, 3) uint8, the sound (samples,) float32 in [-1, 1], and the ground truth in the form of the
+        manifest.
     """
     events_rng, look_rng, sound_rng, fault_rng = np.random.default_rng([config.seed, index]).spawn(4)
     seen = scene_of(index, config)
     events = CATALOGUE[seen].timeline(events_rng, config.duration_s)
 
-    # One draw a knob, in a fixed order: a clip that one knob spoils is spoilt by any higher setting, too.
+    # One draw per setting, in a fixed order: a clip that a setting spoils is also spoilt by any higher value.
     chance = dict(
         zip(
             ("off_screen", "silent", "noisy", "distractors", "sound_distractors"),
@@ -215,10 +215,10 @@ def _film(
         other = CATALOGUE[distractor]
         pictures.append(other.picture(stage.corner(rng), other.timeline(rng, config.duration_s)))
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # of this thread only: steps so small take longer when they are shared out
+    torch.set_num_threads(1)  # for this thread only: such small steps take longer on several threads
     try:
         for picture in pictures:
-            next(picture)  # what stands still
+            next(picture)  # the still set
         assert stage.film is not None
         for picture in pictures:
             if next(picture, "done") != "done":

@@ -77,7 +77,7 @@ class Gong(_Mallet):
 
 
 class Drum(_Mallet):
-    """A drum seen from the front: the skin flashes and is still again at once."""
+    """A drum seen from the front: the skin flashes briefly with each stroke."""
 
     name, sound_group = "drum", "thud"
 
@@ -135,7 +135,7 @@ class _Ball(Scene):
         self.ball(c, stage, drift, y, r / np.sqrt(squash), r * squash, spin)
 
     def court(self, stage: Stage) -> None:
-        """Paint what stands around."""
+        """Paint the surroundings."""
 
     def ball(self, c: Canvas, stage: Stage, x: Array, y: Array, rx: Array, ry: Array, spin: Array) -> None:
         """Paint the ball, its highlight and its marks."""
@@ -213,7 +213,7 @@ class PingPong(_Ball):
 
 
 class _Pendulum(Scene):
-    """Something that swings to and fro and sounds at each end of its way."""
+    """Something that swings to and fro and sounds at each turning point."""
 
     look_group = "swing"
     rate_hz = (1.5, 2.6)

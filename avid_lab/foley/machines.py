@@ -16,7 +16,7 @@ from avid_lab.foley.timeline import Array, Real, Timeline, beats, wander
 
 
 class _Vehicle(Scene):
-    """A vehicle from the side, on a road that passes under it."""
+    """A vehicle seen from the side, on a road that passes under it."""
 
     look_group = "road"
 
@@ -25,7 +25,7 @@ class _Vehicle(Scene):
         stage.floor(stage.place.y + 0.5 * stage.place.scale, mix(stage.palette.ground2, stage.palette.dark, 0.55))
 
     def drive(self, stage: Stage, turns: Array, shake: Array, cabin: Real) -> Array:
-        """Paint what both vehicles share; returns the height of the body in each frame."""
+        """Paint the parts that both vehicles share; return the height of the body in each frame."""
         p, c = stage.palette, stage.moving
         for k in range(7):
             x = (k * 0.8 - 2.2 * turns * 0.45) % 5.6 - 2.8

@@ -1,8 +1,8 @@
-"""What the knobs do, measured: how well simple features identify the scene, under different settings of the world.
+"""Measures how well simple features identify the scene, under different settings of the world.
 
-``python -m avid_lab.foley.measure data/measurements.json`` goes on where it stopped. Each row of the table is a world
-of its own, all with the same seed: scenes are told by leave-one-out nearest neighbours, from features that see little
-(colours, loudness) or more (small grey pictures, band energies).
+``python -m avid_lab.foley.measure data/measurements.json`` resumes if interrupted. Each row of the table is a separate
+world, all with the same seed. Leave-one-out nearest neighbours predict the scene from weak features (colours, loudness)
+or stronger ones (small grey pictures, band energies).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ SETTINGS: dict[str, dict[str, float]] = {
 
 
 def features(index: int, config: FoleyConfig) -> dict[str, Array]:
-    """What simple eyes and ears know of clip ``index``: vectors by name."""
+    """Simple features of picture and sound of clip ``index``: vectors by name."""
     picture, sound, _ = render(index, config)
     small = picture[:: max(1, len(picture) // 8)][:8].astype(np.float32) / 255
     side = config.size // 8
@@ -69,12 +69,12 @@ def _accuracy(distance: Array, label: Array) -> float:
     distance = distance + np.diag(np.full(len(label), np.inf))
     votes = label[np.argsort(distance, axis=1)[:, :NEIGHBOURS]]  # nearest first
     counts = (votes[:, :, None] == votes[:, None]).sum(axis=2)
-    chosen = votes[np.arange(len(label)), counts.argmax(axis=1)]  # on a tie the nearer
+    chosen = votes[np.arange(len(label)), counts.argmax(axis=1)]  # ties go to the nearer
     return float(np.mean(chosen == label))
 
 
 def table(rows: dict[str, dict[str, float]], config: FoleyConfig) -> str:
-    """Markdown, in per cent, with chance and the half width of a 95 % interval at chance."""
+    """The table in Markdown, in per cent, with chance and the half-width of a 95 % interval at chance."""
     chance = 1 / len(config.scenes)
     spread = 1.96 * np.sqrt(chance * (1 - chance) / config.clips)
     names = list(next(iter(rows.values())))
@@ -86,8 +86,10 @@ def table(rows: dict[str, dict[str, float]], config: FoleyConfig) -> str:
 
 def main() -> None:
     """See the module."""
-    parser = argparse.ArgumentParser(prog="python -m avid_lab.foley.measure", description="What the world's knobs do.")
-    parser.add_argument("file", type=Path, help="JSON to write, or to go on with")
+    parser = argparse.ArgumentParser(
+        prog="python -m avid_lab.foley.measure", description="Measure the effect of the world's settings."
+    )
+    parser.add_argument("file", type=Path, help="JSON file to write or to continue")
     parser.add_argument("--clips", type=int, default=220)
     args = parser.parse_args()
     config = FoleyConfig(clips=args.clips, size=64, duration_s=2.0)

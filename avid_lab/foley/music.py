@@ -55,7 +55,7 @@ class _Keys(Scene):
             self.hand(c, stage, events, mine, hand)
 
     def hand(self, c: Canvas, stage: Stage, events: Timeline, mine: np.ndarray, side: int) -> None:
-        """A hand that is over its next key in time and down at each of its events."""
+        """A hand that moves to its next key in time and presses it at each of its events."""
         rest = (0.42 if side else -0.42, 0.5)
         if len(mine):
             kx, ky = self.key(events.voices[mine])
@@ -84,10 +84,10 @@ class _Keys(Scene):
         raise NotImplementedError
 
     def panel(self, stage: Stage) -> None:
-        """Paint what is on the panel."""
+        """Paint the panel."""
 
     def progress(self, stage: Stage, events: Timeline) -> None:
-        """Paint what the events change on the panel."""
+        """Paint the changes that events make on the panel."""
 
 
 class Typing(_Keys):
@@ -206,7 +206,7 @@ class _Strings(Scene):
         raise NotImplementedError
 
     def player(self, stage: Stage, events: Timeline) -> None:
-        """Paint what excites the strings."""
+        """Paint the hand or bow that excites the strings."""
         raise NotImplementedError
 
 

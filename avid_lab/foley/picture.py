@@ -1,9 +1,9 @@
 """Drawing for all frames at once: a canvas of signed distances with soft edges, in numpy (and one step in torch).
 
 The picture spans [-1, 1] in x (right) and y (down). `Canvas.at` gives a local frame, so that a scene draws its object
-around (0, 0) and never knows where it stands. Any number of a shape may be an array, one value a frame: then it
-moves. What stands still is painted once on `Stage.set`, a canvas of twice the resolution; the camera drifts over it,
-and what moves is painted on `Stage.film`.
+around (0, 0), wherever it is. Any parameter of a shape may be an array with one value per frame: the shape then
+moves. Still parts are painted once on `Stage.set`, a canvas of twice the resolution over which the camera drifts;
+moving parts are painted on `Stage.film`.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from avid_lab.foley.timeline import Array, Real, Values
 Indices = NDArray[np.int64]
 Colour = Array | tuple[Real, Real, Real]  # red, green, blue in [0, 1]
 Shape = Callable[..., Array]  # (x, y, *numbers) -> signed distance, negative inside
-BLOCK = 2**16  # pixels painted at once: what the cache holds
-SPARE = 2**14  # pixels painted in vain that cost as much as another call
+BLOCK = 2**16  # pixels painted at once, so that they fit in the cache
+SPARE = 2**14  # unneeded pixels that cost as much as another call
 
 
 def hsv(hue: Real, saturation: Real, value: Real) -> Array:
@@ -50,7 +50,7 @@ def blend(a: Colour, b: Colour, field: Array) -> Array:
 def rotate(x: Array, y: Array, angle: Values) -> tuple[Array, Array]:
     """Coordinates seen from a frame turned by ``angle`` radians (clockwise on the screen)."""
     if np.ndim(angle) == 0 and angle == 0:
-        return x, y  # a row and a column, not yet a field: most of what follows then costs next to nothing
+        return x, y  # a row and a column instead of a field: most later operations then cost almost nothing
     c, s = np.cos(angle), np.sin(angle)
     return c * x + s * y, c * y - s * x
 
@@ -197,7 +197,7 @@ class Canvas:
                 rest = 3 - 2 * cover
                 cover *= cover
                 cover *= rest
-            if soft and not alike:  # a blur may reach beyond the patch of its own frame
+            if soft and not alike:  # a blur may extend beyond the patch of its frame
                 within = (columns[x0:x1] >= _each(left[a:b])) & (columns[x0:x1] < _each(right[a:b]))
                 cover *= within & (rows[y0:y1] >= _each(top[a:b])) & (rows[y0:y1] < _each(bottom[a:b]))
             if np.ndim(opacity):
@@ -302,7 +302,7 @@ class Canvas:
         where = ((row.astype(np.int64) * width + frame * area)[:, None] + column.astype(np.int64))[inside]
         where -= (first := where.min())
         total = np.zeros(where.max() + 1, np.float32)
-        np.add.at(total, where, cover[inside])  # dots that overlap add up
+        np.add.at(total, where, cover[inside])  # overlapping dots add up
         share = np.minimum(total.take(where), 1)
         where += first
         place = where + where // area * (2 * area)
@@ -318,16 +318,16 @@ def _float(value: Values) -> Array:
 
 
 def _each(values: Array) -> Array:
-    """Values of frames, above their rows and columns: (F, 1, 1); one value for all stays one."""
+    """Values per frame, to broadcast over rows and columns: (F, 1, 1); a single value stays single."""
     return values[:, None, None] if np.ndim(values) else values
 
 
 def _blocks(live: NDArray[np.bool_], corners: Indices) -> Iterator[tuple[int, int, list[int], bool]]:
-    """Frames that are painted together, [a, b), the rectangle [x0, x1, y0, y1] of their patches, and if all fill it.
+    """Frames [a, b) to paint together, the rectangle [x0, x1, y0, y1] of their patches, and whether all fill it.
 
-    Many frames at once save calls of numpy, small rectangles save pixels, and a block that fits the cache saves time.
+    Many frames at once save numpy calls, small rectangles save pixels, and a block that fits the cache saves time.
     """
-    left, right, top, bottom = corners.tolist()  # lists: of so few numbers Python finds the least sooner than numpy
+    left, right, top, bottom = corners.tolist()  # lists: for so few numbers, Python's min is faster than numpy's
     area = [0, *np.cumsum((corners[1] - corners[0]) * (corners[3] - corners[2])).tolist()]
     edges = [0, *(np.flatnonzero(live[1:] != live[:-1]) + 1).tolist(), len(live)]
     todo = [(a, b) for a, b in pairwise(edges) if live[a]][::-1]

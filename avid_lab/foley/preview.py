@@ -1,4 +1,4 @@
-"""The committed preview: a few clips, and one sheet that shows every scene, its pictures and its spectrogram."""
+"""The committed preview: a few clips, and a sheet with pictures and a spectrogram of every scene."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from avid_lab.foley.timeline import Array
 from avid_lab.foley.world import to_clip, write_small
 
 CLEAN = FoleyConfig(off_screen=0.0, silent=0.0, noisy=0.0, distractors=0.0, sound_distractors=0.0)
-SPOILT = ("off_screen", "noisy", "distractors", "sound_distractors")  # one more clip for each, spoilt in that way
-# 3x5 letters, a row of three bits after the other: enough to name scenes without a font.
+SPOILT = ("off_screen", "noisy", "distractors", "sound_distractors")  # one extra clip for each way of spoiling
+# 3x5 letters, row by row of three bits: enough to name scenes without a font.
 LETTERS = dict(
     zip(
         "abcdefghijklmnopqrstuvwxyz_",
@@ -57,10 +57,10 @@ LETTERS = dict(
 
 
 def preview(folder: Path) -> list[Path]:
-    """Writes ``contact_sheet.png`` and a clip of every scene, then one for each way in which clips are spoilt.
+    """Write ``contact_sheet.png``, a clip of every scene, and one for each way of spoiling.
 
     Returns:
-        The files.
+        The files written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     cases = [(scene, i + len(SCENES), CLEAN) for i, scene in enumerate(SCENES)]

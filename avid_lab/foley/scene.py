@@ -1,4 +1,4 @@
-"""What a scene is. To write a new one, subclass `Scene` (about 20 lines) and add it to its family's tuple.
+"""The base class of scenes. To write a new one, subclass `Scene` (about 20 lines) and add it to its family's tuple.
 
     class Triangle(Scene):
         name, look_group, sound_group = "triangle", "mallet", "ring"
@@ -16,9 +16,9 @@
         def sound(self, studio, events):
             return studio.strike(events, [1700, 4100], [0.9, 0.4], [1, 0.5])
 
-`stage.tell` and `studio.tell` in [0, 1] say how plainly this clip should show what sets the scene off from others of
-its look group and of its sound group: fade tell-tale details with them. Take colours from `stage.palette`, never fixed
-ones, or colour gives the class away.
+`stage.tell` and `studio.tell` in [0, 1] are how clearly this clip should differ from the other scenes of its look group
+and of its sound group: fade distinctive details with them. Take colours from `stage.palette`; fixed colours would
+reveal the class.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Scene(ABC):
         name: The class label.
         look_group: Scenes of one look group look alike.
         sound_group: Scenes of one sound group sound alike. No two scenes share both groups.
-        small: Whether the picture is an object that may also stand, silent, in a corner of another scene.
+        small: Whether the picture is an object that may also appear, silent, in a corner of another scene.
     """
 
     name: ClassVar[str]
@@ -51,7 +51,7 @@ class Scene(ABC):
 
     @abstractmethod
     def timeline(self, rng: np.random.Generator, duration_s: float) -> Timeline:
-        """When things happen."""
+        """Draw the times of the events."""
 
     @abstractmethod
     def picture(self, stage: Stage, events: Timeline) -> Iterator[None]:
@@ -59,7 +59,7 @@ class Scene(ABC):
 
     @abstractmethod
     def sound(self, studio: Studio, events: Timeline) -> Array:
-        """(samples,) at any level."""
+        """The sound, (samples,), at any level."""
 
 
 def lift(phase: Array) -> Array:

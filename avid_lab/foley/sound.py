@@ -15,14 +15,14 @@ from avid_lab.foley.timeline import Array, Real, Timeline, Values, fraction
 
 
 class Studio:
-    """The sound of one clip while it is being made.
+    """The sound of one clip during synthesis.
 
     Args:
         rng: Draws the timbre (not the events).
         duration_s: Length in seconds.
         rate: Samples per second.
-        pitch: Factor on every frequency of the scene: a nuisance.
-        tell: How plainly a scene sounds unlike its sound-alikes, in [0, 1].
+        pitch: Factor on every frequency of the scene, a nuisance.
+        tell: How clearly the scene differs from its sound-alikes, in [0, 1].
     """
 
     def __init__(
@@ -30,7 +30,7 @@ class Studio:
     ) -> None:
         self.rng, self.rate, self.pitch, self.tell = rng, rate, pitch, tell
         self.samples = round(duration_s * rate)
-        # Room for tails to fade before they wrap around: of strings and rooms, and of filters.
+        # Room for the tails of strings, rooms and filters to fade before they wrap around.
         self.fft = 1 << (self.samples + rate // 2).bit_length()
         self.short = _smooth(self.samples + rate // 4)
 
@@ -45,7 +45,7 @@ class Studio:
         return _frequencies(self.fft, self.rate)
 
     def blend_with_group(self, own: Real, common: Real) -> Real:
-        """A number of this scene, moved towards the one its sound-alikes share when the clip is to be ambiguous."""
+        """A parameter of this scene, moved towards the value that its sound-alikes share if the clip is ambiguous."""
         return own * self.tell + common * (1 - self.tell)
 
     # Sources ----------------------------------------------------------------------------------------------------------
@@ -69,7 +69,7 @@ class Studio:
         return unit(self.shape(white, lambda f: band(f, float(low_hz), float(high_hz)) * np.exp(float(tilt) * octaves)))
 
     def modes(self, frequencies: Sequence[Real], decays_s: Sequence[Real], gains: Sequence[Real]) -> Array:
-        """What a struck body answers: decaying sines. The attack is a half millisecond, so that it does not click."""
+        """The response of a struck body: decaying sines, with an attack of half a millisecond to avoid clicks."""
         seconds = min(6 * max(decays_s), self.samples / self.rate)
         t = (np.arange(int(seconds * self.rate)) / self.rate).astype(np.float32)
         body = np.zeros(len(t), np.float32)
@@ -96,7 +96,7 @@ class Studio:
     def strings(
         self, plucks: Sequence[Array], frequencies: Sequence[Real], decay_s: Real, brightness: Real = 0.5
     ) -> Array:
-        """Karplus-Strong: combs whose loops lose their treble, computed on the spectrum: any period is exact."""
+        """Karplus-Strong: comb filters with damped treble, computed on the spectrum, so that any period is exact."""
         f, total = self.frequencies, np.zeros(self.fft // 2 + 1, np.complex64)
         damped = 1 - (1 - brightness) * np.sin(np.pi * f / self.rate) ** 2
         for pluck, frequency in zip(plucks, frequencies, strict=True):
@@ -118,7 +118,7 @@ class Studio:
         return signal
 
     def pulses(self, turns: Array, sharpness: Real) -> Array:
-        """A pulse each whole turn: 1 at once, then falling by ``exp(-sharpness)`` until the next."""
+        """A pulse at each whole turn: 1, then falling by ``exp(-sharpness)`` until the next."""
         return np.exp(-np.float32(sharpness) * fraction(turns))
 
     # Filters ----------------------------------------------------------------------------------------------------------
@@ -176,7 +176,7 @@ class Studio:
         return self.signal(response)
 
     def master(self, signal: Array, rms_db: Real) -> Array:
-        """Brings to a loudness (dB of full scale), softens peaks, fades the ends: no clipping, no clicks."""
+        """Set the loudness (dB of full scale), limit peaks and fade the ends: no clipping, no clicks."""
         signal = (signal - signal.mean()).astype(np.float32, copy=False)
         for _ in range(3):  # Limiting lowers the power a little: correct it.
             signal = np.tanh(unit(signal) * np.float32(10 ** (rms_db / 20) / 0.89)) * np.float32(0.89)
@@ -187,19 +187,19 @@ class Studio:
 
 
 def unit(signal: Array) -> Array:
-    """The signal at a power of 1."""
+    """The signal, scaled to a power of 1."""
     return signal / np.float32(max(np.sqrt(np.mean(signal * signal)), 1e-9))
 
 
 def band(f: Array, low_hz: Real, high_hz: Real) -> Array:
-    """A smooth band pass, 12 dB an octave on either side."""
+    """A smooth band pass, 12 dB per octave on either side."""
     gain = 1 / (1 + (f / high_hz) ** 2)
     return gain if low_hz <= 0 else gain / (1 + (low_hz / np.maximum(f, 1e-3)) ** 2)
 
 
 @lru_cache(4)
 def _smooth(n: int) -> int:
-    """The least length from ``n`` on whose Fourier transform is fast: a product of 2, 3 and 5."""
+    """The smallest length >= ``n`` with a fast Fourier transform: a product of 2, 3 and 5."""
     return min(m << max(0, -(-n // m) - 1).bit_length() for m in (1, 3, 5, 9, 15, 25, 27))
 
 
@@ -215,13 +215,13 @@ def _frequencies(fft: int, rate: int) -> Array:
 
 @lru_cache(4)
 def _octaves(fft: int, rate: int) -> Array:
-    """Logarithms of the frequencies; below 40 Hz a tilt goes no further."""
+    """Logarithms of the frequencies, constant below 40 Hz."""
     return _constant(np.log(np.maximum(_frequencies(fft, rate), 40)))
 
 
 @lru_cache(4)
 def _room(fft: int, rate: int) -> tuple[Array, Array]:
-    """How a room damps each frequency, and the weights of eight knots that are evenly spaced over the octaves."""
+    """A room's damping of each frequency, and the weights of eight knots spaced evenly over the octaves."""
     f = _frequencies(fft, rate)
     place = np.log2(np.maximum(f, 50) / 50)
     hats = np.maximum(1 - np.abs(place * (7 / place[-1]) - np.arange(8)[:, None]), 0)

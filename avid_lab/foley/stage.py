@@ -1,7 +1,7 @@
-"""Where a scene is filmed: palette, textured background, camera. These are nuisances: they say nothing about the class.
+"""The stage of a scene: palette, textured background, camera. These nuisances carry no information about the class.
 
 The background is large and salient on purpose. It is the same in every frame of a clip and different in every clip, so
-it is what a network that only compares pictures with pictures learns to recognise.
+a network that only compares pictures with pictures learns to recognise it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Palette:
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> Palette:
-        """A harmonious palette around a random hue; things are set off from the ground by lightness or by hue."""
+        """A harmonious palette around a random hue; objects differ from the background in lightness or hue."""
         hue = rng.uniform()
         value = rng.uniform(0.22, 0.95)
         saturation = rng.uniform(0.12, 0.7)
@@ -59,7 +59,7 @@ class Palette:
 
 @dataclass(frozen=True)
 class Place:
-    """Where the scene's object stands in the picture, its size, and whether it is mirrored."""
+    """Position and size of the scene's object in the picture, and whether it is mirrored."""
 
     x: Real
     y: Real
@@ -68,17 +68,17 @@ class Place:
 
 
 class Stage:
-    """The picture of one clip while it is being painted.
+    """The picture of one clip during painting.
 
     Args:
         rng: Draws the look (not the events).
         frames: Number of frames.
         fps: Frames per second.
         size: Side in pixels.
-        tell: How plainly a scene shows what sets it off from its look-alike, in [0, 1].
+        tell: How clearly the scene differs from its look-alike, in [0, 1].
         background: Salience of the background, in [0, 1].
         drift: How much the camera moves, in [0, 1].
-        wide: Whether the scene fills the picture, rather than being an object that may stand anywhere in it.
+        wide: Whether the scene fills the picture; otherwise it is an object that may be anywhere in it.
     """
 
     def __init__(
@@ -132,7 +132,7 @@ class Stage:
 
     @cached_property
     def film(self) -> Canvas:
-        """The frames: what is on the set, as the camera sees it. Ask for it when the set is complete."""
+        """The frames: the set as the camera sees it. Use it only once the set is complete."""
         wall = self.set.pixels[0]
         side = wall.shape[-1]
         half = (side - 1) / 2 - (self.size - 1)
@@ -164,7 +164,7 @@ class Stage:
 
 
 def smooth_noise(rng: np.random.Generator, height: int, width: int, cells: int) -> Array:
-    """Noise of about ``cells`` blobs a side, smooth, mean 0, spread about 1: (height, width)."""
+    """Smooth noise of about ``cells`` blobs per side, mean 0, standard deviation about 1: (height, width)."""
     grid = rng.standard_normal((cells + 3, cells + 3)).astype(np.float32)
     return _spline(height, cells) @ grid @ _spline(width, cells).T * np.float32(1.6)
 

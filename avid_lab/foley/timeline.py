@@ -1,7 +1,7 @@
-"""One timeline drives both halves of a clip: the picture and the sound ask it the same questions.
+"""One timeline drives both picture and sound of a clip.
 
-A scene draws its timeline first. The picture samples it at frame times, the sound at sample times, so what is seen to
-happen is heard to happen.
+A scene draws its timeline first. The picture samples it at frame times and the sound at sample times, so every event is
+both seen and heard.
 """
 
 from __future__ import annotations
@@ -29,9 +29,10 @@ class Timeline:
     Args:
         duration_s: Length of the clip in seconds.
         onsets: (n,) times of the events in seconds, rising.
-        strengths: (n,) how hard each event is, in (0, 1].
-        voices: (n,) which key, string or side each event belongs to.
-        curve: (m,) a slow quantity, evenly sampled over the clip: turns a second of a wheel, or how hard it rains.
+        strengths: (n,) strength of each event, in (0, 1].
+        voices: (n,) key, string or side of each event.
+        curve: (m,) a slow quantity, evenly sampled over the clip, such as a wheel's turns per second or the rain's
+            strength.
     """
 
     duration_s: float
@@ -46,14 +47,14 @@ class Timeline:
         return np.interp(np.asarray(times), grid, self.curve).astype(np.float32)
 
     def turns(self, times: Values) -> Array:
-        """The integral of the curve from 0 to ``times``: how often a wheel has turned."""
+        """The integral of the curve from 0 to ``times``, such as the turns of a wheel."""
         grid = np.linspace(0, self.duration_s, max(len(self.curve), round(CONTROL_HZ * self.duration_s)))
         rate = np.interp(grid, np.linspace(0, self.duration_s, len(self.curve)), self.curve)
         total = np.concatenate([[0.0], np.cumsum((rate[1:] + rate[:-1]) / 2 * np.diff(grid))])
         return np.interp(np.asarray(times), grid, total).astype(np.float32)
 
     def phase(self, times: Values) -> tuple[Array, Array, NDArray[np.int64]]:
-        """Where each time lies between two events.
+        """The position of each time between two events.
 
         Returns:
             The phase in [0, 1) (0 at an event), the gap in seconds, and the index of the event before (-1: none yet).
@@ -84,7 +85,7 @@ def fraction(turns: Array) -> Array:
 def beats(
     rng: np.random.Generator, duration_s: float, rate_hz: tuple[Real, Real], jitter: Real = 0.05, voices: int = 1
 ) -> Timeline:
-    """Events at a rate drawn from ``rate_hz``, each gap off by a share of about ``jitter``."""
+    """Events at a rate drawn from ``rate_hz``, with gaps that vary by a share of about ``jitter``."""
     gap = 1 / rng.uniform(*rate_hz)
     steps = gap * np.clip(1 + jitter * rng.standard_normal(int(duration_s / gap * 2) + 4), 0.4, 2)
     onsets = rng.uniform(0.1, 0.1 + gap) + np.concatenate([[0], np.cumsum(steps)])

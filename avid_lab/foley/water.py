@@ -16,7 +16,7 @@ from avid_lab.foley.timeline import Array, Real, Timeline, beats, wander
 
 
 class _Drops(Scene):
-    """Water falling into a puddle that answers with rings."""
+    """Water that falls into a puddle and makes rings."""
 
     look_group = "drops"
 
@@ -74,7 +74,7 @@ class Rain(_Drops):
         start, column, rank = rng.uniform(0, 3, n), rng.uniform(-1.4, 1.4, n), rng.uniform(0, 1, n)
         y = (start + speed * stage.times[:, None]) % 3 - 1.5
         seen = 0.8 * (rank < level[:, None])
-        for k in range(12):  # a streak is a row of dots that touch
+        for k in range(12):  # a streak is a row of touching dots
             at = y - 0.022 * k
             stage.film.dots(column + slant * at, at, 0.017, mix(p.pale, WHITE, 0.6), seen * (1 - 0.07 * k))
 

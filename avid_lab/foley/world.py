@@ -1,4 +1,4 @@
-"""A world on disk: `build` renders the files that are missing or damaged, `load` gives them as a dataset."""
+"""A world on disk: `build` renders missing or damaged files, `load` returns them as a dataset."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from avid_lab.foley.clip import PRESETS, FoleyConfig, describe, render, scene_of
 from avid_lab.media import Clip, write_clip
 
 JOURNAL = "journal.jsonl"
-BYTES_PER_CLIP = 56_000  # of 128x128 pixels and 4 s, measured generously
-SPARE_BYTES = 64 * 2**20  # disk left free beside the clips
+BYTES_PER_CLIP = 56_000  # for 128x128 pixels and 4 s, a generous estimate
+SPARE_BYTES = 64 * 2**20  # disk space to leave free
 
 
 def build(
@@ -31,21 +31,21 @@ def build(
     workers: int | None = None,
     progress: bool = True,
 ) -> Manifest:
-    """Renders a world, or what is missing of it, and returns its manifest.
+    """Render the missing clips of a world, and return its manifest.
 
-    Interrupt it at any time: clips that are complete are kept, and the next call goes on from there. On reuse each file
-    is compared with its checksum, and rendered again if it is missing or damaged.
+    You may interrupt it at any time: complete clips are kept, and the next call resumes. Each existing file is checked
+    against its checksum, and rendered again if it is missing or damaged.
 
     Args:
-        preset: A name out of `PRESETS`, or a configuration of your own.
-        root: Folder in which the world gets a folder of its own, named after preset, version and settings; by default
-            ``foley`` in the data folder (``AVID_LAB_DATA``).
+        preset: A name from `PRESETS`, or your own configuration.
+        root: Parent of the world's folder, which is named after preset, version and settings; by default ``foley`` in
+            the data folder (``AVID_LAB_DATA``).
         workers: Processes; None chooses, 0 renders in this one.
-        progress: Shows a progress bar.
+        progress: Show a progress bar.
 
     Raises:
-        ValueError: No such preset.
-        OSError: Too little disk.
+        ValueError: There is no such preset.
+        OSError: Too little disk space.
     """
     name, config = _resolve(preset)
     folder = folder_of(preset, root)
@@ -80,20 +80,20 @@ def load(
     workers: int | None = None,
     progress: bool = True,
 ) -> ClipDataset:
-    """The clips of a world as a dataset; renders and decodes them first if need be.
+    """The clips of a world as a dataset; renders and decodes them first if necessary.
 
     Args:
-        preset: A name out of `PRESETS`, or a configuration of your own.
+        preset: A name from `PRESETS`, or your own configuration.
         split: "train", "test", or None for both.
-        video: Frames of a window; by default what the model preset "pocket" sees.
-        audio: Sound of a window; by default what the model preset "pocket" hears.
+        video: Frames of a window; by default those of the model preset "pocket".
+        audio: Sound of a window; by default that of the model preset "pocket".
         root: As for `build`.
         workers: As for `build`.
-        progress: Shows progress bars.
+        progress: Show progress bars.
 
     Raises:
-        ValueError: No such preset or split.
-        OSError: Too little disk.
+        ValueError: There is no such preset or split.
+        OSError: Too little disk space.
     """
     manifest = build(preset, root, workers=workers, progress=progress)
     pocket = MODELS["pocket"]
@@ -104,23 +104,23 @@ def load(
 
 
 def folder_of(preset: str | FoleyConfig, root: str | os.PathLike[str] | None = None) -> Path:
-    """Where the clips of a world lie, or would lie: its name, and a digest of the drawings' version and the settings.
+    """The folder of a world, whether it exists or not: its name, and a digest of version and settings.
 
     Raises:
-        ValueError: No such preset.
+        ValueError: There is no such preset.
     """
     name, config = _resolve(preset)
     return (data_dir() / "foley" if root is None else Path(root)) / f"{name}-{config.digest}"
 
 
 def to_clip(picture: np.ndarray, sound: np.ndarray, config: FoleyConfig) -> Clip:
-    """What `render` gives, as tensors that `write_clip` takes."""
+    """The result of `render`, as tensors for `write_clip`."""
     video = torch.from_numpy(picture).permute(3, 0, 1, 2)  # (3, T, H, W)
     return Clip(video=video, audio=torch.from_numpy(sound)[None], fps=config.fps, rate=config.rate)
 
 
 def write_small(path: Path, clip: Clip) -> Path:
-    """Writes a clip with the settings of this world: about 55 kB for 4 s of 128x128 pixels."""
+    """Write a clip with the encoder settings of the world: about 55 kB for 4 s of 128x128 pixels."""
     return write_clip(path, clip, crf=27, preset="superfast", audio_kbps=48)
 
 
@@ -138,7 +138,7 @@ def _path(index: int) -> str:
 
 
 def _make(task: tuple[int, FoleyConfig, str]) -> tuple[int, int, int, dict[str, str]]:
-    """Renders one file: its index, size, checksum and ground truth."""
+    """Render one file; return its index, size, checksum and ground truth."""
     index, config, folder = task
     picture, sound, truth = render(index, config)
     path = write_small(Path(folder) / _path(index), to_clip(picture, sound, config))
@@ -159,7 +159,7 @@ def _record(index: int, config: FoleyConfig, size: int, checksum: int, truth: di
 
 
 def _known(folder: Path, config: FoleyConfig) -> dict[int, tuple[int, int, dict[str, str]]]:
-    """What earlier calls have finished: index -> size, checksum, ground truth. Damaged lines are not believed."""
+    """The clips that earlier calls finished: index -> size, checksum, ground truth. Damaged lines are ignored."""
     found: dict[int, tuple[int, int, dict[str, str]]] = {}
     try:
         records = Manifest.read(folder / "manifest.csv").records
@@ -187,6 +187,6 @@ def _require_disk(folder: Path, clips: int, config: FoleyConfig) -> None:
     need, free = int(clips * BYTES_PER_CLIP * max(share, 0.3)) + SPARE_BYTES, shutil.disk_usage(folder).free
     if free < need:
         raise OSError(
-            f"{folder}: {clips} clips need about {need / 1e6:,.0f} MB of disk, {free / 1e6:,.0f} MB are free. "
-            "Free some, or set AVID_LAB_DATA to a folder on another disk."
+            f"{folder}: {clips} clips need about {need / 1e6:,.0f} MB of disk space, {free / 1e6:,.0f} MB are free. "
+            "Free some space, or set AVID_LAB_DATA to a folder on another disk."
         )

@@ -1,15 +1,15 @@
-"""The weights that the paper's authors released, in this library.
+"""Loads the weights that the paper's authors released.
 
-Four files hold models of the "paper" preset: AVID and AVID-CMA, each trained on Kinetics and on AudioSet. Their licence
-is CC BY-NC: for research. What a clip must be for them, as ``PRESETS["paper"]`` says:
+There are four models of the "paper" preset: AVID and AVID-CMA, each trained on Kinetics and on AudioSet. Their licence
+is CC BY-NC: for research. Their input, as in ``PRESETS["paper"]``:
 
-* video: 0.5 s, 8 frames at 16 a second, 224 x 224, ImageNet mean and deviation;
+* video: 0.5 s, 8 frames at 16 per second, 224 x 224, ImageNet mean and standard deviation;
 * audio: 2 s at 24 kHz, mono; 200 x 257 log spectrogram (STFT of length 1024 every 10 ms, power, bins averaged in pairs,
   decibels with top_db 100), z-scored per bin. The statistics are not in the files: fit them with
   ``InputPipeline(video, audio).fit(clips)``, or set your own.
 
-A file is a dict with ``model`` and, in training files, ``train_criterion`` (memories, positives, the one Z). It is read
-with ``weights_only``: no code in it ever runs.
+A file is a dict with ``model`` and, in training files, ``train_criterion`` (memories, positives, the shared Z). It is
+read with ``weights_only``, so no code in it ever runs.
 """
 
 from __future__ import annotations

@@ -19,11 +19,11 @@ from avid_lab.official.names import CheckpointError, config_of, criterion_tensor
 
 @dataclass(frozen=True)
 class OfficialCriterion:
-    """What a released training file holds in addition to the model.
+    """The contents of a released training file in addition to the model.
 
     Attributes:
         memory: Video and audio memories of every training clip.
-        partition: Their one Z; ``None`` where it was never estimated.
+        partition: The shared Z; ``None`` if it was never estimated.
         positives: (N, k) mined positives; ``None`` in AVID files.
     """
 
@@ -33,12 +33,12 @@ class OfficialCriterion:
 
 
 def load_official(path: str | Path) -> AudioVisualModel:
-    """The model of a released ``*_checkpoint.pth.tar`` file.
+    """The model of a released ``*_checkpoint.pth.tar`` file, in evaluation mode.
 
-    It is in evaluation mode. Depth and widths are read from the file, so the depth-10 ablations load as well.
+    Depth and widths are read from the file, so the depth-10 ablations load as well.
 
     Raises:
-        CheckpointError: The file is missing or unreadable, or its keys or shapes are not the paper's.
+        CheckpointError: The file is missing or unreadable, or its keys or shapes differ from the paper's.
     """
     path = Path(path)
     state = from_official(_part(path, _read(path), "model"))
@@ -48,7 +48,7 @@ def load_official(path: str | Path) -> AudioVisualModel:
 def load_official_criterion(path: str | Path) -> OfficialCriterion:
     """Memories, partition constant and positives of a released training file.
 
-    To go on where the authors stopped::
+    To continue the authors' training::
 
         found = load_official_criterion(path)
         objective = AVID(len(found.memory), 128, partition="shared")
@@ -56,13 +56,13 @@ def load_official_criterion(path: str | Path) -> OfficialCriterion:
         objective.partition.fill_(found.partition)
 
     Raises:
-        CheckpointError: The file is missing or unreadable, or holds no memories.
+        CheckpointError: The file is missing or unreadable, or has no memories.
     """
     path = Path(path)
     found = criterion_tensors(_part(path, _read(path), "train_criterion"))
     absent = [name for name in ("memory.video", "memory.audio") if name not in found]
     if absent:
-        raise CheckpointError(f"{path}: holds no {' and no '.join(absent)}. Use a training file, which has memories.")
+        raise CheckpointError(f"{path}: has no {' and no '.join(absent)}. Use a training file, which has memories.")
     video, audio = found["memory.video"].float(), found["memory.audio"].float()
     if video.ndim != 2 or video.shape != audio.shape:
         raise CheckpointError(f"{path}: memories must both be (N, D); got {tuple(video.shape)}, {tuple(audio.shape)}.")
@@ -78,7 +78,7 @@ def load_official_memory(path: str | Path) -> MemoryBank:
     """The memories of a released training file; `load_official_criterion` has the rest.
 
     Raises:
-        CheckpointError: The file is missing or unreadable, or holds no memories.
+        CheckpointError: The file is missing or unreadable, or has no memories.
     """
     return load_official_criterion(path).memory
 
@@ -109,12 +109,12 @@ def _read(path: Path) -> dict[str, Any]:
             f"{path}: not a readable checkpoint ({reason}). Download it again, or choose a released file."
         ) from error
     if not isinstance(content, dict):
-        raise CheckpointError(f"{path}: must hold a dict with 'model'; got {type(content).__name__}.")
+        raise CheckpointError(f"{path}: must contain a dict with 'model'; got {type(content).__name__}.")
     return content
 
 
 def _part(path: Path, content: dict[str, Any], name: str) -> dict[str, Tensor]:
     part = content.get(name)
     if not isinstance(part, dict):
-        raise CheckpointError(f"{path}: holds no '{name}'; it has {some(list(content))}. Use another released file.")
+        raise CheckpointError(f"{path}: has no '{name}'; it has {some(list(content))}. Use another released file.")
     return {key: x for key, x in part.items() if isinstance(x, Tensor)}

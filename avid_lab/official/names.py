@@ -1,4 +1,4 @@
-"""The released names of tensors and ours, in both directions, and what network they belong to."""
+"""Translates tensor names between the released files and this library, and finds the network that they belong to."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _THEIRS = {theirs: ours for ours, theirs in _BLOCK.items()}
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that cannot be used: the message names the file, what is wrong and what to do."""
+    """A checkpoint cannot be used; the message names the file, the problem and the fix."""
 
 
 def from_official(state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -40,7 +40,7 @@ def from_official(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def to_official(model: AudioVisualModel) -> dict[str, Tensor]:
-    """The model's tensors under the released names, without ``module.``: `from_official` backwards."""
+    """The model's tensors under the released names, without ``module.``: the inverse of `from_official`."""
     depth10 = all(blocks == 1 for blocks in model.config.video_blocks)  # single blocks carry no index there
     return {_their_name(name, depth10): x for name, x in model.state_dict().items()}
 
@@ -69,7 +69,7 @@ def _their_name(name: str, depth10: bool) -> str:
 
 
 def criterion_tensors(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """What we keep of a released ``train_criterion``, under our names."""
+    """The tensors of a released ``train_criterion`` that are kept, under our names."""
     names = {
         "nce_average.view1_mem": "memory.video",
         "nce_average.view2_mem": "memory.audio",
@@ -84,7 +84,7 @@ def config_of(path: Path, state: dict[str, Tensor]) -> ModelConfig:
     """Depth, widths and heads of the network that these tensors belong to, under our names.
 
     Raises:
-        CheckpointError: They belong to none.
+        CheckpointError: They belong to no such network.
     """
 
     def size(name: str) -> int:

@@ -1,9 +1,9 @@
-"""Reference runs: the paper's comparisons in miniature, several seeds each, with how they were made.
+"""Reference runs: the paper's comparisons in miniature, several seeds each, with commands and versions.
 
     run = reference.load("cma", seed=0)
     run.model(), run.memory, run.snapshots
 
-`run_all` trains and scores what is missing; a stopped command goes on from the last finished run.
+`run_all` trains and scores missing runs; if interrupted, it resumes after the last finished run.
 """
 
 from __future__ import annotations
@@ -49,32 +49,32 @@ KEPT = (
     "long",
     "avid",
     "cma",
-)  # whose run of seed 0 is kept beside the results, in half precision
+)  # their runs of seed 0 are kept next to the results, in half precision
 
 
 def folder() -> Path:
-    """Where the committed runs lie: ``data/reference`` of this checkout, or of the folder that we are in.
+    """The folder of the committed runs: ``data/reference`` in this checkout or in the current folder.
 
     Raises:
-        ValueError: There are none.
+        ValueError: There is no such folder.
     """
     places = (Path(__file__).parents[2] / "data" / "reference", Path("data") / "reference")
     for place in places:
         if (place / "runs.json").exists():
             return place
-    raise ValueError(f"no reference runs in {' or '.join(map(str, places))}. `avid-lab reference` makes them.")
+    raise ValueError(f"no reference runs in {' or '.join(map(str, places))}. Run `avid-lab reference` to make them.")
 
 
 def load(variant: str, seed: int = 0) -> Run:
     """A committed run.
 
     Args:
-        variant: One of "cross", "self", "joint", "long" (Cross-AVID for half as long again), and what continues
-            it for the same steps: "avid" and "cma".
+        variant: "cross", "self", "joint", "long" (Cross-AVID, trained 50 % longer), or one of the two that continue
+            "long" for the same number of steps: "avid" and "cma".
         seed: Seed 0 is committed.
 
     Raises:
-        ValueError: It is not there.
+        ValueError: There is no such run.
     """
     run = read(folder() / f"{variant}-{seed}.safetensors")
     scored = [found["scores"] for found in results()["runs"] if (found["variant"], found["seed"]) == (variant, seed)]
@@ -82,19 +82,19 @@ def load(variant: str, seed: int = 0) -> Run:
 
 
 def adapt(run: Run, clips: ClipDataset, config: TrainConfig, *, num_negatives: int = 64) -> Trainer:
-    """A trainer that goes on from a run's network on other clips, by Cross-AVID.
+    """A trainer that fine-tunes a run's network on other clips, with Cross-AVID.
 
-    The memory begins as what the network makes of the clips: random memories would first pull it away from what it
-    knows. The run stays as it is.
+    The memory starts with the network's embeddings of the clips, because random memories would first make the network
+    worse. The run itself does not change.
 
     Args:
-        run: Where to start; it must have been trained for windows like those of the clips.
+        run: The starting point, trained on windows like those of the clips.
         clips: The new clips.
         config: Steps, batches, and a learning rate below the run's own.
-        num_negatives: Negatives of every query.
+        num_negatives: Negatives per query.
 
     Raises:
-        ValueError: The clips' windows are not the run's.
+        ValueError: The clips' windows differ from the run's.
     """
     if (clips.video, clips.audio) != (run.config.video, run.config.audio):
         got = f"{run.config.video} and {run.config.audio}; got {clips.video} and {clips.audio}"
@@ -127,15 +127,15 @@ def run_all(
     command: str = "avid-lab reference",
     progress: bool = True,
 ) -> dict[str, Any]:
-    """Train and score what is missing, then write ``runs.json``, ``README.md`` and the small files of seed 0.
+    """Train and score missing runs, then write ``runs.json``, ``README.md`` and the small files of seed 0.
 
     Args:
         out: Folder of the results.
-        work: Folder of the full runs, one file each; what is there is not trained again.
+        work: Folder of the full runs, one file each; existing runs are not trained again.
         profile: World, model and training settings.
-        variants: Which of `VARIANTS`; those that they continue are trained as well.
-        seeds: Which seeds, each for every variant.
-        command: Written into the file, so that a reader can repeat it.
+        variants: Names from `VARIANTS`; the variants that they continue are trained as well.
+        seeds: Seeds, each for every variant.
+        command: The command to record, so that a reader can repeat it.
         progress: Whether to show progress bars.
 
     Returns:
@@ -143,7 +143,7 @@ def run_all(
         "seconds", "loss", "scores": {score: value}}]}``; scores are between 0 and 1.
 
     Raises:
-        ValueError: A variant is unknown, or the results are of other settings.
+        ValueError: A variant is unknown, or existing results have other settings.
     """
     out, work = Path(out), Path(work)
     for name in variants:
@@ -155,12 +155,14 @@ def run_all(
     if path.exists():
         found = json.loads(path.read_text(encoding="utf-8"))
         if found["made_with"]["profile"] != made_with["profile"]:
-            raise ValueError(f"{path}: holds runs of other settings. Name another folder with --out, or delete it.")
+            raise ValueError(
+                f"{path}: contains runs with other settings. Choose another folder with --out, or delete it."
+            )
 
     train, test = (foley.load(profile.world, split=split, progress=progress) for split in ("train", "test"))
     found["chance"] = _rounded(score_chance(train, test))
     done = {(run["variant"], run["seed"]) for run in found["runs"]}
-    # A finished run is trained again only where its file is gone and a missing one continues it.
+    # A finished run is trained again only if its file is gone and a missing run continues it.
     wanted = {s: sorted(_with_starts([name for name in variants if (name, s) not in done]), key=depth) for s in seeds}
     for name, seed in [(name, s) for s, names in wanted.items() for name in names]:
         file, start = work / f"{name}-{seed}.safetensors", VARIANTS[name].start
@@ -189,7 +191,7 @@ def run_all(
 
 
 def _with_starts(variants: Sequence[str]) -> list[str]:
-    """The variants, and all that they continue, each once."""
+    """The variants and all the variants that they continue, each once."""
     needed: dict[str, None] = {}
     for name in variants:
         chain: str | None = name

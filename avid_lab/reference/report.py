@@ -1,4 +1,4 @@
-"""A report of the reference runs: tables with mean and spread over seeds, and which of the paper's findings appear."""
+"""The report on the reference runs: tables with mean and spread over seeds, and the paper's findings that appear."""
 
 from __future__ import annotations
 

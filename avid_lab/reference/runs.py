@@ -1,7 +1,7 @@
-"""One reference run: how it is trained, and the file that holds it.
+"""One reference run: how it is trained, and its file.
 
 A run's file has the weights, the input statistics, the memory of every training clip, and embeddings of the held-out
-clips along training, so that a notebook shows results at once and goes on from any of them.
+clips along training, so that a notebook can show results at once and continue from any of them.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from avid_lab.training import Trainer
 from avid_lab.transforms import InputPipeline
 
 SNAPSHOTS = (0.0, 0.04, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0)  # shares of a run at which held-out clips are embedded
-OTHER_BATCHES = 1000  # added to the seed with every continuation, or a run would see its parent's batches again
-REMINE_EVERY = 5.0  # passes over the clips between two minings, as the paper on Kinetics
+OTHER_BATCHES = 1000  # added to the seed of a continuation, so that it does not repeat its parent's batches
+REMINE_EVERY = 5.0  # passes over the clips between two minings, as in the paper for Kinetics
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,11 @@ class Variant:
     """One way to train.
 
     Args:
-        about: What it is, in a few words.
+        about: A short description.
         learning_rate: Peak of the one-cycle schedule.
         avid: Arguments of `AVID` that differ from its defaults and the profile's.
         cma: Arguments of `CMA`, or ``None`` to train with `AVID`.
-        start: The variant whose end, at the same seed, this one continues; ``None`` starts from random weights.
+        start: The variant that this one continues, with the same seed; ``None`` starts from random weights.
         length: Steps, as a share of the profile's.
         follow: Whether held-out clips are embedded along training (at seed 0).
     """
@@ -66,7 +66,7 @@ def _short(about: str, **avid: Any) -> Variant:
     return Variant(about, avid=avid, length=0.5)
 
 
-# Learning rates: of those tried at seed 0 (1e-3 and 2e-3; for Self-AVID also 5e-4) the one with the best video probe.
+# Learning rates: the best video probe of those tried at seed 0 (1e-3 and 2e-3; for Self-AVID also 5e-4).
 # One rate for all would be unfair: at 2e-3, which suits Cross-AVID, the loss of Self-AVID grows.
 # CMA starts from "long", not from "cross", where half of the mined positives are wrong (46 %, seed 0). "cma-early" and
 # "cma-late" show what an earlier and a later start do. The paper, too, starts from a trained AVID.
@@ -116,14 +116,14 @@ class Run:
 
     Attributes:
         variant: Name in `VARIANTS`.
-        seed: Of weights, batches, augmentation, memory and negatives.
-        config: Of the model.
+        seed: Seed of weights, batches, augmentation, memory and negatives.
+        config: The model's configuration.
         loss: The loss of every step.
         seconds: Wall time of the training steps.
-        machine: Hardware, Python and torch it was made with.
+        machine: Hardware, and versions of Python and torch.
         memory: The objective's memory of the training clips.
         partition: The objective's Z of each term.
-        snapshots: Held-out clips along training, oldest first; empty where the run was not followed.
+        snapshots: Held-out clips along training, oldest first; empty if the run was not followed.
         scores: By name, 0 to 1; empty until it is scored.
     """
 
@@ -153,7 +153,7 @@ class Run:
         return pipeline.eval()
 
     def objective(self, **settings: Any) -> AVID:
-        """AVID with this run's memory and partition constants, ready to go on.
+        """AVID with this run's memory and partition constants, ready to continue.
 
         Args:
             settings: Arguments of `AVID`.
@@ -168,7 +168,7 @@ class Run:
         """Write the run as one safetensors file.
 
         Args:
-            path: Where to; written under a temporary name, then renamed.
+            path: Destination; written under a temporary name, then renamed.
             half: Store matrices in half precision, which halves the file and moves an embedding by about 1e-3.
         """
         tensors = {f"model.{name}": x for name, x in self.weights.items()}
@@ -197,12 +197,12 @@ def read(path: str | Path) -> Run:
     """Read a run's file; everything comes back in single precision.
 
     Raises:
-        ValueError: The file is not there or not a run's.
+        ValueError: The file does not exist or is not a run.
     """
     path = Path(path)
     if not path.exists():
         have = ", ".join(sorted(p.stem for p in path.parent.glob("*.safetensors"))) or "none"
-        raise ValueError(f"{path}: no such reference run (there: {have}). `avid-lab reference` makes them.")
+        raise ValueError(f"{path}: no such reference run (available: {have}). Run `avid-lab reference` to make them.")
     with safe_open(path, framework="pt") as file:
         facts = json.loads((file.metadata() or {}).get("run", "null"))
         if facts is None:
@@ -240,11 +240,11 @@ def train(
 
     Args:
         variant: Name in `VARIANTS`.
-        seed: Of everything random.
+        seed: Seed of everything random.
         clips: Clips to train on.
         test: Held-out clips, embedded along training.
         profile: Model preset, training settings and number of negatives.
-        parent: The run that this variant continues, where it does.
+        parent: The run that this variant continues, if any.
         progress: Whether to show a progress bar.
 
     Raises:
@@ -303,12 +303,12 @@ def train(
 def _memory(video: Float[Tensor, "N D"], audio: Float[Tensor, "N D"]) -> MemoryBank:
     memory = MemoryBank(len(video), video.shape[1])
     for bank, rows in ((memory.video, video), (memory.audio, audio)):
-        bank.copy_(torch.nn.functional.normalize(rows.detach(), dim=1))  # of unit length again after their rounding
+        bank.copy_(torch.nn.functional.normalize(rows.detach(), dim=1))  # unit length again after rounding
     return memory
 
 
 def depth(variant: str) -> int:
-    """How many runs a variant continues, one after the other."""
+    """The number of runs before this variant in its chain of continuations."""
     start = VARIANTS[variant].start
     return 0 if start is None else 1 + depth(start)
 
@@ -318,7 +318,7 @@ def _copy(module: torch.nn.Module) -> dict[str, Tensor]:
 
 
 def machine() -> dict[str, str]:
-    """What a run is made on."""
+    """Hardware and versions of this machine."""
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{torch.get_num_threads()} CPU thread(s)"
     return {
         "hardware": f"{platform.machine()}, {device}",

@@ -1,4 +1,4 @@
-"""What a finished run is worth: flat dictionaries of numbers between 0 and 1, the same for every run."""
+"""Scores of a finished run: flat dictionaries of numbers between 0 and 1, with the same names for every run."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ Numbers = dict[str, float]
 def score_run(run: Run, train: ClipDataset, test: ClipDataset, *, blocks: bool = True) -> Numbers:
     """Scores of a run.
 
-    Probes and neighbours are fitted on the training clips and scored on the held-out ones, as retrieval and calibration
-    are; positives are those that the memory of the training clips agrees on.
+    Probes and neighbours are fitted on the training clips. They are scored, like retrieval and calibration, on the
+    held-out clips. Positives are mined from the memory of the training clips.
 
     Args:
         run: The run.
         train: The clips it was trained on, whose labels it never saw.
         test: Held-out clips.
-        blocks: Whether to probe every block, which takes longest.
+        blocks: Whether to probe every block, the slowest part.
     """
     return _score(run.model(), run.pipeline(), train, test, blocks) | positives(run.memory, train.labels)
 
 
 def score_untrained(run: Run, train: ClipDataset, test: ClipDataset) -> Numbers:
-    """Scores of a run's architecture at random initialisation, of the same seed."""
+    """Scores of a run's architecture at random initialisation with the same seed."""
     pipeline = run.pipeline()
     return _score(random_twin(run.model(), train, pipeline, seed=run.seed), pipeline, train, test, True)
 
@@ -71,7 +71,7 @@ def _spaces(train: Embeddings, test: Embeddings) -> Numbers:
         q, g = getattr(test, query), getattr(test, gallery)
         if query == gallery:
             numbers[f"{name}_precision_at_10"] = _neighbours(q, test.labels)
-        # The pairs of a2v are those of v2a; and where no class has two clips (a tiny world) there are none to compare.
+        # The pairs of a2v are those of v2a. A tiny world may have no class with two clips, and so no pairs.
         if name != "a2v" and len(test.labels.unique()) < len(test.labels):
             found = separation(q, g, test.labels)
             numbers |= {
@@ -84,14 +84,14 @@ def _spaces(train: Embeddings, test: Embeddings) -> Numbers:
 
 
 def _neighbours(space: Tensor, labels: Tensor, k: int = 10) -> float:
-    """Share of same-class clips among the nearest of each, itself left out."""
+    """Share of same-class clips among the nearest of each clip, except itself."""
     similarity = (space @ space.T).fill_diagonal_(-torch.inf)
     near = similarity.topk(min(k, len(space) - 1)).indices
     return (labels[near] == labels[:, None]).double().mean().item()
 
 
 def positives(memory: MemoryBank, labels: Tensor, k: int = POSITIVES) -> Numbers:
-    """How many mined positives are of their query's class, by agreement, and how many negatives are."""
+    """Shares of mined positives, by agreement, and of negatives that have their query's class."""
     k = min(k, len(labels) - 1)
     mined = {how: mine_positives(memory.video, memory.audio, k, how) for how in AGREEMENTS}
     right = {f"positives_{how}": positive_precision(found, labels) for how, found in mined.items()}

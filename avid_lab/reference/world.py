@@ -1,6 +1,6 @@
-"""The rendered world, measured: what labels could teach at best, and what each way of training keeps of the wallpaper.
+"""Measures the rendered world: the accuracy of training with labels, and how much features know of the wallpaper.
 
-``python -m avid_lab.reference.world data/ceilings.json`` goes on where it stopped, and prints both tables.
+``python -m avid_lab.reference.world data/ceilings.json`` resumes if interrupted, and prints both tables.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def explained(
 
 
 def shortcut(name: str, seed: int, work: Path, train: ClipDataset, test: ClipDataset) -> dict[str, float]:
-    """What frozen video features tell: the scene (linear probe) and the wallpaper's colour (R²)."""
+    """How well frozen video features predict the scene (linear probe) and the wallpaper's colour (R²)."""
     run = read(work / f"{'cross' if name == 'untrained' else name}-{seed}.safetensors")
     model, pipeline = run.model(), run.pipeline()
     if name == "untrained":
@@ -107,7 +107,7 @@ def tables(found: dict[str, Any]) -> str:
 def main() -> None:
     """See the module."""
     parser = argparse.ArgumentParser(prog="python -m avid_lab.reference.world", description="Measure the pocket world.")
-    parser.add_argument("file", type=Path, help="JSON to write, or to go on with")
+    parser.add_argument("file", type=Path, help="JSON file to write or to continue")
     parser.add_argument("--work", type=Path, default=Path("runs/reference"), help="full runs (default: %(default)s)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="default: 0 1 2")
     args = parser.parse_args()
