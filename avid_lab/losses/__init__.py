@@ -10,10 +10,10 @@ A *score loss* compares each query with memories; `AVID` and `CMA` call it once 
 A *batch loss* compares the clips of one batch with each other; `InBatch` calls it:
 
     info_nce_loss       -log softmax over the batch, both directions                     CLIP's
-    sigmoid_loss        -sum log sigmoid(+-s), every pair its own question               SigLIP's
+    sigmoid_loss        -sum log sigmoid(+-s), a binary decision per pair                SigLIP's
     robust_loss         info_nce_loss with a weight per pair and soft targets            Robust-xID's
 
-Any function of the same shape takes their place (`ScoreLoss`, `BatchLoss`).
+Any function with the same signature can replace them (`ScoreLoss`, `BatchLoss`).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Batch losses: every clip of a batch against the others, without any memory."""
+"""Batch losses: each clip of a batch against the others, without a memory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from avid_lab.losses.checks import at_least_single, check_embeddings, check_temp
 
 @runtime_checkable
 class BatchLoss(Protocol):
-    """What `InBatch` accepts as ``loss``: `info_nce_loss`, `sigmoid_loss`, `robust_loss` or a function of your own."""
+    """What `InBatch` accepts as ``loss``: `info_nce_loss`, `sigmoid_loss`, `robust_loss` or your own function."""
 
     def __call__(self, video: Tensor, audio: Tensor, temperature: float, /) -> Tensor:
         """Unit embeddings (B, D) of the same clips and the temperature -> a scalar to minimise."""
@@ -46,7 +46,7 @@ def info_nce_loss(
 def sigmoid_loss(
     video: Float[Tensor, "B D"], audio: Float[Tensor, "B D"], temperature: float = 0.1, bias: float | Tensor = -10.0
 ) -> Float[Tensor, ""]:
-    r"""SigLIP: every pair of the batch is its own yes-or-no question, no softmax.
+    r"""SigLIP: a binary decision for every pair of the batch, without a softmax.
 
     :math:`-\frac1B \sum_{ij} \log\sigma\big(y_{ij} (v_i \cdot a_j / \tau + b)\big)`, y = 1 on the diagonal, else -1.
 

@@ -1,4 +1,4 @@
-"""What every loss demands of its input, in one place."""
+"""Checks of the losses' input."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def check_scores(positive_scores: Tensor, negative_scores: Tensor) -> tuple[Tensor, Tensor]:
-    """Refuse scores that do not belong together; return them in at least single precision.
+    """Check that scores fit together; return them in at least single precision.
 
     Raises:
         ValueError: They are not (B, P) and (B, K) with the same B and at least one column each, on one device.
@@ -23,7 +23,7 @@ def check_scores(positive_scores: Tensor, negative_scores: Tensor) -> tuple[Tens
 
 
 def check_embeddings(video: Tensor, audio: Tensor) -> None:
-    """Refuse embeddings that are not pairs.
+    """Check that embeddings are pairs.
 
     Raises:
         ValueError: They are not two (B, D) tensors of one shape and device.
@@ -35,7 +35,7 @@ def check_embeddings(video: Tensor, audio: Tensor) -> None:
 
 
 def check_temperature(temperature: float) -> float:
-    """Return the temperature, or refuse it.
+    """Check the temperature and return it.
 
     Raises:
         ValueError: It is not above zero.
@@ -46,7 +46,7 @@ def check_temperature(temperature: float) -> float:
 
 
 def check_device(**tensors: Tensor) -> None:
-    """Refuse tensors on different devices.
+    """Check that tensors are on one device.
 
     Raises:
         ValueError: Their devices differ.
@@ -57,5 +57,5 @@ def check_device(**tensors: Tensor) -> None:
 
 
 def at_least_single(x: Tensor) -> Tensor:
-    """Half precision to single, anything wider as it is: e^(1 / 0.07) does not fit half precision."""
+    """Convert half precision to single and keep anything wider: e^(1 / 0.07) does not fit half precision."""
     return x if x.dtype == torch.float64 else x.float()

@@ -24,14 +24,14 @@ def plausibility_weights(
     spread: float = 1.0,
     floor: float = 0.0,
 ) -> Float[Tensor, " B"]:
-    r"""How far to trust each pair, from the similarity of its picture and its sound.
+    r"""The plausibility of each pair, from the similarity of its picture and its sound.
 
     The cumulative distribution of a normal with mean :math:`\mu + \delta\sigma` and variance :math:`\kappa\sigma^2`:
 
     .. math:: w_i = w_{\min} + (1 - w_{\min})\, \Phi\Big(\frac{s_i - (\mu + \delta\sigma)}{\sqrt{\kappa}\,\sigma}\Big).
 
     Args:
-        similarity: s_i, cross-modal similarity v_i . a_i of each pair, best taken from the memories.
+        similarity: s_i, cross-modal similarity v_i . a_i of each pair, preferably from the memories.
         mean: mu, mean similarity of all pairs.
         deviation: sigma, their standard deviation; 0 gives every pair the weight it has at the mean.
         shift: delta; below zero trusts more pairs.
@@ -54,13 +54,13 @@ def plausibility_weights(
 def soft_targets(
     similarity: Float[Tensor, "B B"], share: float = 0.5, temperature: float = 0.07
 ) -> Float[Tensor, "B B"]:
-    r"""Targets that leave room for instances like the query.
+    r"""Targets that give a share to instances similar to the query.
 
     .. math:: T_{ij} = (1 - \lambda)\,[i = j] + \lambda\, \frac{e^{s_{ij}/\tau}}{\sum_k e^{s_{ik}/\tau}}
 
     Args:
-        similarity: s_ij, row i is query i. Which similarity is the recipe: cross-modal in the query's own direction
-            (bootstrapped), in the other direction (swapped), or within one modality (neighbours).
+        similarity: s_ij, row i is query i. The choice of similarity defines the method: cross-modal in the query's own
+            direction (bootstrapped), in the other direction (swapped), or within one modality (neighbours).
         share: lambda in [0, 1]; 0 is the hard target.
         temperature: tau of the soft part, above zero; towards zero it becomes the nearest instance.
 
@@ -91,8 +91,8 @@ def soft_info_nce_loss(
     Args:
         video: Unit video embeddings.
         audio: Unit audio embeddings of the same clips.
-        video_targets: T^v; row i says which sounds picture i should find, and sums to one.
-        audio_targets: T^a; row i says which pictures sound i should find.
+        video_targets: T^v; row i is the target distribution of picture i over the sounds, and sums to one.
+        audio_targets: T^a; row i is the target distribution of sound i over the pictures.
         weights: w_i >= 0, not all zero.
         temperature: tau, above zero.
 
@@ -119,7 +119,7 @@ def robust_loss(
 ) -> Float[Tensor, ""]:
     """Both remedies on one batch: `plausibility_weights` and swapped `soft_targets`.
 
-    The published method reads similarities from memories; here the batch's own, detached embeddings stand in for these.
+    The published method reads similarities from memories; this one uses the batch's own, detached embeddings.
 
     Args:
         video: Unit video embeddings.
@@ -133,6 +133,6 @@ def robust_loss(
     similarity = pair_scores(video, audio, 1.0).detach()  # (B, B)
     matched = similarity.diagonal()
     weights = plausibility_weights(matched, matched.mean(), matched.std(correction=0))
-    # Swapped: what a picture should find is what its sound finds, and the other way round.
+    # Swapped: the target of a picture is the distribution that its sound finds, and vice versa.
     for_video, for_audio = (soft_targets(s, share, temperature) for s in (similarity.T, similarity))
     return soft_info_nce_loss(video, audio, for_video, for_audio, weights, temperature)

@@ -15,7 +15,7 @@ from avid_lab.losses.checks import check_scores, check_temperature
 
 @runtime_checkable
 class ScoreLoss(Protocol):
-    """What `AVID` and `CMA` accept as ``loss``: any function below, or one of your own with the same arguments."""
+    """What `AVID` and `CMA` accept as ``loss``: any function below, or your own with the same arguments."""
 
     def __call__(self, positive_scores: Tensor, negative_scores: Tensor, partition: Tensor, /) -> Tensor:
         """(B, P) positives, (B, K) negatives and the partition constant Z -> a scalar to minimise."""
@@ -88,13 +88,13 @@ def debiased_loss(
 ) -> Float[Tensor, ""]:
     r"""Softmax cross-entropy that subtracts the negatives expected to be false.
 
-    A share :math:`\rho` of random negatives is of the query's own class. Positives show what those score, so
+    A share :math:`\rho` of random negatives has the query's own class. The positives estimate their scores, so
 
     .. math:: -\log\frac{e^{s_p}}{e^{s_p} + G}, \qquad
         G = \max\Big\{\tfrac{1}{1 - \rho}\Big(\sum_k e^{s_k} - \rho K \tfrac1P \sum_p e^{s_p}\Big),\;
         K e^{-1/\tau}\Big\}.
 
-    The maximum is the smallest value that K negatives of unit length can have.
+    The lower bound is the smallest value that K negatives of unit length can have.
 
     Args:
         positive_scores: Scores of the P positives of each query.

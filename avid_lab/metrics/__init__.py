@@ -1,7 +1,7 @@
-"""What is measured: retrieval, positives, how well similarity separates same from different, and signs of collapse.
+"""Metrics: retrieval, positives, separation and calibration of similarities, and collapse.
 
-Every figure comes with its chance level, computed from the labels, so that no number stands alone; `Estimate` adds an
-interval and the level of a network at random initialisation.
+Every score comes with its chance level, computed from the labels. `Estimate` adds an interval and the score of the
+network at random initialisation.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Has the space collapsed? How close partners are, how evenly embeddings fill the sphere, how many directions they use.
+"""Signs of collapse: distance of partners, evenness of embeddings on the sphere, number of directions they use.
 
 Sources: Wang and Isola, "Understanding contrastive representation learning through alignment and uniformity on the
 hypersphere", ICML 2020; Roy and Vetterli, "The effective rank", EUSIPCO 2007.
@@ -24,7 +24,7 @@ def alignment(x: Float[Tensor, "N D"], y: Float[Tensor, "N D"]) -> Float[Tensor,
         y: Unit embeddings of their partners, for example of sounds.
 
     Returns:
-        One value a pair; Wang and Isola's alignment is the mean.
+        One value per pair; Wang and Isola's alignment is the mean.
     """
     return (x - y).square().sum(1)
 
@@ -36,7 +36,7 @@ def uniformity(
 
     Args:
         x: Unit embeddings.
-        weights: How often each embedding counts; once if not given.
+        weights: Weight of each embedding; 1 by default.
         t: Width of the kernel.
 
     Raises:
@@ -53,7 +53,7 @@ def potentials(x: Float[Tensor, "N D"], *, t: float = 2.0) -> Float[Tensor, "N N
 def log_mean_potential(
     potential: Float[Tensor, "N N"], weights: Float[Tensor, " N"] | None = None
 ) -> Float[Tensor, ""]:
-    """`uniformity` of `potentials` that were computed before, for many weights.
+    """`uniformity` of precomputed `potentials`, to evaluate many weights.
 
     Raises:
         ValueError: Fewer than two embeddings.
@@ -71,7 +71,7 @@ def effective_rank(x: Float[Tensor, "N D"], weights: Float[Tensor, " N"] | None 
 
     Args:
         x: Embeddings, not centred.
-        weights: How often each embedding counts; once if not given.
+        weights: Weight of each embedding; 1 by default.
     """
     x = doubled(x)
     gram = x.T @ (x if weights is None else x * weights.to(x)[:, None])
@@ -81,7 +81,7 @@ def effective_rank(x: Float[Tensor, "N D"], weights: Float[Tensor, " N"] | None 
 
 
 def uniformity_of_the_sphere(dim: int, *, t: float = 2.0) -> float:
-    """Uniformity of evenly spread unit vectors, the lowest that N -> infinity embeddings can reach.
+    """Uniformity of evenly spread unit vectors: the lowest value for N -> infinity embeddings.
 
     With the cosine c of two random directions it is ``log E exp(2t (c - 1))``, and ``E exp(k c)`` is the hypergeometric
     series ``0F1(dim / 2; k^2 / 4)``.

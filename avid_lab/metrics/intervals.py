@@ -1,8 +1,8 @@
-"""A number with its interval: the bootstrap over clips, paired between models by drawing the same clips for both.
+"""Scores with intervals: the bootstrap over clips, paired between models by drawing the same clips for both.
 
-Source: Efron, "Bootstrap methods: another look at the jackknife", Annals of Statistics 1979. Test clips are
-resampled, so an interval says how much a figure would change with other clips of the same kind. It does not say how
-much it would change with another training seed.
+Source: Efron, "Bootstrap methods: another look at the jackknife", Annals of Statistics 1979. Test clips are resampled,
+so an interval shows how much a score would change with other clips of the same kind. It does not show how much it would
+change with another training seed.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ _BLOCK = 2**21  # clips drawn at a time
 
 @dataclass(frozen=True, eq=False)
 class Estimate:
-    """A figure with its interval and with what it has to be compared to.
+    """A score with its interval and its baselines.
 
     Attributes:
-        value: On the clips as they are.
-        resampled: On R bootstrap samples of these clips.
-        chance: What knowing nothing gives; NaN where it was not computed.
-        random: What the same network at random initialisation gives; NaN where it was not computed.
-        percent: Whether it is a share, to be read in per cent.
+        value: The score on the clips themselves.
+        resampled: The score on R bootstrap samples of these clips.
+        chance: The score of guessing; NaN if not computed.
+        random: The score of the same network at random initialisation; NaN if not computed.
+        percent: Whether the score is a share, shown in per cent.
     """
 
     value: float
@@ -49,17 +49,17 @@ class Estimate:
         return torch.nanquantile(self.resampled, 0.975).item()
 
     def centred(self) -> Estimate:
-        """The same with its resamples moved around the value, so that only their spread counts.
+        """The same estimate with its resamples centred on the value, so that only their spread counts.
 
-        For figures that drawing clips twice shifts by itself: it lowers a rank, and makes histograms spikier.
+        Use it for scores that resampling itself biases: repeated clips lower a rank and make histograms spikier.
         """
         return replace(self, resampled=self.value + self.resampled - self.resampled.nanmean())
 
     def __sub__(self, other: Estimate) -> Estimate:
-        """The difference of two models on the same clips: both saw the same resamples, so its interval is paired.
+        """The difference of two models on the same clips and the same resamples, so that its interval is paired.
 
         Raises:
-            ValueError: The two were resampled differently often.
+            ValueError: The two have different numbers of resamples.
         """
         if len(self.resampled) != len(other.resampled):
             got = f"{len(self.resampled)} and {len(other.resampled)}"
@@ -74,12 +74,12 @@ class Estimate:
 
 
 def bootstrap(n: int, *, resamples: int = RESAMPLES, seed: int = 0) -> Iterator[Int64[Tensor, "block n"]]:
-    """Bootstrap samples of ``n`` clips, some at a time: each row holds n clips drawn with replacement.
+    """Bootstrap samples of ``n`` clips, in chunks: each row has n clips drawn with replacement.
 
     Args:
-        n: Clips to draw from.
-        resamples: Samples in all.
-        seed: The same seed draws the same clips, which is what pairs two models.
+        n: Number of clips.
+        resamples: Total number of samples.
+        seed: The same seed draws the same clips, which pairs two models.
 
     Raises:
         ValueError: ``n`` or ``resamples`` is below one.
@@ -117,15 +117,15 @@ def estimate(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Estimate:
-    """A statistic of one value a clip, with its bootstrap interval.
+    """A statistic of one value per clip, with its bootstrap interval.
 
     Args:
-        values: One value a clip: right or wrong, a rank, an average precision.
-        chance: What knowing nothing gives.
-        statistic: (R, N) resampled values to (R,) figures; the mean if not given.
-        percent: Whether the figure is a share.
-        resamples: Bootstrap samples.
-        seed: Of the resamples.
+        values: One value per clip, such as right or wrong, a rank, or an average precision.
+        chance: The score of guessing.
+        statistic: Maps (R, N) resampled values to (R,) scores; the mean by default.
+        percent: Whether the score is a share.
+        resamples: Number of bootstrap samples.
+        seed: Seed of the resamples.
     """
     values = values.cpu().double()
     drawn = [statistic(values[rows]) for rows in bootstrap(len(values), resamples=resamples, seed=seed)]
@@ -141,15 +141,15 @@ def estimate_weighted(
     resamples: int = 200,
     seed: int = 0,
 ) -> list[Estimate]:
-    """Statistics of *pairs* of clips, with bootstrap intervals over clips: pairs of one clip are not independent.
+    """Statistics of *pairs* of clips, with bootstrap intervals over clips: pairs that share a clip are not independent.
 
     Args:
-        statistic: How often each clip was drawn, (N,), to S figures; all ones are the clips as they are.
-        n: Clips.
-        chance: What knowing nothing gives, for each figure.
-        percent: Whether each figure is a share.
-        resamples: Bootstrap samples.
-        seed: Of the resamples.
+        statistic: Maps (N,) counts of how often each clip was drawn to S scores; all ones mean no resampling.
+        n: Number of clips.
+        chance: The score of guessing, for each score.
+        percent: Whether each score is a share.
+        resamples: Number of bootstrap samples.
+        seed: Seed of the resamples.
 
     Returns:
         S estimates.

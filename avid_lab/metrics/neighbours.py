@@ -1,4 +1,4 @@
-"""What nearest neighbours know of the class."""
+"""Classification by nearest neighbours."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def knn_predict(
 def vote_of_nearest(similarity: Float[Tensor, "M N"], labels: Int64[Tensor, " N"], k: int) -> Int64[Tensor, " M"]:
     """The majority class among each row's k most similar items.
 
-    Votes are weighted by similarity, as a tie-break more than anything else. -inf takes an item out.
+    Votes are weighted by similarity, mainly to break ties. A similarity of -inf excludes an item.
     """
     near = similarity.topk(k)
     votes = torch.zeros(len(similarity), int(labels.max()) + 1, device=similarity.device)

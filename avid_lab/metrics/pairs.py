@@ -1,4 +1,4 @@
-"""Pairs of clips: how similar they are, and how well similarity separates pairs of one class from the others."""
+"""Pairs of clips: their similarity, and how well it separates same-class pairs from the others."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ Weights = Float[Tensor, " P"]
 
 @dataclass(frozen=True)
 class Pairs:
-    """Pairs (i, j), i != j, of clips: how similar they are, and whether they are of one class.
+    """Pairs (i, j), i != j, of clips with their similarity.
 
     Attributes:
         similarity: Inner product of the two embeddings.
-        same: Whether both clips are of one class.
-        left: Which clip i.
-        right: Which clip j.
+        same: Whether both clips have the same class.
+        left: Index i.
+        right: Index j.
         clips: Number of clips N.
     """
 
@@ -36,10 +36,10 @@ class Pairs:
 
 @torch.no_grad()
 def pairs(query: Float[Tensor, "N D"], gallery: Float[Tensor, "N D"], labels: Int64[Tensor, " N"]) -> Pairs:
-    """All pairs of different clips; within one modality, where order says nothing, each pair once.
+    """All pairs of different clips; within one modality, where order does not matter, each pair once.
 
     Args:
-        query: Unit embeddings, one a clip.
+        query: Unit embeddings, one per clip.
         gallery: The same clips in the same or the other modality.
         labels: Class of each clip.
 
@@ -56,7 +56,9 @@ def pairs(query: Float[Tensor, "N D"], gallery: Float[Tensor, "N D"], labels: In
         left, right = (~torch.eye(n, dtype=torch.bool)).nonzero(as_tuple=True)
     same = labels.cpu()[left] == labels.cpu()[right]
     if same.all() or not same.any():
-        raise ValueError("labels must hold two instances of one class and two classes, or there is nothing to compare")
+        raise ValueError(
+            "labels must have at least two classes, and two instances of one class, or there are no pairs to compare"
+        )
     return Pairs((query @ gallery.T).cpu()[left, right].double(), same, left, right, n)
 
 
@@ -67,7 +69,7 @@ class Separation:
     Attributes:
         same: Similarities of same-class pairs.
         different: Similarities of different-class pairs.
-        auc: Chance that a same-class pair is more similar than a different-class pair; 0.5 is no information.
+        auc: Probability that a same-class pair is more similar than a different-class pair; 0.5 is no information.
         d_prime: Distance of the two means in units of their pooled standard deviation.
         overlap: Shared area of the two histograms, 0 (apart) to 1 (identical).
     """
@@ -84,8 +86,8 @@ def separation(
 ) -> Separation:
     """Compare similarities of same-class and different-class pairs (i, j), i != j.
 
-    This is not calibration: embeddings may separate the two kinds perfectly while no similarity means the same in both
-    modalities. `avid_lab.metrics.reliability` asks for that.
+    This is not calibration: embeddings may separate the two kinds perfectly while a similarity means something else in
+    each modality. `avid_lab.metrics.reliability` measures calibration.
 
     Args:
         query: Unit embeddings, one per instance.
@@ -106,10 +108,10 @@ def separation(
 def separation_estimates(found: Pairs, *, bins: int = 100, resamples: int = 200, seed: int = 0) -> dict[str, Estimate]:
     """`separation` with intervals: "AUC", "d'" and "overlap".
 
-    Clips are resampled, not pairs: the pairs of one clip rise and fall together.
+    Clips are resampled, not pairs, because pairs that share a clip are correlated.
 
     Args:
-        found: What `pairs` returns.
+        found: Result of `pairs`.
         bins: Histogram bins over [-1, 1] for the overlap.
         resamples: Bootstrap samples.
         seed: Of the resamples.
@@ -129,7 +131,7 @@ def separation_estimates(found: Pairs, *, bins: int = 100, resamples: int = 200,
 
 
 def auc(same: Any, different: Any) -> float:
-    """Chance that a value of the first kind is above one of the second; ties count half. 0.5 is no information.
+    """Probability that a value of the first kind is above one of the second; ties count half. 0.5 is no information.
 
     Args:
         same: Values, a tensor or an array.
@@ -149,14 +151,14 @@ def auc(same: Any, different: Any) -> float:
 def weighted_separation(
     values: Float64[Tensor, " P"], bins: int = 100
 ) -> Callable[[Weights, Weights], Float64[Tensor, "3"]]:
-    """AUC, d' and overlap of two weighted samples that lie at the same values.
+    """AUC, d' and overlap of two weighted samples at the same values.
 
     Args:
         values: Rising; similarities of pairs, or the centres of histogram bins.
         bins: Histogram bins over [-1, 1] for the overlap.
 
     Returns:
-        A function of two vectors of weights, how much of either sample lies at each value, to the three figures.
+        A function that maps two vectors of weights, one per sample with a weight per value, to the three scores.
     """
     first, last = torch.searchsorted(values, values), torch.searchsorted(values, values, right=True)  # equal values
     place = ((values.clamp(-1, 1) + 1) / 2 * bins).long().clamp(max=bins - 1)

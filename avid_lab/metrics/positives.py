@@ -1,4 +1,4 @@
-"""How right positives are, and how wrong negatives: both against labels that training never sees."""
+"""Precision of positives and rate of false negatives, against labels that training never sees."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from avid_lab.precision import doubled, off_mps
 
 
 def positive_precision(positives: Positives | Int64[Tensor, "N K"], labels: Int64[Tensor, " N"]) -> float:
-    """Share of mined positives that are of the same class as their query.
+    """Share of mined positives that have the same class as their query.
 
     Raises:
         ValueError: There is not one label per query, or the positives are not mined yet.
@@ -21,7 +21,7 @@ def positive_precision(positives: Positives | Int64[Tensor, "N K"], labels: Int6
 def precision_of_each(
     positives: Positives | Int64[Tensor, "N K"], labels: Int64[Tensor, " N"]
 ) -> Float64[Tensor, " N"]:
-    """Share of each query's positives that are of its own class.
+    """Share of each query's positives that have its class.
 
     Raises:
         ValueError: There is not one label per query, or the positives are not mined yet.
@@ -32,11 +32,11 @@ def precision_of_each(
 def false_negative_rate(
     labels: Int64[Tensor, " N"], positives: Positives | Int64[Tensor, "N K"] | None = None
 ) -> float:
-    """Share of the instances allowed as negatives that are of the query's own class, averaged over all queries.
+    """Share of the possible negatives that have the query's own class, averaged over all queries.
 
-    What a uniform draw meets on average, computed rather than sampled. Instance discrimination pushes these away
-    although they belong together; CMA draws none of its positives. Compare ``false_negative_rate(labels)`` with
-    ``false_negative_rate(labels, positives)``. Arguments and errors are those of `false_negatives_of_each`.
+    This is the expected share in a uniform draw, computed rather than sampled. Instance discrimination pushes these
+    instances away although they belong together; CMA never draws its positives. Compare
+    ``false_negative_rate(labels)`` with ``false_negative_rate(labels, positives)``. Arguments and errors are those of `false_negatives_of_each`.
     """
     return false_negatives_of_each(labels, positives).mean().item()
 
@@ -44,7 +44,7 @@ def false_negative_rate(
 def false_negatives_of_each(
     labels: Int64[Tensor, " N"], positives: Positives | Int64[Tensor, "N K"] | None = None
 ) -> Float64[Tensor, " N"]:
-    """Share of the instances allowed as negatives of each query that are of its own class.
+    """Share of the possible negatives of each query that have its class.
 
     Args:
         labels: Class of each instance.
@@ -68,11 +68,11 @@ def false_negatives_of_each(
 def drawn_false_negatives(
     negatives: Int64[Tensor, "B K"], index: Int64[Tensor, " B"], labels: Int64[Tensor, " N"]
 ) -> float:
-    """Share of these very negatives that are of their query's class.
+    """Share of given negatives that have their query's class.
 
     Args:
         negatives: Instances drawn for each query (`draw_negatives`).
-        index: Which instances the queries are.
+        index: Instance number of each query.
         labels: Class of each instance.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Does a similarity mean anything by itself? Similarity as a probability, held against what happened.
+"""Calibration: similarities converted to probabilities, and compared with observed frequencies.
 
 Sources: Platt, "Probabilistic outputs for support vector machines", 1999 (the logistic fit); Naeini, Cooper and
 Hauskrecht, "Obtaining well calibrated probabilities using Bayesian binning", AAAI 2015 (expected calibration error).
@@ -23,15 +23,15 @@ FitMethod = Literal["logistic", "isotonic"]
 def fit_probability(
     similarity: Float64[Tensor, " P"], same: Bool[Tensor, " P"], method: FitMethod = "logistic"
 ) -> Callable[[Tensor], Tensor]:
-    """Learn how probable it is that a pair of some similarity is of one class.
+    """Fit the probability that a pair has one class, as a function of its similarity.
 
     Args:
-        similarity: Of the pairs.
-        same: Whether they are of one class.
+        similarity: Similarity of each pair.
+        same: Whether each pair has one class.
         method: "logistic" fits a slope and an offset, "isotonic" any rising curve.
 
     Returns:
-        A function of similarities, to probabilities of the same shape.
+        A function that maps similarities to probabilities of the same shape.
 
     Raises:
         ValueError: The method is unknown.
@@ -64,15 +64,15 @@ def fit_probability(
 
 @dataclass(frozen=True, eq=False)
 class Reliability:
-    """Predicted probability of "same class" against how often it was true, on clips that the fit did not see.
+    """Predicted probability of "same class" against its observed frequency, on clips that the fit did not see.
 
     Attributes:
         predicted: Mean predicted probability in each bin; bins hold equally many pairs.
         observed: Share of same-class pairs in each bin.
         low: Lower end of the 95 % interval of ``observed``.
         high: Its upper end.
-        ece: Expected calibration error: mean distance of the two, over pairs. Its chance is that of the base rate.
-        brier: Mean squared error of the probability. Its chance is that of the base rate.
+        ece: Expected calibration error: mean distance of the two over pairs. Chance: always predict the base rate.
+        brier: Mean squared error of the probability. Chance: always predict the base rate.
         base_rate: Share of same-class pairs among those that the fit saw.
     """
 
@@ -97,12 +97,12 @@ def reliability(
     """Test probabilities on pairs of clips that the fit did not see.
 
     Args:
-        probability: What `fit_probability` returns.
+        probability: Result of `fit_probability`.
         found: Pairs of other clips.
-        base_rate: Share of same-class pairs among those that the fit saw: the prediction of who knows nothing.
+        base_rate: Share of same-class pairs among those that the fit saw: the prediction without information.
         bins: Bins of the curve, of equally many pairs each.
         resamples: Bootstrap samples of the clips.
-        seed: Of the resamples.
+        seed: Seed of the resamples.
     """
     p = probability(found.similarity)
     same = found.same.double()

@@ -1,4 +1,4 @@
-"""Retrieval: where in the ranking of a gallery the targets of a query come, and where they would come by chance."""
+"""Retrieval: the ranks of a query's targets in a gallery, and their ranks by chance."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ _CHUNK = 512  # queries ranked at a time
 
 @dataclass(frozen=True)
 class Retrieval:
-    """How well queries find their targets: means over the queries, and what each query contributes.
+    """How well queries find their targets: means over the queries, and the values of each query.
 
     Attributes:
         recall: For each k, the share of queries with at least one target among their k nearest.
         precision: For each k, the share of targets among the k nearest.
-        chance_recall: What a random order of the gallery reaches.
-        chance_precision: The same for ``precision``.
+        chance_recall: The same for a random order of the gallery.
+        chance_precision: The same for a random order of the gallery.
         median_rank: Median over the queries of the rank of their first target, from 1.
-        chance_median_rank: What a random order of the gallery reaches.
+        chance_median_rank: The same for a random order of the gallery.
         mean_average_precision: Mean average precision over the whole ranking.
-        chance_mean_average_precision: What a random order of the gallery reaches.
+        chance_mean_average_precision: The same for a random order of the gallery.
         first_rank: Rank of each query's first target, from 1.
         average_precision: Of each query.
     """
@@ -53,7 +53,7 @@ def retrieval(
     *,
     exclude_self: bool = False,
 ) -> Retrieval:
-    """Rank the gallery for every query by inner product and see where the targets come.
+    """Rank the gallery for every query by inner product, and score the ranks of the targets.
 
     Without labels the target of query i is gallery item i (instance retrieval); with labels it is every item of the
     same class. Queries without a target in the gallery are an error, not a zero.
@@ -130,7 +130,7 @@ def _chance_recall(targets: Tensor, n: int, k: int) -> float:
 
 
 def _chance_median_rank(targets: Tensor, n: int) -> float:
-    """Smallest rank by which half of the queries have met their first target in a random order."""
+    """Smallest rank at which half of the queries have found their first target in a random order."""
     values, counts = targets.unique(return_counts=True)
     miss = torch.ones_like(values)
     for rank in range(1, n + 1):

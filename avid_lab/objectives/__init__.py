@@ -1,14 +1,14 @@
-"""Objectives: what a step minimises, made of a memory, negatives, a loss for every term, and the terms' weights.
+"""Objectives: what a training step minimises. They combine a memory, negatives, a loss per term, and term weights.
 
-One term asks "which instance is this?" of an embedding in one modality, with the answers in the memory of the same or
-of the other modality: term ``v2a`` compares video embeddings with audio memories.
+A term compares the embeddings of one modality with the memories of the same or the other modality: ``v2a`` compares
+video embeddings with audio memories.
 
-    AVID       tell a clip from all others by its memories
+    AVID       distinguish a clip from all others by its memories
     CMA        AVID's terms plus mined positives: other instances that look and sound alike
     QueueAVID  Cross-AVID with the last embeddings as negatives (MoCo's queue)
-    InBatch    any batch loss, for comparison; its memory serves mining and pictures only
+    InBatch    any batch loss, for comparison; its memory is used for mining and plots only
 
-Calling an objective changes no memory; ``objective.memory.update`` is the caller's own, visible step.
+Calling an objective does not change the memory; the caller does, with ``objective.memory.update``.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from avid_lab.objectives.negatives import draw_negatives
 
 
 class AVID(Objective):
-    """Audio-visual instance discrimination: tell a clip from all others by its memories.
+    """Audio-visual instance discrimination: distinguish a clip from all others by its memories.
 
     ``cross=1, within=0`` is Cross-AVID, ``cross=0, within=1`` Self-AVID, both 1 Joint-AVID:
 
@@ -29,8 +29,8 @@ class AVID(Objective):
         within: Weight of ``v2v`` and ``a2a``.
         num_negatives: K, drawn per query from all other instances.
         temperature: Divides similarities.
-        momentum: Of the memory.
-        generator: CPU generator of the memory's start and of the negatives.
+        momentum: Momentum of the memory.
+        generator: CPU generator for the initial memory and the negatives.
         partition: "per_term" estimates Z for each term on the first batch, "shared" uses the first term's for all.
         weighting: "released" (weighted mean, both directions averaged) or "paper" (plain weighted sum).
         loss: The score loss of every term; assign ``objective.loss`` to change it while training.
@@ -67,7 +67,7 @@ class AVID(Objective):
         loss: ScoreLoss = nce_loss,
     ) -> None:
         if num_instances < 2:
-            raise ValueError(f"num_instances must be >= 2: a clip is told from others; got {num_instances}")
+            raise ValueError(f"num_instances must be >= 2, a clip and at least one other; got {num_instances}")
         memory = MemoryBank(num_instances, dim, momentum, generator)
         weights = {"cross": cross, "within": within}
         super().__init__(memory, weights, num_negatives, temperature, generator, partition, weighting, loss)
@@ -84,8 +84,8 @@ class AVID(Objective):
         Args:
             video: Unit video embeddings.
             audio: Unit audio embeddings of the same clips.
-            index: Which instances these are.
-            negatives: Instances to compare with, taken as given; ``None`` draws them.
+            index: Instance number of each clip.
+            negatives: Instances to compare with, used unchanged; ``None`` draws them.
 
         Raises:
             ValueError: A shape or device does not fit, an index is out of range, or an embedding is not finite.
@@ -99,18 +99,18 @@ class AVID(Objective):
 
 
 class QueueAVID(Objective):
-    """Cross-AVID whose right answer is the other half of the same clip, and whose negatives are the last clips seen.
+    """Cross-AVID whose positive is the other modality of the same clip, and whose negatives are the last clips seen.
 
-    MoCo's queue between modalities, without its second, slowly moving encoder. Embeddings of the query's own instance
-    that are still in the queue do not count. Until it is filled, the queue holds random directions.
+    This is MoCo's queue between modalities, without the momentum encoder. Embeddings of the query's own instance in the
+    queue do not count. Until it is full, the queue has random directions.
 
     Args:
         num_instances: N.
         dim: D.
-        queue_size: Q, the negatives of every query.
+        queue_size: Q, the number of negatives per query.
         temperature: Divides similarities.
-        momentum: Of the memory bank, which serves mining and pictures only.
-        generator: CPU generator of the random start.
+        momentum: Momentum of the memory bank, which is used for mining and plots only.
+        generator: CPU generator for the random start.
         loss: The score loss of both terms.
 
     Attributes:
@@ -144,7 +144,7 @@ class QueueAVID(Objective):
         audio: Float[Tensor, "B D"],
         index: Int64[Tensor, " B"],
     ) -> ObjectiveOutput:
-        """The loss of a batch; arguments and errors as in `AVID.forward`, the negatives are the queue."""
+        """The loss of a batch; arguments and errors as in `AVID.forward`. The negatives are the queue."""
         self._check(video, audio, index)
         embeddings = {"video": at_least_single(video), "audio": at_least_single(audio)}
         queues = {"video": self.memory.recent_video, "audio": self.memory.recent_audio}

@@ -1,4 +1,4 @@
-"""What all objectives share: weights of terms, one partition constant per active term, and the weighted sum."""
+"""Shared by all objectives: term weights, one partition constant per active term, and the weighted sum."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ Modality = Literal["video", "audio"]
 
 @dataclass(frozen=True)
 class Term:
-    """One question of an objective: which of these instances is right?
+    """One comparison of an objective.
 
     Attributes:
-        name: In `ObjectiveOutput.terms`.
-        weight: The weight that multiplies it; the two directions of a comparison share one.
-        query: The modality whose embeddings ask.
-        bank: The modality whose memories answer.
-        positives: Whether the right answers are mined positives, not the instance itself.
+        name: Key in `ObjectiveOutput.terms`.
+        weight: Name of its weight; both directions of a comparison share one.
+        query: Modality of the embeddings.
+        bank: Modality of the memories.
+        positives: Whether the positives are mined, rather than the instance itself.
     """
 
     name: str
@@ -41,12 +41,12 @@ class Term:
 
     @property
     def within(self) -> bool:
-        """Whether question and answer are of one modality."""
+        """Whether embeddings and memories have the same modality."""
         return self.query == self.bank
 
 
 def cross_and_within(prefix: str = "", positives: bool = False) -> tuple[Term, ...]:
-    """Each modality asks the memories of the other; then each asks its own."""
+    """Each modality against the memories of the other; then each against its own."""
     cross, within = f"{prefix}cross", f"{prefix}within"
     return (
         Term(f"{prefix}v2a", cross, "video", "audio", positives),
@@ -76,11 +76,11 @@ class Objective(nn.Module):
     """A memory, term weights, and a score loss for every term.
 
     The state holds memory, partition constants and `settings`, all of which may change while training. A partition
-    constant belongs to a temperature: after changing that, ``objective.partition.fill_(torch.nan)`` makes the
-    next call estimate it again.
+    constant is only valid for one temperature: after a change, ``objective.partition.fill_(torch.nan)`` makes the next
+    call estimate it again.
     """
 
-    TERMS: ClassVar[tuple[Term, ...]]  # all that a weight can make active
+    TERMS: ClassVar[tuple[Term, ...]]  # all terms that a weight can activate
     partition: Tensor
 
     def __init__(
@@ -113,7 +113,7 @@ class Objective(nn.Module):
         self.set_weights(**weights)
 
     def set_weights(self, **weights: float) -> None:
-        """Change term weights, also in the middle of training; a term that becomes active estimates its own Z.
+        """Change term weights, possibly during training; a newly active term estimates its own Z.
 
         Raises:
             ValueError: A weight is unknown, negative or not finite, or all are zero.
@@ -146,7 +146,7 @@ class Objective(nn.Module):
         Args:
             video: (B, D) embeddings.
             audio: (B, D) embeddings.
-            candidates: By term, the instances (B, P) that are right and (B, K) that are wrong.
+            candidates: For each term, the positives (B, P) and the negatives (B, K).
         """
         queries = {"video": at_least_single(video), "audio": at_least_single(audio)}
         banks = {"video": self.memory.video, "audio": self.memory.audio}
@@ -163,7 +163,7 @@ class Objective(nn.Module):
         """The loss of every term, and their weighted sum.
 
         As released, the two directions of a pair of terms are averaged and weights divided by their sum;
-        ``weighting="paper"`` sums everything instead, as equations 1 to 3 are written.
+        ``weighting="paper"`` sums everything instead, as in equations 1 to 3.
         """
         self._estimate_partition([negative for _, negative in scores.values()])
         losses = [self.loss(*pair, z) for pair, z in zip(scores.values(), self.partition, strict=True)]
@@ -205,7 +205,7 @@ class Objective(nn.Module):
             check_index(negatives.flatten(), len(self.memory))
 
     def settings(self) -> dict[str, Any]:
-        """What may be changed while training, as plain values: a change acts on the next call, and is saved."""
+        """The settings that may change during training, as plain values; changes act on the next call and are saved."""
         return {
             "weights": dict(self.weights),
             "temperature": float(self.temperature),
@@ -220,7 +220,7 @@ class Objective(nn.Module):
         """Apply what `settings()` returned.
 
         Raises:
-            ValueError: The settings are of another kind of objective, or name a loss that is not at hand.
+            ValueError: The settings are for another kind of objective, or name an unknown loss.
         """
         weights = settings["weights"]
         if set(weights) != set(self.weights):
@@ -234,14 +234,14 @@ class Objective(nn.Module):
         self.loss = loss_named(settings.get("loss"), self.loss)
 
     def get_extra_state(self) -> dict[str, Any]:
-        """What the state dict holds in addition to tensors."""
+        """The part of the state dict that is not tensors."""
         return self.settings()
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Restored before the tensors, see `_load_from_state_dict`."""
+        """Does nothing: this is restored before the tensors, see `_load_from_state_dict`."""
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
-        # Weights first: how many partition constants there are depends on them.
+        # Weights first: the number of partition constants depends on them.
         settings = state_dict.get(f"{prefix}_extra_state")
         if settings is not None:
             self.restore(settings)
@@ -249,7 +249,7 @@ class Objective(nn.Module):
 
 
 def name_of(loss: Callable[..., Tensor]) -> str:
-    """The name under which a state remembers a loss: a function cannot be saved."""
+    """The name that stands for a loss in a state dict, as functions cannot be saved."""
     return getattr(loss, "__name__", type(loss).__name__)
 
 

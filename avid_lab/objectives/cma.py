@@ -23,7 +23,7 @@ class CMA(Objective):
 
         CMA = Cross + mean over p in P of NCE(v; v'_p) + NCE(a; a'_p)
 
-    No negative that is drawn is the query or one of its positives. Within-modal terms use fewer negatives, as released.
+    Neither the query nor its positives are drawn as negatives. Within-modal terms use fewer negatives, as released.
 
     Args:
         num_instances: N.
@@ -37,15 +37,15 @@ class CMA(Objective):
         num_negatives: Negatives of cross-modal terms.
         num_within_negatives: Negatives of within-modal terms: the first ones of the same draw.
         temperature: Divides similarities.
-        momentum: Of the memory.
-        generator: CPU generator of the memory's start and of the negatives.
+        momentum: Momentum of the memory.
+        generator: CPU generator for the initial memory and the negatives.
         partition: See `AVID`.
         weighting: See `AVID`.
         loss: See `AVID`.
 
     Attributes:
         memory: The `MemoryBank`.
-        positives: (N, k) mined instances, best first; -1 until mined (the first call mines if nobody did).
+        positives: (N, k) mined instances, best first; -1 until mined (at the latest by the first call).
         mined_at: When positives were last mined, in passes over the data (see `remine`).
         partition: One Z per active term, NaN until the first batch; may be set.
 
@@ -99,11 +99,11 @@ class CMA(Objective):
     def from_avid(cls, avid: AVID, **settings: Any) -> CMA:
         """Continue from a trained AVID: its memories (copied), settings and known partition constants.
 
-        Positives are mined at once. The device is AVID's.
+        Positives are mined immediately, on AVID's device.
 
         Args:
             avid: The trained objective.
-            settings: Arguments of `CMA` that should differ.
+            settings: Arguments of `CMA` to change.
 
         Raises:
             ValueError: A setting is out of range.
@@ -121,9 +121,9 @@ class CMA(Objective):
         state = avid.generator.get_state() if avid.generator is not None else None
         cma = cls(len(memory), memory.video.shape[1], **(inherited | settings)).to(memory.video.device)
         if state is not None and avid.generator is not None:
-            avid.generator.set_state(state)  # the new memory's random start is thrown away: take no numbers for it
+            avid.generator.set_state(state)  # the new memory is overwritten: do not draw random numbers for it
         cma.memory.to(memory.video.dtype).load_state_dict(memory.state_dict())
-        if cma.temperature == avid.temperature:  # Z belongs to a temperature
+        if cma.temperature == avid.temperature:  # a new temperature needs a new Z
             known = {f"instance_{name}": z for name, z in zip(avid.term_names(), avid.partition, strict=True)}
             zs = zip(cma.term_names(), cma.partition, strict=True)
             cma.partition = torch.stack([known.get(name, unknown) for name, unknown in zs])
@@ -131,12 +131,12 @@ class CMA(Objective):
         return cma
 
     def mine(self, *, progress: bool = False) -> None:
-        """Mine the positives anew from the memories as they are now."""
+        """Mine the positives again, from the current memories."""
         memory, k = self.memory, self.positives.shape[1]
         self.positives = mine_positives(memory.video, memory.audio, k, self.agreement, progress=progress).index
 
     def remine(self, epoch: float, every: float) -> bool:
-        """Mine anew if ``every`` passes over the data have gone by since the last time; return whether it did.
+        """Mine again if ``every`` passes over the data have gone by since the last time; return whether it did.
 
         For the training loop::
 
@@ -167,7 +167,7 @@ class CMA(Objective):
         """See `Objective.restore`; k is fixed."""
         super().restore(settings)
         agreement = settings.get("agreement", agreement_named(self.agreement).name)
-        if agreement != agreement_named(self.agreement).name:  # a rule of the user's own stays
+        if agreement != agreement_named(self.agreement).name:  # the user's own rule stays
             self.agreement = agreement_named(agreement).name
         self.num_within_negatives = settings.get("num_within_negatives", self.num_within_negatives)
 

@@ -1,13 +1,13 @@
-"""Scores of queries against picked memories, without the copy that makes the plain way slow.
+"""Scores of queries against picked memories, without the large copy of the plain einsum.
 
-``einsum("bd,bmd->bm", query, bank[picked])`` first writes a fresh (B, M, D) tensor: 34 MB for 64 queries and 1,025
-memories, most of its time spent on new pages of memory, and keeps it for the gradient. Here one query at a time is
-gathered into a buffer of 0.5 MB that stays in the cache; the gradient is a weighted sum of the same rows,
+``einsum("bd,bmd->bm", query, bank[picked])`` first writes a new (B, M, D) tensor: 34 MB for 64 queries and 1,025
+memories. It spends most of its time on new memory pages, and keeps the tensor for the gradient. Here each query's rows
+are gathered into a buffer of 0.5 MB that stays in the cache; the gradient is a weighted sum of the same rows,
 
     d query[b] = sum over m of grad[b, m] * bank[picked[b, m]],
 
-which PyTorch's ``embedding_bag`` reads straight from the bank. So nothing of size (B, M, D) ever exists, and any loss
-may follow: the scores are ordinary ones.
+which PyTorch's ``embedding_bag`` reads directly from the bank. So no (B, M, D) tensor ever exists. The scores are
+ordinary tensors, so any loss can follow.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ def score_instances(
 ) -> Float[Tensor, "B M"]:
     """Similarity of each query to its picked instances: ``query[b] . bank[picked[b, m]]``.
 
-    Gathering (B, M, D) vectors, as the last line does, costs more than it looks. While the bank is small against the
-    picks, one product with all of it is cheaper; the picks are then read from that. A large bank is gathered
-    one query at a time on a CPU, and by a fused kernel on a GPU (`gathered_scores`).
+    Gathering (B, M, D) vectors, as in the last line, is expensive. If the bank is small compared with the picks, a
+    product with the whole bank is cheaper; the picks are then read from it. A large bank is gathered one query at a
+    time on a CPU, and by a fused kernel on a GPU (`gathered_scores`).
     """
     if len(bank) <= 16 * picked.shape[1]:
         return (query @ bank.to(query.dtype).T).gather(1, picked)
@@ -46,11 +46,10 @@ def gathered_scores(
     """``query[b] . bank[picked[b, m]]``; differentiable by the query only.
 
     Args:
-        query: Queries. On a GPU a Triton kernel takes those of single precision; with others, or where it fails, the
-            rows are gathered whole.
-        bank: Memories on the query's device, which get no gradient; on the CPU in the query's precision, single or
-            double.
-        picked: Which memories each query is compared with.
+        query: Queries. On a GPU, a Triton kernel handles single precision; otherwise, or if it fails, whole rows are
+            gathered.
+        bank: Memories on the query's device, without gradient; on the CPU in the query's precision, single or double.
+        picked: Indices of the memories to compare each query with.
     """
     return _GatheredScores.apply(query, bank, picked)
 

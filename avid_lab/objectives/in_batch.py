@@ -14,18 +14,18 @@ from avid_lab.objectives.base import ObjectiveOutput, loss_named, name_of
 
 
 class InBatch(nn.Module):
-    """The clips of a batch against each other: InfoNCE, SigLIP, or a function of your own.
+    """The clips of a batch against each other: InfoNCE, SigLIP, or your own function.
 
-    The memory takes no part in the loss. The trainer still updates it, so mining and pictures work as usual.
-    With several processes each compares the clips of its own batch.
+    The loss does not use the memory. The trainer still updates it, so mining and plots work as usual. With several
+    processes, each process compares the clips of its own batch.
 
     Args:
         num_instances: N.
         dim: D.
         loss: A batch loss, see `BatchLoss`; assign ``objective.loss`` to change it while training.
-        temperature: Handed to the loss.
-        momentum: Of the memory.
-        generator: CPU generator of the memory's start.
+        temperature: Passed to the loss.
+        momentum: Momentum of the memory.
+        generator: CPU generator for the initial memory.
 
     Attributes:
         memory: The `MemoryBank`.
@@ -61,16 +61,16 @@ class InBatch(nn.Module):
         self.register_buffer("partition", torch.empty(0))
 
     def term_names(self) -> tuple[str, ...]:
-        """The one term."""
+        """The only term."""
         return ("batch",)
 
     def settings(self) -> dict[str, Any]:
-        """What may be changed while training, see `Objective.settings`."""
+        """The settings that may change during training, see `Objective.settings`."""
         memory = self.memory
         return {"temperature": float(self.temperature), "momentum": float(memory.momentum), "loss": name_of(self.loss)}
 
     def get_extra_state(self) -> dict[str, Any]:
-        """What the state dict holds in addition to tensors."""
+        """The part of the state dict that is not tensors."""
         return self.settings()
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
@@ -86,7 +86,7 @@ class InBatch(nn.Module):
         Args:
             video: Unit video embeddings.
             audio: Unit audio embeddings of the same clips.
-            index: Which instances these are.
+            index: Instance number of each clip.
 
         Raises:
             ValueError: A shape or device does not fit, an index is out of range, or an embedding is not finite.

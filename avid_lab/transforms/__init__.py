@@ -1,8 +1,8 @@
 """Clips to network inputs, a batch at a time, on the device the module is on.
 
-`InputPipeline` is what training uses: `VideoAugmentation` (or a centre crop) and ImageNet normalisation for the
-picture, a random gain and `LogSpectrogram` for the sound. Every random number comes from an explicit generator; with
-one on the CPU, CPU and GPU draw the same.
+Training uses `InputPipeline`: `VideoAugmentation` (or a centre crop) and ImageNet normalisation for the picture, a
+random gain and `LogSpectrogram` for the sound. Every random number comes from an explicit generator; with a CPU
+generator, CPU and GPU draw the same numbers.
 """
 
 from avid_lab.transforms.picture import (

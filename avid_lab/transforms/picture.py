@@ -35,7 +35,7 @@ class VideoAugmentation(nn.Module):
         hue: The angle is drawn from [-hue, hue], in turns of the chroma plane.
 
     Raises:
-        ValueError: A range that makes no sense.
+        ValueError: A range is invalid.
     """
 
     def __init__(
@@ -124,7 +124,7 @@ class PlaneAugmentation(VideoAugmentation):
         top, left, crop_height, crop_width = _draw_crop(draw[:, :4], self.scale, height, width)
         flip = (draw[:, 4] < self.flip).tolist()
         planes = torch.empty(clips, 3, frames, size, size, device=device)
-        # A sample of chroma lies amid four of luma: so FFmpeg's scaler writes and reads it, whatever the header says.
+        # A chroma sample is centred between four luma samples: FFmpeg's scaler assumes this, whatever the header says.
         for plane, out, scale in ((luma[:, None], planes[:, :1], 1), (chroma, planes[:, 1:], 2)):
             rows = _parts_and_matrices(top / scale, crop_height / scale, plane.shape[3], size)
             columns = _parts_and_matrices(left / scale, crop_width / scale, plane.shape[4], size)
@@ -185,7 +185,7 @@ def _resize_matrix(begin: Tensor, length: Tensor, full: int, size: int) -> Float
 
 
 def _colour_matrix(saturation: Tensor, turns: Tensor) -> Float[Tensor, "B 3 3"]:
-    """Saturation, then a hue turn, as matrices on RGB columns; both keep luma, and greys stay as they are."""
+    """Saturation, then a hue rotation, as matrices on RGB columns; both preserve luma and greys."""
     to_yiq, to_rgb = (matrix.to(saturation.dtype).to(saturation.device) for matrix in _yiq())
     chroma = torch.polar(saturation, 2 * math.pi * turns)  # scales and turns the chroma plane
     change = torch.zeros(len(turns), 3, 3, device=turns.device)
@@ -203,7 +203,7 @@ def _yiq() -> tuple[Float[Tensor, "3 3"], Float[Tensor, "3 3"]]:
 
 
 def _resample(video: Tensor, rows: Tensor, columns: Tensor) -> Float[Tensor, "B 3 T size size"]:
-    """Applies the row and column matrices of each clip; values in [0, 1]."""
+    """Apply the row and column matrices of each clip; values in [0, 1]."""
     clips, channels, frames, _, width = video.shape
     size = rows.shape[1]
     image = video.to(torch.float32, memory_format=torch.contiguous_format).flatten(1, 2)  # (B, 3 T, H, W)
@@ -225,8 +225,8 @@ def planes_to_rgb(
 def centre_crop(video: UInt8[Tensor, "B 3 T H W"], size: int) -> Float[Tensor, "B 3 T {size} {size}"]:
     """The centre square of each frame, in [0, 1].
 
-    Frames as `ClipDataset` keeps them, 15 % larger than ``size``, are only cut; larger ones are scaled down to that
-    first, smaller ones keep their whole shorter side.
+    Frames from `ClipDataset`, 15 % larger than ``size``, are only cropped. Larger frames are first scaled down to that
+    size; smaller frames keep their whole shorter side.
     """
     height, width = video.shape[-2:]
     shorter, kept = min(height, width), math.ceil(CROP_ROOM * size)

@@ -1,4 +1,4 @@
-"""Batches of clips to what a model takes."""
+"""Batches of clips to model inputs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from avid_lab.transforms.sound import LogSpectrogram
 
 @runtime_checkable
 class Clips(Protocol):
-    """What `InputPipeline.fit` needs of a dataset."""
+    """The part of a dataset that `InputPipeline.fit` needs."""
 
     def __len__(self) -> int: ...
 
@@ -33,14 +33,14 @@ class Clips(Protocol):
 
 
 class InputPipeline(nn.Module):
-    """Batches of a `ClipDataset` to what a model takes: ``video, spectrogram = pipeline(batch, generator=...)``.
+    """Converts batches of a `ClipDataset` to model inputs: ``video, spectrogram = pipeline(batch, generator=...)``.
 
     In training mode it augments, with one draw per clip; in evaluation mode it takes the centre crop and draws nothing.
     Its state holds the spectrogram's statistics, so a saved model normalises its inputs as in training.
 
     Args:
-        video: Clips wanted; ``size`` is the side of the crop.
-        audio: Waveforms and spectrogram wanted.
+        video: Format of the frames; ``size`` is the side of the crop.
+        audio: Format of waveforms and spectrograms.
         augmentation: Replaces the default `PlaneAugmentation` of training, which is `VideoAugmentation` for frames.
         gain: In training the waveform is multiplied by a number drawn from [1 - gain, 1 + gain].
 
@@ -76,8 +76,8 @@ class InputPipeline(nn.Module):
         """Network inputs of a batch, on the pipeline's device.
 
         Args:
-            batch: ``video`` uint8 (B, 3, T, H, W) and ``audio`` float (B, 1, samples); other entries are ignored. Or,
-                rather than ``video``, the ``luma``, ``chroma`` and ``to_rgb`` of ``ClipDataset(..., planes=True)``.
+            batch: ``video`` uint8 (B, 3, T, H, W) and ``audio`` float (B, 1, samples); other entries are ignored.
+                Instead of ``video``, the ``luma``, ``chroma`` and ``to_rgb`` of ``ClipDataset(..., planes=True)``.
             generator: Draws the augmentation; needed in training mode, not used in evaluation mode.
 
         Raises:
@@ -106,7 +106,7 @@ class InputPipeline(nn.Module):
         return video, self.spectrogram(audio * (1 + self.gain * (2 * draw - 1)))
 
     def fit(self, clips: Clips, *, limit: int = 512) -> InputPipeline:
-        """Measures the spectrogram's statistics on the centre windows of up to ``limit`` clips, evenly spaced.
+        """Measure the spectrogram's statistics on the centre windows of up to ``limit`` clips, evenly spaced.
 
         Raises:
             ValueError: There are no clips.
@@ -118,7 +118,7 @@ class InputPipeline(nn.Module):
         return self
 
     def pixels(self, video: Float[Tensor, "B 3 T H W"]) -> Float[Tensor, "B 3 T H W"]:
-        """Undoes the normalisation: values in [0, 1], to look at."""
+        """Undo the normalisation: values in [0, 1], for display."""
         return (video * self.pixel_std + self.pixel_mean).clamp(0, 1)
 
     def _normalise(self, video: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Waveforms to a network's input: log power spectrograms, and what may disturb them in training."""
+"""Waveforms to a network's input: log power spectrograms."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class LogSpectrogram(nn.Module):
     i * (samples // frames), with silence beyond the ends.
 
     Args:
-        spec: The waveforms and the spectrogram wanted.
+        spec: Format of waveforms and spectrogram.
 
     Attributes:
         mean: Per-bin mean in dB, (bins,), 0 until `fit`.
@@ -46,9 +46,9 @@ class LogSpectrogram(nn.Module):
     def decibels(
         self, audio: Float[Tensor, "B 1 {self.spec.samples}"]
     ) -> Float[Tensor, "B 1 {self.spec.frames} {self.spec.bins}"]:
-        """The spectrogram in dB, before the z-score: what a plot shows."""
+        """The spectrogram in dB, before the z-score, for plots."""
         spec = self.spec
-        # In single precision, rounding shows in what is 100 dB below the loudest, and differs between CPU and GPU.
+        # In single precision, values 100 dB below the loudest show rounding, which differs between CPU and GPU.
         precise = torch.float32 if audio.device.type == "mps" else torch.float64
         spectrum = AF.spectrogram(
             audio.to(precise),
@@ -69,7 +69,7 @@ class LogSpectrogram(nn.Module):
 
     @torch.no_grad()
     def fit(self, waveforms: Float[Tensor, "N 1 {self.spec.samples}"]) -> LogSpectrogram:
-        """Measures mean and standard deviation of each bin over these waveforms.
+        """Measure mean and standard deviation of each bin over these waveforms.
 
         A bin that never changes (above the cut-off of all recordings) gets a deviation of 1.
         """
