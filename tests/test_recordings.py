@@ -85,7 +85,7 @@ def test_files_are_judged_beyond_their_first_seconds(tmp_path):
     write_clip(tmp_path / "a" / "silent.mp4", replace(noisy(14.0, 2), audio=torch.zeros_like(long.audio)))
     manifest = index(tmp_path)
     assert [(item.path, item.detail) for item in manifest.unusable] == [
-        ("a/silent.mp4", "nothing is heard from end to end")
+        ("a/silent.mp4", "nothing is heard from start to end")
     ]
     begin_s, end_s = map(float, column(manifest, "silent")["a/starts_silent.mp4"].split("-"))
     assert begin_s < 0.1 and 10.5 < end_s <= 11

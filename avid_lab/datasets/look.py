@@ -68,7 +68,7 @@ def _look(task: ProbeTask) -> dict[str, Any]:
     still, silent = _still(pictures, info.duration_s), _silent(sounds, info)
     sound = sounds[-1][1] if sounds else np.zeros(0, np.float32)
     if sounds and np.abs(sound).max() < SILENCE:
-        where = "anywhere in it" if len(sounds) < PLACES else f"at {PLACES} places of {LISTEN_S:g} s spread over it"
+        where = "from start to end" if len(sounds) < PLACES else f"at {PLACES} places of {LISTEN_S:g} s spread over it"
         return rejected("silent", f"nothing is heard {where}")
     extras: dict[str, str] = {}
     if info.video is not None:

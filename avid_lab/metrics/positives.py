@@ -36,7 +36,8 @@ def false_negative_rate(
 
     This is the expected share in a uniform draw, computed rather than sampled. Instance discrimination pushes these
     instances away although they belong together; CMA never draws its positives. Compare
-    ``false_negative_rate(labels)`` with ``false_negative_rate(labels, positives)``. Arguments and errors are those of `false_negatives_of_each`.
+    ``false_negative_rate(labels)`` with ``false_negative_rate(labels, positives)``. Arguments and errors are those of
+    `false_negatives_of_each`.
     """
     return false_negatives_of_each(labels, positives).mean().item()
 
