@@ -679,7 +679,7 @@ def test_outcomes_of_the_real_files_are_those_of_the_manifest(capsys):
     whole = [row for row in rows if row["decoded_frames"] not in ("", "0") and row["decoded_samples"] not in ("", "0")]
     assert found["read"] == len(whole) and found.total() == len(rows)
     assert found["is empty"] == sum(row["bytes"] == "0" for row in rows)
-    assert found["holds neither picture nor sound"] == sum(
+    assert found["has neither picture nor sound"] == sum(
         row["n_v"] in ("", "0") and row["n_a"] in ("", "0") and not row["error"] for row in rows
     )
     assert found["has no audio stream"] == sum(

@@ -1,7 +1,7 @@
-"""Where the picture and the sound of a file really are, and one clock for both, from a scan of its packets.
+"""One clock for picture and sound of a file, and the spans that each covers, from a scan of its packets.
 
-A header may name the wrong length (of a recording that starts at an hour), knows nothing of gaps, and not that the
-timestamps of a file that was joined from two restart in the middle. The packets say all of it without any decoding.
+A header may give a wrong length (for a recording that starts at one hour). It does not list gaps, or the restarts of
+timestamps in a file joined from two. The packets contain all of this, without decoding.
 """
 
 from __future__ import annotations
@@ -17,23 +17,22 @@ Kind = Literal["video", "audio"]
 KINDS: tuple[Kind, Kind] = ("video", "audio")
 
 GAP_S = 0.5  # a gap parts two spans if it is longer than this and than two frames; a held picture is none
-RESTART_S = 0.2  # a stream whose timestamps fall back by more than this starts anew
-UNTIMED_S = 0.04  # what a packet lasts that says neither when it begins nor how long it lasts
+RESTART_S = 0.2  # a larger backward jump of a stream's timestamps is a restart
+UNTIMED_S = 0.04  # duration of a packet that has neither a time nor a duration
 PARTS_APART_S = 10.0  # how far apart the streams of one part may start, to be taken for one
 
 
 @dataclass
 class Clock:
-    """How a file's timestamps become seconds.
+    """Converts a file's timestamps to seconds.
 
-    A file has several parts when its timestamps restart. Parts follow each other, and the two streams of a part move
-    together.
+    A file whose timestamps restart has several parts. They follow each other; both streams of a part shift together.
 
     Attributes:
-        origin_s: The timestamp that is second 0.
-        first: For each stream and part, the number of the packet of the stream with which the part begins.
-        shifts_s: What is added to the timestamps of each part, besides ``-origin_s``; 0 for the first.
-        spans: Where each stream has frames or samples.
+        origin_s: The timestamp of second 0.
+        first: For each stream and part, the number of the stream's first packet in the part.
+        shifts_s: Shift of each part's timestamps, in addition to ``-origin_s``; 0 for the first part.
+        spans: The spans in which each stream has frames or samples.
     """
 
     origin_s: float = 0.0
@@ -43,11 +42,11 @@ class Clock:
 
     @property
     def restarts(self) -> int:
-        """How often the timestamps jump back."""
+        """Number of backward jumps of the timestamps."""
         return len(self.shifts_s) - 1
 
     def shift_s(self, kind: Kind, number: int) -> float:
-        """What is added to the timestamps of a stream's packet ``number``."""
+        """Shift of the timestamp of a stream's packet ``number``."""
         part = sum(first <= number for first in self.first[kind]) - 1
         return self.shifts_s[part]
 
@@ -73,7 +72,7 @@ class Parts:
                 newest += 1
                 fell = True
             elif not fell and part < newest and new_s is not None and now_s is not None:
-                # The other stream is in a newer part already: whichever clock this packet is nearer to is its own.
+                # The other stream is already in a newer part: this packet belongs to the nearer clock.
                 fell = abs(time_s - new_s) < abs(time_s - now_s)
             if fell:
                 firsts += [self._count[kind]] * (newest - part)
@@ -86,7 +85,7 @@ class Parts:
 
     @property
     def count(self) -> int:
-        """Parts so far."""
+        """Number of parts so far."""
         return len(self._now_s)
 
 
@@ -103,7 +102,7 @@ class Track:
     length_s: list[float] = field(default_factory=list)
 
     def add(self, part: int, begin_s: float | None, length_s: float) -> None:
-        """One more packet; one without a time follows the one before."""
+        """Add a packet; a packet without a time follows the previous one."""
         if begin_s is None:
             begin_s = self.begin_s[-1] + (self.length_s[-1] or UNTIMED_S) if self.begin_s else 0.0
         self.part.append(part)
@@ -117,11 +116,11 @@ def make_clock(
     """The clock of a file.
 
     Args:
-        tracks: Packets of its streams, as the file times them.
-        parts: What assigned them to parts.
-        start_s: When each stream starts by the header, which knows of samples that are thrown away.
-        frame_s: How long a frame of the picture lasts by the header.
-        origin_s: Second 0, where that is settled; else where the first stream starts.
+        tracks: Packets of its streams, with the file's times.
+        parts: The assignment of packets to parts.
+        start_s: Start of each stream in the header, which accounts for discarded samples.
+        frame_s: Duration of a frame in the header.
+        origin_s: Second 0, if known; otherwise the start of the first stream.
     """
     arrays: dict[Kind, tuple[np.ndarray, np.ndarray, np.ndarray]] = {
         kind: (np.array(track.part, int), np.array(track.begin_s), np.array(track.length_s))
@@ -159,14 +158,14 @@ def _lasting(kind: Kind, begin_s: np.ndarray, length_s: np.ndarray, frame_s: flo
     steps_s = np.diff(begin_s)
     steps_s = steps_s[steps_s > 0]
     typical_s = float(np.median(steps_s)) if len(steps_s) else frame_s
-    # Recordings of variable rate have many a longer step, which is no gap.
+    # Recordings with a variable rate have longer steps that are not gaps.
     limit_s = max(GAP_S, 2 * (float(np.quantile(steps_s, 0.9)) if len(steps_s) else typical_s))
-    # The last frame before a gap may be said to last as long as the gap, or nothing may be said of it.
+    # The last frame before a gap may have the gap's duration, or none.
     known = (length_s > 0) & ((length_s <= limit_s) | (len(begin_s) == 1))
     end_s = begin_s + np.where(known, length_s, typical_s)
     if kind == "video":  # a frame stays until the next one: only a wait of more than two frames is a gap
         limit_s -= typical_s - 1e-6
-    # Where the latest end so far lies too far back, a span ends.
+    # A span ends where the next frame begins too long after the latest end.
     latest_s = np.maximum.accumulate(end_s)
     parted = np.flatnonzero(begin_s[1:] - latest_s[:-1] > limit_s)
     begins, ends = np.concatenate([[0], parted + 1]), np.concatenate([parted, [len(begin_s) - 1]])

@@ -1,14 +1,14 @@
-"""Decoded frames to pictures as they are shown: upright, of square pixels, in the colours of a computer's screen.
+"""Converts decoded frames to pictures for display: upright, with square pixels, in the colours of a computer's screen.
 
-One rule for colours, wherever frames are read: the matrix and the range are those that the frame names. Where it names
-no matrix, pictures of HD size are in ITU-R BT.709 and smaller ones in BT.601, as players take it.
+Colours follow one rule: the frame's own matrix and range. A frame without a matrix uses ITU-R BT.709 if it has HD size,
+and BT.601 otherwise, as players do.
 
 HDR pictures (the PQ and HLG curves of ITU-R BT.2100) become SDR: their light, in units of the 203 cd/m2 that ITU-R
-BT.2408 gives to white, is kept up to `KNEE` and bent exponentially into the little that is left above, by the strongest
-of the three primaries, so that colours keep their hue. An SDR picture that was put into HDR comes back as it was.
+BT.2408 gives to white, is unchanged up to `KNEE` and compressed exponentially above it, according to the strongest of
+the three primaries, so that colours keep their hue. An SDR picture converted to HDR comes back unchanged.
 
-Of an interlaced frame the field that is shown first is kept, and the lines between are interpolated: what moves has no
-comb, and the moment is the frame's. Frames that are not marked as interlaced are left alone.
+An interlaced frame keeps the field that is shown first, and the other lines are interpolated: motion shows no comb, and
+the time is the frame's. Frames not marked as interlaced stay unchanged.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from avid_lab.media.types import DynamicRange
 
 # FFmpeg's numbers of matrices (AVCOL_SPC_...): BT.709, FCC, BT.470BG and SMPTE-170M (both BT.601), SMPTE-240M, BT.2020.
 MATRICES = {1: "ITU709", 4: "FCC", 5: "ITU601", 6: "ITU601", 7: "SMPTE240M", 9: "BT2020", 10: "BT2020"}
-HD_SIDES = (1280, 720)  # an unnamed matrix is that of HD where the picture is this wide or this high
+HD_SIDES = (1280, 720)  # a picture this wide or this high uses HD's matrix if it names none
 CURVES: dict[int, DynamicRange] = {16: "PQ", 18: "HLG"}  # AVCOL_TRC_SMPTE2084, AVCOL_TRC_ARIB_STD_B67
 BOTTOM_FIRST = (3, 4)  # AV_FIELD_BB, AV_FIELD_TB: field orders in which the lower field is shown first
 WHITE_NITS = 203.0  # ITU-R BT.2408: the white of a page in an HDR picture
@@ -38,7 +38,7 @@ LEVELS = 4096  # steps of light for which the last curve is computed
 
 
 def dynamic_range(frame: Any) -> DynamicRange:
-    """The transfer curve that a frame (or its decoder) names."""
+    """The transfer curve in the metadata of a frame or its decoder."""
     return CURVES.get(int(getattr(frame, "color_trc", 0) or 0), "SDR")
 
 
@@ -48,7 +48,7 @@ def matrix_of(frame: av.VideoFrame) -> str:
 
 
 def is_hd(width: int, height: int) -> bool:
-    """Whether an unnamed matrix of a picture of this size is taken for that of HD."""
+    """Whether a picture of this size uses HD's matrix if it names none."""
     return width >= HD_SIDES[0] or height >= HD_SIDES[1]
 
 
@@ -74,12 +74,12 @@ def upright(
     """A frame as RGB, uint8 (H, W, 3).
 
     Args:
-        frame: As decoded.
-        stream: Where it comes from; knows the shape of its pixels.
-        size: Side of the square wanted: the shorter side is scaled to it and the centre cut out.
-        short_side: Longest that the shorter side may be; sides are then even.
-        like: Shape wanted, where frames before it have one: a recording may change its size in the middle.
-        turn: The frame's `orientation`, if it is known.
+        frame: The decoded frame.
+        stream: Its stream, which has the pixel aspect.
+        size: Side of the square: the shorter side is scaled to it and the centre cropped.
+        short_side: Maximum of the shorter side; both sides become even.
+        like: Shape of earlier frames, if any: a recording may change its size.
+        turn: The frame's `orientation`, if known.
     """
     transposed, flip_x, flip_y = turn or orientation(frame)
     width, height = shown = displayed_size(frame.width, frame.height, stream)
@@ -100,7 +100,7 @@ def upright(
 
 
 def is_full_range(frame: av.VideoFrame) -> bool:
-    """Whether luma goes from 0 to 255, and not from 16 to 235."""
+    """Whether luma ranges from 0 to 255 rather than from 16 to 235."""
     return int(frame.color_range) == ColorRange.JPEG or frame.format.name.startswith("yuvj")
 
 
@@ -122,7 +122,7 @@ def _rgb(frame: av.VideoFrame, stream: Any, width: int, height: int) -> np.ndarr
 
 
 def _first_field(frame: av.VideoFrame, stream: Any) -> av.VideoFrame:
-    """The lines of the field that is shown first."""
+    """The frame from the field that is shown first, with the other lines interpolated."""
     first = int(stream.codec_context.field_order in BOTTOM_FIRST)
     field = av.VideoFrame(frame.width, frame.height // 2, frame.format.name)
     field.colorspace, field.color_range = frame.colorspace, frame.color_range
@@ -179,10 +179,10 @@ def _display() -> np.ndarray:
 
 
 def orientation(frame: av.VideoFrame) -> Turn:
-    """What the frame's display matrix asks for: swap the axes, then mirror left-right, then upside down.
+    """The frame's display matrix as three steps: swap the axes, mirror left-right, mirror upside down.
 
-    Ask it of few frames: PyAV keeps a frame whose side data was looked at until Python looks for cycles, and 8 s of
-    2160p are 2 GB.
+    Call it for few frames: after access to its side data, PyAV keeps a frame until Python collects cycles, and 8 s of
+    2160p take 2 GB.
     """
     try:
         matrix = frame.side_data.get("DISPLAYMATRIX")

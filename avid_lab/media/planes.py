@@ -1,7 +1,7 @@
-"""Pictures as the decoder has them: a plane of luma and, at half the resolution, two of chroma.
+"""Pictures as the decoder stores them: a plane of luma and two of chroma at half the resolution.
 
-Turning every frame into RGB and then cropping, scaling and colouring it costs far more than decoding it. Planes skip
-the first step; `PlaneAugmentation` does the others at once, on half the numbers.
+Converting every frame to RGB, then cropping, scaling and colouring it, costs far more than decoding it. Planes skip the
+conversion; `PlaneAugmentation` does the rest in one step, on half the numbers.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Planes:
 
     Attributes:
         luma: uint8 (T, H, W).
-        chroma: uint8 (2, T, H / 2, W / 2), Cb and Cr; a sample lies amid four of luma.
+        chroma: uint8 (2, T, H / 2, W / 2), Cb and Cr; a sample is centred between four of luma.
         to_rgb: (3, 4): RGB in [0, 1] of (Y, Cb, Cr, 1), each in [0, 255].
         fps: Frames per second.
         padded_frames: Frames repeated because the picture had not begun or was over.

@@ -19,10 +19,10 @@ from avid_lab.media.source import Source, open_source
 from avid_lab.media.types import AudioStream, Clip, MediaError, MediaInfo, VideoStream
 from avid_lab.spans import Spans, common, joined
 
-PREROLL_S = 0.3  # sound decoded and thrown away before a window: codecs with memory (AAC, MP3, Opus) have settled then
-CANCELLED = 0.1  # channels cancel where the average of them has less than this share of their mean level (-20 dB)
+PREROLL_S = 0.3  # sound decoded and discarded before a window, so that codecs with memory (AAC, MP3, Opus) settle
+CANCELLED = 0.1  # channels cancel if their average has less than this share of their mean level (-20 dB)
 JITTER_S = 0.02  # sound frames follow each other unless timestamps are off by this much (Vorbis is, by 10 ms)
-PHASES = 2048  # how finely the resampled grid is laid on the wanted one
+PHASES = 2048  # precision of the resampled grid's position
 
 
 def probe(path: str | os.PathLike[str]) -> MediaInfo:
@@ -32,11 +32,11 @@ def probe(path: str | os.PathLike[str]) -> MediaInfo:
     is decoded.
 
     Raises:
-        MediaError: The file is missing, no media, damaged, or holds neither picture nor sound.
+        MediaError: The file is missing, not a media file, damaged, or has neither picture nor sound.
     """
     with open_source(path) as source:
         if source.video is None and source.audio is None:
-            raise MediaError(path, "holds neither picture nor sound", "Choose a video file.")
+            raise MediaError(path, "has neither picture nor sound", "Choose a video file.")
         source.scan()
         video = None if source.video is None else _video_stream(source)
         audio = None if source.audio is None else _audio_stream(source)
@@ -64,15 +64,15 @@ def read_clip(
     Args:
         path: Any file that FFmpeg decodes.
         start_s: Seconds from the beginning of the file at which the picture (and by default the sound) starts, >= 0.
-        video: Frames wanted, or None for no picture.
-        audio: Waveform wanted, or None for no sound.
+        video: Format of the frames, or None for no picture.
+        audio: Format of the waveform, or None for no sound.
         audio_start_s: Where the sound starts, if not at ``start_s``.
         short_side: Where ``video.size`` is None: frames keep their aspect and are made smaller until their shorter side
             is at most this; both sides are even then.
 
     Raises:
-        MediaError: The file is unusable, has no stream of a kind that is wanted, or is over before ``start_s``.
-        ValueError: Neither picture nor sound is wanted, or a start is negative or not finite.
+        MediaError: The file is unusable, lacks a wanted stream, or ends before ``start_s``.
+        ValueError: Both specs are None, or a start is negative or not finite.
     """
     start_s = float(start_s)
     audio_start_s = start_s if audio_start_s is None else float(audio_start_s)
@@ -102,7 +102,7 @@ def read_clip(
         if all(end_s <= begin_s for end_s, begin_s in over):
             end_s, begin_s = max(over)
             problem = f"is over at {end_s:.3f} s, as far as it decodes; the clip starts at {begin_s:.3f} s"
-            fix = "Choose an earlier start; if it should be longer, it is truncated: get it again."
+            fix = "Choose an earlier start. If the file should be longer, it is truncated: download or copy it again."
             raise MediaError(path, problem, fix)
         return Clip(
             # Channels are last in memory: (T, H, W, 3).

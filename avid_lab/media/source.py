@@ -27,7 +27,7 @@ FIRST_PACKETS = 200  # packets in which a scan looks for the first frame
 MOST_FPS = 1000  # a higher average is no rate of frames
 MAX_PIXELS = 8192 * 8192  # of a frame: a small file may claim more than memory holds
 
-# Formats whose files say which other files to read: whoever opens a video has not agreed to those.
+# Formats whose files refer to other files, which a user who opens a video does not expect to be read.
 REFERRING = {"applehttp", "avisynth", "concat", "dash", "hls", "imf", "image2", "lavfi", "rtp", "rtsp", "sap", "sdp"}
 REFERRING |= {"vapoursynth", "vobsub", "webm_dash_manifest"}
 ALLOWED = ",".join(sorted(av.formats_available - REFERRING))
@@ -39,7 +39,7 @@ MAX_CLOCKS = 50_000
 
 @contextmanager
 def open_source(path: str | os.PathLike[str]) -> Iterator[Source]:
-    """Opens a file and turns whatever goes wrong with it into a `MediaError`."""
+    """Open a file, and convert every error in it to a `MediaError`."""
     path = Path(path)
     if not path.exists():
         raise MediaError(path, "no such file", "Check the path.")
@@ -55,17 +55,17 @@ def open_source(path: str | os.PathLike[str]) -> Iterator[Source]:
         raise
     except BAD_MEDIA as error:
         if isinstance(error, OSError) and error.errno == errno.EINVAL and _refers(path):
-            fix = "Give the videos themselves: other files are never read on a file's word."
-            raise MediaError(path, "is a list of other files, and no video", fix) from error
+            fix = "Give the videos themselves: files that another file refers to are never read."
+            raise MediaError(path, "is a list of other files, not a video", fix) from error
         reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
-        fix = "It is damaged, no media or not readable by you: get it again, or leave it out."
+        fix = "It is damaged, not a media file, or you may not read it. Download or copy it again, or leave it out."
         raise MediaError(path, f"cannot be read as a video ({reason})", fix) from error
     finally:
         if source is not None:
             source.close()
 
 
-# What PyAV raises where a file is at odds with itself: a stream that is not declared, a rate of zero, a side too long.
+# Raised by PyAV for inconsistent files: an undeclared stream, a rate of zero, a side too long.
 BAD_MEDIA = (av.error.FFmpegError, OSError, IndexError, ArithmeticError, ValueError, MemoryError, NotImplementedError)
 
 
@@ -81,7 +81,7 @@ class Source:
         video: PyAV's best picture stream, or None; a new object after each rewinding.
         audio: The best sound stream of the same programme, or None.
         programmes: Programmes in the file.
-        clock: How the file's timestamps become seconds.
+        clock: Converts the file's timestamps to seconds.
         first_frame: The first frame of the picture, once `scan` was called.
         corrupt_packets: Damaged packets passed over so far.
         last_error: What FFmpeg said last, or "".
@@ -105,14 +105,14 @@ class Source:
             self.scan()
 
     def _open(self) -> None:
-        # An absolute path is never taken for a protocol or an option, whatever the file is called.
+        # An absolute path cannot be mistaken for a protocol or an option.
         options = {"protocol_whitelist": "file", "format_whitelist": ALLOWED, "max_pixels": str(MAX_PIXELS)}
         self.container = av.open(str(self.path.absolute()), options=options, metadata_errors="replace")
         self._choose()
         self._untouched = True
         for stream in (self.video, self.audio):
             if stream and stream.codec_context:
-                stream.codec_context.thread_count = 1  # whoever reads many files reads one on each core
+                stream.codec_context.thread_count = 1  # one thread per file; callers parallelise over files
         if self.video and self.video.codec_context:
             self.video.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
 
@@ -145,7 +145,7 @@ class Source:
 
     @property
     def origin_s(self) -> float:
-        """The file's own timestamp, in seconds, of what is second 0 here."""
+        """The file's own timestamp of second 0, in seconds."""
         return self.clock.origin_s
 
     def _header_origin_s(self) -> float:
@@ -153,7 +153,7 @@ class Source:
         return min((start_s for start_s in starts_s if start_s is not None), default=0.0)
 
     def _lateness(self) -> int:
-        """By how many ticks the first frame comes later than its packet, as all frames do."""
+        """Delay of frames after their packets, in ticks."""
         if self._late is not None:
             return self._late
         self._rewind()
@@ -179,7 +179,7 @@ class Source:
         return name in ("avi", "wav")
 
     def scan(self) -> None:
-        """Finds out where picture and sound are, from all packets of the file, and decodes the first frame."""
+        """Read all packets to find the spans of picture and sound, and decode the first frame."""
         if self._scanned or not (self.video or self.audio):
             return
         self._scanned = True
@@ -225,12 +225,12 @@ class Source:
         return None if stream.start_time is None else float(stream.start_time * stream.time_base)
 
     def _demux(self, *streams: Any) -> Iterator[Any]:
-        """Packets as long as the file can be read."""
+        """Packets until the file ends or cannot be read."""
         packets = self.container.demux(*streams)
         while True:
             try:
                 packet = next(packets, None)
-            except av.error.FFmpegError as error:  # what comes after is lost; what came before is not
+            except av.error.FFmpegError as error:  # the packets before the error remain usable
                 self.corrupt_packets += 1
                 self.last_error = error.strerror
                 return
@@ -244,11 +244,11 @@ class Source:
         return None if stream and stream.disposition & Disposition.attached_pic else stream  # cover art is no picture
 
     def close(self) -> None:
-        """Closes the file."""
+        """Close the file."""
         self.container.close()
 
     def check(self, kind: Kind) -> None:
-        """Raises `MediaError` where the file has no such stream or no decoder for it."""
+        """Raise `MediaError` if the file has no such stream or no decoder for it."""
         stream = getattr(self, kind)
         if stream is None:
             fix = f"Choose a file that has one, or read it without {kind}."
@@ -261,10 +261,10 @@ class Source:
             raise MediaError(self.path, f"its picture of {size} pixels is too large to decode", "Re-encode it smaller.")
 
     def nothing_decoded(self, kind: Kind) -> MediaError:
-        """The error of a stream that gives no frame."""
+        """The error for a stream without a decodable frame."""
         reason = f" ({self.last_error})" if self.last_error else ""
-        fix = "It is damaged or empty: get it again, or leave it out."
-        return MediaError(self.path, f"nothing of its {kind} can be decoded{reason}", fix)
+        fix = "It is damaged or empty. Download or copy it again, or leave it out."
+        return MediaError(self.path, f"none of its {kind} can be decoded{reason}", fix)
 
     def begin_s(self, kind: Kind) -> float:
         """When a stream starts."""
@@ -309,7 +309,7 @@ class Source:
         return average if average and average <= MOST_FPS else self.video and self.video.guessed_rate
 
     def _packets(self, kind: Kind, from_s: float) -> Iterator[Any]:
-        """Packets of a stream from the last whole picture before a moment on, timed as if no part began anew."""
+        """Packets of a stream from the last key frame before a moment, with times that ignore restarts."""
         if not self.clock.restarts and self.container.format.name not in SEEKS_BADLY:
             self._seek(kind, from_s)
             return self._demux(getattr(self, kind))
@@ -318,7 +318,7 @@ class Source:
         return self._passed_by(kind, from_s)
 
     def _passed_by(self, kind: Kind, from_s: float) -> Iterator[Any]:
-        """As `_packets`, where times cannot be searched for: all packets are read, but only the last few decoded."""
+        """As `_packets`, for files without seeking: all packets are read, but only the last few decoded."""
         held: list[Any] | None = []
         for number, packet in enumerate(self._demux(getattr(self, kind))):
             late = not packet.size

@@ -1,4 +1,4 @@
-"""What goes in and out of media files."""
+"""The data types of media files."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ DynamicRange = Literal["SDR", "PQ", "HLG"]
 
 
 class MediaError(ValueError):
-    """A file that cannot give what was asked of it.
+    """A media file cannot be read as requested.
 
     Attributes:
         path: The file.
-        problem: What is wrong with it.
+        problem: The problem.
         fix: What to do about it.
     """
 
@@ -37,12 +37,12 @@ class VideoStream:
     """The picture of a file.
 
     Attributes:
-        codec: Codec name, or "unknown" when no decoder is at hand.
+        codec: Codec name, or "unknown" if there is no decoder.
         width: Pixels as displayed: square, and after rotation.
         height: Pixels as displayed.
         fps: Average frames per second; None when the file does not say.
-        start_s: When the first frame is shown.
-        duration_s: How long the picture lasts from there to the end of the last frame.
+        start_s: Time of the first frame.
+        duration_s: Seconds from there to the end of the last frame.
         rotation_deg: Counterclockwise turn applied for display, a multiple of 90.
         spans_s: Where frames are, half-open (begin_s, end_s); apart where none comes for 0.5 s and two frames.
         dynamic_range: "SDR", or the transfer curve of an HDR picture: "PQ" or "HLG" (ITU-R BT.2100).
@@ -66,11 +66,11 @@ class AudioStream:
     """The sound of a file.
 
     Attributes:
-        codec: Codec name, or "unknown" when no decoder is at hand.
+        codec: Codec name, or "unknown" if there is no decoder.
         rate: Samples a second.
         channels: Channels.
-        start_s: When the first sample is heard.
-        duration_s: How long the sound lasts from there.
+        start_s: Time of the first sample.
+        duration_s: Seconds from there to the end of the last sample.
         spans_s: Where samples are, half-open (begin_s, end_s); a gap of 0.5 s parts them.
     """
 
@@ -84,7 +84,7 @@ class AudioStream:
 
 @dataclass(frozen=True)
 class MediaInfo:
-    """What a file holds: its best picture stream, and the best sound stream of the same programme.
+    """A file's best picture stream, and the best sound stream of the same programme.
 
     Attributes:
         path: The file.
@@ -107,14 +107,14 @@ class MediaInfo:
 
     @property
     def both_s(self) -> Spans:
-        """The spans in which picture and sound are; those of the one stream in a file that has one."""
+        """The spans with both picture and sound; for a file with one stream, the spans of that stream."""
         if self.video is None or self.audio is None:
             return (self.video or self.audio or _NOTHING).spans_s
         return common(self.video.spans_s, self.audio.spans_s)
 
     @property
     def offset_s(self) -> float | None:
-        """How much later than the picture the sound begins; None in a file that has only one of them."""
+        """Start of the sound minus start of the picture; None if the file has only one of them."""
         return None if self.video is None or self.audio is None else self.audio.start_s - self.video.start_s
 
 

@@ -28,13 +28,13 @@ def write_clip(
     audio_kbps: int = 64,
     keyframe_s: float = 2.0,
 ) -> Path:
-    """Writes a clip as H.264 + AAC in an mp4 that browsers play and seek, whole or not at all.
+    """Write a clip as H.264 + AAC in an mp4 that browsers can play and seek.
 
-    The file is written beside its destination under a temporary name and renamed when complete. Encoding takes one
+    The file is written next to its destination under a temporary name, and renamed when complete. Encoding uses one
     thread, so that the same clip, settings and library versions give the same file.
 
     Args:
-        path: Destination; its folder is made if need be.
+        path: Destination; its folder is created if necessary.
         clip: Picture (even width and height), sound, or both.
         crf: Constant quality of the picture, 0 (lossless) to 51.
         preset: x264's trade of time for size.
@@ -45,7 +45,7 @@ def write_clip(
         The destination.
 
     Raises:
-        ValueError: The clip is empty, has an odd side, or a sample rate that AAC does not know.
+        ValueError: The clip is empty, has an odd side, or a sample rate that AAC does not support.
     """
     path = Path(path)
     picture = sound = None
@@ -71,7 +71,7 @@ def write_clip(
                 options = {"preset": preset, "crf": str(crf), "threads": "1", "g": str(gop)}
                 stream: Any = container.add_stream("libx264", rate=fps, options=options)
                 stream.height, stream.width, stream.pix_fmt = *picture.shape[2:], "yuv420p"
-                if is_hd(stream.width, stream.height):  # else players take the colours for those of HD, BT.709
+                if is_hd(stream.width, stream.height):  # otherwise players assume HD's BT.709
                     stream.codec_context.colorspace = BT601
                 tracks.append((stream, _video_frames(picture, fps)))
             if sound is not None and clip.rate:
