@@ -345,7 +345,7 @@ def test_load_gives_the_split_asked_for(smoke_world, monkeypatch):
 
 def test_too_little_disk_says_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 10**6}))
-    with pytest.raises(OSError, match=r"need about .* MB of disk, 1 MB are free.*AVID_LAB_DATA"):
+    with pytest.raises(OSError, match=r"need about .* MB of disk space, 1 MB are free.*AVID_LAB_DATA"):
         foley.build(SMALL, tmp_path, workers=0, progress=False)
 
 
