@@ -54,22 +54,22 @@ def run(
     start: Run | None = None,
     fresh: bool = False,
 ) -> str:
-    """Tell the story on these clips.
+    """Run the whole story on these clips.
 
     Writes ``checkpoint.pt``, ``run.json``, ``scores.json`` and ``report.html`` into ``out``. Scores are printed and
-    written before anything is drawn; what cannot be drawn leaves its reason in its place. Clips without classes are
-    examined by instance retrieval: which sound belongs to which picture?
+    written before anything is drawn; a part that cannot be drawn is replaced by the reason. Clips without classes are
+    evaluated by instance retrieval: which sound belongs to which picture?
 
     Args:
         train: Clips to learn from.
         test: Clips to evaluate on.
         profile: The model preset and the training settings.
-        out: A folder; made if need be.
+        out: A folder; created if necessary.
         start: Adapt this run's network instead of training a new one, and show both.
-        fresh: Train anew, even if a finished or unfinished run of these clips and settings is there.
+        fresh: Train again, even if a finished or unfinished run of these clips and settings exists.
 
     Returns:
-        What to print at the end: where the report lies, and what it lacks.
+        The text to print at the end: the report's path, and its placeholders.
 
     Raises:
         ValueError: There are fewer than two clips on one side.
@@ -129,13 +129,13 @@ def run(
 
 
 def fit(trainer: Trainer, out: Path, *, origin: str, fresh: bool = False) -> None:
-    """Train to the end, with a live progress line; a run that was stopped goes on, a finished one is loaded.
+    """Train to the end, with a live progress line; an interrupted run resumes, a finished one is loaded.
 
     Args:
         trainer: The run, at its beginning.
         out: Folder of ``checkpoint.pt``; until the run is finished, it is called ``checkpoint.unfinished``.
-        origin: Where the weights come from. With the clips, it says whether a run that is there is the same one.
-        fresh: Train anew whatever is there.
+        origin: Origin of the weights. Together with the clips, it identifies an existing run.
+        fresh: Train again even if a run exists.
     """
     checkpoint, unfinished, about = out / "checkpoint.pt", out / "checkpoint.unfinished", out / "run.json"
     identity = {"started from": origin, "clips": _fingerprint(trainer.clips)}
@@ -147,10 +147,12 @@ def fit(trainer: Trainer, out: Path, *, origin: str, fresh: bool = False) -> Non
             if _read(about) != identity:
                 raise CheckpointError("its clips or its start were others")
             resume(found, trainer)
-            again = "" if found == unfinished else " --fresh trains anew."
+            again = "" if found == unfinished else " --fresh trains again."
             print(f"{state} run of these clips and settings is loaded from {found}.{again}")
         except CheckpointError as error:
-            print(f"{state} run is there, but not of these clips and settings, so this one starts anew: {error}")
+            print(
+                f"{state} run exists, but with other clips or settings, so training starts from the beginning: {error}"
+            )
     with replacing(about) as temporary:
         temporary.write_text(json.dumps(identity, indent=1), encoding="utf-8")
     if trainer.steps_done >= len(trainer):
@@ -229,7 +231,7 @@ def _without_classes(spaces: Spaces, _positives: Positives, train: ClipDataset, 
     ]
     why = "All clips are of one class" if train.has_classes else "The clips have no classes"
     lines = [
-        f"{why}, so nothing is asked about classes. Each picture looks for its own sound among the held-out clips, "
+        f"{why}, so there are no scores by class. Each picture looks for its own sound among the held-out clips, "
         "and each sound for its own picture.",
         "",
         ours.text(names=(first, "")),
@@ -246,7 +248,10 @@ def _without_classes(spaces: Spaces, _positives: Positives, train: ClipDataset, 
 def _warning(test: ClipDataset) -> list[str]:
     if len(test) >= FEW:
         return []
-    return ["", f"Only {len(test)} held-out clips: one clip is {100 / len(test):.0f} points. Such numbers tell little."]
+    return [
+        "",
+        f"Only {len(test)} held-out clips: one clip is {100 / len(test):.0f} points. Such numbers are not precise.",
+    ]
 
 
 # The report
@@ -292,7 +297,7 @@ class _Story:
         for title, build in parts.items():
             try:
                 items = list(build())
-            except Exception as error:  # one picture must not cost the others; what is wrong is told all the same
+            except Exception as error:  # one failed picture must not prevent the others; the problem is reported
                 traceback.print_exc()
                 problems.append(f"{title}: {type(error).__name__}: {error}")
                 items = [f"This part could not be drawn. {type(error).__name__}: {error}"]

@@ -1,4 +1,4 @@
-"""A run on one page: headline numbers beside their baselines, pictures, clips to play, and how it was made."""
+"""A run on one page: headline numbers with their baselines, pictures, clips to play, and how it was made."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def write_report(
     """Write a self-contained HTML page, whole or not at all.
 
     Args:
-        path: Where to; its folder is made if need be.
+        path: Destination; its folder is created if necessary.
         title: Title of the page.
         summary_rows: Headline numbers.
         sections: Parts of the page.

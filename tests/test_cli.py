@@ -199,7 +199,7 @@ def test_videos_without_classes_are_asked_about_instances(folder_of, tmp_path, c
         == 0
     )
     shown = capsys.readouterr().out
-    assert "nothing is asked about classes" in shown and "Only 6 held-out clips" in shown
+    assert "there are no scores by class" in shown and "Only 6 held-out clips" in shown
     assert not {"probe", "knn", "precision"} & set(shown.split())
     rows = json.loads((tmp_path / "o" / "scores.json").read_text())["adapted"]
     assert {name: row["chance"] for name, row in rows.items()} == pytest.approx(

@@ -1,6 +1,6 @@
-"""What moves, sounds or is touched in a notebook. Players are plain HTML: they play without a kernel.
+"""Players and panels for notebooks. Players are plain HTML and work without a kernel.
 
-Panels live in a running kernel and leave a snapshot where there is none; they are imported when asked for.
+Panels need a running kernel, and leave a snapshot for pages without one; they are imported on first use.
 """
 
 from __future__ import annotations

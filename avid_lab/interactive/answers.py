@@ -1,4 +1,4 @@
-"""A clip of a dataset beside the clips it found, to play in a page or notebook."""
+"""A clip of a dataset next to the clips it retrieved, to play in a page or notebook."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from avid_lab.interactive.players import CLIP_BYTES, Players, gallery
 
 
 def ask(space: Embeddings, clips: ClipDataset, query: int, count: int = 4, *, clip_bytes: int = CLIP_BYTES) -> Players:
-    """Play a clip beside the clips whose *sounds* lie closest to its *picture*, right ones framed green.
+    """Play a clip next to the clips whose *sounds* are closest to its *picture*, with correct ones framed green.
 
-    Of longer files, the part plays that the model saw. Right are clips of the query's class; where the clips have no
-    classes, its own sound.
+    Longer files play the part that the model saw. Clips of the query's class are correct; without classes, only its own
+    sound is.
 
     Args:
-        space: What a model makes of the clips.
+        space: The model's embeddings of the clips.
         clips: The clips, in the same order.
-        query: Which of them asks.
-        count: How many answers, of as many as there are.
-        clip_bytes: Most that one player weighs.
+        query: Index of the query.
+        count: Largest number of answers.
+        clip_bytes: Size limit of one player, in bytes.
 
     Raises:
         ValueError: The query is not the number of a clip, or fewer than one answer is asked for.
@@ -43,18 +43,18 @@ def answers(
     own: bool = False,
     clip_bytes: int = CLIP_BYTES,
 ) -> Players:
-    """Play a clip beside others of its dataset, best first, those of its class framed green.
+    """Play a clip next to others of its dataset, best first, with those of its class framed green.
 
-    Where the clips have no classes, nothing is right or wrong, except the query's own other half.
+    Without classes, no answer is right or wrong, except the query's own other modality.
 
     Args:
         clips: The clips.
-        query: Which of them asks.
-        found: Which of them answer.
-        scores: One number an answer.
-        windows: Windows of each clip that were averaged: the part that plays spans them.
-        own: Whether the query may find itself, its own picture or sound.
-        clip_bytes: Most that one player weighs.
+        query: Index of the query.
+        found: Indices of the answers.
+        scores: One number per answer.
+        windows: Number of windows averaged per clip: the part that plays spans them.
+        own: Whether the query may find its own picture or sound.
+        clip_bytes: Size limit of one player, in bytes.
     """
     asked, *names = (clips.name(i) for i in (query, *found))
     labels = clips.labels

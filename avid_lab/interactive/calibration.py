@@ -24,7 +24,7 @@ COLOURS = dict(zip(SPACES, (VIDEO, AUDIO, GOOD), strict=True))
 FINE, SHOWN = 2000, 80  # bins over [-1, 1]: for the figures, and for the eye
 CENTRES = (np.arange(FINE) + 0.5) * 2 / FINE - 1
 SEPARATE = weighted_separation(torch.from_numpy(CENTRES))
-MOST = 1000  # clips whose pairs are counted; of more, a sample
+MOST = 1000  # clips whose pairs are counted; more are sampled
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class PairHistogram:
     def reliability(
         self, threshold: float | int, temperature: float | int, bins: int = 10
     ) -> tuple[Float[np.ndarray, "used 3"], float]:
-        """How far sigmoid((similarity - threshold) / temperature) is from how often pairs are of the same class.
+        """Compare sigmoid((similarity - threshold) / temperature) with the observed share of same-class pairs.
 
         Args:
             threshold: Similarity at which the probability is one half.
@@ -70,7 +70,7 @@ class PairHistogram:
         on, off = self.base_rate * self.same, (1 - self.base_rate) * self.different
         place = np.minimum((p * bins).astype(int), bins - 1)
         total, predicted, right = (np.bincount(place, w, bins) for w in (on + off, (on + off) * p, on))
-        used = total > 1e-4  # fewer pairs than that say nothing
+        used = total > 1e-4  # fewer pairs are not informative
         curve = np.stack([predicted[used] / total[used], right[used] / total[used], total[used]], axis=1)
         return curve, float(np.abs(predicted - right).sum())
 
@@ -103,16 +103,16 @@ def pair_histogram(
 class CalibrationExplorer(Panel):
     """Similarities of same-class and different-class pairs within and across modalities, along training.
 
-    The threshold calls a pair "same class" where its similarity is at least that; dragged on the picture or as a
-    slider. With the temperature it makes a probability, sigmoid((similarity - threshold) / temperature), and the
-    diagram beside shows whether it can be believed. **Fit** finds the best two for the chosen space: then see what the
-    same two are worth in the others.
+    A pair is called "same class" if its similarity is at least the threshold; drag it in the picture or with the
+    slider. With the temperature it gives a probability, sigmoid((similarity - threshold) / temperature), and the
+    reliability diagram shows whether to believe it. **Fit** finds the best values for the chosen space; then see how
+    well they work in the others.
 
     Args:
         snapshots: Objects with ``.step``, ``.video`` (N, D) and ``.audio`` (N, D), oldest first; or one pair of arrays
             (video, audio); or several of these by name, side by side: ``{"AVID": ..., "CMA": ...}``.
         labels: Class of each clip, (N,).
-        state: Of an earlier panel.
+        state: State of an earlier panel.
 
     Raises:
         ValueError: Shapes that differ, or labels without two kinds of pair.
@@ -165,7 +165,7 @@ class CalibrationExplorer(Panel):
         return self.runs[run][min(self.controls["snapshot"].value, len(self.runs[run]) - 1)]
 
     def histogram(self, run: str, space: str) -> PairHistogram:
-        """What is shown of a run in a space."""
+        """The pairs of a run in a space, for the chosen snapshot."""
         return self._counted(run, min(self.controls["snapshot"].value, len(self.runs[run]) - 1), space)
 
     def _count(self, run: str, place: int, space: str) -> PairHistogram:

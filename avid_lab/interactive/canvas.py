@@ -14,17 +14,17 @@ from avid_lab.plots.style import NotebookFigure
 
 
 class Canvas(Scripted):
-    """Shows a chart; assign another to change it. The kernel hears what was touched, it is not asked for drawing.
+    """Shows a chart; assign another to change it. The page draws; the kernel only receives the user's actions.
 
-    A click selects a point or a bar, a lasso selects points (Shift adds), a click beside clears. With the keyboard:
-    arrows move to the nearest point, the next bar, or move the guide; Enter selects, Escape clears. A name in the
-    legend shows its kind alone.
+    A click selects a point or a bar, a lasso selects points (Shift adds), a click elsewhere clears. With the keyboard:
+    arrows move to the nearest point, the next bar, or move the guide; Enter selects, Escape clears. A click on a name
+    in the legend shows only its kind.
 
     Args:
-        thumbnail: Given the number of a point or bar, the bytes of a JPEG to show beside its label; none where empty.
+        thumbnail: Given the number of a point or bar, the bytes of a JPEG to show next to its label; empty for none.
 
     Attributes:
-        guide: Where the guide that the hand moves stands.
+        guide: Position of the guide that the user drags.
         clicked: The point or bar last clicked, -1 for none.
         hovered: The one under the pointer, -1 for none.
         selected: Points of the last lasso or click.

@@ -1,8 +1,7 @@
-"""When panels draw.
+"""Schedules the drawing of panels.
 
-A panel never draws while messages wait, never draws from a second thread, and never holds the kernel: a control only
-says that something changed; the newest state is drawn once the kernel is free, roughly while it moves and fully once it
-rests.
+A panel never draws while messages wait, never draws from a second thread, and never blocks the kernel. A control only
+reports a change; the newest state is drawn once the kernel is free, quickly during changes and fully once they stop.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ BREATH_S = 0.012  # between drawings: what waits in the kernel's queue is handle
 
 
 class Coalescer:
-    """Draws the newest of many requests: roughly while they come, fully once they stop.
+    """Draws the newest of many requests: quickly while they arrive, fully once they stop.
 
     Call it as often as you like; it returns at once. Drawing happens on the event loop that was running when it was
     made (the kernel's), whichever thread asks; without a loop it happens at once and fully.
@@ -26,7 +25,7 @@ class Coalescer:
     Args:
         draw: Called with ``quick``.
         failed: Called with an exception of ``draw``; without it, the exception goes to the event loop.
-        rest_s: How long nothing may have been asked before the full drawing.
+        rest_s: Seconds without requests before the full drawing.
 
     Attributes:
         latencies_ms: From each request to the first picture that holds it, the last 10,000.
@@ -54,7 +53,7 @@ class Coalescer:
         self.foreign_requests = 0
 
     def __call__(self, *_: Any) -> None:
-        """Ask for a picture of the state as it will be; fits ``widget.observe``."""
+        """Request a drawing of the newest state; works as a ``widget.observe`` callback."""
         if self._closed:
             return
         self._asked.append(time.perf_counter())
@@ -71,12 +70,12 @@ class Coalescer:
         return threading.get_ident() == self._home
 
     def catch_up(self) -> None:
-        """Draw roughly at once what was asked; the full drawing follows as ever. For the loop's own thread."""
+        """Draw the request quickly and immediately; the full drawing follows. Call it from the loop's own thread."""
         if self._asked and not self._closed and self.on_loop_thread():
             self._now(quick=True)
 
     def close(self) -> None:
-        """Draw no more."""
+        """Stop drawing."""
         self._closed = True
         if self._task is not None:
             self._task.cancel()

@@ -1,4 +1,4 @@
-"""Two linked maps, what the pictures say and what the sounds say: hover to see, click to hear, lasso to list."""
+"""Two linked maps, of the video and the audio embeddings: hover to see, click to hear, lasso to list."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ LISTED = 6  # clips of a lasso that are put on the shelf
 
 
 def aligned(points: Places, target: Places) -> Places:
-    """Points turned, or mirrored, to lie as near to others as a rotation can bring them (orthogonal Procrustes).
+    """Points rotated or mirrored to be as close to others as possible (orthogonal Procrustes).
 
     Distances between the points stay as they are.
 
     Args:
-        points: To be turned; about their mean, which becomes the origin.
-        target: What they should resemble; its size does not matter.
+        points: Points to rotate about their mean, which becomes the origin.
+        target: Points to match; their scale does not matter.
     """
     centred = points - points.mean(axis=0)
     u, _, vt = np.linalg.svd(centred.T @ (target - target.mean(axis=0)))
@@ -72,9 +72,9 @@ METHODS: dict[str, tuple[Callable[[np.ndarray, np.ndarray], np.ndarray], str, st
 class EmbeddingMap(Panel):
     """Video space and audio space side by side along training; what is touched in one lights up in the other.
 
-    PCA is there at once. Maps are turned, never stretched, so that each resembles the one before it and the two
-    spaces resemble each other as far as they agree. t-SNE and UMAP take seconds and are computed beside the kernel's
-    work, for the snapshot that is shown.
+    PCA is shown immediately. Maps are rotated, never stretched, so that each resembles the previous one, and the two
+    spaces resemble each other as far as they agree. t-SNE and UMAP take seconds and are computed in the background, for
+    the snapshot that is shown.
 
     Args:
         snapshots: Objects with ``.step``, ``.video`` (N, D) and ``.audio`` (N, D), oldest first; or one pair of arrays.
@@ -166,7 +166,7 @@ class EmbeddingMap(Panel):
         return list(self.canvas.selected)
 
     def draw(self, quick: bool) -> None:
-        """Move the points to where the controls say; compute their places unless this is one of many that pass by."""
+        """Move the points according to the controls; compute a new map only if the controls have stopped moving."""
         place, method = self.controls["snapshot"].value, self.controls["method"].value
         self.step.value = f"step {self.moments[place].step}" if len(self.moments) > 1 else ""
         if method == "PCA":
@@ -176,7 +176,7 @@ class EmbeddingMap(Panel):
         super().draw(quick)
 
     def places(self) -> dict[str, Places]:
-        """Where the clips lie in each map; by PCA as long as another method is at work."""
+        """Places of the clips in each map; by PCA until another method has finished."""
         place, method = self.controls["snapshot"].value, self.controls["method"].value
         return self._found.get((method, place), self._found["PCA", place])
 

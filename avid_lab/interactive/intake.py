@@ -1,4 +1,4 @@
-"""A clip of one's own from the page: a file, or a few seconds from camera and microphone."""
+"""The user's own clip from the page: a file, or a few seconds from camera and microphone."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ MOST_BYTES = 200_000_000
 class Intake(Scripted):
     """Two buttons: one takes a video file, one records. The kernel gets the bytes.
 
-    Files come in parts, because Jupyter's server drops a message above 10 MB and nobody hears of it. One above the
-    limit is refused in the page. Where there is no camera, no permission or no secure page (https or localhost), the
-    widget says so, and files still work.
+    Files arrive in parts, because Jupyter's server silently drops messages above 10 MB. The page refuses files above
+    the limit. Without a camera, permission or a secure page (https or localhost), the widget says so, and files still
+    work.
 
     Args:
         received: Called with the file's bytes and its name; a recording is called ``recording.webm``.
         seconds: Length of a recording.
-        refusal: Why nothing is taken here; the buttons are then disabled.
+        refusal: Reason why no clip is accepted; the buttons are then disabled.
     """
 
     _script = script("intake.js")

@@ -1,4 +1,4 @@
-"""What may be turned while a training runs: reading it, setting it, and the changes that a run remembers."""
+"""Settings that can change during training: read them, set them, and record the changes."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ LABELS = {
 
 @dataclass(frozen=True)
 class Change:
-    """Something that was turned.
+    """A change of a setting.
 
     Attributes:
-        step: Steps done when it was.
-        name: Of the knob, as in `read`.
-        value: Its new value; of a loss its name.
+        step: Steps done at the change.
+        name: Name of the knob, as in `read`.
+        value: Its new value; the name of a loss.
     """
 
     step: int
@@ -54,7 +54,7 @@ class Change:
         """Read what ``str`` wrote.
 
         Raises:
-            ValueError: It is no change.
+            ValueError: The text is not a change.
         """
         match = re.fullmatch(r"(\d+)\.([a-z_]+):(.+)", text)
         if not match:
@@ -64,7 +64,7 @@ class Change:
 
 
 def read(trainer: Trainer) -> dict[str, float]:
-    """The value of every knob that this training has, the loss apart.
+    """The value of every knob that this training has, except the loss.
 
     "temperature", "negatives" (if it draws any), "momentum" of the memory, "rate" (multiplies the scheduled learning
     rate), and the weight of each group of terms under its own name.
@@ -88,7 +88,7 @@ def turn(trainer: Trainer, name: str, value: float) -> None:
         raise ValueError(f"a knob must be one of {', '.join(known)}; got {name!r}")
     if name == "temperature":
         objective.temperature = check_temperature(float(value))
-        objective.partition.fill_(torch.nan)  # Z belongs to a temperature: the next batch estimates it anew
+        objective.partition.fill_(torch.nan)  # a new temperature needs a new Z, which the next batch estimates
     elif name == "momentum":
         if not 0 <= value <= 1:
             raise ValueError(f"momentum must be in [0, 1]: the share of the old memory that is kept; got {value}")
@@ -108,10 +108,10 @@ def turn(trainer: Trainer, name: str, value: float) -> None:
 
 
 def replay(trainer: Trainer, change: Change, losses: Mapping[str, Callable[..., Any]]) -> None:
-    """Make a remembered change.
+    """Apply a recorded change.
 
     Raises:
-        ValueError: It names a knob or a loss that is not at hand.
+        ValueError: Its knob or loss is unknown.
     """
     if change.name != "loss":
         turn(trainer, change.name, float(change.value))

@@ -1,4 +1,4 @@
-"""Watch a training loop from inside its own cell: a progress line and the loss, drawn anew a few times a second.
+"""Watch a training loop from inside its own cell: a progress line and the loss, redrawn a few times a second.
 
 live = LiveLoss()
 for step in trainer:

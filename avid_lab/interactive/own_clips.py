@@ -1,4 +1,4 @@
-"""Clips from outside the set, to ask with."""
+"""Queries from outside the dataset."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ OWN_SIDE = 320  # pixels of its copy's shorter side at most, more than any prese
 
 @dataclass(frozen=True)
 class OwnClip:
-    """A clip from outside the set.
+    """A clip from outside the dataset.
 
     Attributes:
-        name: What the file was called.
+        name: Name of the file.
         path: A copy that plays.
         embedding: (D,) by modality, "video" and "audio".
     """
@@ -41,14 +41,14 @@ def own_copy(source: Path, target: Path) -> Path:
 
     Args:
         source: Anything that FFmpeg decodes, with picture and sound.
-        target: Where to.
+        target: Destination.
 
     Raises:
-        MediaError: It is no such video.
+        MediaError: The file is not such a video.
     """
     info = media.probe(source)
     begin_s, end_s = next(iter(info.both_s), (0.0, OWN_SECONDS))
-    # What a browser records may not say how long it is; then more is tried, and what is missing is silent and still.
+    # A browser's recording may not give its length: then more is read, padded with silence and the last frame.
     length_s = min(end_s - begin_s if end_s - begin_s > 0.1 else OWN_SECONDS, OWN_SECONDS)
     fps = min((info.video.fps if info.video else None) or 15.0, 16.0)
     video, audio = VideoSpec(max(1, int(length_s * fps)), fps, None), AudioSpec(24_000, length_s, 1)
@@ -58,12 +58,12 @@ def own_copy(source: Path, target: Path) -> Path:
 def embed_file(
     path: Path, like: ClipDataset, model: AudioVisualModel, pipeline: InputPipeline
 ) -> dict[str, Float[Tensor, " D"]]:
-    """What a model makes of one file, by modality.
+    """A model's embeddings of one file, by modality.
 
     Args:
         path: A video with sound.
-        like: Clips whose windows the model knows.
-        model: It.
+        like: Clips with the windows that the model was trained on.
+        model: The model.
         pipeline: Its input pipeline.
 
     Raises:

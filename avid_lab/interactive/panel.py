@@ -1,4 +1,4 @@
-"""What every panel is made of: widgets, what they show, a state to copy, a snapshot for pages without a kernel."""
+"""The base class of panels: widgets, a chart, a state to copy, a snapshot for pages without a kernel."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ class Panel:
         return None
 
     def draw(self, quick: bool) -> None:
-        """Bring what is shown up to date with the state; roughly if quick."""
+        """Update the panel to its state; ``quick`` asks for a fast, simplified drawing."""
         if (chart := self.chart()) is not None:
             self.canvas.chart = chart
 
@@ -225,7 +225,7 @@ class Panel:
         if self.closed:
             return bundle, {}
         bundle[WIDGET] = {"version_major": 2, "version_minor": 0, "model_id": self.widget.model_id}
-        # Colab must be told with each output where the scripts of widgets like ours come from.
+        # In Colab, each output must name the source of the scripts of custom widgets.
         ours = [part for part in _descendants(self.widget) if isinstance(part, AnyWidget)]
         return bundle, (ours[0]._repr_mimebundle_() or ({}, {}))[1] if ours else {}
 
@@ -289,7 +289,7 @@ def _close_predecessors(panel: Panel) -> None:
 
 
 def _forget(shell: Any, panel: Panel) -> None:
-    """IPython keeps what cells returned, so a panel that was closed would live on, its trainings with it."""
+    """Remove a closed panel from IPython's history of outputs, which would keep it and its trainings alive."""
     # IPython keeps hidden names with their values in `user_ns_hidden`.
     names, namespace = ("_", "__", "___"), getattr(shell, "user_ns", {})
     hidden, hook = getattr(shell, "user_ns_hidden", {}), getattr(shell, "displayhook", None)

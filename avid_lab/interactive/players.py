@@ -1,7 +1,7 @@
 """Clips that play in a page or notebook: plain HTML with the videos inside, no widgets, no scripts.
 
-What is embedded is an excerpt: the window that a model saw or that is asked about, with `CONTEXT_S` seconds around it.
-So a page stays small whatever the length of the file, and a clip that cannot be shown is a placeholder with its reason.
+An excerpt is embedded: the window that a model saw or that was requested, with `CONTEXT_S` seconds around it. So a page
+stays small for files of any length. A clip that cannot be shown is a placeholder with the reason.
 
 Every clip has the browser's own controls, so it plays from the keyboard; colours are the notebook theme's, light or
 dark; a verdict is a symbol and words as well as a colour.
@@ -107,10 +107,10 @@ def player(
         window: Seconds of the file that were asked about; they are played with `CONTEXT_S` around them. Without a
             window the whole file plays, or the middle of a long one.
         correct: Frame it as right (tick) or wrong (cross).
-        score: Number beside the caption.
+        score: Number next to the caption.
         width: Pixels on the page.
         poster: Show a still until it plays.
-        embed: Put the excerpt into the page; if not, link the file where it lies.
+        embed: Put the excerpt into the page; otherwise link the file.
         relative_to: Folder of the page that links it.
         clip_bytes: Most that the excerpt weighs.
     """
@@ -156,7 +156,7 @@ def gallery(
         title: Heading.
         columns: Most results in a row; narrow pages show fewer.
         poster: Show a still of each clip until it plays.
-        embed: Put the excerpts into the page; if not, link the files where they lie.
+        embed: Put the excerpts into the page; otherwise link the files.
         relative_to: Folder of the page that links them.
         clip_bytes: Most that one excerpt weighs.
         limit_bytes: Most that the whole gallery weighs.
@@ -243,14 +243,14 @@ class Excerpt:
 
     @property
     def whole(self) -> bool:
-        """Whether it is all of the file."""
+        """Whether it is the whole file."""
         return self.begin_s <= 0.05 and self.end_s >= self.duration_s - 0.1
 
     def place(self, window: Window | None = None) -> str:
-        """Where in the file it lies, "" if it is all of it: "12.5–16.5 s of 3:41, plays 10.5–18.5 s".
+        """Its place in the file, such as "12.5–16.5 s of 3:41, plays 10.5–18.5 s"; "" for the whole file.
 
         Args:
-            window: What was asked about, if anything.
+            window: The requested window, if any.
         """
         if self.whole:
             return ""
@@ -334,7 +334,7 @@ def _excerpt(path: Path, _modified: int, window: Window | None, max_bytes: int, 
 
 
 def _span(info: media.MediaInfo, window: Window | None, context_s: float) -> tuple[float, float]:
-    """What of a file to show, in seconds."""
+    """The part of a file to show, in seconds."""
     if window is None:
         if info.duration_s <= LONGEST_S:
             return 0.0, info.duration_s

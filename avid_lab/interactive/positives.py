@@ -44,7 +44,7 @@ MINED_AT_REST = 4096  # instances up to which all queries are mined unasked: abo
 
 
 class PositiveBrowser(Panel):
-    """A query and its positives as clips to play, beside the plane of agreement that chose them.
+    """A query and its positives as clips to play, next to the agreement plane that chose them.
 
     Every other clip is a point: how much it looks like the query against how much it sounds like it. A line shows where
     each rule of agreement ends its K best; the chosen rule's region is tinted. Press a point, or a clip, to play it.
@@ -53,7 +53,7 @@ class PositiveBrowser(Panel):
         memory: Unit embeddings ``.video`` and ``.audio`` of every clip, (N, D); or the two as a tuple.
         clips: The same clips: a dataset or a manifest, with ground truth if its columns hold any.
         labels: Class of each clip, into ``clips.classes``; the dataset's own if not given.
-        state: What `state` of another browser said.
+        state: State of another browser.
 
     Raises:
         ValueError: The memory holds another number of clips, or less than two.
@@ -237,10 +237,10 @@ class PositiveBrowser(Panel):
             f'<table style="margin:4px 0">{"".join(rows)}</table><div class="avid-soft">{" ".join(lines)}</div></div>'
         )
 
-    # What is done
+    # Actions
 
     def press(self, i: int) -> None:
-        """Play a clip of the plane beside the query."""
+        """Play a clip of the plane next to the query."""
         if i >= 0:
             self.pair.show(
                 [self._item(self.ranking.query, "query"), *self._pressed()], play=int(i != self.ranking.query)
@@ -269,7 +269,7 @@ class PositiveBrowser(Panel):
     # Without a kernel
 
     def table(self) -> Sequence[tuple[str, str]]:
-        """The query, its rule, and precision beside chance."""
+        """The query, its rule, and precision with chance."""
         choice, k = self.choice, self.controls["k"].value
         shares = [(f"{name}: positives of its class", f"{share:.0%}") for name, share in choice.precision.items()]
         query = f"clip {self.ranking.query}, {self._name(self.ranking.query)}"

@@ -1,4 +1,4 @@
-"""Ways to a query: its number, its class, chance, or what goes wrong most; and pages of what it found."""
+"""Controls to choose a query by number, class, at random or by difficulty; and pages of results."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class QueryPicker:
         panel: Whose query it is.
         labels: (N,) class of each clip.
         classes: Names of the classes.
-        badness: Gives (N,) numbers when asked: the higher, the sooner `hard` shows a clip.
-        hard: What the button that goes through the hard ones says.
-        hard_tip: The same at more length.
+        badness: Returns (N,) numbers: clips with higher numbers are shown first by `hard`.
+        hard: Label of the button that steps through the hard clips.
+        hard_tip: Tooltip of that button.
 
     Attributes:
         row: The widgets.

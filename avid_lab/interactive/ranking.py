@@ -29,10 +29,10 @@ OTHER, MISSED, RIGHT, WRONG, FAULTY, QUERY = range(len(KINDS))
 
 @dataclass(frozen=True)
 class Ranking:
-    """All other instances as one query sees them.
+    """All other instances, ranked for one query.
 
     Attributes:
-        query: The instance that looks.
+        query: Index of the query.
         video: (N,) similarity of pictures; its own is 1.
         audio: (N,) similarity of sounds; its own is 1.
         order: By agreement, the N - 1 others, best first: any K of `mine_positives` is its beginning.
@@ -73,7 +73,7 @@ def rank(video: Float[Tensor, "N D"], audio: Float[Tensor, "N D"], query: int) -
     Args:
         video: (N, D) unit video memories.
         audio: (N, D) unit audio memories.
-        query: Which instance looks, in [0, N).
+        query: Index of the query, in [0, N).
 
     Raises:
         ValueError: As `agreement_plane` does.

@@ -1,4 +1,4 @@
-"""A training as a few settings, and the same training built again of them."""
+"""Describes a training by a few settings, and rebuilds it from them."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from avid_lab.config import PRESETS, PROFILES, Profile, TrainConfig, from_plain
 from avid_lab.datasets import ClipDataset
 from avid_lab.training import Trainer, avid_trainer
 
-SHORT = {"seed": "seed", "steps": "steps", "batch_size": "batch"}  # always told
-RULES = {"weighting": "released", "partition": "per_term"}  # of the objective, told where they are not these
+SHORT = {"seed": "seed", "steps": "steps", "batch_size": "batch"}  # always included
+RULES = {"weighting": "released", "partition": "per_term"}  # of the objective, included if they differ
 MACHINE_FIELDS = ("device", "compile")  # of the machine, not of the run
 OTHERS = tuple(f.name for f in dataclasses.fields(TrainConfig) if f.name not in (*SHORT, *MACHINE_FIELDS))
 
 
 def describe(trainer: Trainer) -> dict[str, Any]:
-    """What makes a training what it is, knobs and loss apart.
+    """The settings that define a training, except knobs and loss.
 
-    Objective and model by name ("own" for a model that is no preset), the clips' number and, where they are a world of
-    ours, its name and split; the training's settings where they are not the defaults; the step that it stands at; and
-    ``start``, two sums that tell weights and memory from others.
+    They are the objective and the model by name ("own" for a model that is not a preset); the number of clips and, for
+    a rendered world, its name and split; training settings that differ from the defaults; the current step; and
+    ``start``, two sums that identify weights and memory.
     """
     config, objective, clips = trainer.config, trainer.objective, trainer.clips
     model = next((name for name, preset in PRESETS.items() if preset == trainer.model.config), "own")
@@ -42,7 +42,7 @@ def describe(trainer: Trainer) -> dict[str, Any]:
 
 
 def check(settings: Mapping[str, Any], trainer: Trainer) -> None:
-    """Make sure that a training is the described one.
+    """Check that a training matches the description.
 
     Raises:
         ValueError: It differs; the first difference is named.
@@ -68,11 +68,11 @@ def rebuild(settings: Mapping[str, Any], clips: ClipDataset | None = None) -> Tr
     """Build the described training.
 
     Args:
-        settings: What `describe` told, and the knob ``negatives``.
-        clips: The same clips; the world that the settings name if not given.
+        settings: Result of `describe`, and the knob ``negatives``.
+        clips: The same clips; by default the world in the settings.
 
     Raises:
-        ValueError: The settings do not say enough to build it.
+        ValueError: The settings are not sufficient to build it.
     """
     missing = {"objective", "model", *SHORT.values(), "negatives", "start"} - set(settings)
     own = settings.get("objective") != "AVID" or settings.get("model") not in PRESETS or "from" in settings

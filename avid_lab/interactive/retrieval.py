@@ -1,4 +1,4 @@
-"""Retrieval to touch: any clip asks, also one of your own, and what it finds plays."""
+"""Interactive retrieval: query with any clip, including your own, and play the results."""
 
 from __future__ import annotations
 
@@ -36,20 +36,21 @@ WORST, CONFIDENT = "own answer ranks worst", "surest wrong answers"
 
 
 class RetrievalExplorer(Panel):
-    """Ask with a picture or a sound and play what comes back, best first.
+    """Query with a picture or a sound and play the results, best first.
 
     Args:
         embeddings: Unit embeddings ``.video`` and ``.audio`` of every clip, (N, D); or the two as a tuple.
         clips: The same clips.
         model: The model that made them, for clips of your own.
         pipeline: Its input pipeline.
-        state: What `state` of another explorer said.
+        state: State of another explorer.
 
     Attributes:
-        own: The clip of your own that asks now, or None.
+        own: Your own clip that is the current query, or None.
 
     Raises:
-        ValueError: There are as many embeddings as clips, two at least; and model and pipeline come together.
+        ValueError: The number of embeddings is not that of the clips, or below two; or only one of model and pipeline
+            is given.
     """
 
     def __init__(
@@ -280,7 +281,7 @@ class RetrievalExplorer(Panel):
         )
 
     def _badness(self) -> np.ndarray:
-        """How badly each clip fares, in the way the dropdown says."""
+        """The difficulty of each clip, by the measure in the dropdown."""
         direction = self.controls["direction"].value
         asks, answers = DIRECTIONS[direction]
         if self.controls["failures"].value == WORST and asks != answers:
@@ -289,29 +290,29 @@ class RetrievalExplorer(Panel):
             return result.first_rank.numpy()
         return confident_wrong(self.spaces[asks], self.spaces[answers], self.labels, within=asks == answers)
 
-    # What is done
+    # Actions
 
     def press(self, place: int) -> None:
-        """Play a clip of the ranking beside the query."""
+        """Play a clip of the ranking next to the query."""
         if 0 <= place < len(self.found.order):
             self.pair.show([self._query(), *self._pressed()], play=1)
 
     def back_to_the_set(self) -> None:
-        """Ask with a clip of the set again."""
+        """Query with a clip of the dataset again."""
         if self.own is not None:
             self.own = None
             self.drop.layout.display = "none"
             self.redraw()
 
     def ask(self, path: str | Path, name: str = "") -> None:
-        """Ask with a file of your own; its first seconds count.
+        """Query with your own file; only its first seconds are used.
 
         Args:
             path: Any video with sound that FFmpeg decodes.
-            name: What to call it.
+            name: Name to show.
 
         Raises:
-            MediaError: It is unusable.
+            MediaError: The file is unusable.
             ValueError: The panel was made without a model.
         """
         if self.model is None or self.pipeline is None:
@@ -324,7 +325,7 @@ class RetrievalExplorer(Panel):
         self.redraw()
 
     def _offer(self, data: bytes, name: str) -> None:
-        """Ask with bytes from the browser; what is wrong with them is said in the panel."""
+        """Query with bytes from the browser; problems are shown in the panel."""
         self.notify("", key="own")
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / f"file{Path(name).suffix}"
@@ -346,7 +347,7 @@ class RetrievalExplorer(Panel):
     # Without a kernel
 
     def table(self) -> Sequence[tuple[str, str]]:
-        """The query, what it found, and the whole set's recall beside chance."""
+        """The query, its results, and the whole dataset's recall with chance."""
         found, k, direction = self.found, self.controls["k"].value, self.controls["direction"].value
         query = self.own.name if self.own else f"clip {self.controls['query'].value}, "
         query += "" if self.own else self._name(self.controls["query"].value)

@@ -1,7 +1,7 @@
-"""Training in the background: one thread takes the steps, the notebook's own thread asks and looks.
+"""Training in the background: one thread takes the steps, the notebook's own thread sends commands and reads results.
 
-Everything that touches the trainers happens in that thread, between steps, so nothing needs a lock: commands wait in a
-queue for at most one step. No widget is known here.
+All access to the trainers happens in that thread, between steps, so no locks are needed: commands wait in a queue for
+at most one step. This module uses no widgets.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ BINS = 80
 
 @dataclass(frozen=True, eq=False)
 class Glimpse:
-    """What the memories of some clips say after a step: how well they tell classes apart, and how similar they are.
+    """Measurements on the memories of some clips after a step: scores and similarities.
 
     Attributes:
         step: Steps done.
@@ -55,17 +55,17 @@ class Glimpse:
 
 
 class Run:
-    """One training and what is known about it.
+    """One training and its measurements.
 
     Args:
         trainer: Trained in place.
-        watched: Clips whose memories are looked at.
+        watched: Clips whose memories are measured.
 
     Attributes:
-        changes: What was turned, in order.
+        changes: Changes of settings, in order.
         scores: Steps and scores of all glimpses so far.
         glimpse: The newest.
-        planned: Changes that are still to come, in order: a replay.
+        planned: Future changes of a replay, in order.
     """
 
     def __init__(self, trainer: Trainer, *, watched: int = 256, losses: Mapping[str, Loss] | None = None) -> None:
@@ -81,7 +81,7 @@ class Run:
         self.chance = chance_accuracy(self.labels, self.labels)
         self.glimpse = glimpse(trainer, self.watched, self.labels)
         self.scores.append((trainer.steps_done, self.glimpse.scores))
-        self.every = min(10, max(1, round(len(trainer) / 100)))  # a look costs a few milliseconds
+        self.every = min(10, max(1, round(len(trainer) / 100)))  # a measurement takes a few milliseconds
         self.begin_here()
 
     @property
@@ -139,12 +139,12 @@ class Run:
         self._good.restore(self)
 
     def _keep_before_change(self) -> None:
-        if self._good.step != self.trainer.steps_done:  # else nothing was learned since an earlier change
+        if self._good.step != self.trainer.steps_done:  # otherwise nothing was learned since an earlier change
             self.keep()
 
     def _remember(self, name: str, value: float | str) -> None:
         step = self.trainer.steps_done
-        # A slider that is dragged leaves one mark a step, not one for each place that it passed.
+        # A dragged slider leaves at most one mark per step.
         self.changes = [c for c in self.changes if (c.step, c.name) != (step, name)]
         self.changes.append(Change(step, name, value))
 
@@ -169,7 +169,7 @@ class _Checkpoint:
 
 
 class Runner:
-    """Steps one or more runs in turn, in one background thread, and does what it is told between steps.
+    """Steps one or more runs in turn, in one background thread, and executes commands between steps.
 
     Several runs take each step together, so that they can be compared.
 
@@ -178,7 +178,7 @@ class Runner:
 
     Attributes:
         state: "ready", "running", "paused", "stopped", "done", "failed" (see ``error``) or "closed".
-        revision: Grows with everything that happens: when it has not grown, there is nothing new to show.
+        revision: Increases with every event: if it has not, there is nothing new to show.
         pause_at: Pause when this many steps are done; ``None`` does not.
         seconds_per_step: Least time that a step should take; 0 is full speed.
         error: What stopped the training, with its traceback as text; ``None`` when all is well.
@@ -201,11 +201,11 @@ class Runner:
     # Commands, from any thread; each acts within one step and returns at once
 
     def start(self) -> Future[Any]:
-        """Take steps until told otherwise or all are done. After a failure: from the last good state."""
+        """Take steps until stopped or done. After a failure, continue from the last good state."""
         return self.apply(self._start)
 
     def pause(self) -> Future[Any]:
-        """Take no more steps until told to."""
+        """Take no more steps until `start`."""
         return self.apply(lambda: self._become("paused") if self.state == "running" else None)
 
     def stop(self) -> Future[Any]:
@@ -278,12 +278,12 @@ class Runner:
                 continue
             try:
                 answer.set_result(function())
-            except BaseException as error:  # the one who asked is told
+            except BaseException as error:  # raised in the caller
                 answer.set_exception(error)
             self.revision += 1
 
     def _idle_s(self) -> float | None:
-        """How long to wait for a command: for ever when nothing is to be done, else until the next step is due."""
+        """Seconds to wait for a command: None if idle, else until the next step is due."""
         return max(0.0, self._due - time.monotonic()) if self.state == "running" else None
 
     @property
@@ -349,7 +349,7 @@ def _end_all() -> None:
 
 @torch.no_grad()
 def glimpse(trainer: Trainer, watched: Tensor, labels: Tensor) -> Glimpse:
-    """Look at some clips' memories: no clip is embedded for it, so it costs a few milliseconds."""
+    """Measure some clips' memories; no clip is embedded, so it takes a few milliseconds."""
     memory = trainer.objective.memory
     video, audio = (bank[watched.to(bank.device)].float().cpu() for bank in (memory.video, memory.audio))
     same = labels[:, None] == labels[None]

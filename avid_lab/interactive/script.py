@@ -1,4 +1,4 @@
-"""Widgets with a script of their own in the page, read once a page and not once a widget."""
+"""Widgets with their own script in the page, loaded once per page rather than once per widget."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import traitlets
 
 HERE = Path(__file__).parent
 
-# A browser keeps every module that it ever imported, some 0.1 MB for each of ours, and anywidget imports anew for every
-# widget. So what it imports is this; the script itself travels as a trait, and widgets of one kind share one import.
+# A browser keeps every imported module, about 0.1 MB for each of ours, and anywidget imports again for every widget. So
+# it imports this small module; the script itself is sent as a trait, and widgets of one kind share one import.
 LOADER = """
 const scripts = globalThis.avidLabScripts ??= new Map()
 

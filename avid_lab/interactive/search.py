@@ -1,4 +1,4 @@
-"""What one query finds in a gallery, and which queries fare worst: pure, and fast enough for a slider."""
+"""Ranks a gallery for one query, and finds the worst queries: pure functions, fast enough for a slider."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ class ShelfItem:
         title: First line below.
         note: Second line, small.
         correct: Mark it as right (tick) or wrong (cross).
-        score: Number beside the title.
+        score: Number next to the title.
         warning: What is faulty about the clip itself, marked with a sign of its own.
         window: Seconds of the file that it is about; they play first, the rest on demand.
     """
@@ -55,7 +55,7 @@ class Shelf(Scripted):
     is reached with Tab, Enter and the players' own keys.
 
     Args:
-        label: What the clips are, for those who do not see them.
+        label: Description of the clips, for screen readers.
         width: Pixels of a clip at most.
         clip_bytes: Most that an excerpt weighs.
 

@@ -1,4 +1,4 @@
-"""What a running training looks like: the plots of its charts."""
+"""The plots of a running training."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def score_line(run: Run, name: str, colour: str, end: str = "") -> Line:
 
 
 def scores_plot(run: Run, title: str, reach: tuple[float, float], lines: Sequence[Line]) -> Plot:
-    """Scores over the steps beside chance."""
+    """Scores over the steps, with chance."""
     chance = Line(reach, [run.chance] * 2, "muted", "chance", end="chance", width=1.2, dash=(5, 4))
     top = max([3 * run.chance, *(float(line.y.max()) + 0.05 for line in lines)])
     x, y = Axis(*reach, "step", "whole"), Axis(0, top, ticks="percent", grid=True)

@@ -1,4 +1,4 @@
-"""What panels of running trainings share: buttons, knobs, and the loop that publishes."""
+"""Shared by the panels of running trainings: buttons, knobs, and the publishing loop."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Losses for a running training: which kind one is, trying it on a batch first, putting it in, and some to start from.
+"""Losses for a running training: find a loss's kind, try it on a batch, install it; and a gallery of losses.
 
 A *score loss* takes (B, P) scores of positives, (B, K) scores of negatives and Z; a *batch loss* takes (B, D) video
-embeddings, (B, D) audio embeddings and the temperature. Which one a function is, its first argument's name says:
-``video`` or ``v`` is a batch loss, anything else a score loss.
+embeddings, (B, D) audio embeddings and the temperature. The name of the first argument decides: ``video`` or ``v`` is a
+batch loss, anything else a score loss.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ SLOW_S = 0.25  # a loss may always take this long
 
 
 class LossRefused(ValueError):
-    """A loss that cannot train: what is wrong with it, and what to do."""
+    """A loss cannot train; the message has the problem and the fix."""
 
 
 def takes_embeddings(loss: Loss) -> bool:
     """Whether this is a batch loss."""
     try:
         first = next(iter(inspect.signature(loss).parameters), "")
-    except ValueError:  # built in, tells no arguments
+    except ValueError:  # a builtin without a signature
         return False
     return first.lower() in ("video", "v", "video_embedding", "video_embeddings", "z_v", "zv")
 
@@ -79,7 +79,7 @@ def vet(loss: Loss, trainer: Trainer, *, seconds_per_step: float = 0.0) -> None:
         seconds_per_step: What a step takes; a loss may take twice as long, and always ``SLOW_S``.
 
     Raises:
-        LossRefused: It raises, returns something else than one finite number, lets no gradient through, or is too slow.
+        LossRefused: It raises, does not return one finite number, has no gradient, or is too slow.
     """
     if not callable(loss):
         raise LossRefused(f"loss must be a function; got {type(loss).__name__}. Assign it without calling it.")
@@ -181,7 +181,7 @@ class ForgotToNormalise:
         self._hooks = [head.register_forward_hook(_Catch(self.raw, side)) for side, head in heads]
 
     def stop_listening(self) -> None:
-        """Let the model's heads be."""
+        """Remove the hooks from the model's heads."""
         for hook in self._hooks:
             hook.remove()
         self._hooks.clear()

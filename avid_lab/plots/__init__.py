@@ -1,7 +1,7 @@
-"""Pictures of clips, training and embeddings: arrays in, matplotlib axes or a figure out.
+"""Plots of clips, training and embeddings: arrays in, matplotlib axes or a figure out.
 
-Every function takes ``ax=None``: without one it makes its own picture, which a notebook shows when it ends a cell, with
-no ``%matplotlib`` line and no pyplot. Titles, labels and limits of what comes back are the caller's to change.
+Every function takes ``ax=None``: without axes it makes its own figure, which a notebook shows at the end of a cell,
+without ``%matplotlib`` or pyplot. You may change titles, labels and limits of the result.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Who agrees with a query in picture and in sound, and where a rule of agreement draws the line."""
+"""Agreement of clips with a query in picture and in sound, and the boundaries of agreement rules."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def plane_plot(
     title: str = "",
     travel: bool = False,
 ) -> Plot:
-    """The plane of agreement: instances by their similarity to a query, and where rules draw the line.
+    """The agreement plane: instances by their similarity to a query, and the boundaries of rules.
 
     Args:
         similarity: (N,) of pictures and (N,) of sounds.

@@ -45,7 +45,7 @@ class Line(Mark):
         colour: Of the line.
         name: What it is.
         legend: Its entry in the legend; empty for none.
-        end: Written beside its right end; empty for nothing.
+        end: Text at its right end; empty for none.
         width: Of the line; 0 draws only dots.
         dash: Lengths of strokes and gaps; empty for a solid line.
         alpha: Opacity.
@@ -68,7 +68,7 @@ class Line(Mark):
 
 @dataclass(frozen=True, eq=False)
 class Area(Mark):
-    """A filled outline; or what lies between a line and a base.
+    """A filled outline, or the area between a line and a base.
 
     Attributes:
         x: (n,) across.
@@ -77,7 +77,7 @@ class Area(Mark):
         colour: Of line and filling.
         name: What it is.
         legend: Its entry in the legend; empty for none.
-        alpha: Opacity of the filling. Where the plot has a guide to drag, what lies right of it is stronger.
+        alpha: Opacity of the filling. Where the plot has a guide to drag, the part to its right is stronger.
         width: Of the line; 0 for none.
     """
 
@@ -202,7 +202,7 @@ class Guide(Mark):
     Attributes:
         at: Where it crosses the axis.
         axis: Which axis it crosses.
-        words: Beside its upper end.
+        words: Text at its upper end.
         colour: Of the line.
         name: What it is.
         legend: Its entry in the legend; empty for none.
@@ -276,7 +276,7 @@ class Chart:
 
     Attributes:
         plots: What is shown.
-        about: What it shows, for those who do not see it.
+        about: Description for screen readers.
         height: In pixels.
         columns: Relative widths.
         rows: Relative heights.

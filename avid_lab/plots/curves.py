@@ -1,4 +1,4 @@
-"""Training and its results: loss terms, accuracies over seeds, recall beside chance."""
+"""Training and its results: loss terms, accuracies over seeds, recall and chance."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def loss_plot(
         history: As there.
         smoothing: As there.
         title: As there.
-        terms: Whether the terms are shown beside the loss.
+        terms: Whether to show the terms in addition to the loss.
         reach: First and last step of the axis; those of the history if not given.
     """
     steps, curves = _curves(history)
@@ -99,10 +99,10 @@ def accuracy_bars(
 ) -> Axes:
     """Mean over seeds as a bar, every seed as a dot, one standard deviation as a whisker.
 
-    Chance and random initialisation stand beside as lines: a number says little without them.
+    Lines show chance and random initialisation.
 
     Args:
-        rows: Values by name, each a number or one value a seed, in [0, 1]. Drawn from the top in this order.
+        rows: Values by name, each a number or one value per seed, in [0, 1]. Drawn from the top in this order.
         chance: What guessing would give, in [0, 1].
         baseline: What the same encoder gives at random initialisation, in [0, 1].
         xlabel: What is measured.
@@ -141,7 +141,7 @@ def recall_bars(
     title: str | None = "Is a right one among the first k?",
     ax: Axes | None = None,
 ) -> Axes:
-    """Recall at each k, beside what chance would give.
+    """Recall at each k, with its chance level.
 
     Args:
         results: A retrieval result with ``.recall`` and ``.chance_recall`` by k, or several by name.

@@ -1,4 +1,4 @@
-"""Evaluations drawn: estimates beside chance and random initialisation, and whether a space is collapsed."""
+"""Plots of evaluations: estimates with chance and random initialisation, and signs of collapse."""
 
 from __future__ import annotations
 

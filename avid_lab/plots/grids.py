@@ -1,4 +1,4 @@
-"""Stills in rows: one clip of each class, matrices by name, what a query retrieved."""
+"""Grids of stills: one clip of each class, matrices by name, results of a query."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the embeddings look like: similarities of pairs, a map, a confusion matrix."""
+"""Plots of embeddings: similarities of pairs, a map, a confusion matrix."""
 
 from __future__ import annotations
 
