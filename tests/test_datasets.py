@@ -132,7 +132,7 @@ BAD_MANIFESTS = {
     HEAD + "a,/etc/passwd,x,1,train\n": "line 2: path must be relative and stay inside",
     HEAD + "a,C:/a.mp4,x,1,train\n": "line 2: path must be relative and stay inside",
     HEAD + 'a,"a.mp4,x,1,train\n': "line",
-    HEAD + "banana,a.mp4,x,1,train\nbanana,b.mp4,x,1,train\n": "line 3: id must be unique; 'banana' came before",
+    HEAD + "banana,a.mp4,x,1,train\nbanana,b.mp4,x,1,train\n": "line 3: id must be unique; 'banana' occurs twice",
 }
 
 
