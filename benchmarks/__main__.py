@@ -22,7 +22,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("sections", nargs="*", metavar="SECTION", help=f"some of {', '.join(SECTIONS)} (default: all)")
     parser.add_argument("--quick", action="store_true", help="the small cases only")
-    parser.add_argument("--draw", action="store_true", help="measure nothing; draw and print what was measured")
+    parser.add_argument("--draw", action="store_true", help="measure nothing; draw and print earlier results")
     arguments = parser.parse_args()
     if unknown := set(arguments.sections) - set(SECTIONS):
         parser.error(f"no such section: {', '.join(sorted(unknown))}")
@@ -43,7 +43,7 @@ def main() -> int:
 
 
 def table(results: list[dict[str, Any]]) -> str:
-    """Markdown of every candidate that has a ratio."""
+    """A Markdown table of every candidate with a ratio."""
     lines = [
         "| | time | compared with | speed-up | target | share of the limit |",
         "|---|---|---|---|---|---|",

@@ -1,4 +1,4 @@
-"""What one waits for: imports, the command line, a picture that follows the hand."""
+"""Waiting times of users: imports, the command line, pictures that follow the mouse."""
 
 from __future__ import annotations
 

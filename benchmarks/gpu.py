@@ -17,7 +17,7 @@ from avid_lab.objectives.gather import score_instances
 from benchmarks.harness import as_json, compare
 
 CLIPS = {"Kinetics-400": 240_000, "AudioSet": 1_784_108}  # instances of an epoch
-PATIENCE_S = 120  # AudioSet's size is mined itself, rather than computed from less, if that takes no longer
+PATIENCE_S = 120  # AudioSet's size is mined directly, instead of extrapolated, if it takes no longer than this
 N, DIM, BATCH, K = 232_067, 128, 256, 1024
 
 
@@ -56,7 +56,7 @@ def seconds(device: torch.device, work: Callable[[], Any], turns: int = 5) -> fl
 
 
 def wait(device: torch.device) -> None:
-    """Until everything sent to the device is done."""
+    """Wait until the device has finished."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
@@ -73,7 +73,7 @@ def ceilings(device: torch.device, side: int) -> dict[str, float]:
 
 
 def mining(device: torch.device, n: int) -> dict[str, float]:
-    """Seconds of exact consensus mining of random memories, and what N^2 makes of them for AudioSet."""
+    """Seconds of exact consensus mining of random memories, extrapolated by N^2 to AudioSet's size."""
     generator = torch.Generator().manual_seed(0)
     video, audio = (F.normalize(torch.randn(n, DIM, generator=generator), dim=1).to(device) for _ in range(2))
     spent = seconds(device, lambda: mine_positives(video, audio, 32), turns=1)
@@ -83,7 +83,7 @@ def mining(device: torch.device, n: int) -> dict[str, float]:
 
 
 def nce(device: torch.device, n: int, batch: int, negatives: int) -> list[Any]:
-    """Scores of picked memories and their gradient, one direction: gather and bmm against the library's."""
+    """Scores of picked memories and their gradient, one direction: gather and bmm against the library."""
     generator = torch.Generator().manual_seed(0)
     bank = F.normalize(torch.randn(n, DIM, generator=generator), dim=1).to(device)
     query = F.normalize(torch.randn(batch, DIM, generator=generator), dim=1).to(device).requires_grad_()
@@ -108,7 +108,7 @@ def nce(device: torch.device, n: int, batch: int, negatives: int) -> list[Any]:
 def training(
     device: torch.device, config: ModelConfig, batch: int, ceiling: float, *, compiled: bool = False
 ) -> dict[str, Any]:
-    """Clips a second of both encoders, forward and backward, bfloat16 and channels last; hours of an epoch of that.
+    """Clips per second of both encoders, forward and backward, bfloat16 and channels last; and hours per epoch.
 
     Utilisation is the share of the measured ``ceiling`` (TFLOP/s) that the encoders' own operations reach.
     """

@@ -1,4 +1,4 @@
-"""Candidates take turns in one process; what is compared is the median of each, and their ratio."""
+"""Runs candidates in turns in one process, and compares their medians."""
 
 from __future__ import annotations
 
@@ -43,15 +43,15 @@ def compare(
     warm: bool = True,
     least_s: dict[str, float] | None = None,
 ) -> list[Row]:
-    """Run all candidates in turns; the first one is what the others are compared with.
+    """Run all candidates in turns; the others are compared with the first one.
 
     Args:
-        case: What is done.
+        case: Description of the work.
         candidates: Functions by name. They may do different amounts of the same work.
-        turns: How often each runs.
+        turns: Number of runs of each.
         required: By candidate, the target ratio.
         amount: Work done in one call, for all or by candidate; times are per unit of it.
-        unit: Of the amount.
+        unit: Unit of the amount.
         warm: Whether each runs once before.
         least_s: By candidate, the seconds that a call would take at the machine's measured limit.
     """
@@ -95,7 +95,7 @@ def as_json(rows: list[Row]) -> list[dict[str, Any]]:
 
 
 def machine() -> dict[str, Any]:
-    """What the numbers were measured on."""
+    """The machine and the versions used."""
     name = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():
@@ -116,7 +116,7 @@ def machine() -> dict[str, Any]:
 
 
 def limits(turns: int = 5) -> dict[str, float]:
-    """The most that this machine does with the threads in use: GFLOP/s of products, GB/s of copies and gathers."""
+    """The limits of this machine with the threads in use: GFLOP/s of products, GB/s of copies and gathers."""
 
     def best(run: Callable[[], Any]) -> float:
         run()
@@ -125,7 +125,7 @@ def limits(turns: int = 5) -> dict[str, float]:
             begun = time.perf_counter()
             run()
             times.append(time.perf_counter() - begun)
-        return min(times)  # a limit: what it does undisturbed
+        return min(times)  # a limit: the best run
 
     square = torch.randn(1536, 1536)
     half = square.bfloat16()

@@ -84,7 +84,7 @@ def published(path: Path, size: int, generator: torch.Generator, spectrogram: Lo
 
 
 def decode_alone(path: Path) -> None:
-    """The limit: FFmpeg's own work for these frames and samples, none of which is looked at."""
+    """The limit: FFmpeg decodes these frames and samples, and nothing else happens."""
     with av.open(str(path)) as container:
         for stream, begin_s, end_s in ((container.streams.video[0], 1.0, 1.5), (container.streams.audio[0], 0.5, 2.5)):
             stream.codec_context.thread_count = 1
@@ -95,7 +95,7 @@ def decode_alone(path: Path) -> None:
 
 
 def run(quick: bool) -> dict[str, Any]:
-    """Milliseconds a clip, without workers: more of them scale with the cores."""
+    """Milliseconds per clip, without workers: workers scale with the cores."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     rows, skipped = [], []
@@ -151,7 +151,7 @@ def run(quick: bool) -> dict[str, Any]:
 
 
 def training(quick: bool) -> dict[str, dict[str, float]]:
-    """A step of the course's training, on all cores: with clips decoded once before, or from files each time."""
+    """A step of the course's training on all cores, with clips decoded in advance or from files each time."""
     size, ways = PROFILES["cpu"], {"decoded cache": {}, "files": {"cache": False}}
     ways["files, planes"] = {"cache": False, "planes": True}
     size = replace(size, train=replace(size.train, steps=4 if quick else 12))

@@ -41,7 +41,7 @@ def published(video: Tensor, audio: Tensor, begin: int, queries: int = 64) -> Te
 
 
 def faiss_twice(video: Tensor, audio: Tensor, queries: int) -> Any:
-    """Two flat searches, one a modality: what a user would reach for, though it does not solve ``min``."""
+    """Two flat searches, one per modality: the obvious choice, although it does not solve ``min``."""
     import faiss
 
     indexes = []
@@ -53,7 +53,7 @@ def faiss_twice(video: Tensor, audio: Tensor, queries: int) -> Any:
 
 
 def least_s(n: int, rate: float) -> float:
-    """Seconds of the products alone at so many FLOP/s: two of 2 N^2 D, and half of each by symmetry."""
+    """Seconds of the products alone at this rate in FLOP/s: two of 2 N^2 D, each halved by symmetry."""
     return 2 * n * n * DIM / rate
 
 

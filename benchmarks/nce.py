@@ -1,4 +1,4 @@
-"""The noise-contrastive step: both directions forward and backward, each query with negatives of its own."""
+"""The noise-contrastive step: both directions forward and backward, each query with its own negatives."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ N, DIM, K, T, Z = 232_067, 128, 1024, 0.07, 2.2
 
 
 class Alias:
-    """Alias sampling of a uniform distribution, as published: two draws a number and a lookup in each table."""
+    """Alias sampling of a uniform distribution, as published: two draws and two table lookups per number."""
 
     def __init__(self, n: int) -> None:
         self.keep, self.other = torch.ones(n), torch.zeros(n, dtype=torch.int64)
@@ -51,7 +51,7 @@ def published(video: Tensor, audio: Tensor, index: Tensor, banks: tuple[Tensor, 
 
 
 def lean(video: Tensor, audio: Tensor, index: Tensor, banks: tuple[Tensor, Tensor]) -> Tensor:
-    """What a user would write today: uniform draws, one gather a direction, bmm, softplus."""
+    """A plain implementation: uniform draws, one gather per direction, bmm, softplus."""
     negatives = draw_negatives(index[:, None], N, K)
     picked = torch.cat([index[:, None], negatives], 1)
     total = torch.zeros(())
@@ -62,7 +62,7 @@ def lean(video: Tensor, audio: Tensor, index: Tensor, banks: tuple[Tensor, Tenso
 
 
 def ours(video: Tensor, audio: Tensor, index: Tensor, banks: tuple[Tensor, Tensor]) -> Tensor:
-    """The library's: the same, through `score_instances`."""
+    """The library: the same, with `score_instances`."""
     negatives = draw_negatives(index[:, None], N, K)
     picked = torch.cat([index[:, None], negatives], 1)
     total = torch.zeros(())
@@ -73,7 +73,7 @@ def ours(video: Tensor, audio: Tensor, index: Tensor, banks: tuple[Tensor, Tenso
 
 
 def run(quick: bool) -> dict[str, Any]:
-    """Milliseconds of a step; what it adds to the memory is tested in tests/test_fast.py."""
+    """Milliseconds per step; tests/test_fast.py checks its memory use."""
     before = torch.get_num_threads()
     generator = torch.Generator().manual_seed(0)
     banks = tuple(F.normalize(torch.randn(N, DIM, generator=generator), dim=1) for _ in range(2))

@@ -1,8 +1,8 @@
-"""Panels in the real JupyterLab and Chromium: from the pointer to the new picture, and what watching a training costs.
+"""Panels in the real JupyterLab and Chromium: time from pointer to picture, and the cost of watching a training.
 
-What a picture shows is told by a stamp, a few letters that the panel sends right after each picture. A move's time is
-that of its event in the page; a picture's, when the frame that holds it was handed to the screen. So the numbers hold
-everything that one waits for: slider, websocket, server, kernel, drawing, the way back, and the canvas.
+A stamp, a short text that the panel sends right after each picture, identifies the picture. A move's time is that of
+its event in the page; a picture's time is when its frame was handed to the screen. So the numbers include the whole
+wait: slider, websocket, server, kernel, drawing, the way back, and the canvas.
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ def run(quick: bool) -> dict[str, Any]:
 
 
 def drags(page: Any, lab: Any, quick: bool) -> dict[str, Any]:
-    """Milliseconds from each move of the pointer to the first picture that holds it."""
+    """Milliseconds from each move of the pointer to the first picture that shows it."""
     lab.write("drags", MAKE.format(trained=not quick), *(code for code, _ in DRAGS.values()))
     open_notebook(page, lab, "drags")
     run_cell(page, 0, 300_000)
@@ -208,7 +208,7 @@ def match(moves: list[tuple[float, str]], pictures: list[tuple[float, str]]) -> 
 
 
 def summary(latencies: list[float]) -> dict[str, float]:
-    """The distribution in five numbers, and how many there are."""
+    """The distribution in five numbers, and the count."""
     shares = {"p5": 5, "median": 50, "p95": 95, "p99": 99, "max": 100}
     return {name: round(float(np.percentile(latencies, share)), 1) for name, share in shares.items()} | {
         "moves": len(latencies)

@@ -1,4 +1,4 @@
-"""What a clip of the rendered world costs: its picture, its sound, and the encoder that writes them."""
+"""The cost of rendering a clip: its picture, its sound, and the encoder."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ TARGETS = {"picture / encoding": 1.0, "pocket world on 2 cores, s": 90.0}
 
 
 def run(quick: bool) -> dict[str, object]:
-    """Measures CPU milliseconds a clip over all scenes, drawing and encoding in turns, on one thread; prints a table.
+    """Measure CPU milliseconds per clip over all scenes, drawing and encoding in turns, on one thread; print a table.
 
     Args:
-        quick: One clip of each scene rather than four.
+        quick: One clip of each scene instead of four.
 
     Returns:
-        Medians and quartiles by what was done, their means, and the ratios; and the rows of `encoders`.
+        Medians and quartiles by task, their means, and the ratios; and the rows of `encoders`.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -98,7 +98,7 @@ def encoders(quick: bool) -> list[Row]:
 
 
 def write_plainly(path: Path, clip: Clip) -> None:
-    """As one writes it first: RGB frames, a preset for speed, the sound in one piece; same quality and bit rate."""
+    """A simple version: RGB frames, a fast preset, the sound in one piece; same quality and bit rate."""
     assert clip.video is not None and clip.audio is not None and clip.fps and clip.rate
     with av.open(str(path), "w", options={"movflags": "+faststart"}) as container:
         options = {"preset": "ultrafast", "crf": "27", "threads": "1", "g": str(round(2 * clip.fps))}

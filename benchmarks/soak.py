@@ -1,17 +1,17 @@
 """Random use of all panels in the real JupyterLab for a while: does memory grow? ``python -m benchmarks.soak``.
 
-A hand that cannot wait drags sliders, chooses from menus, presses buttons and points, plays clips, forks trainings and
-runs cells again, two or three times a second. Once a minute the kernel's and the page's memory are written down, each
-after a collection of its garbage. The hand is random, its seed is not.
+A simulated user drags sliders, chooses from menus, presses buttons and points, plays clips, forks trainings and runs
+cells again, two or three times a second. Once a minute, the memory of the kernel and of the page is recorded, after
+garbage collection. The actions are random, with a fixed seed.
 
-JupyterLab's cell toolbar is turned off, for it leaks: in a notebook of three numbers, each click into another cell
-keeps some 250 nodes, 790 listeners and 0.1 MB (JupyterLab 4.6.6), and would hide what panels do.
+JupyterLab's cell toolbar is turned off because it leaks: in a notebook of three numbers, each click into another cell
+keeps about 250 nodes, 790 listeners and 0.1 MB (JupyterLab 4.6.6), which would hide the panels' share.
 
-What is left to grow in the page is JupyterLab's, too: it keeps the comm handler of every widget that a kernel ever
-closed, and with it the model and the last view. A cell of 30 plain sliders that closes them and makes 30 new ones
-leaves 392 nodes, 150 listeners and 0.7 MB each time it runs, one that makes a PositiveBrowser 361, 10 and 0.5 MB.
+The remaining growth of the page is also JupyterLab's: it keeps the comm handler of every closed widget, with the model
+and the last view. A cell that closes 30 plain sliders and makes 30 new ones leaves 392 nodes, 150 listeners and 0.7 MB
+per run; a cell that makes a PositiveBrowser leaves 361, 10 and 0.5 MB.
 
-Of the kernel, "heap free" is what was freed and glibc holds in its arenas for later; "in use" is what is not.
+For the kernel, "heap free" is freed memory that glibc keeps in its arenas; "in use" is the rest.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ print(json.dumps({"kernel, MB": resident, "heap in use, MB": (heap.hblkhd + heap
 
 
 class Hand:
-    """Does one random thing after another to the panels of a page."""
+    """Performs random actions on the panels of a page."""
 
     def __init__(self, page: Any, seed: int) -> None:
         self.page, self.random = page, random.Random(seed)
@@ -99,12 +99,12 @@ class Hand:
         }
 
     def act(self) -> None:
-        """One thing, to one panel; what is not there, hidden or disabled is not pressed."""
+        """One action on one panel; missing, hidden or disabled controls are skipped."""
         act = self.random.choices(list(self.acts), list(self.acts.values()))[0]
         cell = self.random.randrange(1, 1 + len(PANELS))
         try:
             happened = act(self.page.locator(".jp-CodeCell").nth(cell), cell)
-        except Exception as error:  # it went away while the hand came: counted, and told in the result
+        except Exception as error:  # the control disappeared meanwhile: counted and reported
             happened, name = False, type(error).__name__
             self.missed[f"{act.__name__}: {name}"] += 1
         self.done[act.__name__] += bool(happened)
@@ -237,7 +237,7 @@ def measure(page: Any, inspector: Any, seconds: float, hand: Hand) -> dict[str, 
 
 
 def growth(rows: list[dict[str, float]]) -> dict[str, Any]:
-    """Of each number: at the start, at the end, and its slope an hour over the second half of the time."""
+    """For each number: its start, its end, and its slope per hour over the second half of the run."""
     half = rows[len(rows) // 2 :]
     return {
         name: {
