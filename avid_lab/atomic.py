@@ -10,7 +10,7 @@ from pathlib import Path
 
 @contextmanager
 def replacing(path: str | Path, *, durable: bool = True) -> Iterator[Path]:
-    """Give a temporary name beside ``path``; what is written there takes ``path``'s place when the block ends.
+    """Yield a temporary name next to ``path``; the file written there replaces ``path`` when the block ends.
 
     A crash, a full disk or `kill -9` at any moment leaves the old file or the new one, never half of one. An error in
     the block leaves the old file and removes the temporary one; only a process that is killed leaves that behind, see
@@ -35,7 +35,7 @@ def replacing(path: str | Path, *, durable: bool = True) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
-    if durable and os.name == "posix":  # the new name itself lies in the folder
+    if durable and os.name == "posix":  # the folder holds the new name
         _flush(path.parent, os.O_RDONLY)
 
 

@@ -21,11 +21,11 @@ from avid_lab.transforms import InputPipeline
 __all__ = ["CheckpointError", "load_model", "load_objective", "load_official", "load_official_memory", "resume", "save"]
 
 FORMAT = 2
-READABLE = (1, 2)  # models of format 1 load as well; its unfinished runs do not go on
+READABLE = (1, 2)  # models of format 1 load as well; its unfinished runs cannot resume
 
 
 def save(path: str | Path, trainer: Trainer) -> Path:
-    """Write a training run so that it can go on exactly where it is.
+    """Save a training run so that it can resume exactly.
 
     A crash, a full disk or `kill -9` leaves the old file or the new one, never half of one (see `replacing`). Of
     several processes, the first writes.
@@ -59,7 +59,7 @@ def resume(path: str | Path, trainer: Trainer) -> None:
 
 
 def _identity(trainer: Trainer) -> dict[str, Any]:
-    """What must be the same for a run to go on."""
+    """The settings that must match for a run to resume."""
     train = dataclasses.asdict(trainer.config)
     parts = processes() * train.pop("accumulate")  # however many processes share them
     return {

@@ -150,23 +150,23 @@ class TrainConfig:
 
     Args:
         steps: Optimiser steps of the whole run.
-        batch_size: Instances in a step, over all processes and parts of a batch.
-        optimizer: "adamw" (decoupled weight decay) or "adam" (weight decay as a gradient: the release's).
+        batch_size: Instances per step, summed over processes and parts of a batch.
+        optimizer: "adamw" (decoupled weight decay) or "adam" (weight decay added to the gradient, as released).
         learning_rate: Peak of the schedule.
-        weight_decay: The optimiser's.
+        weight_decay: Weight decay of the optimiser.
         schedule: After the warm-up: "one_cycle" (half a cosine to zero), "constant", or "step" (see milestones).
-        warmup: Share of the steps in which the learning rate rises, in [0, 1).
+        warmup: Share of the steps during which the learning rate rises, in [0, 1).
         milestones: Shares of the run, in (0, 1) and rising, at which "step" lowers the learning rate.
-        milestone_factor: What "step" multiplies the learning rate by at each milestone, in (0, 1].
-        clip_norm: Longest gradient; a longer one is scaled down to it. None: as it is.
-        accumulate: Parts that a process takes its share of a batch in, one after the other: less memory, same step.
-            Negatives and memories are as without; in-batch losses and batch norm see one part at a time.
-        ema: Decay of a moving average of the weights, in (0, 1), such as 0.999. None: no average is kept.
+        milestone_factor: Factor on the learning rate at each milestone of "step", in (0, 1].
+        clip_norm: Largest norm of the gradient; longer gradients are scaled down. None: no clipping.
+        accumulate: Number of parts into which each process splits its batch, to save memory. Negatives and memories do
+            not change; in-batch losses and batch norm see one part at a time.
+        ema: Decay of a moving average of the weights, in (0, 1), such as 0.999. None: no average.
         precision: "float32", or "bfloat16" for the encoders (autocast); losses and memories stay in float32.
-        compile: Whether torch.compile compiles the model: slow to start, faster after.
-        remine_every: Passes over the clips after which CMA mines its positives again. None: never.
-        seed: Seeds batches, augmentation and windows; the same seed on the same machine repeats the run.
-        device: A torch device name, or "auto": CUDA where there is one, else the CPU.
+        compile: Whether to compile the model with torch.compile: slow to start, then faster.
+        remine_every: Passes over the clips between two minings of CMA's positives. None: never mine again.
+        seed: Seed of batches, augmentation and windows; the same seed on the same machine repeats the run.
+        device: A torch device name, or "auto": CUDA if available, otherwise the CPU.
     """
 
     steps: int = 900

@@ -171,7 +171,7 @@ def _origin(start: Run | None) -> str:
 
 
 def _fingerprint(clips: ClipDataset) -> str:
-    """The same for the same files under the same names, as far as names and sizes tell."""
+    """A fingerprint of the clips, from the names and sizes of their files."""
     manifest = clips.manifest
     files = [(record.id, manifest.path(i).stat().st_size) for i, record in enumerate(manifest.records)]
     return hashlib.sha256(json.dumps(files).encode()).hexdigest()

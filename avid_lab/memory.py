@@ -25,7 +25,7 @@ class MemoryBank(nn.Module):
     batches of all processes, so the copies stay equal.
 
     Args:
-        num_instances: N, the number of clips that are told apart.
+        num_instances: N, the number of clips.
         dim: D, the size of the embeddings.
         momentum: Share of the old vector that is kept, in [0, 1].
         generator: Source of the random start; ``None`` uses the global one.
@@ -90,10 +90,10 @@ class MemoryBank(nn.Module):
 
 
 class MemoryQueue(MemoryBank):
-    """A memory bank that also keeps the last embeddings as they were, first in, first out: MoCo's dictionary.
+    """A memory bank with a queue of the last embeddings, first in, first out: MoCo's dictionary.
 
-    The bank serves mining and pictures as ever; `QueueAVID` takes its negatives from the queue. Nothing in it is
-    averaged, so it suits data too large to be seen more than once.
+    The bank is used for mining and plots as usual; `QueueAVID` takes its negatives from the queue. The queue averages
+    nothing, so it suits data too large to be seen more than once.
 
     Args:
         num_instances: N, see `MemoryBank`.

@@ -14,7 +14,7 @@ import torch
 from avid_lab import checkpoints, cli
 from avid_lab.atomic import remove_leftovers, replacing
 from avid_lab.commands.train import check
-from avid_lab.commands.train_logs import beside
+from avid_lab.commands.train_logs import sibling
 from avid_lab.training import Trainer
 
 STEPS = 24
@@ -44,13 +44,13 @@ def leftovers(folder):
 
 def steps_logged(out):
     try:
-        return len(beside(out, "log.csv").read_text().splitlines()) - 1
+        return len(sibling(out, "log.csv").read_text().splitlines()) - 1
     except FileNotFoundError:
         return 0
 
 
 def curve(out):
-    with beside(out, "log.csv").open(newline="") as file:
+    with sibling(out, "log.csv").open(newline="") as file:
         return [(row["index"], row["loss"], row["terms.v2a"], row["learning_rate"]) for row in csv.DictReader(file)]
 
 
@@ -88,7 +88,7 @@ def test_killed_at_any_moment_and_resumed_is_as_never_interrupted(smoke_world, t
     with torch.no_grad():
         inputs = pipeline(smoke_world.batch(torch.arange(4)))
         assert all(torch.equal(x, y) for x, y in zip(model(*inputs), other(*inputs), strict=True))
-    checks = [beside(path, "checks.csv").read_text() for path in (whole, killed)]
+    checks = [sibling(path, "checks.csv").read_text() for path in (whole, killed)]
     assert checks[0] == checks[1]
     assert sorted(path.name for path in killed.parent.iterdir()) == [
         "checkpoint.pt",
@@ -131,7 +131,7 @@ def test_cma_goes_on_from_a_trained_avid(smoke_world, tmp_path, monkeypatch):
     trained = checkpoints.load_objective(cma)
     assert trained.positives.shape[1] == 4 and float(trained.mined_at) > 0
     assert set(trained.term_names()) == {"instance_v2a", "instance_a2v", "positive_v2v", "positive_a2a"}
-    header = beside(cma, "log.csv").read_text().splitlines()[0]
+    header = sibling(cma, "log.csv").read_text().splitlines()[0]
     assert "terms.positive_v2v" in header and "times.mining" in header
     assert json.loads((tmp_path / "cma.run.json").read_text())["loss"]["k"] == 4
     assert train("--from", avid, "--within", 0.5, "--out", tmp_path / "more.pt") == 0  # AVID may go on as well

@@ -110,9 +110,9 @@ def _start(model: ModelConfig) -> Run | None:
 
 
 def _train(arguments: argparse.Namespace) -> int:
-    told = training.run(arguments, lambda model: data.chosen(arguments, model))
-    if told:  # of several processes, the first speaks
-        print(told)
+    summary = training.run(arguments, lambda model: data.chosen(arguments, model))
+    if summary:  # only in the first of several processes
+        print(summary)
     return 0
 
 
@@ -153,12 +153,12 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     if other is not None:
         kept["compare"] = {"checkpoint": str(arguments.compare), "tables": {}, "differences": {}}
     for name, table in evaluation.evaluate(ours, what, seed=arguments.seed):
-        beside = None if second is None else next(second)[1]
-        print(f"\n{table.text(beside)}", flush=True)
+        compared = None if second is None else next(second)[1]
+        print(f"\n{table.text(compared)}", flush=True)
         kept["tables"][name] = table.plain()
-        if beside is not None:
-            kept["compare"]["tables"][name] = beside.plain()
-            kept["compare"]["differences"][name] = (beside - table).plain()
+        if compared is not None:
+            kept["compare"]["tables"][name] = compared.plain()
+            kept["compare"]["differences"][name] = (compared - table).plain()
     if arguments.json is not None:
         with replacing(arguments.json) as temporary:
             temporary.write_text(json.dumps(kept, indent=1, ensure_ascii=False), encoding="utf-8")

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from avid_lab.atomic import remove_leftovers, replacing
 from avid_lab.commands.fields import add_fields
-from avid_lab.commands.train_logs import Logs, beside, summary_writer
+from avid_lab.commands.train_logs import Logs, sibling, summary_writer
 from avid_lab.config import RECIPES, ModelConfig, Recipe, TrainConfig, profile, typed_fields
 
 if TYPE_CHECKING:
@@ -247,7 +247,7 @@ def _train(trainer: Trainer, test: ClipDataset, arguments: argparse.Namespace, w
     if logs:
         for path in (out, unfinished):
             remove_leftovers(path)
-        with replacing(beside(out, "run.json")) as temporary:
+        with replacing(sibling(out, "run.json")) as temporary:
             temporary.write_text(json.dumps(_record(trainer, wanted), indent=2) + "\n", encoding="utf-8")
     bar = tqdm(trainer, "training", total=len(trainer), initial=trainer.steps_done, unit="step", disable=logs is None)
     try:

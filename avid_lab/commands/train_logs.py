@@ -17,7 +17,7 @@ class Logs:
     """CSV files, and TensorBoard's on request; a resumed run continues from its last step."""
 
     def __init__(self, out: Path, trainer: Trainer, tensorboard: bool) -> None:
-        self._log_path, self._checks_path = beside(out, "log.csv"), beside(out, "checks.csv")
+        self._log_path, self._checks_path = sibling(out, "log.csv"), sibling(out, "checks.csv")
         self._files: dict[Path, Any] = {}
         self._columns: dict[Path, list[str]] = {}
         if trainer.history:  # the checkpoint has every step, even if the file lost some
@@ -30,7 +30,7 @@ class Logs:
             self._begin(self._checks_path, kept)
         self._board = None
         if tensorboard:
-            self._board = summary_writer()(str(beside(out, "tensorboard")), purge_step=trainer.steps_done + 1)
+            self._board = summary_writer()(str(sibling(out, "tensorboard")), purge_step=trainer.steps_done + 1)
 
     def step(self, step: Step) -> None:
         """Log a step."""
@@ -73,7 +73,7 @@ class Logs:
             csv.DictWriter(self._files[path], self._columns[path]).writerow(row)
 
 
-def beside(out: Path, name: str) -> Path:
+def sibling(out: Path, name: str) -> Path:
     """The file ``name`` of the checkpoint ``out``."""
     return out.with_name(name if out.stem == "checkpoint" else f"{out.stem}.{name}")
 

@@ -154,13 +154,13 @@ class Canvas:
         """Paint ``shape(u, v, *numbers)`` around (x, y).
 
         Args:
-            x: Centre, one value or one a frame.
+            x: Centre, one value or one per frame.
             y: Centre.
             reach: Half size of the patch that is computed, in local units.
             shape: A signed distance.
-            numbers: Its parameters, each one value or one a frame.
+            numbers: Its parameters, each one value or one per frame.
             colour: (3,), or a function of (u, v, *numbers) that gives (F, 3, h, w).
-            alpha: Opacity, one value or one a frame; frames with none cost nothing.
+            alpha: Opacity, one value or one per frame; frames with none cost nothing.
             soft: Width of the edge in local units (a blur); 0 is a sharp, antialiased edge.
             shade: How much darker the lower right is than the upper left.
             glow: Add light (screen) instead of covering.

@@ -35,8 +35,8 @@ class LiveTraining(TrainingPanel):
     ``live.loss = my_loss`` from any cell changes the loss, after a try on one batch.
 
     Args:
-        trainer: What to train; it goes on from where it is. A panel that it already has is closed.
-        state: A state string of a like training: its changes are made again at the same steps.
+        trainer: The training, which continues from its current step. Its earlier panel is closed.
+        state: State string of a similar training: its changes are repeated at the same steps.
         losses: Functions that the state may name, by their names.
         title: Heading.
 
@@ -103,9 +103,9 @@ class LiveTraining(TrainingPanel):
         self.publish()
 
     def fork(self, **settings: Any) -> Any:
-        """Two copies of this training, side by side in a `LossLab`: one as it is, one with other settings.
+        """Two copies of this training, side by side in a `LossLab`: one unchanged, one with other settings.
 
-        This training pauses and is not touched.
+        This training pauses and does not change.
 
         Args:
             settings: For the second copy: ``loss`` and any knob by name, ``temperature=0.2``.
@@ -118,7 +118,7 @@ class LiveTraining(TrainingPanel):
 
     @property
     def state(self) -> str:
-        """How the run began and what was changed at which step: `from_state` rebuilds it, or says what it lacks."""
+        """The start of the run, and each change with its step: `from_state` rebuilds it, or reports what is missing."""
         changes = ",".join(map(str, [*self.run.changes, *self.run.planned]))
         at = {"at": self.runner.pause_at or self.trainer.steps_done}
         return pack(self._begun | at | ({"changes": changes} if changes else {}))
@@ -130,13 +130,13 @@ class LiveTraining(TrainingPanel):
         """Rebuild a run: a new AVID training of the same seed and settings; Start makes the same changes again.
 
         Args:
-            state: What `state` gave.
-            clips: The same clips; the world that the state names if not given.
-            losses: Your own functions that the state names, by their names.
+            state: The `state` of a panel.
+            clips: The same clips; by default the world in the state.
+            losses: Your own functions in the state, by name.
 
         Raises:
-            ValueError: It is no such state, or of a run that it does not hold all of: another objective than AVID, a
-                model of one's own, weights that were loaded, a later first step. Build that trainer yourself and give
+            ValueError: It is not such a state, or it cannot describe the whole run: an objective other than AVID, your
+                own model, loaded weights, a later first step. Build that trainer yourself and pass it to
                 ``LiveTraining(trainer, state=...)``.
         """
         return cls(rebuild(unpack(state), clips), state=state, losses=losses)

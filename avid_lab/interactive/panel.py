@@ -89,7 +89,7 @@ class Panel:
 
     Attributes:
         canvas: What shows the chart.
-        widget: The root, to put into a layout of your own.
+        widget: The root, to put into your own layout.
         body: Where the content goes.
         controls: Widgets that make up the state, by name.
         redraw: The `Coalescer` in front of `draw`.
@@ -245,7 +245,7 @@ SUBSHELLS = (
 
 
 def host_notice() -> str:
-    """What does not work in this notebook host; empty in JupyterLab."""
+    """The features that do not work in this notebook host; empty in JupyterLab."""
     idle = "controls and pictures work while no cell runs"
     more = "JupyterLab does more: `avid-lab lab` opens it."
     if "google.colab" in sys.modules:

@@ -108,7 +108,7 @@ class PositiveBrowser(Panel):
             self.best.widget,
         ]
         for control in (k, rules):
-            control.observe(self.queries.begin_anew, "value")
+            control.observe(self.queries.restart, "value")
         self.canvas.observe(lambda change: self.press(change["new"]), "clicked")
 
     # What is shown

@@ -72,12 +72,12 @@ class QueryPicker:
         self._place = (self._place + 1) % len(order)
         return order[self._place]
 
-    def begin_anew(self, _change: Any = None) -> None:
+    def restart(self, _change: Any = None) -> None:
         """The next hard query is the worst again; fits ``widget.observe``."""
         self._place = -1
 
     def _of_another_class(self, _change: Any) -> None:
-        self.begin_anew()
+        self.restart()
         if self.number.value not in (candidates := self.candidates()):
             self.go(candidates[0])
 

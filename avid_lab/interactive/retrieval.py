@@ -114,7 +114,7 @@ class RetrievalExplorer(Panel):
             self.whole,
         ]
         for control in (ways, failures):
-            control.observe(self.queries.begin_anew, "value")
+            control.observe(self.queries.restart, "value")
         self.queries.number.observe(lambda _: self.back_to_the_set(), "value")
         self.drop.on_click(lambda _: self.back_to_the_set())
         self.drop.layout.display = "none"

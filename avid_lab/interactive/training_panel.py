@@ -92,7 +92,7 @@ class TrainingPanel(Panel):
         self.runner.step()
 
     def stop(self) -> None:
-        """End the training; it keeps what it learned, and `start` goes on from there."""
+        """End the training; it keeps its weights, and `start` continues from there."""
         self.runner.stop()
 
     def rewind(self) -> None:
@@ -171,7 +171,7 @@ class TrainingPanel(Panel):
             self.notify("", key="training")
         else:
             error, trace = runner.error
-            back = f"Start goes on from the last good state, step {trainer.steps_done}."
+            back = f"Start continues from the last good state, step {trainer.steps_done}."
             self.notify(f"{type(error).__name__}: {error} {back}", key="training", error=True, details=trace)
 
     def _toggle(self) -> None:

@@ -166,7 +166,7 @@ def no_negatives(positive_scores: Tensor, negative_scores: Tensor, partition: Te
 
 
 class ForgotToNormalise:
-    """InfoNCE of embeddings that nobody scaled to unit length: long vectors win, and scores run away."""
+    """InfoNCE of embeddings without normalisation: long vectors win, and scores diverge."""
 
     __name__ = "forgot_to_normalise"
 

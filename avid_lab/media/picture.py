@@ -186,7 +186,7 @@ def orientation(frame: av.VideoFrame) -> Turn:
     """
     try:
         matrix = frame.side_data.get("DISPLAYMATRIX")
-    except ValueError:  # PyAV cannot list side data of a kind that it does not know; it still tells the angle
+    except ValueError:  # PyAV cannot list side data of an unknown kind, but still has the angle
         turns = {90: (True, False, True), -90: (True, True, False), 180: (False, True, True)}
         return turns.get(frame.rotation, (False, False, False))
     if matrix is None:

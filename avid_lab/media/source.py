@@ -362,7 +362,7 @@ class Source:
             return packet.decode()
         except av.error.EOFError:
             return []
-        except av.error.FFmpegError as error:  # as players do, go on after a damaged packet; the clip counts them
+        except av.error.FFmpegError as error:  # as players do, continue after a damaged packet; the clip counts them
             self.corrupt_packets += 1
             self.last_error = error.strerror
             return []
