@@ -240,7 +240,7 @@ def test_a_finished_demo_is_not_trained_again(folder_of, tmp_path, capsys, monke
     first.write_bytes(first.read_bytes() + bytes(8))  # another file of the same name
     assert cli.main([*command, "--seed", "0"]) == 0
     shown = capsys.readouterr()
-    assert "not of these clips and settings" in shown.out and "3/3" in shown.err
+    assert "with other clips or settings" in shown.out and "3/3" in shown.err
 
 
 def test_too_few_videos_are_told_before_anything_is_decoded(smoke_world, tmp_path, capsys):
