@@ -1,4 +1,4 @@
-"""Holds every kernel beside its plain path on the device given: a GPU, or a CPU under TRITON_INTERPRET=1."""
+"""Compares every kernel with its plain path on the given device: a GPU, or a CPU under TRITON_INTERPRET=1."""
 
 from __future__ import annotations
 

@@ -236,7 +236,7 @@ def test_the_rest_of_a_long_file_is_a_click_away(page, lab):
     assert page.errors == [] and page.complaints == []
 
 
-def test_the_picture_beside_the_pointer_is_of_the_clip_under_it(page, lab):
+def test_the_picture_next_to_the_pointer_is_of_the_clip_under_it(page, lab):
     lab.write("stills", RETRIEVAL, "pass")
     open_notebook(page, lab, "stills")
     run_cell(page, 0, 120_000)

@@ -141,7 +141,7 @@ def test_state_and_snapshot():
     assert rows["threshold"] == "0.25" and rows["video–video"].startswith("AUC 0.")
 
 
-def test_pairs_of_arrays_will_do_and_wrong_shapes_are_told():
+def test_pairs_of_arrays_will_do_and_wrong_shapes_are_reported():
     one = run(1.0)[0]
     assert len(CalibrationExplorer((one.video, one.audio), LABELS).chart().plots) == 4
     with pytest.raises(ValueError, match="a snapshot's video must have shape"):
@@ -154,7 +154,7 @@ def test_pairs_of_arrays_will_do_and_wrong_shapes_are_told():
         CalibrationExplorer((np.zeros((60, 4)), one.audio), LABELS)
 
 
-def test_dragging_counts_no_pairs_anew(monkeypatch):
+def test_dragging_does_not_count_pairs_again(monkeypatch):
     panel = CalibrationExplorer({"AVID": run(0.2, 0.5), "CMA": run(1.0, 1.5)}, LABELS)
     monkeypatch.setattr(module, "pair_histogram", lambda *_: pytest.fail("pairs were counted while dragging"))
     before = panel.canvas.chart.to_dict()

@@ -192,7 +192,7 @@ def test_the_demo_adapts_the_committed_network_to_few_videos_and_shows_both(fold
     assert "Reference, as it came" in (tmp_path / "out" / "report.html").read_text()
 
 
-def test_videos_without_classes_are_asked_about_instances(folder_of, tmp_path, capsys, monkeypatch):
+def test_videos_without_classes_are_scored_by_instance(folder_of, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("AVID_LAB_PROFILE", "smoke")
     assert (
         cli.main(["demo", "--data", str(folder_of(30, lambda i: "")), "--steps", "2", "--out", str(tmp_path / "o")])
@@ -243,7 +243,7 @@ def test_a_finished_demo_is_not_trained_again(folder_of, tmp_path, capsys, monke
     assert "with other clips or settings" in shown.out and "3/3" in shown.err
 
 
-def test_too_few_videos_are_told_before_anything_is_decoded(smoke_world, tmp_path, capsys):
+def test_too_few_videos_are_reported_before_anything_is_decoded(smoke_world, tmp_path, capsys):
     for name, index in (("loud", 0), ("quiet", 1)):
         (tmp_path / name).mkdir()
         (tmp_path / name / "only.mp4").write_bytes(smoke_world.manifest.path(index).read_bytes())
@@ -253,7 +253,7 @@ def test_too_few_videos_are_told_before_anything_is_decoded(smoke_world, tmp_pat
     assert "decoding" not in told and not (tmp_path / "out").exists()
 
 
-def test_data_info_tells_what_is_there(smoke_world, capsys):
+def test_data_info_lists_the_clips(smoke_world, capsys):
     assert cli.main(["data", "info", "smoke"]) == 0
     shown = capsys.readouterr().out
     assert "smoke: 64 clips" in shown

@@ -137,7 +137,7 @@ BAD_MANIFESTS = {
 
 
 @pytest.mark.parametrize("text", list(BAD_MANIFESTS))
-def test_bad_manifests_are_told_by_file_line_and_rule(tmp_path, text):
+def test_bad_manifests_are_reported_by_file_line_and_rule(tmp_path, text):
     path = tmp_path / "m.csv"
     path.write_text(text)
     with pytest.raises(ValueError, match=BAD_MANIFESTS[text]) as caught:
@@ -565,7 +565,7 @@ def crash(number: int) -> int:
     return number
 
 
-def test_a_worker_that_dies_is_told():
+def test_a_worker_that_dies_is_reported():
     with pytest.raises(RuntimeError, match="a worker process died"):
         list(parallel(crash, range(8), workers=2, progress=False, description="x"))
 

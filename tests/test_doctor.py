@@ -154,7 +154,7 @@ def test_world_and_machine():
     assert doctor.check_machine(1, 2**31, None).status == "warn"
 
 
-def test_a_table_says_the_mend_under_the_trouble():
+def test_a_table_shows_each_fix_below_its_problem():
     checks = [doctor.Check("Disk", "ok", "plenty"), doctor.Check("Kernel", "fail", "none", "install one")]
     assert doctor.table(checks).splitlines() == [
         "ok    Disk                 plenty",

@@ -1,4 +1,4 @@
-"""The embedding map: turned, never stretched; two maps that show one selection; slow maps beside the kernel's work."""
+"""The embedding map: turned, never stretched; two maps that show one selection; slow maps in the background."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def test_tsne_is_computed_in_a_thread_and_then_shown():
     assert near < 0.6 * distances(points).mean()
 
 
-def test_a_method_that_is_not_installed_is_told_and_pca_stays(monkeypatch):
+def test_a_method_that_is_not_installed_is_reported_and_pca_stays(monkeypatch):
     monkeypatch.setitem(module.METHODS, "UMAP", (module.umap, "no_such_module", "umap-learn"))
     panel = EmbeddingMap(run(1.0), LABELS, NAMES)
     before = map_of(panel, "video")
@@ -164,6 +164,6 @@ def test_state_and_snapshot():
         ({"paths": ["a.mp4"]}, "one file a clip, 48; got 1"),
     ],
 )
-def test_what_does_not_fit_is_told(change, told):
+def test_what_does_not_fit_is_reported(change, told):
     with pytest.raises(ValueError, match=told):
         EmbeddingMap(**{"snapshots": run(1.0), "labels": LABELS, "classes": NAMES} | change)

@@ -219,7 +219,7 @@ def test_torchvisions_network_fits_the_same_place():
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_the_table_of_shapes_tells_stages_outputs_and_parameters(preset):
+def test_the_table_of_shapes_shows_stages_outputs_and_parameters(preset):
     model = on_meta(PRESETS[preset])
     lines = model.shapes().splitlines()
     rows = [line for line in lines if re.match(r"(video|audio) ", line)]

@@ -105,7 +105,7 @@ def test_the_twin_is_untrained_but_well_normalised(smoke_world, pipeline, model)
     assert not twin.training
 
 
-def test_chance_stands_beside_every_score(smoke_world, pipeline, model):
+def test_every_score_has_its_chance(smoke_world, pipeline, model):
     made = embed(model, smoke_world, pipeline)
     ours, chance = score(made, made), chance_scores(made, made)
     assert {name for name, _ in ours.rows()} == {name for name, _ in chance.rows()}
@@ -183,7 +183,7 @@ def test_fine_tuning_learns_and_repeats_with_its_seed(smoke_world, pipeline, mod
         FineTuneConfig(epochs=0)
 
 
-def test_every_protocol_stands_beside_chance_random_and_an_interval(smoke_world, pipeline, model):
+def test_every_protocol_has_chance_random_and_an_interval(smoke_world, pipeline, model):
     train, test = (smoke_world.subset(torch.arange(64)[start::2]) for start in (0, 1))
     subject = evaluation.Subject(model, pipeline, train, test, fine_tuning=FineTuneConfig(epochs=1, windows=2))
     tables = dict(evaluation.evaluate(subject, list(evaluation.PROTOCOLS)))

@@ -90,7 +90,7 @@ EXTRA = """
 """
 
 
-def test_scoring_256_queries_takes_few_megabytes_beside_the_scores(tmp_path):
+def test_scoring_256_queries_takes_few_megabytes_in_addition_to_the_scores(tmp_path):
     (tmp_path / "extra.py").write_text(textwrap.dedent(EXTRA))
     done = subprocess.run(
         [sys.executable, "extra.py"], cwd=tmp_path, capture_output=True, text=True, env={**os.environ}, timeout=120

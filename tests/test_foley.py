@@ -131,7 +131,7 @@ def test_the_files_stay_in_time(smoke_world):
 # ---- knobs and ground truth
 
 
-def test_every_share_acts_and_is_told():
+def test_every_share_acts_and_is_reported():
     def column(name, **knobs):
         config = dataclasses.replace(CLEAN, size=32, duration_s=1.0, **knobs)
         return [foley.render(i, config)[2][name] for i in range(22)]
@@ -180,7 +180,7 @@ def test_classes_and_splits_are_balanced():
     assert {split_of(i, PRESETS["smoke"]) for i in range(64)} == {"train", "test"}
 
 
-def test_neither_mean_colour_nor_loudness_tells_the_class():
+def test_neither_mean_colour_nor_loudness_reveals_the_class():
     """Leave-one-out nearest neighbour on 220 small clips is within a few points of chance (4.5 %)."""
     config = FoleyConfig(size=32, duration_s=1.0)
     clips = [foley.render(i, config) for i in range(220)]
@@ -271,7 +271,7 @@ def test_the_world_on_disk(smoke_world):
 SMALL = FoleyConfig(clips=8, size=32, duration_s=1.0)
 
 
-def test_build_mends_what_is_missing_or_damaged(tmp_path):
+def test_build_repairs_missing_and_damaged_files(tmp_path):
     manifest = foley.build(SMALL, tmp_path, workers=0, progress=False)
     before = [manifest.path(i).read_bytes() for i in range(8)]
     manifest.path(1).unlink()
@@ -394,7 +394,7 @@ def test_dots_that_overlap_add_up_and_saturate():
     assert (canvas.pixels[:, 2] == 0).all() and (canvas.pixels[:, :, 0] == 0).all()
 
 
-def test_what_knobs_do_is_measured_beside_chance():
+def test_what_knobs_do_is_measured_next_to_chance():
     config = FoleyConfig(clips=12, size=32, duration_s=1.0, scenes=("gong", "rain"))
     row = measure(config, progress=False)
     assert set(row) == {"colour histogram", "loudness", "picture", "sound", "both"}

@@ -395,7 +395,7 @@ def test_bad_lines_are_counted_and_the_good_ones_kept(tmp_path, put):
     assert "spreadsheets replace ids" in manifest.unusable[0].detail
 
 
-def test_what_was_looked_for_is_shown_beside_the_nearest_file(tmp_path, put):
+def test_what_was_looked_for_is_shown_next_to_the_nearest_file(tmp_path, put):
     write(tmp_path / "vggsound.csv", "aaaaaaaaaaa,7,rain,test\nbbbbbbbbbbb,7,rain,test\n")
     put("aaaaaaaaaaa_000009.mp4")
     with pytest.raises(ValueError, match="no usable video") as caught:

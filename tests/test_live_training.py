@@ -104,7 +104,7 @@ def test_slow_motion_does_not_delay_a_command(smoke_world):
     runner.close()
 
 
-def test_what_fails_is_told_and_the_run_goes_on_from_its_last_good_state(smoke_world):
+def test_what_fails_is_reported_and_the_run_goes_on_from_its_last_good_state(smoke_world):
     trainer, reference = make(smoke_world), make(smoke_world)
     list(reference)
     runner = Runner([work := Run(trainer)])
@@ -158,7 +158,7 @@ def test_every_knob_is_read_and_turned(smoke_world):
     assert "negatives" not in read(make(smoke_world, InBatch))
 
 
-def test_a_new_temperature_has_z_estimated_anew(smoke_world):
+def test_a_new_temperature_has_z_estimated_again(smoke_world):
     trainer = make(smoke_world)
     trainer.step()
     before = trainer.objective.partition.clone()

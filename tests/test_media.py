@@ -272,7 +272,7 @@ def test_scaling_keeps_the_centre_and_the_shape_of_things(tmp_path):
     assert read_clip(path, 0.0, VideoSpec(2, 20.0, None), None).video.shape == (3, 2, 100, 300)
 
 
-def test_probe_tells_what_is_there(tmp_path):
+def test_probe_lists_the_streams(tmp_path):
     path = make(tmp_path / "film.mp4", numbered(40), STEADY[:40], sound=click(2.0, [1.0]))
     info = probe(path)
     assert info.video.codec == "h264" and (info.video.width, info.video.height) == (64, 64)
@@ -443,13 +443,13 @@ def test_clips_that_cannot_be_written(tmp_path, clip, message):
     assert not list(tmp_path.iterdir())
 
 
-def test_repr_tells_shapes_and_seconds():
+def test_repr_shows_shapes_and_seconds():
     text = repr(Clip(torch.zeros(3, 8, 32, 32, dtype=torch.uint8), torch.zeros(1, 8000), 16.0, 16_000, padded_frames=2))
     assert "3x8x32x32" in text and "16 fps" in text and "2 padded" in text and "0.500 s" in text
 
 
 def test_a_recording_without_durations_is_measured(tmp_path):
-    """As browsers record: the header tells the length of neither stream, so both are scanned."""
+    """As browsers record: the header has the length of neither stream, so both are scanned."""
     whole = make(tmp_path / "whole.mkv", numbered(20), [i / 20 for i in range(20)], sound=click(0.8, [0.4]))
     live = tmp_path / "live.mkv"
     with av.open(str(whole)) as source, av.open(str(live), "w", options={"live": "1"}) as container:
@@ -514,7 +514,7 @@ def test_a_container_that_starts_at_an_hour_is_as_long_as_it_is(tmp_path, suffix
     assert onset_s(clip.audio, 16_000) == pytest.approx(1.0, abs=0.02)
 
 
-def test_gaps_in_picture_and_sound_are_told(tmp_path):
+def test_gaps_in_picture_and_sound_are_reported(tmp_path):
     times_s = [i / 20 for i in [*range(20), *range(60, 100)]]
     path = make(tmp_path / "gap.mp4", numbered(60), times_s, sound=click(5.0, [0.5]))
     info = probe(path)

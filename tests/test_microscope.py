@@ -146,7 +146,7 @@ def test_state_and_snapshot():
     assert dict(snapshot.rows)["Z"] == "100"
 
 
-def test_too_few_clips_are_told(unchecked):
+def test_too_few_clips_are_reported(unchecked):
     with pytest.raises(ValueError, match="two clips at least"):
         NCEMicroscope(embeddings(count=1))
     with pytest.raises(ValueError, match="temperature > 0 and Z > 0"):

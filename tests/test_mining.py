@@ -103,7 +103,7 @@ def test_every_float_type_is_mined_exactly(agreement, dtype):
     assert made.score.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
 
 
-def test_double_precision_tells_apart_what_single_cannot():
+def test_double_precision_separates_what_single_cannot():
     video = torch.zeros(4, 2, dtype=torch.float64)
     video[0, 0], video[1, 0], video[2, 0], video[3, 0] = 1.0, 1 - 2e-12, 1 - 1e-12, 1 - 3e-12
     assert mine_positives(video, video, 3).index[0].tolist() == [2, 1, 3]

@@ -246,7 +246,7 @@ def test_cma_continues_from_avid():
     assert CMA.from_avid(first, k=4).memory.video.dtype == torch.bfloat16
 
 
-def test_positives_are_mined_anew_on_schedule():
+def test_positives_are_mined_again_on_schedule():
     objective = cma()
     objective.mine()
     before = objective.positives.clone()

@@ -207,7 +207,7 @@ def test_lists_of_other_files_are_not_followed(tmp_path, name):
             action(path)
 
 
-def test_numbered_pictures_beside_a_file_are_not_read(tmp_path):
+def test_numbered_pictures_next_to_a_file_are_not_read(tmp_path):
     values = coded(np.array(RED) / 255, 0.299, 0.114, full=True, bits=8)
     movie = write(tmp_path / "one.mov", values, "yuvj420p", codec="mjpeg", color_range=2)
     with av.open(str(movie)) as container:

@@ -210,7 +210,7 @@ def test_linked_files_begin_at_the_window(minutes):
     assert page.all("video")[0]["src"] == "minutes.mp4#t=40.0,46.0"
 
 
-def test_what_browsers_do_not_play_is_written_anew(tmp_path):
+def test_what_browsers_do_not_play_is_written_again(tmp_path):
     path = tmp_path / "old.mp4"
     with av.open(str(path), "w") as container:
         stream = container.add_stream("mpeg4", rate=8)

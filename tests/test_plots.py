@@ -317,7 +317,7 @@ class TestCurves:
         with pytest.raises(ValueError, match="rows"):
             plots.accuracy_bars(rows)
 
-    def test_recall_stands_beside_chance(self):
+    def test_recall_is_drawn_with_chance(self):
         result = Recall({1: 0.4, 10: 0.9}, {1: 0.1, 10: 0.5})
         ax = plots.recall_bars(
             {"trained": result, "random initialisation": Recall({1: 0.1, 10: 0.5}, result.chance_recall)}

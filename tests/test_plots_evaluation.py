@@ -32,7 +32,7 @@ def texts(where):
     return [artist.get_text() for artist in where.findobj(mpl.text.Text) if artist.get_text()]
 
 
-def test_an_estimate_is_a_dot_in_its_interval_beside_a_ring_and_a_tick():
+def test_an_estimate_is_a_dot_in_its_interval_with_a_ring_and_a_tick():
     ax = plots.estimate_rows(BLOCKS, title="Probes")
     (dots,), (rings,), (ticks,) = by_gid(ax, "value "), by_gid(ax, "random "), by_gid(ax, "chance")
     assert dots.get_xdata() == pytest.approx([0.1, 0.4, 0.1, 0.4])

@@ -157,7 +157,7 @@ def test_the_view_holds_the_points_and_zooms_to_those_that_agree():
     assert left < ranking.video[best].min() and bottom < ranking.audio[best].min() and right > 1 and top > 1
 
 
-def test_faults_are_told_in_words(set_of_clips):
+def test_faults_are_reported_in_words(set_of_clips):
     told = faults(set_of_clips)
     assert told[5] == "sound of a church bell off-screen" and told[6] == "silent" and not any(told[7:])
 
@@ -187,7 +187,7 @@ def test_a_state_comes_back(browser, memory, set_of_clips):
     assert twin.state == browser.state and twin.choice.positives.tolist() == browser.choice.positives.tolist()
 
 
-def test_precision_is_told_beside_chance_and_over_all_queries(browser, memory):
+def test_precision_is_shown_next_to_chance_and_over_all_queries(browser, memory):
     browser.controls["k"].value = 3
     told = browser.precision.value
     mined = mine_positives(memory.video, memory.audio, 3)
@@ -221,7 +221,7 @@ def test_the_hard_button_goes_from_worst_to_better(browser, memory):
     assert wrong[browser.controls["query"].value] == wrong.max()
 
 
-def test_a_pressed_point_plays_beside_the_query(browser):
+def test_a_pressed_point_plays_next_to_the_query(browser):
     browser.canvas.clicked = 13
     query, pressed = browser.pair.items
     assert (query.path, pressed.path) == (browser.clips.path(0), browser.clips.path(13)) and browser.pair.playing == 1
@@ -306,7 +306,7 @@ def test_a_shelf_sends_the_file_that_was_asked_for(set_of_clips):
     assert answers(shelf, {"fetch": 3}) == [] and answers(shelf, {"fetch": "../x"}) == []
 
 
-def test_a_shelf_tells_pages_verdicts_but_no_paths(set_of_clips):
+def test_a_shelf_shows_pages_verdicts_but_no_paths(set_of_clips):
     shelf = Shelf("clips")
     shelf.show(
         [ShelfItem(set_of_clips.path(0), "bell", "n", True, -0.25, "silent"), ShelfItem(set_of_clips.path(1), "x")]

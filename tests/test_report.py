@@ -18,7 +18,7 @@ def page_of(path):
     return Page(path.read_text(encoding="utf-8"))
 
 
-def test_numbers_stand_beside_their_baselines(tmp_path):
+def test_numbers_have_their_baselines(tmp_path):
     path = write_report(tmp_path / "new" / "report.html", title="A & B", summary_rows=[ROW], sections=[], lead="x < y")
     page = page_of(path)
     assert path == tmp_path / "new" / "report.html"

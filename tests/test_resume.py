@@ -168,7 +168,7 @@ def test_mistakes_are_one_clear_line(options, message, smoke_world, tmp_path, ca
     assert shown.startswith("avid-lab: error: ") and message in shown
 
 
-def test_tensorboard_missing_is_told_before_anything_is_computed(tmp_path, capsys, unchecked, monkeypatch):
+def test_tensorboard_missing_is_reported_before_anything_is_computed(tmp_path, capsys, unchecked, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboard", None)
     monkeypatch.delitem(sys.modules, "torch.utils.tensorboard", raising=False)
     assert train("--tensorboard", "--out", tmp_path / "run.pt") == 2

@@ -176,7 +176,7 @@ def test_failures_come_worst_first(explorer, spaces):
     assert explorer.controls["query"].value == within.argmax()
 
 
-def test_a_pressed_result_plays_beside_the_query(explorer):
+def test_a_pressed_result_plays_next_to_the_query(explorer):
     explorer.canvas.clicked = 9
     assert explorer.pair.items[1].path == explorer.clips.path(int(explorer.found.order[9]))
     assert explorer.pair.playing == 1 and explorer.pair.items[1].title.startswith("pressed: 10.")
