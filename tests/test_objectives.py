@@ -381,7 +381,7 @@ def test_bad_settings_are_refused_by_name():
         (lambda: cma(num_within_negatives=0), "num_within_negatives must be >= 1"),
         (lambda: cma().remine(1.0, every=0.0), "every must be > 0"),
         (lambda: QueueAVID(N, D, queue_size=0), "size must be >= 1"),
-        (lambda: draw_negatives(torch.arange(3)[None], 3, 1), "N = 3, excluded 3 a row"),
+        (lambda: draw_negatives(torch.arange(3)[None], 3, 1), "N = 3, 3 excluded"),
         (lambda: draw_negatives(torch.tensor([[1, 1]]), 5, 1), "different instances in each row"),
         (lambda: draw_negatives(torch.tensor([[5]]), 5, 1), r"excluded must lie in \[0, 5\)"),
         (lambda: draw_negatives(torch.tensor([[1]]), 5, 0), "count must be >= 1"),
