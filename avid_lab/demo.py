@@ -208,7 +208,9 @@ def _with_classes(spaces: Spaces, positives: Positives, train: ClipDataset, test
     same, chance = positive_precision(positives, train.labels), false_negative_rate(train.labels)
     rows.append(SummaryRow("positives of the query's class", same, None, chance))
     k = positives.index.shape[1]
-    mined = f"Of the {k} positives mined for each clip, {same:.1%} are of their query's class (chance {chance:.1%})."
+    many = f"Of the {k} positives mined for each clip, {same:.1%} are of their query's class"
+    one = f"The one positive mined for each clip is of its query's class in {same:.1%} of the cases"
+    mined = f"{one if k == 1 else many} (chance {chance:.1%})."
     lines = [table(scores, title=f"{len(test):,} held-out clips"), "", mined, *_warning(test)]
     return "\n".join(lines), {name: dataclasses.asdict(column) for name, column in scores.items()}, rows
 

@@ -211,6 +211,16 @@ def test_a_folder_is_indexed_and_what_is_unusable_is_reported(tmp_path):
     assert Manifest.read(manifest.write(tmp_path / "manifest.csv")).records == manifest.records
 
 
+def test_lists_of_an_earlier_index_are_not_reported(tmp_path):
+    for i in range(2):
+        write_ramp(tmp_path / "dogs" / f"d{i}.mp4", 1.0, 300 + 200 * i)
+    (tmp_path / "broken.mp4").write_text("no video")
+    index_folder(tmp_path, workers=0, progress=False, out=tmp_path / "manifest.csv")
+    for again in (tmp_path / "other.csv", None):
+        manifest = index_folder(tmp_path, workers=0, progress=False, out=again)
+        assert [item.path for item in manifest.unusable if "manifest" in item.path] == []
+
+
 def test_split_folders_are_obeyed(tmp_path):
     for place in ("train/a", "train/b", "validation/a", "test/b"):
         write_ramp(tmp_path / place / "x.mp4", 1.0)
@@ -519,8 +529,8 @@ def test_spans_of_the_manifest_are_obeyed(data, tmp_path, settings):
     clips = ClipDataset(Manifest(tmp_path, records), video=VIDEO, audio=AUDIO, progress=False, **settings)
     seen = seconds_shown(clips.windows(torch.tensor([0]), 41)["video"])
     assert set(seen.ravel()) == {i / 8 for i in [*range(12), *range(24, 36)]}
-    with pytest.raises(ValueError, match="spans must be begin-end in seconds"):
-        ClipDataset(Manifest(tmp_path, [replace(records[0], extras={"both_s": "3-1"})]), video=VIDEO, audio=AUDIO)
+    with pytest.raises(ValueError, match="clip 'a', column both_s: spans must be begin-end.* '01. Mar'.*dates"):
+        ClipDataset(Manifest(tmp_path, [replace(records[0], extras={"both_s": "01. Mar"})]), video=VIDEO, audio=AUDIO)
 
 
 def test_a_file_without_a_moment_of_both_is_named(data, tmp_path):

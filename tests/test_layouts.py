@@ -513,7 +513,7 @@ def test_the_command_writes_the_manifest_and_what_was_left_out(tmp_path, put, ca
     command = ["data", "index", str(tmp_path), "--workers", "0"]
     assert cli.main(command) == 0
     shown = capsys.readouterr()
-    assert "3 clips of 1 classes" in shown.out and str(tmp_path / "manifest.csv") in shown.out
+    assert "3 clips of 1 class:" in shown.out and str(tmp_path / "manifest.csv") in shown.out
     assert "2 files left out" in shown.out and "too short: -dogs/short.mp4" in shown.out
     assert "examining videos" in shown.err
     assert len(Manifest.read(tmp_path / "manifest.csv")) == 3

@@ -89,7 +89,8 @@ def _index(arguments: argparse.Namespace) -> int:
         workers=arguments.workers,
         out=out,
     )
-    print(f"{len(manifest)} clips of {len(manifest.classes)} classes: {out}")
+    classes = "1 class" if len(manifest.classes) == 1 else f"{len(manifest.classes)} classes"
+    print(f"{len(manifest)} clips of {classes}: {out}")
     return 0
 
 
@@ -139,8 +140,10 @@ def _check_splits(manifest: Manifest, source: Path) -> None:
     splits = Counter(manifest.column("split"))
     if not splits["train"] or not (splits["test"] or splits["val"]):
         classes = ", ".join(f"{name} {count}" for name, count in Counter(manifest.column("label")).most_common(10))
+        has = ", ".join(f"{count} {split!r}" for split, count in splits.items())
         raise ValueError(
             f'{source} needs clips to train on ("train") and others to test on ("test" or "val"); it has '
-            + (", ".join(f"{count} {split!r}" for split, count in splits.items()) or "none")
-            + f" ({classes}). In a folder of videos, one in five of a class is held out: give at least 3 of one class."
+            + (f"{has} ({classes})" if has else "none")
+            + ". In a folder of videos, one in five of a class is held out: give at least 3 of one class; "
+            + "a folder named train, val or test decides for the clips in it."
         )

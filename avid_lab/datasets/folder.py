@@ -102,7 +102,11 @@ def index_folder(
         place_below(out, root)
         _require_ours(out, COLUMNS)
         _require_ours(report, REPORT_COLUMNS)
-    names, unusable = _files(root, {path.absolute() for path in (out, report, journal) if path})
+    ours = {path.absolute() for path in (out, report, journal) if path}
+    usual = root / "manifest.csv"
+    if usual.is_file() and begins_with(usual, COLUMNS):  # of an earlier index, and what lies beside it
+        ours |= {root.absolute() / name for name in ("manifest.csv", "manifest.unusable.csv", ".manifest.csv.seen")}
+    names, unusable = _files(root, ours)
     media = [name for name in names if Path(name).suffix.lower() in extensions]
     others = [name for name in names if Path(name).suffix.lower() not in extensions]
     found = candidates(root, layout, fold, media, others)

@@ -24,7 +24,11 @@ def listed_spans(record: Record) -> Spans | None:
         ValueError: The column does not contain spans.
     """
     text = record.extras.get(COLUMN, "")
-    return from_text(text) if text else None
+    try:
+        return from_text(text) if text else None
+    except ValueError as error:
+        fix = "Spreadsheets turn spans into dates: import the column as text, or make the manifest again."
+        raise ValueError(f"clip {record.id!r}, column {COLUMN}: {error}. {fix}") from error
 
 
 def found_spans(path: Path, streams: Streams) -> Spans:
