@@ -359,7 +359,7 @@ def test_progress_is_kept_counts_attempts_and_survives_damage(shown, capsys):
     lab.progress()
     assert f"1 of {len(EXERCISES)} exercises solved" in repr(shown[-1])
     lab.progress("00")
-    assert "This notebook has none" in repr(shown[-1])
+    assert "This notebook has no exercises" in repr(shown[-1])
     (student.folder() / "progress.json").write_text("{")
     assert student.record()["exercises"] == {}
     assert (student.folder() / "progress.damaged.json").exists()

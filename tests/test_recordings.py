@@ -277,3 +277,17 @@ def test_every_pair_of_copies_is_found_among_many():
     groups = duplicates([Path("x")] * 500, found)
     assert [groups.find(250 + i) for i in range(250)] == list(range(250))
     assert [groups.find(i) for i in range(250)] == list(range(250))
+
+
+def test_a_small_object_that_moves_is_not_a_still_picture(tmp_path):
+    """A bird of 10 pixels crosses a sky of 640 x 360."""
+    picture = torch.linspace(90, 160, 360).byte().view(1, 1, 360, 1).expand(3, 32, 360, 640).contiguous()
+    for i in range(32):
+        picture[:, i, 100:110, 150 + 10 * i : 160 + 10 * i] = 20
+    sound = noisy(2.0).audio
+    assert sound is not None
+    write_clip(tmp_path / "a" / "bird.mp4", Clip(picture, sound, 16.0, 8000))
+    picture[:] = picture[:, :1]
+    write_clip(tmp_path / "a" / "sky.mp4", Clip(picture, sound, 16.0, 8000))
+    bird, sky = index(tmp_path).column("still")
+    assert bird == "" and sky.startswith("0-")

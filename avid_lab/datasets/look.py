@@ -22,7 +22,7 @@ LISTEN_RATE = 8000
 SILENCE = 5e-4  # peak below which sound counts as silent (-66 dB of full scale)
 PIECE_S, SILENT_S = 0.25, 1.0  # length of a piece tested for silence, and shortest silence that is reported
 THROUGH_S = 12.0  # longest file that is decoded completely; a longer one is sampled in four places
-SMALL = 32  # side of the sampled pictures
+SMALL = 96  # side of the sampled pictures: a bird in a wide sky still moves some of their pixels
 STILL = (
     12  # levels of 255: compression changes equal pictures by less; the least motion in the rendered world changes 14
 )
