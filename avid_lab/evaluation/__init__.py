@@ -1,4 +1,4 @@
-"""What a trained model knows, measured as in the paper: retrieval, neighbours, probes, fine-tuning, calibration.
+"""Evaluates a trained model as in the paper: retrieval, neighbours, probes, fine-tuning, calibration.
 
 Every number has companions: chance, the same network at random initialisation, and an interval. Frozen means frozen:
 nothing here changes a weight or a batch-norm statistic of the model that is evaluated.

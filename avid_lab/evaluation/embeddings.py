@@ -1,4 +1,4 @@
-"""What a model computes from clips, without changing the model: embeddings, block features, and its untrained twin."""
+"""A model's outputs for clips, without changing the model: embeddings, block features, and its untrained twin."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def embed(
 
     Args:
         model: Used in evaluation mode and left in the mode it had.
-        clips: What to embed.
+        clips: Clips to embed.
         pipeline: The one the model was trained with (it holds the spectrogram statistics).
         windows: Windows per clip, evenly spaced in time; their embeddings are averaged.
         batch_size: Windows embedded at a time.
@@ -87,7 +87,7 @@ def embed(
 
 @dataclass(frozen=True)
 class BlockFeatures:
-    """What every block makes of every window, max-pooled to a small grid; all on the CPU.
+    """Features of every block for every window, max-pooled to a small grid; all on the CPU.
 
     Attributes:
         video: By block, (N, W, F) features of pictures.

@@ -1,4 +1,4 @@
-"""What an embedding space is good for: retrieval, neighbours, positives, similarity; and whether it has collapsed.
+"""Evaluates an embedding space: retrieval, neighbours, positives, similarity, and signs of collapse.
 
 Every function takes embeddings and, optionally, those of the untrained twin on the same clips, and returns a `Table`.
 """

@@ -75,7 +75,7 @@ class Side:
 
     @property
     def title(self) -> str:
-        """What the gallery calls the loss, or the function's own name."""
+        """The loss's name in the gallery, or the function's own name."""
         name = name_of(self.loss)
         return self._known.get(name, name)
 
@@ -123,7 +123,7 @@ class LossLab(TrainingPanel):
     on one batch; the menus hold losses to start from, two of which fail instructively.
 
     Args:
-        trainer: What to fork; it is not touched.
+        trainer: The training to fork; it does not change.
         a: Settings of the first copy: ``loss`` (a function or a name of the menu) and knobs by name.
         b: Settings of the second.
         title: Heading.

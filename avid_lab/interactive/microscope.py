@@ -48,7 +48,7 @@ def nce_parts(similarity: Float[np.ndarray, " P"], temperature: float | int, par
     """Take the loss of one query apart.
 
     Args:
-        similarity: Of the positive, then of the K negatives.
+        similarity: Similarity of the positive, then of the K negatives.
         temperature: Divides similarities.
         partition: Z.
 
@@ -78,8 +78,8 @@ class NCEMicroscope(Panel):
             (video, audio), each (N, D).
         labels: Class of each clip, to mark false negatives.
         classes: Class names.
-        seed: Of the order in which negatives are drawn.
-        state: Of an earlier panel.
+        seed: Seed of the order in which negatives are drawn.
+        state: State of an earlier panel.
 
     Raises:
         ValueError: Fewer than two clips, or shapes that differ.

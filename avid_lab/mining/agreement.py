@@ -1,4 +1,4 @@
-"""What it means that two instances agree: a rule that makes one number of two similarities."""
+"""Agreement of two instances: a rule that combines two similarities into one number."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Agreement:
     """A rule of agreement. A new one is one more entry in `RULES`.
 
     Attributes:
-        name: What users call it.
+        name: Name of the rule.
         formula: How it is computed, for labels.
         combine: ``combine(video, audio, out=None)``: agreement of similarities of equal shape, element by element.
             It never falls when either similarity rises. With ``out``, which may be ``video``, the result goes there.

@@ -35,7 +35,7 @@ class Positives:
 def positives_by_definition(
     video: Float[Tensor, "N D"], audio: Float[Tensor, "N D"], k: int = 32, agreement: str | Agreement = "consensus"
 ) -> Positives:
-    """What `mine_positives` computes, as one reads it. Needs memory for N x N scores."""
+    """The readable definition of `mine_positives`. Needs memory for N x N scores."""
     score = agreement_scores(video.double(), audio.double(), video.double(), audio.double(), agreement)  # (N, N)
     score.fill_diagonal_(-torch.inf)  # an instance is no positive of itself
     best = score.sort(dim=1, descending=True, stable=True)  # stable: among equals the lower index comes first

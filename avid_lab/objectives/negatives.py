@@ -29,7 +29,7 @@ def draw_negatives(
         rule = f"negatives need an instance that is not excluded; got N = {num_instances}, {excluded.shape[1]} excluded"
         raise ValueError(f"{rule}. Use fewer positives or more clips.")
     if count < 1:
-        raise ValueError(f"count, the number of negatives per query, must be >= 1; got {count}")
+        raise ValueError(f"count must be >= 1 negative per query; got {count}")
     draw = torch.randint(allowed, (len(excluded), count), generator=generator).to(excluded.device)
     ordered = excluded.sort(dim=1).values
     if ordered.device.type == "cpu" and ordered.numel():

@@ -1,4 +1,4 @@
-"""What one optimiser step reports, and a whole run's reports as columns."""
+"""The report of one optimiser step, and a whole run's reports as columns."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Step:
-    """What one optimiser step reports.
+    """The report of one optimiser step.
 
     Attributes:
         index: Which step, from 1.
