@@ -257,6 +257,15 @@ def test_a_set_without_doubts_needs_no_words(tmp_path):
     assert summary(manifest, 0.5) == "" and trusted(manifest, 0.5).records == manifest.records
 
 
+def test_a_set_without_test_clips_and_classes_spelled_in_two_ways_are_named(tmp_path):
+    for seed, label in enumerate(["Dog", "dog"]):
+        write_clip(tmp_path / label / f"{seed}x.mp4", noisy(2.0, seed))
+    text = summary(index(tmp_path), 0.5)
+    if len(list(tmp_path.iterdir())) == 2:  # some file systems take both names for one
+        assert "1  class names have several spellings, each a separate class: Dog and dog" in text
+    assert "There is no test clip" in text
+
+
 def test_spans_without_holes():
     assert without(((0.0, 4.0), (6.0, 10.0)), ((1.0, 2.0), (3.5, 7.0))) == ((0.0, 1.0), (2.0, 3.5), (7.0, 10.0))
     assert without(((0.0, 4.0),), ()) == ((0.0, 4.0),) and without(((0.0, 4.0),), ((0.0, 4.0),)) == ()

@@ -246,6 +246,14 @@ def summary(manifest: Manifest, min_duration_s: float, untested: Sequence[str] =
         _line(records, "duplicate_of", bool, "", "duplicate of an earlier clip"),
     ]  # fmt: skip
     lines += _leaks(records)
+    spellings: dict[str, set[str]] = defaultdict(set)
+    for record in records:
+        spellings[" ".join(record.label.casefold().split())].add(record.label)
+    if alike := [" and ".join(sorted(names)) for names in spellings.values() if len(names) > 1]:
+        names = "; ".join(alike[:3])
+        lines.append(f"{len(alike):7d}  class names have several spellings, each a separate class: {names}")
+    if {record.split for record in records} == {"train"} and not untested:
+        lines.append("     There is no test clip: add clips, or a folder named test.")
     if untested:
         names = ", ".join(untested[:5]) + (", ..." if len(untested) > 5 else "")
         lines.append(
