@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
+import signal
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from avid_lab.commands import course, data, models
 from avid_lab.doctor import PASSIVE_OPENMP
 
 USER_ERROR, INTERRUPTED = 2, 130
+STOPPED = "\navid-lab: stopped. Run the same command again to resume."
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -24,9 +28,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     arguments.rest = rest
     try:
+        if arguments.uses:
+            with _interrupt_exits():
+                importlib.import_module(arguments.uses)
         return arguments.run(arguments)
     except KeyboardInterrupt:
-        print("\navid-lab: stopped. Run the same command again to resume.", file=sys.stderr)
+        print(STOPPED, file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:  # the reader, such as `head`, has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -36,6 +43,24 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"avid-lab: error: {error}", file=sys.stderr)
         return USER_ERROR
+
+
+@contextmanager
+def _interrupt_exits() -> Iterator[None]:
+    """Makes Ctrl-C end the program at once: an interrupted import leaves half-made modules and locks behind."""
+
+    def leave(*_: object) -> None:
+        print(STOPPED, file=sys.stderr, flush=True)
+        os._exit(INTERRUPTED)
+
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:  # the caller handles it
+        yield
+        return
+    signal.signal(signal.SIGINT, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _is_ours(error: Exception) -> bool:

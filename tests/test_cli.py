@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -302,6 +303,18 @@ def test_interrupted_training_goes_on_and_ends_as_if_never_stopped(smoke_world, 
     losses = [end.split(",")[0] for end in ends]
     assert losses[0].startswith("loss ") and losses[0] == losses[1], ends
     assert not (tmp_path / "stopped.unfinished").exists()
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs /proc to see what a process has loaded")
+def test_an_interrupt_while_the_library_loads_ends_the_command():
+    command = [sys.executable, "-m", "avid_lab", "train", "--steps", "2"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    maps, deadline = Path(f"/proc/{process.pid}/maps"), time.monotonic() + 60
+    while "libtorch" not in maps.read_text() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130 and "stopped" in error and "Traceback" not in error
 
 
 def test_python_dash_m_is_the_command():

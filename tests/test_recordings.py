@@ -300,3 +300,15 @@ def test_a_small_object_that_moves_is_not_a_still_picture(tmp_path):
     write_clip(tmp_path / "a" / "sky.mp4", Clip(picture, sound, 16.0, 8000))
     bird, sky = index(tmp_path).column("still")
     assert bird == "" and sky.startswith("0-")
+
+
+def test_damaged_packets_are_counted(tmp_path):
+    whole = write_clip(tmp_path / "a" / "whole.mp4", noisy(4.0))
+    content = bytearray(whole.read_bytes())
+    begin = content.index(b"mdat") + 4
+    content[begin + 2000 :: 397] = bytes(255 - byte for byte in content[begin + 2000 :: 397])
+    (tmp_path / "a" / "damaged.mp4").write_bytes(bytes(content))
+    manifest = index(tmp_path)
+    damaged = column(manifest, "damaged")
+    assert damaged["a/whole.mp4"] == "0" and int(damaged["a/damaged.mp4"]) > 0
+    assert "damaged: frames repeat or sound is silent there: a/damaged.mp4" in summary(manifest, 0.5)

@@ -18,7 +18,13 @@ def add(commands: Any) -> None:
     """``data build``, ``info``, ``index`` and ``prepare``."""
     data = commands.add_parser("data", help="build the rendered clips; index and prepare your own videos")
     actions = data.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    build = command(actions, "build", _build, "render a world's clips and decode them; resumes if interrupted")
+    build = command(
+        actions,
+        "build",
+        _build,
+        "render a world's clips and decode them; resumes if interrupted",
+        uses="avid_lab.foley",
+    )
     build.add_argument("world", nargs="?", default="pocket", help="smoke, pocket or full (default: %(default)s)")
     build.add_argument("--workers", type=int, help="processes (default: one per core)")
     info = command(actions, "info", _info, "show the number, size and classes of a world's clips")
@@ -37,7 +43,13 @@ def add(commands: Any) -> None:
     index.add_argument("--strict", action="store_true", help=strict)
     index.add_argument("--out", type=Path, help="manifest to write (default: manifest.csv in the folder)")
     index.add_argument("--workers", type=int, help="processes (default: one per core)")
-    prepare = command(actions, "prepare", _prepare, "make small training copies; resumes if interrupted")
+    prepare = command(
+        actions,
+        "prepare",
+        _prepare,
+        "make small training copies; resumes if interrupted",
+        uses="avid_lab.datasets.prepare",
+    )
     prepare.add_argument("manifest", type=Path, help="manifest written by `avid-lab data index`")
     prepare.add_argument("out", type=Path, help="folder of the copies")
     prepare.add_argument("--size", type=int, default=258, help="side in pixels (default: %(default)s, for any preset)")

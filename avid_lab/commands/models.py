@@ -34,17 +34,35 @@ PROTOCOLS = {  # the same as `evaluation.PROTOCOLS`, which would import torch
 
 def add(commands: Any) -> None:
     """``demo``, ``train``, ``mine``, ``evaluate`` and ``reference``."""
-    demo = command(commands, "demo", _demo, "run the course's story without a notebook: train, mine, evaluate, report")
+    demo = command(
+        commands,
+        "demo",
+        _demo,
+        "run the course's story without a notebook: train, mine, evaluate, report",
+        uses="avid_lab.demo",
+    )
     data.add_options(demo)
     _add_training(demo)
     demo.add_argument("--fresh", action="store_true", help="train again, even if a finished run exists")
     demo.add_argument("--out", type=Path, default=Path("runs/demo"), help="folder of the report (default: %(default)s)")
 
-    train = command(commands, "train", _train, "train AVID, or CMA from a trained AVID, and save a checkpoint")
+    train = command(
+        commands,
+        "train",
+        _train,
+        "train AVID, or CMA from a trained AVID, and save a checkpoint",
+        uses="avid_lab.training",
+    )
     data.add_options(train)
     training.add_arguments(train)
 
-    mine = command(commands, "mine", _mine, "find each clip's positives with a trained model and write them as CSV")
+    mine = command(
+        commands,
+        "mine",
+        _mine,
+        "find each clip's positives with a trained model and write them as CSV",
+        uses="avid_lab.evaluation",
+    )
     mine.add_argument("checkpoint", type=Path, help="checkpoint of `avid-lab train` or `avid-lab demo`")
     data.add_options(mine)
     mine.add_argument("-k", type=int, default=32, help="positives per clip (default: %(default)s)")
@@ -55,13 +73,13 @@ def add(commands: Any) -> None:
     )
 
     text = "evaluate a trained model, with intervals, next to random initialisation and chance"
-    evaluate = command(commands, "evaluate", _evaluate, text)
+    evaluate = command(commands, "evaluate", _evaluate, text, uses="avid_lab.evaluation")
     evaluate.add_argument("checkpoint", type=Path, help="checkpoint of `avid-lab train` or `avid-lab demo`")
     data.add_options(evaluate)
     _add_protocols(evaluate)
 
     text = "train the course's reference runs: the paper's comparisons in miniature; resumes if interrupted"
-    reference = command(commands, "reference", _reference, text)
+    reference = command(commands, "reference", _reference, text, uses="avid_lab.reference")
     reference.add_argument("--variants", nargs="+", metavar="NAME", help="variants to train (default: all)")
     reference.add_argument("--list", action="store_true", help="print the variants and exit")
     reference.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="one run per seed (default: 0 1 2)")

@@ -65,6 +65,7 @@ def index_folder(
     ``still``         spans in which the picture does not move, judged by eight pictures spread over the file
     ``silent``        spans of a second or more without sound, in the first ten seconds (if silent, later)
     ``cancelled``     "yes" if the sound's channels cancel each other
+    ``damaged``       damaged packets in the parts of the file that were decoded
     ``hdr``           "PQ" or "HLG"
     ``duplicate_of``  id of the first clip with the same bytes, or the same picture and sound
     ``recording``     id of the first clip of the same recording, found by content, listed video ids, or names

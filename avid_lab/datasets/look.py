@@ -31,7 +31,9 @@ WORDS = 4  # words of 64 bits in each fingerprint
 BANDS = 17  # of the sound's fingerprint, spaced evenly on a logarithmic axis
 LOWEST_HZ, HIGHEST_HZ = 150.0, 3500.0
 # Columns that do not apply to a copy, which is cut and has its own clock.
-OF_THE_FILE = frozenset({"both_share", "offset_s", "gaps", "restarts", "still", "silent", "cancelled", "hdr"})
+OF_THE_FILE = frozenset(
+    {"both_share", "offset_s", "gaps", "restarts", "still", "silent", "cancelled", "damaged", "hdr"}
+)
 READ_BYTES = 2**16  # read from the beginning, middle and end of a file, to find possibly identical files
 
 
@@ -63,8 +65,8 @@ def _look(task: ProbeTask) -> dict[str, Any]:
     if longest_s < task.min_duration_s:
         rule = f"picture and sound are together for {longest_s:.3f} s at most, less than {task.min_duration_s:g} s"
         return rejected("too short", rule)
-    pictures = _watch(task, info)
-    sounds, cancelled = _listen(task, info)
+    pictures, unseen = _watch(task, info)
+    sounds, cancelled, unheard = _listen(task, info)
     still, silent = _still(pictures, info.duration_s), _silent(sounds, info)
     sound = sounds[-1][1] if sounds else np.zeros(0, np.float32)
     if sounds and np.abs(sound).max() < SILENCE:
@@ -86,6 +88,7 @@ def _look(task: ProbeTask) -> dict[str, Any]:
         "still": to_text(still),
         "silent": to_text(silent),
         "cancelled": "yes" if cancelled else "",
+        "damaged": str(unseen + unheard),
         "hdr": "" if info.video is None or info.video.dynamic_range == "SDR" else info.video.dynamic_range,
     }
     return {
@@ -105,10 +108,10 @@ def _spans(info: MediaInfo, streams: Streams) -> Spans:
     return () if stream is None else stream.spans_s
 
 
-def _watch(task: ProbeTask, info: MediaInfo) -> list[tuple[float, np.ndarray]]:
-    """Eight small pictures (S, S, 3) spread over the file, and their times."""
+def _watch(task: ProbeTask, info: MediaInfo) -> tuple[list[tuple[float, np.ndarray]], int]:
+    """Eight small pictures (S, S, 3) spread over the file and their times; and the number of damaged packets."""
     if task.streams == "audio" or info.video is None:
-        return []
+        return [], 0
     duration_s = _rounded(info.duration_s)
     if duration_s <= THROUGH_S:
         watch, starts_s = VideoSpec(8, 8 / duration_s, SMALL), [0.0]
@@ -116,34 +119,36 @@ def _watch(task: ProbeTask, info: MediaInfo) -> list[tuple[float, np.ndarray]]:
         begin_s, length_s = info.video.start_s, _rounded(info.video.duration_s)
         watch, starts_s = VideoSpec(2, 2.0, SMALL), [begin_s + share * length_s for share in (0.1, 0.35, 0.6, 0.85)]
     pictures: list[tuple[float, np.ndarray]] = []
+    damaged = 0
     for start_s in starts_s:
         clip = read_clip(task.path, start_s, watch, None)
         assert clip.video is not None
+        damaged += clip.corrupt_packets
         images = clip.video.permute(1, 2, 3, 0).numpy()
         pictures += [(start_s + i / watch.fps, image) for i, image in enumerate(images)]
-    return pictures
+    return pictures, damaged
 
 
-def _listen(task: ProbeTask, info: MediaInfo) -> tuple[list[tuple[float, np.ndarray]], bool]:
+def _listen(task: ProbeTask, info: MediaInfo) -> tuple[list[tuple[float, np.ndarray]], bool, int]:
     """Start and first seconds (samples,) of the sound; while they are silent, also later pieces of the file.
 
-    The last value is whether the channels of the last piece cancel each other.
+    The other values: whether the channels of the last piece cancel each other, and the number of damaged packets.
     """
     if task.streams == "video" or info.audio is None:
-        return [], False
+        return [], False, 0
     length_s = _rounded(info.audio.duration_s)
     spec = AudioSpec(LISTEN_RATE, min(length_s, LISTEN_S), frames=1, n_fft=2)
     begin_s, places = max(0.0, info.audio.start_s), min(PLACES, math.ceil(length_s / LISTEN_S))
     sounds: list[tuple[float, np.ndarray]] = []
-    cancelled = False
+    cancelled, damaged = False, 0
     for start_s in np.linspace(begin_s, begin_s + length_s - spec.duration_s, places).tolist():
         clip = read_clip(task.path, start_s, None, spec)
         assert clip.audio is not None
         sounds.append((start_s, clip.audio[0].numpy()))
-        cancelled = clip.cancelled
+        cancelled, damaged = clip.cancelled, damaged + clip.corrupt_packets
         if np.abs(sounds[-1][1]).max() >= SILENCE:
             break
-    return sounds, cancelled
+    return sounds, cancelled, damaged
 
 
 def _rounded(length_s: float) -> float:

@@ -16,7 +16,7 @@ class ProbeTask:
     path: Path
     streams: Streams
     min_duration_s: float
-    version: int = 3  # results of older rules are discarded
+    version: int = 4  # results of older rules are discarded
 
 
 def crashed(task: ProbeTask) -> dict[str, Any]:

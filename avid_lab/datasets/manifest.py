@@ -175,7 +175,8 @@ class Manifest:
             return cls(path.parent, _parse(path, csv_rows(csv_text(path), strict=True)))
         except UnicodeDecodeError as error:
             raise ValueError(
-                f"{path}: a manifest is UTF-8 text; got byte {error.start}. Save it as CSV, UTF-8."
+                f"{path}: not a manifest, which is a CSV file in UTF-8 (byte {error.start} is not). Make one with "
+                f"`avid-lab data index`, or save it as CSV, UTF-8."
             ) from error
 
     def write(self, path: str | os.PathLike[str]) -> Path:

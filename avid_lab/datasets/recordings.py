@@ -242,6 +242,7 @@ def summary(manifest: Manifest, min_duration_s: float, untested: Sequence[str] =
         _line(records, "still", _seconds, " s", "the picture does not move; --strict leaves these parts out"),
         _line(records, "silent", _seconds, " s", "silence of a second or more; --strict leaves these parts out"),
         _line(records, "cancelled", bool, "", "the sound's channels cancel each other; only one is used"),
+        _line(records, "damaged", float, " packets", "damaged: frames repeat or sound is silent there"),
         _line(records, "hdr", bool, "", "HDR, shown as SDR"),
         _line(records, "duplicate_of", bool, "", "duplicate of an earlier clip"),
     ]  # fmt: skip
