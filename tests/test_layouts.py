@@ -16,7 +16,7 @@ from torchvision.models.video import R3D_18_Weights
 from avid_lab import cli
 from avid_lab.config import AudioSpec, VideoSpec
 from avid_lab.datasets import ClipDataset, Manifest, folder, index_folder, layouts
-from avid_lab.datasets import look as looking
+from avid_lab.datasets import probe_file as probing
 from avid_lab.datasets.layouts import KINETICS_SOUNDS, LAYOUTS, Candidate
 from avid_lab.media import Clip, write_clip
 
@@ -469,14 +469,14 @@ def test_what_killed_runs_left_is_no_part_of_the_folder(tmp_path, put):
 def test_a_file_on_which_the_decoder_fails_is_counted(tmp_path, put, monkeypatch):
     put("dogs/1.mp4")
     put("dogs/2.mp4")
-    read = looking.read_clip
+    read = probing.read_clip
 
     def fail(path, *rest):
         if path.name == "1.mp4":
             raise IndexError("stream 7")
         return read(path, *rest)
 
-    monkeypatch.setattr(looking, "read_clip", fail)
+    monkeypatch.setattr(probing, "read_clip", fail)
     manifest = index(tmp_path, "folder")
     assert manifest.column("path") == ["dogs/2.mp4"]
     assert [(u.path, u.reason) for u in manifest.unusable] == [("dogs/1.mp4", "unreadable")]
@@ -544,22 +544,22 @@ def test_a_manifest_that_could_not_be_written_is_refused_at_once(tmp_path, put, 
 def test_an_interrupted_index_goes_on_and_a_later_one_looks_at_what_changed(tmp_path, put, monkeypatch):
     for i in range(6):
         put(f"dogs/{i}.mp4")
-    look, looked = folder.look, []
+    probe, looked = folder.probe_file, []
 
     def stopped(task):
         if len(looked) == 3:
             raise KeyboardInterrupt
         looked.append(task.path.name)
-        return look(task)
+        return probe(task)
 
     settings = {"out": tmp_path / "manifest.csv", "workers": 0, "progress": False}
-    monkeypatch.setattr(folder, "look", stopped)
+    monkeypatch.setattr(folder, "probe_file", stopped)
     with pytest.raises(KeyboardInterrupt):
         folder.index_folder(tmp_path, **settings)
     assert not settings["out"].exists()
     seen = tmp_path / ".manifest.csv.seen"
     seen.write_text(seen.read_text()[:-20])  # as if the last line had been cut short
-    monkeypatch.setattr(folder, "look", lambda task: looked.append(task.path.name) or look(task))
+    monkeypatch.setattr(folder, "probe_file", lambda task: looked.append(task.path.name) or probe(task))
     manifest = folder.index_folder(tmp_path, **settings)
     assert looked == ["0.mp4", "1.mp4", "2.mp4", "2.mp4", "3.mp4", "4.mp4", "5.mp4"] and len(manifest) == 6
     looked.clear()

@@ -14,7 +14,6 @@ from tqdm.auto import tqdm
 from avid_lab.atomic import is_part_of, replacing
 from avid_lab.datasets.journal import resumable
 from avid_lab.datasets.layouts import LAYOUTS, Candidate, candidates
-from avid_lab.datasets.looking import ProbeTask, crashed
 from avid_lab.datasets.manifest import (
     COLUMNS,
     Manifest,
@@ -24,6 +23,7 @@ from avid_lab.datasets.manifest import (
     is_portable,
     place_below,
 )
+from avid_lab.datasets.probe_task import ProbeTask, crashed
 from avid_lab.datasets.recordings import duplicates, join_siblings, summary, trusted, with_splits
 
 VIDEO_EXTENSIONS = frozenset(
@@ -115,7 +115,7 @@ def index_folder(
     chosen = sorted((item for item in found if isinstance(item, Candidate)), key=lambda item: item.id)
     tasks = [ProbeTask(root / item.path, streams, min_duration_s) for item in chosen]
     results = resumable(
-        look,
+        probe_file,
         tasks,
         [task.path for task in tasks],
         journal,
@@ -241,8 +241,8 @@ def _is_link(path: Path) -> bool:
     return path.is_symlink() or (hasattr(path, "is_junction") and path.is_junction())  # pyright: ignore
 
 
-def look(task: ProbeTask) -> dict[str, Any]:
-    """Call `avid_lab.datasets.look.look`; imported here so that the main process does without torch."""
-    from avid_lab.datasets import look
+def probe_file(task: ProbeTask) -> dict[str, Any]:
+    """Call `avid_lab.datasets.probe_file.probe_file`; imported here so that the main process does without torch."""
+    from avid_lab.datasets import probe_file
 
-    return look.look(task)
+    return probe_file.probe_file(task)

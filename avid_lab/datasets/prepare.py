@@ -13,8 +13,8 @@ from tqdm.auto import tqdm
 
 from avid_lab.datasets.folder import REPORT_COLUMNS, write_unusable
 from avid_lab.datasets.journal import appending, entries, resumable
-from avid_lab.datasets.look import OF_THE_FILE
 from avid_lab.datasets.manifest import COLUMNS, Manifest, Streams, Unusable, begins_with
+from avid_lab.datasets.probe_file import OF_THE_FILE
 from avid_lab.datasets.windows import COLUMN, cut, found_spans, listed_spans, read_parts
 from avid_lab.media import Clip, MediaError, probe, write_clip
 from avid_lab.media.write import AAC_RATES

@@ -31,8 +31,8 @@ from torch.nn.functional import interpolate
 
 from avid_lab import media
 from avid_lab.config import AudioSpec, VideoSpec
-from avid_lab.datasets.look import SILENCE
 from avid_lab.datasets.parallel import usable_cores
+from avid_lab.datasets.probe_file import SILENCE
 from avid_lab.plots.style import AUDIO, BAD, GOOD
 
 StrPath = str | os.PathLike[str]

@@ -1,4 +1,4 @@
-"""One file to examine, and the result for an unusable file. `avid_lab.datasets.look` examines it."""
+"""One file to examine, and the result for an unusable file. `avid_lab.datasets.probe_file` examines it."""
 
 from __future__ import annotations
 

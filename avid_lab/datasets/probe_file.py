@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from avid_lab.config import AudioSpec, VideoSpec
-from avid_lab.datasets.looking import ProbeTask, rejected
 from avid_lab.datasets.manifest import Streams
+from avid_lab.datasets.probe_task import ProbeTask, rejected
 from avid_lab.media import MediaError, MediaInfo, probe, read_clip
 from avid_lab.spans import Spans, common, joined, length_s, to_text
 
@@ -37,7 +37,7 @@ OF_THE_FILE = frozenset(
 READ_BYTES = 2**16  # read from the beginning, middle and end of a file, to find possibly identical files
 
 
-def look(task: ProbeTask) -> dict[str, Any]:
+def probe_file(task: ProbeTask) -> dict[str, Any]:
     """The properties of a file, or the reason why it is unusable, as JSON values.
 
     Returns:
@@ -45,14 +45,14 @@ def look(task: ProbeTask) -> dict[str, Any]:
         ``silent``, the manifest's columns ``extras``, and the fingerprints ``bytes``, ``picture`` and ``sound``.
     """
     try:
-        return _look(task)
+        return _probe(task)
     except MediaError as error:
         return rejected("unreadable", f"{error.problem}. {error.fix}")
     except Exception as error:  # one bad file must not stop the run
         return rejected("unreadable", f"reading it failed with {type(error).__name__}: {error}")
 
 
-def _look(task: ProbeTask) -> dict[str, Any]:
+def _probe(task: ProbeTask) -> dict[str, Any]:
     info = probe(task.path)
     if info.video is None and task.streams != "audio":
         return rejected("no picture", "it has no video stream")
