@@ -1,4 +1,4 @@
-"""The embedded world: determinism, ground truth, synchrony, knobs, and building that survives interruption."""
+"""The embedded world: determinism, ground truth, synchrony, settings, and building that survives interruption."""
 
 import dataclasses
 import json
@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from avid_lab import foley
 from avid_lab.config import AudioSpec, VideoSpec
@@ -15,7 +16,7 @@ from avid_lab.foley import CATALOGUE, PRESETS, SCENES, FoleyConfig
 from avid_lab.foley.clip import scene_of, split_of
 from avid_lab.foley.measure import measure, table
 from avid_lab.foley.picture import Canvas
-from avid_lab.foley.preview import write_png
+from avid_lab.foley.preview import preview
 from avid_lab.foley.sound import Studio
 from avid_lab.foley.stage import Stage
 from avid_lab.foley.timeline import Timeline, beats
@@ -68,7 +69,7 @@ def test_a_clip_depends_on_seed_and_index_alone(index, seed):
     assert (first[0] != other[0]).any() and (first[1] != other[1]).any()
 
 
-def test_knobs_of_one_half_leave_the_other_as_it_was():
+def test_settings_of_one_half_leave_the_other_as_it_was():
     base = foley.render(3, CLEAN)
     look = foley.render(3, dataclasses.replace(CLEAN, background=0.2, drift=0.0, look_alike=1.0))
     assert (look[1] == base[1]).all() and (look[0] != base[0]).any()
@@ -128,12 +129,12 @@ def test_the_files_stay_in_time(smoke_world):
     assert len(lags) > 15 and np.mean(np.abs(lags) <= 1 / 16) > 0.9 and abs(np.median(lags)) < 0.02
 
 
-# ---- knobs and ground truth
+# ---- settings and ground truth
 
 
 def test_every_share_acts_and_is_reported():
-    def column(name, **knobs):
-        config = dataclasses.replace(CLEAN, size=32, duration_s=1.0, **knobs)
+    def column(name, **settings):
+        config = dataclasses.replace(CLEAN, size=32, duration_s=1.0, **settings)
         return [foley.render(i, config)[2][name] for i in range(22)]
 
     assert column("off_screen", off_screen=1.0) == ["1"] * 22
@@ -150,16 +151,16 @@ def test_every_share_acts_and_is_reported():
     assert noisy["noisy"] == "1" and float(noisy["snr_db"]) < 3
 
 
-def test_a_higher_share_spoils_the_same_clips_and_more():
-    def spoilt(share):
+def test_a_higher_share_affects_the_same_clips_and_more():
+    def affected(share):
         config = FoleyConfig(size=32, duration_s=1.0, off_screen=share, distractors=0.0, sound_distractors=0.0)
         return {i for i in range(60) if foley.render(i, config)[2]["off_screen"] == "1"}
 
-    few, many = spoilt(0.1), spoilt(0.4)
+    few, many = affected(0.1), affected(0.4)
     assert few < many and 10 < len(many) < 40
 
 
-def test_background_is_salient_and_its_knob_flattens_it():
+def test_background_is_salient_and_its_setting_flattens_it():
     def spread(salience):
         frames = Stage(np.random.default_rng(4), 2, 16.0, 128, background=salience).develop()
         return frames[0].std(axis=(0, 1)).mean()
@@ -349,12 +350,12 @@ def test_too_little_disk_says_what_to_do(tmp_path, monkeypatch):
         foley.build(SMALL, tmp_path, workers=0, progress=False)
 
 
-def test_the_sheet_is_a_png(tmp_path):
-    import matplotlib.image
-
-    pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
-    read = matplotlib.image.imread(write_png(tmp_path / "a.png", pixels))
-    assert (np.round(read[..., :3] * 255) == pixels).all()
+@pytest.mark.slow
+def test_the_preview_has_a_clip_of_each_scene_and_a_sheet(tmp_path):
+    *clips, sheet = preview(tmp_path)
+    assert set(SCENES) < {clip.stem for clip in clips} and len(clips) == len(SCENES) + 4
+    with Image.open(sheet) as image:
+        assert image.format == "PNG" and image.size == (808, 78 * len(SCENES) // 2)
 
 
 @pytest.mark.parametrize("size", [34, 64])
@@ -394,7 +395,7 @@ def test_dots_that_overlap_add_up_and_saturate():
     assert (canvas.pixels[:, 2] == 0).all() and (canvas.pixels[:, :, 0] == 0).all()
 
 
-def test_what_knobs_do_is_measured_next_to_chance():
+def test_what_settings_do_is_measured_next_to_chance():
     config = FoleyConfig(clips=12, size=32, duration_s=1.0, scenes=("gong", "rain"))
     row = measure(config, progress=False)
     assert set(row) == {"colour histogram", "loudness", "picture", "sound", "both"}

@@ -31,12 +31,8 @@ class _Bird(Scene):
         c.disc(x, y, 0.23, p.main, shade=0.3)
         for side in (-1, 1):
             tilt = side * 0.13 * gape
-            c.polygon(
-                x + 0.2,
-                y + 0.03,
-                [(-0.04, -0.075 + tilt / 3), (0.27, tilt), (-0.04, 0.075 + tilt / 3)],
-                mix(p.accent, p.dark, 0.45),
-            )
+            beak = [(-0.04, -0.075 + tilt / 3), (0.27, tilt), (-0.04, 0.075 + tilt / 3)]
+            c.polygon(x + 0.2, y + 0.03, beak, mix(p.accent, p.dark, 0.45))
         c.disc(x + 0.07, y - 0.05, 0.062, WHITE)
         c.disc(x + 0.085, y - 0.05, 0.038, INK)
         c.ellipse(-0.2, 0.04 - hop, 0.28, 0.14, mix(p.main, INK, 0.35), angle=-0.5)
@@ -49,15 +45,8 @@ class _Bird(Scene):
         bark = mix(p.dark, p.ground2, 0.35)
         c.box(0.95, 0, 0.22, 3, bark, alpha=trunk, shade=0.1)
         for k in range(14):
-            c.line(
-                0.8 + 0.06 * (k % 4),
-                -2 + 0.3 * k,
-                0.82 + 0.06 * (k % 4),
-                -1.85 + 0.3 * k,
-                0.014,
-                mix(bark, INK, 0.5),
-                alpha=0.7 * trunk,
-            )
+            x, y = 0.06 * (k % 4), 0.3 * k
+            c.line(0.8 + x, -2 + y, 0.82 + x, -1.85 + y, 0.014, mix(bark, INK, 0.5), alpha=0.7 * trunk)
         c.line(-3.4, 0.82, 1.0, 0.48, 0.055, bark)
         for x, y, a in ((-0.95, 0.5, 0.5), (-0.75, 0.72, -0.4), (0.5, 0.62, -0.6), (-1.15, 0.75, -0.2)):
             c.ellipse(x, y, 0.14, 0.06, mix(p.accent, p.ground2, 0.3), angle=a)
@@ -72,7 +61,7 @@ class Songbird(_Bird):
         return beats(rng, duration_s, (2.0, 4.0), 0.2, voices=3)
 
     def picture(self, stage: Stage, events: Timeline) -> Iterator[None]:
-        self.tree(stage, 1 - 0.8 * stage.tell)
+        self.tree(stage, 1 - 0.8 * stage.cue)
         yield
         call = events.decay(stage.times, 0.12)
         self.bird(stage, events, 0.2 * call, call, 0.0, 0.05 * call)
@@ -103,36 +92,26 @@ class Woodpecker(_Bird):
     def timeline(self, rng: np.random.Generator, duration_s: float) -> Timeline:
         rolls, gap = beats(rng, duration_s, (1.1, 1.7), 0.15), 1 / rng.uniform(6.5, 9)
         onsets = np.concatenate([start + gap * np.arange(rng.integers(3, 5)) for start in rolls.onsets])
-        onsets = onsets[(onsets < duration_s - 0.08)]
-        onsets = np.sort(onsets)[np.diff(np.sort(onsets), prepend=-1) > 0.07].astype(np.float32)
-        return Timeline(
-            duration_s, onsets, rng.uniform(0.7, 1, len(onsets)).astype(np.float32), np.zeros(len(onsets), int)
-        )
+        onsets = np.sort(onsets[onsets < duration_s - 0.08])
+        onsets = onsets[np.diff(onsets, prepend=-1) > 0.07].astype(np.float32)
+        strengths = rng.uniform(0.7, 1, len(onsets)).astype(np.float32)
+        return Timeline(duration_s, onsets, strengths, np.zeros(len(onsets), int))
 
     def picture(self, stage: Stage, events: Timeline) -> Iterator[None]:
         self.tree(stage, 1.0)
         yield
         peck = events.decay(stage.times, 0.04)
-        self.bird(stage, events, peck * 1.3 - 0.3, 0 * peck, 0.3 + 0.7 * stage.tell, 0 * peck)
+        self.bird(stage, events, peck * 1.3 - 0.3, 0 * peck, 0.3 + 0.7 * stage.cue, 0 * peck)
         chips = stage.rng.uniform(-1, 1, (2, 10))
         phase, gap, _ = events.phase(stage.times)
         age = (phase * gap)[:, None]
-        stage.moving.dots(
-            0.76 - age * (0.6 + 0.6 * chips[:1]),
-            -0.25 + 1.2 * age * chips[1:] + 2 * age**2,
-            0.025,
-            stage.palette.pale,
-            np.clip(1 - age / 0.3, 0, 1) * (peck[:, None] > 0.02),
-        )
+        x, y = 0.76 - age * (0.6 + 0.6 * chips[:1]), -0.25 + 1.2 * age * chips[1:] + 2 * age**2
+        stage.moving.dots(x, y, 0.025, stage.palette.pale, np.clip(1 - age / 0.3, 0, 1) * (peck[:, None] > 0.02))
 
     def sound(self, studio: Studio, events: Timeline) -> Array:
         base = studio.blend_with_group(820, 1700)
-        return studio.strike(
-            events,
-            [base, base * 1.71, base * 2.66, base * 0.45],
-            [studio.blend_with_group(0.02, 0.012), 0.014, 0.008, 0.025],
-            [1, 0.7, 0.4, 0.5],
-        )
+        decays = [studio.blend_with_group(0.02, 0.012), 0.014, 0.008, 0.025]
+        return studio.strike(events, [base, base * 1.71, base * 2.66, base * 0.45], decays, [1, 0.7, 0.4, 0.5])
 
 
 SCENES: tuple[Scene, ...] = (Songbird(), Woodpecker())

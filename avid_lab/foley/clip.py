@@ -19,20 +19,10 @@ from avid_lab.foley.stage import Stage
 from avid_lab.foley.timeline import Array, Timeline
 
 VERSION = 5  # increase it whenever a drawing or a sound changes, so that old and new files do not mix
-SHARES = (
-    "background",
-    "drift",
-    "reverb",
-    "noise",
-    "distractors",
-    "sound_distractors",
-    "look_alike",
-    "sound_alike",
-    "off_screen",
-    "silent",
-    "noisy",
-    "test_share",
-)
+FAULTS = ("off_screen", "silent", "noisy", "distractors", "sound_distractors")  # of some clips, by their shares
+NUISANCES = ("background", "drift", "reverb", "noise", "look_alike", "sound_alike")
+SHARES = (*NUISANCES, *FAULTS, "test_share")
+LIMITS = {"clips": (1, 10**7), "size": (32, 1024), "fps": (1, 120), "duration_s": (1, 60), "rate": (8000, 96_000)}
 
 
 @dataclass(frozen=True)
@@ -85,13 +75,7 @@ class FoleyConfig:
         for name in SHARES:
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"FoleyConfig.{name} must be in [0, 1]; got {getattr(self, name)!r}")
-        for name, low, high in (
-            ("clips", 1, 10**7),
-            ("size", 32, 1024),
-            ("fps", 1, 120),
-            ("duration_s", 1, 60),
-            ("rate", 8000, 96_000),
-        ):
+        for name, (low, high) in LIMITS.items():
             if not low <= getattr(self, name) <= high:
                 raise ValueError(f"FoleyConfig.{name} must be between {low} and {high}; got {getattr(self, name)!r}")
         if self.size % 2:
@@ -141,46 +125,38 @@ def render(index: int, config: FoleyConfig) -> tuple[NDArray[np.uint8], Array, d
     seen = scene_of(index, config)
     events = CATALOGUE[seen].timeline(events_rng, config.duration_s)
 
-    # One draw per setting, in a fixed order: a clip that a setting spoils is also spoilt by any higher value.
-    chance = dict(
-        zip(
-            ("off_screen", "silent", "noisy", "distractors", "sound_distractors"),
-            fault_rng.uniform(size=5),
-            strict=True,
-        )
-    )
-    hit = {name: bool(value < getattr(config, name)) for name, value in chance.items()}
-    others = [s for s in config.scenes if CATALOGUE[s].sound_group != CATALOGUE[seen].sound_group] or list(
-        config.scenes
-    )
+    # One draw per setting, in a fixed order: a clip that a share affects is also affected by any higher share.
+    draws = zip(FAULTS, fault_rng.uniform(size=len(FAULTS)), strict=True)
+    hit = {name: bool(value < getattr(config, name)) for name, value in draws}
+    others = [s for s in config.scenes if CATALOGUE[s].sound_group != CATALOGUE[seen].sound_group]
+    others = others or list(config.scenes)
     heard, heard_events = seen, events
     if hit["off_screen"] and len(config.scenes) > 1:
         heard = str(fault_rng.choice(others))
         heard_events = CATALOGUE[heard].timeline(fault_rng, config.duration_s)
 
-    tell = 1 - config.look_alike * look_rng.uniform() ** 2
+    cue = 1 - config.look_alike * look_rng.uniform() ** 2
     frames = round(config.duration_s * config.fps)
     stage = Stage(
         look_rng,
         frames,
         config.fps,
         config.size,
-        tell=tell,
+        cue=cue,
         background=config.background,
         drift=config.drift,
         wide=not CATALOGUE[seen].small,
     )
     distractor = ""
-    candidates = [
-        s for s in config.scenes if CATALOGUE[s].small and CATALOGUE[s].look_group != CATALOGUE[seen].look_group
-    ]
+    unlike = [s for s in config.scenes if CATALOGUE[s].look_group != CATALOGUE[seen].look_group]
+    candidates = [s for s in unlike if CATALOGUE[s].small]
     if hit["distractors"] and candidates:
         distractor = str(fault_rng.choice(candidates))
     _film(stage, seen, events, distractor, fault_rng, config)
 
-    sound_tell = 1 - config.sound_alike * sound_rng.uniform() ** 2
+    sound_cue = 1 - config.sound_alike * sound_rng.uniform() ** 2
     pitch = 2 ** sound_rng.uniform(-0.6, 0.6)
-    studio = Studio(sound_rng, config.duration_s, config.rate, pitch=pitch, tell=sound_tell)
+    studio = Studio(sound_rng, config.duration_s, config.rate, pitch=pitch, cue=sound_cue)
     second = str(fault_rng.choice(others)) if hit["sound_distractors"] else ""
     sound, room = _record(studio, heard, heard_events, second, config, silent=hit["silent"], noisy=hit["noisy"])
 
@@ -194,8 +170,8 @@ def render(index: int, config: FoleyConfig) -> tuple[NDArray[np.uint8], Array, d
         "noisy": str(int(hit["noisy"])),
         "distractor": distractor,
         "sound_distractor": second,
-        "look_tell": f"{tell:.3f}",
-        "sound_tell": f"{sound_tell:.3f}",
+        "look_tell": f"{cue:.3f}",
+        "sound_tell": f"{sound_cue:.3f}",
         "onsets": ";".join(f"{t:.4f}" for t in events.onsets),
         "heard_onsets": ";".join(f"{t:.4f}" for t in heard_events.onsets),
         "background": stage.backdrop,

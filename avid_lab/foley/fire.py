@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -22,26 +23,15 @@ class Campfire(Scene):
 
     def timeline(self, rng: np.random.Generator, duration_s: float) -> Timeline:
         events = beats(rng, duration_s, (2.5, 5.0), 0.4)
-        return Timeline(
-            duration_s,
-            events.onsets,
-            rng.uniform(0.4, 1, len(events.onsets)).astype(np.float32),
-            events.voices,
-            wander(rng, duration_s, 0.55, 1, 2),
-        )
+        strengths = rng.uniform(0.4, 1, len(events.onsets)).astype(np.float32)
+        return replace(events, strengths=strengths, curve=wander(rng, duration_s, 0.55, 1, 2))
 
     def picture(self, stage: Stage, events: Timeline) -> Iterator[None]:
         p, c, rng = stage.palette, stage.still, stage.rng
         c.shadow(0, 0.78, 0.85, 0.16, 0.55)
         for k in range(9):
-            c.ellipse(
-                -0.72 + 0.18 * k,
-                0.8 + 0.05 * (k % 2),
-                0.12,
-                0.085,
-                mix(p.ground2, INK, 0.35 + 0.1 * (k % 3)),
-                shade=0.4,
-            )
+            stone = mix(p.ground2, INK, 0.35 + 0.1 * (k % 3))
+            c.ellipse(-0.72 + 0.18 * k, 0.8 + 0.05 * (k % 2), 0.12, 0.085, stone, shade=0.4)
         for x0, y0, x1, y1 in ((-0.55, 0.8, 0.4, 0.55), (0.55, 0.8, -0.4, 0.55), (-0.3, 0.83, 0.35, 0.83)):
             c.line(x0, y0, x1, y1, 0.085, mix(p.dark, p.accent, 0.15), shade=0.4)
             c.disc(x0, y0, 0.06, mix(p.dark, p.pale, 0.5))
@@ -70,30 +60,19 @@ class Campfire(Scene):
         for onset, strength in zip(events.onsets, events.strengths, strict=True):
             age = (stage.times - onset)[:, None]
             way, speed = rng.uniform(-0.7, 0.7, 9), rng.uniform(1.2, 2.2, 9)
-            c.dots(
-                way * (age * 1.2 + 0.15),
-                0.3 - speed * age + 0.3 * age**2,
-                0.03,
-                mix(p.accent, WHITE, 0.5),
-                np.where(age >= 0, np.clip(1 - age / 0.55, 0, 1), 0) * strength,
-            )
+            x, y = way * (age * 1.2 + 0.15), 0.3 - speed * age + 0.3 * age**2
+            fade = np.where(age >= 0, np.clip(1 - age / 0.55, 0, 1), 0) * strength
+            c.dots(x, y, 0.03, mix(p.accent, WHITE, 0.5), fade)
 
     def sound(self, studio: Studio, events: Timeline) -> Array:
         roar = studio.noise(60, studio.blend_with_group(420, 1500), -0.5) * (0.5 + 0.5 * events.level(studio.times))
         crackle = studio.place(events, studio.burst(900, 6000, 0.006))
-        t = studio.rng.uniform(0, studio.samples / studio.rate, 60)
-        small = Timeline(
-            events.duration_s,
-            np.sort(t).astype(np.float32),
-            studio.rng.uniform(0.05, 0.35, 60).astype(np.float32),
-            np.zeros(60, int),
-        )
+        onsets = np.sort(studio.rng.uniform(0, studio.samples / studio.rate, 60)).astype(np.float32)
+        strengths = studio.rng.uniform(0.05, 0.35, 60).astype(np.float32)
+        small = Timeline(events.duration_s, onsets, strengths, np.zeros(60, int))
         crackle += studio.place(small, studio.burst(1500, 8000, 0.003))
-        return (
-            0.16 * roar
-            + studio.blend_with_group(1.6, 0.6) * crackle
-            + 0.06 * studio.noise(800, 5000) * events.level(studio.times)
-        )
+        hiss = 0.06 * studio.noise(800, 5000) * events.level(studio.times)
+        return 0.16 * roar + studio.blend_with_group(1.6, 0.6) * crackle + hiss
 
 
 class Fireworks(Scene):
@@ -107,24 +86,11 @@ class Fireworks(Scene):
     def picture(self, stage: Stage, events: Timeline) -> Iterator[None]:
         p, c, rng = stage.palette, stage.still, stage.rng
         for k in range(9):
-            height = rng.uniform(0.15, 0.5)
-            c.box(
-                -1.3 + 0.32 * k,
-                1.6 - height,
-                0.17,
-                0.8 + height * 0.6,
-                mix(p.dark, p.ground2, 0.12 * (k % 3)),
-                alpha=0.25 + 0.75 * stage.tell,
-            )
+            height, wall = rng.uniform(0.15, 0.5), mix(p.dark, p.ground2, 0.12 * (k % 3))
+            c.box(-1.3 + 0.32 * k, 1.6 - height, 0.17, 0.8 + height * 0.6, wall, alpha=0.25 + 0.75 * stage.cue)
             for w in range(3):
-                c.box(
-                    -1.36 + 0.32 * k + 0.1 * (w % 2),
-                    0.92 + 0.12 * w - height * 0.6,
-                    0.022,
-                    0.03,
-                    p.pale,
-                    alpha=0.8 * stage.tell,
-                )
+                x, y = -1.36 + 0.32 * k + 0.1 * (w % 2), 0.92 + 0.12 * w - height * 0.6
+                c.box(x, y, 0.022, 0.03, p.pale, alpha=0.8 * stage.cue)
         yield
         c, times = stage.moving, stage.times
         colours = [mix(p.main, WHITE, 0.15), p.accent, mix(p.pale, p.main, 0.3)]
@@ -133,20 +99,10 @@ class Fireworks(Scene):
             age, colour = (times - onset)[:, None], colours[k % 3]
             before = np.clip(-age / 0.45, 0, 1)
             tail = np.arange(6)[None] * 0.03
-            c.dots(
-                x0 + 0.15 * (before + tail) + 0 * tail,
-                y0 + 1.1 * (before + tail),
-                0.028,
-                p.pale,
-                np.where((age < 0) & (age > -0.45), 0.9 - 0.14 * np.arange(6), 0),
-            )
-            c.glow(
-                x0,
-                y0,
-                0.9,
-                mix(colour, WHITE, 0.4),
-                0.85 * np.where(times >= onset, np.exp(-(times - onset) / 0.12), 0),
-            )
+            rising = np.where((age < 0) & (age > -0.45), 0.9 - 0.14 * np.arange(6), 0)
+            c.dots(x0 + 0.15 * (before + tail), y0 + 1.1 * (before + tail), 0.028, p.pale, rising)
+            flash = 0.85 * np.where(times >= onset, np.exp(-(times - onset) / 0.12), 0)
+            c.glow(x0, y0, 0.9, mix(colour, WHITE, 0.4), flash)
             n = 40
             way, speed = rng.uniform(0, 2 * np.pi, n), rng.uniform(0.35, 1, n) ** 0.5 * rng.uniform(0.6, 0.85)
             shine = np.where(age >= 0, np.clip(1.15 - age / 0.95, 0, 1), 0)
@@ -160,8 +116,8 @@ class Fireworks(Scene):
         boom = studio.burst(25, studio.blend_with_group(260, 500), studio.blend_with_group(0.22, 0.12)) * 1.0
         out = studio.place(events, boom) + 0.6 * studio.strike(events, [52, 88], [0.16, 0.1], [1, 0.6])
         fizz = studio.noise(2500, 8000) * (studio.rng.uniform(size=studio.samples) < 0.004)
-        after = np.interp(studio.times, studio.times[::50], events.decay(studio.times[::50] - 0.15, 0.35))
-        return out + 1.2 * studio.tell * (fizz * after).astype(np.float32)
+        after = studio.slowly(lambda times: events.decay(times - 0.15, 0.35), 50)
+        return out + 1.2 * studio.cue * (fizz * after).astype(np.float32)
 
 
 SCENES: tuple[Scene, ...] = (Campfire(), Fireworks())

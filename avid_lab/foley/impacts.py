@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -27,13 +28,9 @@ class _Mallet(Scene):
         p, c = stage.palette, stage.still
         wood = mix(p.dark, p.accent, 0.3)
         c.shadow(0, 0.88, 0.85, 0.07)
-        for x0, y0, x1, y1 in [
-            (-0.76, -0.8, 0.76, -0.8),
-            (-0.7, -0.8, -0.74, 0.85),
-            (0.7, -0.8, 0.74, 0.85),
-            (-0.9, 0.86, -0.56, 0.86),
-            (0.56, 0.86, 0.9, 0.86),
-        ]:
+        posts = (-0.7, -0.8, -0.74, 0.85), (0.7, -0.8, 0.74, 0.85)
+        feet = (-0.9, 0.86, -0.56, 0.86), (0.56, 0.86, 0.9, 0.86)
+        for x0, y0, x1, y1 in ((-0.76, -0.8, 0.76, -0.8), *posts, *feet):
             c.line(x0, y0, x1, y1, 0.045, wood)
             c.line(x0 - 0.01, y0 - 0.012, x1 - 0.01, y1 - 0.012, 0.012, mix(wood, WHITE, 0.35))
         yield
@@ -65,8 +62,8 @@ class Gong(_Mallet):
         c.disc(sway, 0.05, 0.58, mix(p.main, INK, 0.35))
         c.disc(sway, 0.04, 0.54, p.main, shade=0.35)
         for r in (0.44, 0.33):
-            c.ring(sway, 0.04, r, 0.012, mix(p.main, INK, 0.3), alpha=0.8 * stage.tell)
-        c.disc(sway, 0.04, 0.17, mix(p.main, WHITE, 0.35), alpha=stage.tell, shade=0.5)
+            c.ring(sway, 0.04, r, 0.012, mix(p.main, INK, 0.3), alpha=0.8 * stage.cue)
+        c.disc(sway, 0.04, 0.17, mix(p.main, WHITE, 0.35), alpha=stage.cue, shade=0.5)
         c.disc(sway - 0.18, -0.16, 0.22, WHITE, alpha=0.18 + 0.5 * hit, soft=0.3)
 
     def sound(self, studio: Studio, events: Timeline) -> Array:
@@ -86,24 +83,19 @@ class Drum(_Mallet):
         for side in (-1, 1):
             c.line(0.68 * side, 0.05, 0.5 * side, 0.05, 0.03, p.dark)
         c.disc(0, 0.05, 0.58, mix(p.main, INK, 0.35))
-        c.disc(0, 0.04, 0.54, mix(p.main, p.pale, 0.75 * stage.tell), shade=0.25)
-        c.ring(0, 0.04, 0.55, 0.045, mix(p.main, INK, 0.15), alpha=stage.tell, shade=0.4)
+        c.disc(0, 0.04, 0.54, mix(p.main, p.pale, 0.75 * stage.cue), shade=0.25)
+        c.ring(0, 0.04, 0.55, 0.045, mix(p.main, INK, 0.15), alpha=stage.cue, shade=0.4)
         for k in range(8):
             angle = np.pi * (k + 0.5) / 4
-            c.disc(0.56 * np.cos(angle), 0.04 + 0.56 * np.sin(angle), 0.045, p.dark, alpha=stage.tell)
+            c.disc(0.56 * np.cos(angle), 0.04 + 0.56 * np.sin(angle), 0.045, p.dark, alpha=stage.cue)
         c.disc(0.12, 0.04, 0.3, INK, alpha=0.4 * hit, soft=0.3)
         c.ring(0.12, 0.04, 0.1 + 0.4 * (1 - hit), 0.02, WHITE, alpha=0.8 * hit)
 
     def sound(self, studio: Studio, events: Timeline) -> Array:
         base = studio.blend_with_group(130, 95)
         ratios = [1, 1.59, 2.14, 2.3, 2.65, 2.92, 3.6]
-        decay = studio.blend_with_group(0.22, 0.12)
-        skin = studio.strike(
-            events,
-            [base * r for r in ratios],
-            [decay / (1 + 0.4 * k) for k in range(7)],
-            [1, 0.8, 0.6, 0.5, 0.4, 0.3, 0.2],
-        )
+        decays = [studio.blend_with_group(0.22, 0.12) / (1 + 0.4 * k) for k in range(7)]
+        skin = studio.strike(events, [base * r for r in ratios], decays, [1, 0.8, 0.6, 0.5, 0.4, 0.3, 0.2])
         return skin + studio.place(events, 0.25 * studio.burst(300, 4000, 0.02))
 
 
@@ -126,9 +118,8 @@ class _Ball(Scene):
         phase, gap, _ = events.phase(stage.times)
         height = np.clip(3.0 * gap**2, 0.4, 1.25) * lift(phase)
         squash = 1 - 0.28 * events.decay(stage.times, 0.045)
-        drift = stage.rng.uniform(0.05, 0.25) * np.sin(
-            stage.rng.uniform(0.6, 1.4) * stage.times + stage.rng.uniform(0, 6)
-        )
+        reach, speed, start = (stage.rng.uniform(*ends) for ends in ((0.05, 0.25), (0.6, 1.4), (0, 6)))
+        drift = reach * np.sin(speed * stage.times + start)
         y = 0.7 - r * squash - height
         c.shadow(drift + 0.05, 0.71, r * (1.25 - 0.5 * height), 0.07, 0.55 - 0.3 * height)
         spin = stage.rng.uniform(-4, 4) * stage.times
@@ -166,22 +157,18 @@ class Basketball(_Ball):
 
     def court(self, stage: Stage) -> None:
         c, p = stage.still, stage.palette
-        c.box(0.55, -0.72, 0.3, 0.2, p.pale, r=0.03, alpha=0.9 * stage.tell)
-        c.box(0.55, -0.68, 0.12, 0.09, p.accent, alpha=0.8 * stage.tell)
-        c.box(0.55, -0.68, 0.1, 0.07, p.pale, alpha=0.9 * stage.tell)
-        c.line(0.4, -0.54, 0.7, -0.54, 0.025, p.accent, alpha=stage.tell)
+        c.box(0.55, -0.72, 0.3, 0.2, p.pale, r=0.03, alpha=0.9 * stage.cue)
+        c.box(0.55, -0.68, 0.12, 0.09, p.accent, alpha=0.8 * stage.cue)
+        c.box(0.55, -0.68, 0.1, 0.07, p.pale, alpha=0.9 * stage.cue)
+        c.line(0.4, -0.54, 0.7, -0.54, 0.025, p.accent, alpha=stage.cue)
 
     def ball(self, c: Canvas, stage: Stage, x: Array, y: Array, rx: Array, ry: Array, spin: Array) -> None:
-        _sphere(c, x, y, rx, ry, spin, stage.palette.main, mix(stage.palette.main, INK, 0.75), stage.tell)
+        _sphere(c, x, y, rx, ry, spin, stage.palette.main, mix(stage.palette.main, INK, 0.75), stage.cue)
 
     def sound(self, studio: Studio, events: Timeline) -> Array:
         base = studio.blend_with_group(78, 95)
-        thump = studio.strike(
-            events,
-            [base, base * 1.7, 640, 1180],
-            [studio.blend_with_group(0.07, 0.12), 0.06, 0.05, 0.04],
-            [1, 0.7, 0.12, 0.06],
-        )
+        decays = [studio.blend_with_group(0.07, 0.12), 0.06, 0.05, 0.04]
+        thump = studio.strike(events, [base, base * 1.7, 640, 1180], decays, [1, 0.7, 0.12, 0.06])
         return thump + studio.place(events, 0.2 * studio.burst(150, 1800, 0.015))
 
 
@@ -192,24 +179,20 @@ class PingPong(_Ball):
 
     def court(self, stage: Stage) -> None:
         c, p = stage.still, stage.palette
-        c.box(0.72, 0.45, 0.2, 0.17, p.pale, alpha=0.55 * stage.tell)
+        c.box(0.72, 0.45, 0.2, 0.17, p.pale, alpha=0.55 * stage.cue)
         for k in range(5):
-            c.line(0.56 + 0.08 * k, 0.3, 0.56 + 0.08 * k, 0.62, 0.006, p.dark, alpha=0.7 * stage.tell)
-            c.line(0.54, 0.34 + 0.06 * k, 0.92, 0.34 + 0.06 * k, 0.006, p.dark, alpha=0.7 * stage.tell)
-        c.box(0.72, 0.28, 0.21, 0.02, WHITE, alpha=stage.tell)
-        c.box(0, 0.86, 3, 0.03, WHITE, alpha=0.9 * stage.tell)
+            c.line(0.56 + 0.08 * k, 0.3, 0.56 + 0.08 * k, 0.62, 0.006, p.dark, alpha=0.7 * stage.cue)
+            c.line(0.54, 0.34 + 0.06 * k, 0.92, 0.34 + 0.06 * k, 0.006, p.dark, alpha=0.7 * stage.cue)
+        c.box(0.72, 0.28, 0.21, 0.02, WHITE, alpha=stage.cue)
+        c.box(0, 0.86, 3, 0.03, WHITE, alpha=0.9 * stage.cue)
 
     def ball(self, c: Canvas, stage: Stage, x: Array, y: Array, rx: Array, ry: Array, spin: Array) -> None:
-        _sphere(c, x, y, rx, ry, spin, mix(stage.palette.main, WHITE, 0.45 * stage.tell), INK, 0.0)
+        _sphere(c, x, y, rx, ry, spin, mix(stage.palette.main, WHITE, 0.45 * stage.cue), INK, 0.0)
 
     def sound(self, studio: Studio, events: Timeline) -> Array:
         base = studio.blend_with_group(1150, 1700)
-        return studio.strike(
-            events,
-            [base, base * 2.05, base * 3.3, 420],
-            [studio.blend_with_group(0.022, 0.012), 0.014, 0.009, 0.012],
-            [1, 0.6, 0.35, 0.4],
-        )
+        decays = [studio.blend_with_group(0.022, 0.012), 0.014, 0.009, 0.012]
+        return studio.strike(events, [base, base * 2.05, base * 3.3, 420], decays, [1, 0.6, 0.35, 0.4])
 
 
 class _Pendulum(Scene):
@@ -221,7 +204,7 @@ class _Pendulum(Scene):
     def timeline(self, rng: np.random.Generator, duration_s: float) -> Timeline:
         events = beats(rng, duration_s, self.rate_hz, 0.0)
         strengths = np.float32(rng.uniform(0.75, 0.95)) + 0 * events.strengths
-        return Timeline(duration_s, events.onsets, strengths, np.arange(len(events.onsets)) % 2)
+        return replace(events, strengths=strengths, voices=np.arange(len(events.onsets)) % 2)
 
     def swing(self, stage: Stage, events: Timeline) -> Array:
         """The angle of each frame in radians."""
@@ -240,7 +223,7 @@ class Clock(_Pendulum):
         c.shadow(0.06, 0.9, 0.62, 0.08)
         c.box(0, 0.05, 0.6, 0.9, case, r=0.08, shade=0.25)
         c.box(0, 0.3, 0.52, 0.56, mix(case, INK, 0.55), r=0.05)
-        c.polygon(0, -0.92, [(-0.66, 0.06), (0, -0.2), (0.66, 0.06)], mix(case, INK, 0.2), alpha=stage.tell)
+        c.polygon(0, -0.92, [(-0.66, 0.06), (0, -0.2), (0.66, 0.06)], mix(case, INK, 0.2), alpha=stage.cue)
         yield
         c = stage.moving
         angle = self.swing(stage, events)
@@ -249,10 +232,10 @@ class Clock(_Pendulum):
         c.disc(x, y, 0.2, p.main, shade=0.5)
         c.disc(x - 0.06, y - 0.07, 0.06, WHITE, alpha=0.7, soft=0.06)
         c.disc(0, -0.5, 0.38, mix(p.main, INK, 0.3))
-        c.disc(0, -0.5, 0.34, p.pale, alpha=0.25 + 0.75 * stage.tell)
+        c.disc(0, -0.5, 0.34, p.pale, alpha=0.25 + 0.75 * stage.cue)
         for k in range(12):
             a = k * np.pi / 6
-            c.disc(0.28 * np.sin(a), -0.5 + 0.28 * np.cos(a), 0.024, p.dark, alpha=stage.tell)
+            c.disc(0.28 * np.sin(a), -0.5 + 0.28 * np.cos(a), 0.024, p.dark, alpha=stage.cue)
         for a, long in ((stage.rng.uniform(0, 6.3), 0.15), (stage.rng.uniform(0, 6.3), 0.24)):
             c.line(0, -0.5, long * np.sin(a), -0.5 - long * np.cos(a), 0.02, p.dark)
 
@@ -260,13 +243,8 @@ class Clock(_Pendulum):
         out = np.zeros(studio.samples, np.float32)
         for voice, factor in ((0, 1.0), (1, 0.8)):
             base = studio.blend_with_group(2300, 1700) * factor
-            out += studio.strike(
-                events,
-                [base, base * 1.62, base * 2.4, 310 * factor],
-                [0.01, 0.008, 0.006, 0.03],
-                [1, 0.8, 0.5, 0.35],
-                voice,
-            )
+            modes = [base, base * 1.62, base * 2.4, 310 * factor]
+            out += studio.strike(events, modes, [0.01, 0.008, 0.006, 0.03], [1, 0.8, 0.5, 0.35], voice)
         return out
 
 
@@ -290,7 +268,7 @@ class ChurchBell(_Pendulum):
         for side in (-1, 1):
             c.box(0.82 * side, 0.05, 0.13, 0.9, stone, shade=0.25)
         c.box(0, -0.82, 0.95, 0.12, mix(stone, INK, 0.2), r=0.03, shade=0.3)
-        c.polygon(0, -1.0, [(-1.0, 0.08), (0, -0.28), (1.0, 0.08)], mix(stone, INK, 0.35), alpha=stage.tell)
+        c.polygon(0, -1.0, [(-1.0, 0.08), (0, -0.28), (1.0, 0.08)], mix(stone, INK, 0.35), alpha=stage.cue)
         yield
         c = stage.moving
         angle, hit = self.swing(stage, events), events.decay(stage.times, 0.35)
@@ -299,25 +277,14 @@ class ChurchBell(_Pendulum):
         c.disc(0.98 * np.sin(angle * 1.25), -0.72 + 0.98 * np.cos(angle * 1.25), 0.1, p.dark)
         x, y = 0.3 * s, -0.72 + 0.3 * co
         c.paint(x, y, 0.75, _bell, (angle,), mix(p.main, INK, 0.12), shade=0.45)
-        c.line(
-            x + 0.56 * s - 0.34 * co,
-            y + 0.56 * co + 0.34 * s,
-            x + 0.56 * s + 0.34 * co,
-            y + 0.56 * co - 0.34 * s,
-            0.035,
-            mix(p.main, WHITE, 0.25),
-        )
+        c.rod(x + 0.56 * s, y + 0.56 * co, 0.34 * co, -0.34 * s, 0.035, mix(p.main, WHITE, 0.25))
         c.disc(x + 0.3 * s - 0.1, y + 0.3 * co, 0.09, WHITE, alpha=0.35 + 0.5 * hit, soft=0.14)
 
     def sound(self, studio: Studio, events: Timeline) -> Array:
         base = studio.blend_with_group(300, 230)
         ratios, gains = [0.5, 1, 1.2, 1.5, 2, 2.5, 3, 4.1, 5.4], [0.5, 0.8, 0.7, 0.4, 1, 0.4, 0.5, 0.4, 0.25]
-        return studio.strike(
-            events,
-            [base * r for r in ratios],
-            [studio.blend_with_group(1.6, 1.0) / (0.7 + 0.35 * r) for r in ratios],
-            gains,
-        )
+        decays = [studio.blend_with_group(1.6, 1.0) / (0.7 + 0.35 * r) for r in ratios]
+        return studio.strike(events, [base * r for r in ratios], decays, gains)
 
 
 SCENES: tuple[Scene, ...] = (Gong(), Drum(), Basketball(), PingPong(), Clock(), ChurchBell())

@@ -15,19 +15,19 @@ from pathlib import Path
 import numpy as np
 from tqdm.auto import tqdm
 
-from avid_lab.foley.clip import FoleyConfig, render
+from avid_lab.foley.clip import FAULTS, NUISANCES, FoleyConfig, render
 from avid_lab.foley.timeline import Array
 
 NEIGHBOURS = 5
-CLEAN = {"off_screen": 0.0, "silent": 0.0, "noisy": 0.0, "distractors": 0.0, "sound_distractors": 0.0}
-PLAIN = {"background": 0.0, "drift": 0.0, "reverb": 0.0, "noise": 0.0, "look_alike": 0.0, "sound_alike": 0.0}
+CLEAN: dict[str, float] = dict.fromkeys(FAULTS, 0.0)
+PLAIN: dict[str, float] = dict.fromkeys(NUISANCES, 0.0)
 SETTINGS: dict[str, dict[str, float]] = {
     "as in pocket": {},
-    "nothing spoilt": CLEAN,
-    "nothing spoilt, no nuisances": {**CLEAN, **PLAIN},
-    **{f"{knob} {value:g}": {knob: value} for knob in ("look_alike", "sound_alike") for value in (0.0, 1.0)},
-    **{f"{knob} 0": {knob: 0.0} for knob in ("background", "drift", "reverb", "noise")},
-    **{f"{knob} 0.5": {knob: 0.5} for knob in ("off_screen", "silent", "noisy", "distractors", "sound_distractors")},
+    "no faults": CLEAN,
+    "no faults, no nuisances": {**CLEAN, **PLAIN},
+    **{f"{name} {value:g}": {name: value} for name in ("look_alike", "sound_alike") for value in (0.0, 1.0)},
+    **{f"{name} 0": {name: 0.0} for name in ("background", "drift", "reverb", "noise")},
+    **{f"{name} 0.5": {name: 0.5} for name in ("off_screen", "silent", "noisy", "distractors", "sound_distractors")},
 }
 
 
@@ -96,9 +96,9 @@ def main() -> None:
     settings = json.loads(json.dumps({"digest": config.digest, **asdict(config)}))
     found = json.loads(args.file.read_text()) if args.file.exists() else {}
     rows = found["rows"] if found.get("settings") == settings else {}
-    for name, knobs in tqdm(SETTINGS.items(), desc="worlds"):
+    for name, changes in tqdm(SETTINGS.items(), desc="worlds"):
         if name not in rows:
-            rows[name] = measure(replace(config, **knobs))
+            rows[name] = measure(replace(config, **changes))
             args.file.write_text(json.dumps({"settings": settings, "rows": rows}, indent=1) + "\n")
     print(table(rows, config))
 

@@ -5,12 +5,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
 from avid_lab.foley.picture import Canvas, mix
 from avid_lab.foley.scene import Scene, lift
-from avid_lab.foley.sound import Studio
+from avid_lab.foley.sound import Studio, resonance
 from avid_lab.foley.stage import INK, WHITE, Stage
 from avid_lab.foley.timeline import Array, Timeline, Values, beats
 
@@ -27,10 +28,8 @@ class _Keys(Scene):
     def key(self, voice: np.ndarray) -> tuple[Values, Values]:
         """Centre of a key."""
         column, row = voice % self.columns, voice // self.columns
-        width = 1.68 / self.columns
-        return (-0.84 + width * (column + 0.5)).astype(np.float32), (0.12 + 0.62 / self.rows * (row + 0.5)).astype(
-            np.float32
-        )
+        x, y = -0.84 + 1.68 / self.columns * (column + 0.5), 0.12 + 0.62 / self.rows * (row + 0.5)
+        return x.astype(np.float32), y.astype(np.float32)
 
     def picture(self, stage: Stage, events: Timeline) -> Iterator[None]:
         p, c = stage.palette, stage.still
@@ -65,18 +64,12 @@ class _Keys(Scene):
         own = Timeline(events.duration_s, events.onsets[mine], events.strengths[mine], events.voices[mine])
         down = own.decay(stage.times, 0.1)
         y = y + 0.1 - 0.09 * (1 - down)
-        skin = mix(mix(stage.palette.pale, stage.palette.accent, 0.25), stage.palette.dark, 0.1)
+        skin = stage.palette.skin
         bend = -0.12 if side else 0.12
         c.shadow(x - bend + 0.05, y + 0.5, 0.3, 0.2, 0.3)
         for k in (-1.5, -0.5, 0.5, 1.5):
-            c.line(
-                x + 0.11 * k,
-                y + 0.03 * k * k + (0 if k == -0.5 else 0.05),
-                x + 0.085 * k - bend,
-                y + 0.5,
-                0.048,
-                mix(skin, INK, 0.06 * (k + 2)),
-            )
+            tip = y + 0.03 * k * k + (0 if k == -0.5 else 0.05)
+            c.line(x + 0.11 * k, tip, x + 0.085 * k - bend, y + 0.5, 0.048, mix(skin, INK, 0.06 * (k + 2)))
         c.ellipse(x - bend, y + 0.58, 0.22, 0.24, skin, shade=0.3)
 
     def keys(self, stage: Stage) -> None:
@@ -111,21 +104,15 @@ class Typing(_Keys):
         per_line = max(3, -(-len(events.onsets) // 4))
         for line in range(4):
             length = np.clip(typed - line * per_line, 0, per_line) / per_line * 1.1
-            stage.moving.box(
-                -0.55 + length / 2,
-                -0.67 + 0.15 * line,
-                length / 2,
-                0.035,
-                stage.palette.pale if line % 2 else stage.palette.accent,
-                alpha=(length > 0) * 1.0,
-            )
+            y, colour = -0.67 + 0.15 * line, stage.palette.pale if line % 2 else stage.palette.accent
+            stage.moving.box(-0.55 + length / 2, y, length / 2, 0.035, colour, alpha=(length > 0) * 1.0)
 
     def sound(self, studio: Studio, events: Timeline) -> Array:
         out = studio.place(events, 0.5 * studio.burst(1500, 6000, 0.004))
         out += studio.place(events, 0.18 * studio.burst(1500, 6000, 0.004), delay_s=0.055)  # the key comes up
         for voice in range(3):
             base = studio.blend_with_group(1300, 1700) * (0.85 + 0.15 * voice)
-            group = Timeline(events.duration_s, events.onsets, events.strengths, events.voices // 8)
+            group = replace(events, voices=events.voices // 8)
             out += studio.strike(group, [base, base * 1.9, 240], [0.009, 0.006, 0.014], [0.6, 0.4, 0.7], voice)
         return out
 
@@ -149,10 +136,10 @@ class Piano(_Keys):
 
     def panel(self, stage: Stage) -> None:
         c, p = stage.still, stage.palette
-        c.box(0, -0.45, 0.64, 0.34, p.pale, r=0.02, alpha=0.2 + 0.8 * stage.tell)
+        c.box(0, -0.45, 0.64, 0.34, p.pale, r=0.02, alpha=0.2 + 0.8 * stage.cue)
         for top in (-0.68, -0.36):
             for k in range(4):
-                c.box(0, top + 0.06 * k, 0.58, 0.007, p.dark, alpha=stage.tell)
+                c.box(0, top + 0.06 * k, 0.58, 0.007, p.dark, alpha=stage.cue)
 
     def progress(self, stage: Stage, events: Timeline) -> None:
         for k, (onset, voice) in enumerate(zip(events.onsets, events.voices, strict=True)):
@@ -167,11 +154,8 @@ class Piano(_Keys):
             k = np.arange(1, 11)
             partials = f * k * np.sqrt(1 + 0.0006 * k**2)  # stiff strings are a little sharp
             decays = studio.blend_with_group(0.9, 0.6) / (1 + 0.25 * k)
-            out += studio.place(
-                events,
-                studio.modes(list(partials), list(decays), list(1 / k ** studio.blend_with_group(1.3, 1.0))),
-                voice,
-            )
+            gains = 1 / k ** studio.blend_with_group(1.3, 1.0)
+            out += studio.place(events, studio.modes(list(partials), list(decays), list(gains)), voice)
         return out + studio.place(events, 0.05 * studio.burst(100, 900, 0.02))
 
 
@@ -220,20 +204,17 @@ class Guitar(_Strings):
 
     def front(self, stage: Stage) -> None:
         p, c = stage.palette, stage.still
-        c.disc(0, 0.02, 0.215, mix(p.accent, WHITE, 0.3), alpha=stage.tell)
-        c.disc(0, 0.02, 0.175, mix(p.dark, INK, 0.5), alpha=0.15 + 0.85 * stage.tell)
+        c.disc(0, 0.02, 0.215, mix(p.accent, WHITE, 0.3), alpha=stage.cue)
+        c.disc(0, 0.02, 0.175, mix(p.dark, INK, 0.5), alpha=0.15 + 0.85 * stage.cue)
 
     def player(self, stage: Stage, events: Timeline) -> None:
         p, c = stage.palette, stage.moving
         phase, _, before = events.phase(stage.times)
         side = np.where(before % 2 == 0, 1, -1)
-        x = 0.05 + side * (
-            0.27 * np.sin(np.pi * np.minimum(phase * 1.6, 1) / 2)
-            - 0.27 * (phase > 0.62) * np.sin(np.pi * (phase - 0.62) / 0.76)
-        )
-        skin = mix(mix(p.pale, p.accent, 0.25), p.dark, 0.1)
-        c.line(x + 0.1, 0.27, x + 0.75, 0.75, 0.11, skin)
-        c.ellipse(x + 0.1, 0.26, 0.17, 0.14, skin, angle=0.5, shade=0.3)
+        away, back = np.sin(np.pi * np.minimum(phase * 1.6, 1) / 2), np.sin(np.pi * (phase - 0.62) / 0.76)
+        x = 0.05 + side * (0.27 * away - 0.27 * (phase > 0.62) * back)
+        c.line(x + 0.1, 0.27, x + 0.75, 0.75, 0.11, p.skin)
+        c.ellipse(x + 0.1, 0.26, 0.17, 0.14, p.skin, angle=0.5, shade=0.3)
         c.polygon(x, 0.2, [(-0.08, -0.05), (0.07, -0.06), (0.0, 0.1)], p.accent)
 
     def sound(self, studio: Studio, events: Timeline) -> Array:
@@ -242,7 +223,7 @@ class Guitar(_Strings):
         plucks = [studio.place(events, pick, voice) for voice in voices]
         pitches = [base * 2 ** float(SCALE[voice] / 12) for voice in voices]
         out = studio.strings(plucks, pitches, studio.blend_with_group(0.5, 0.35), 0.35)
-        return studio.shape(out, lambda f: 1 + 1.5 * np.exp(-(((f - 190) / 80) ** 2)))  # the body's air resonance
+        return studio.shape(out, lambda f: 1 + 1.5 * resonance(f, 190, 80))  # the body's air resonance
 
 
 class Violin(_Strings):
@@ -256,9 +237,9 @@ class Violin(_Strings):
     def front(self, stage: Stage) -> None:
         c, ink = stage.still, mix(stage.palette.dark, INK, 0.5)
         for side in (-1, 1):
-            c.line(0.25 * side, 0.1, 0.21 * side, 0.42, 0.028, ink, alpha=stage.tell)
-            c.disc(0.21 * side, 0.08, 0.05, ink, alpha=stage.tell)
-            c.disc(0.25 * side, 0.44, 0.05, ink, alpha=stage.tell)
+            c.line(0.25 * side, 0.1, 0.21 * side, 0.42, 0.028, ink, alpha=stage.cue)
+            c.disc(0.21 * side, 0.08, 0.05, ink, alpha=stage.cue)
+            c.disc(0.25 * side, 0.44, 0.05, ink, alpha=stage.cue)
 
     def player(self, stage: Stage, events: Timeline) -> None:
         p, c = stage.palette, stage.moving
@@ -268,8 +249,7 @@ class Violin(_Strings):
         tilt = 0.12
         c.line(x - 1.0, 0.24 + tilt, x + 1.0, 0.24 - tilt, 0.03, WHITE)
         c.line(x - 1.0, 0.17 + tilt, x + 1.0, 0.15 - tilt, 0.028, p.dark)
-        skin = mix(mix(p.pale, p.accent, 0.25), p.dark, 0.1)
-        c.disc(x + 1.0, 0.2 - tilt, 0.17, skin, shade=0.3)
+        c.disc(x + 1.0, 0.2 - tilt, 0.17, p.skin, shade=0.3)
 
     def sound(self, studio: Studio, events: Timeline) -> Array:
         _, gap, before = events.phase(studio.times[::100])
@@ -281,9 +261,7 @@ class Violin(_Strings):
         string = studio.tone(f, list(1 / k ** studio.blend_with_group(1.0, 2.2)))
         phase, gap, _ = events.phase(studio.times)
         bow = np.clip(phase * gap / 0.05, 0.12, 1) * np.clip((1 - phase) * gap / 0.07, 0.12, 1)
-        body = studio.shape(
-            string, lambda f: 0.5 + np.exp(-(((f - 480) / 150) ** 2)) + np.exp(-(((f - 2600) / 900) ** 2))
-        )
+        body = studio.shape(string, lambda f: 0.5 + resonance(f, 480, 150) + resonance(f, 2600, 900))
         return body * (0.75 + 0.25 * lift(phase)) * bow + 0.02 * bow * studio.noise(2000, 7000)
 
 

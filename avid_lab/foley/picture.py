@@ -262,6 +262,10 @@ class Canvas:
         reach = (float(np.max(np.abs(dx)) + np.max(w)), float(np.max(np.abs(dy)) + np.max(w)))
         self.paint((x0 + x1) / 2, (y0 + y1) / 2, reach, segment, (dx, dy, w), colour, **how)
 
+    def rod(self, x: Values, y: Values, dx: Values, dy: Values, w: Values, colour: Colour, **how: Any) -> None:
+        """A line whose middle is (x, y) and whose end is (x + dx, y + dy)."""
+        self.line(x - dx, y - dy, x + dx, y + dy, w, colour, **how)
+
     def polygon(
         self, x: Values, y: Values, points: Sequence[tuple[Values, Values]], colour: Colour, **how: Any
     ) -> None:

@@ -2,69 +2,32 @@
 
 from __future__ import annotations
 
-import struct
-import zlib
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
 
-from avid_lab.foley.clip import FoleyConfig, render
+from avid_lab.foley.clip import FAULTS, FoleyConfig, render
 from avid_lab.foley.scenes import SCENES
 from avid_lab.foley.timeline import Array
 from avid_lab.foley.world import to_clip, write_small
 
 CLEAN = FoleyConfig(off_screen=0.0, silent=0.0, noisy=0.0, distractors=0.0, sound_distractors=0.0)
-SPOILT = ("off_screen", "noisy", "distractors", "sound_distractors")  # one extra clip for each way of spoiling
-# 3x5 letters, row by row of three bits: enough to name scenes without a font.
-LETTERS = dict(
-    zip(
-        "abcdefghijklmnopqrstuvwxyz_",
-        (
-            31725,
-            27566,
-            31015,
-            27502,
-            31143,
-            31140,
-            31087,
-            23533,
-            29847,
-            4719,
-            23469,
-            18727,
-            24557,
-            31597,
-            31599,
-            31716,
-            31609,
-            31661,
-            31183,
-            29842,
-            23407,
-            23402,
-            23549,
-            23213,
-            23186,
-            29351,
-            7,
-        ),
-        strict=True,
-    )
-)
+SHOWN = tuple(fault for fault in FAULTS if fault != "silent")
 
 
 def preview(folder: Path) -> list[Path]:
-    """Write ``contact_sheet.png``, a clip of every scene, and one for each way of spoiling.
+    """Write ``contact_sheet.png``, a clip of every scene, and one of each fault.
 
     Returns:
         The files written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     cases = [(scene, i + len(SCENES), CLEAN) for i, scene in enumerate(SCENES)]
-    cases += [(f"spoilt_{knob}", 7 * (k + 1), replace(CLEAN, **{knob: 1.0})) for k, knob in enumerate(SPOILT)]
+    cases += [(f"faulty_{fault}", 7 * (k + 1), replace(CLEAN, **{fault: 1.0})) for k, fault in enumerate(SHOWN)]
     paths, strips = [], []
     for name, index, config in cases:
         picture, sound, _ = render(index, config)
@@ -72,7 +35,9 @@ def preview(folder: Path) -> list[Path]:
         if config is CLEAN:
             strips.append(_strip(name, picture, sound))
     rows = [np.concatenate(strips[i : i + 2], axis=1) for i in range(0, len(strips), 2)]
-    return [*paths, write_png(folder / "contact_sheet.png", np.concatenate(rows))]
+    sheet = folder / "contact_sheet.png"
+    Image.fromarray(np.concatenate(rows)).save(sheet, optimize=True)
+    return [*paths, sheet]
 
 
 def _strip(name: str, picture: NDArray[np.uint8], sound: Array) -> NDArray[np.uint8]:
@@ -82,10 +47,10 @@ def _strip(name: str, picture: NDArray[np.uint8], sound: Array) -> NDArray[np.ui
     for k, frame in enumerate(small):
         strip[12:76, 2 + 66 * k : 66 + 66 * k] = frame
     strip[12:76, 266:402] = _spectrogram(sound)
-    for k, letter in enumerate(name):
-        bits = np.array([int(b) for b in f"{LETTERS[letter]:015b}"]).reshape(5, 3)
-        strip[4:9, 4 + 4 * k : 7 + 4 * k] += 200 * bits[..., None]
-    return (strip.astype(np.uint8) & np.uint8(0xFC)) | np.uint8(2)  # six bits a channel: a smaller file
+    image = Image.fromarray(strip.astype(np.uint8))
+    title, font = name.replace("_", " "), ImageFont.load_default_imagefont()
+    ImageDraw.Draw(image).text((4, 0), title, fill=(224, 224, 224), font=font)
+    return (np.asarray(image) & np.uint8(0xFC)) | np.uint8(2)  # six bits a channel: a smaller file
 
 
 def _spectrogram(sound: Array) -> Array:
@@ -97,26 +62,5 @@ def _spectrogram(sound: Array) -> Array:
     level = 10 * np.log10(bands[::-1] + 1e-7)
     level = np.clip((level - level.max() + 60) / 60, 0, 1)[..., None]
     stops = np.array([[13, 8, 35], [98, 27, 110], [213, 72, 66], [252, 253, 164]], np.float32)
-    return np.concatenate(
-        [np.interp(level, np.linspace(0, 1, 4), stops[:, channel]) for channel in range(3)], axis=-1
-    ).astype(np.float32)
-
-
-def write_png(path: Path, pixels: NDArray[np.uint8]) -> Path:
-    """Writes (H, W, 3) as PNG."""
-    height, width = pixels.shape[:2]
-    rows = np.zeros((height, 1 + 3 * width), np.uint8)
-    flat = pixels.reshape(height, -1)
-    rows[:, 0] = 1  # each byte as the difference from the pixel to the left
-    rows[:, 1:4] = flat[:, :3]
-    rows[:, 4:] = flat[:, 3:] - flat[:, :-3]
-    chunks = (
-        (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)),
-        (b"IDAT", zlib.compress(rows.tobytes(), 9)),
-        (b"IEND", b""),
-    )
-    body = b"".join(
-        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
-    )
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + body)
-    return path
+    channels = [np.interp(level, np.linspace(0, 1, 4), stop) for stop in stops.T]
+    return np.concatenate(channels, axis=-1).astype(np.float32)

@@ -16,7 +16,7 @@
         def sound(self, studio, events):
             return studio.strike(events, [1700, 4100], [0.9, 0.4], [1, 0.5])
 
-`stage.tell` and `studio.tell` in [0, 1] are how clearly this clip should differ from the other scenes of its look group
+`stage.cue` and `studio.cue` in [0, 1] are how clearly this clip should differ from the other scenes of its look group
 and of its sound group: fade distinctive details with them. Take colours from `stage.palette`; fixed colours would
 reveal the class.
 """

@@ -22,13 +22,13 @@ class Studio:
         duration_s: Length in seconds.
         rate: Samples per second.
         pitch: Factor on every frequency of the scene, a nuisance.
-        tell: How clearly the scene differs from its sound-alikes, in [0, 1].
+        cue: How clearly the scene differs from its sound-alikes, in [0, 1].
     """
 
     def __init__(
-        self, rng: np.random.Generator, duration_s: Real, rate: int, *, pitch: Real = 1.0, tell: Real = 1.0
+        self, rng: np.random.Generator, duration_s: Real, rate: int, *, pitch: Real = 1.0, cue: Real = 1.0
     ) -> None:
-        self.rng, self.rate, self.pitch, self.tell = rng, rate, pitch, tell
+        self.rng, self.rate, self.pitch, self.cue = rng, rate, pitch, cue
         self.samples = round(duration_s * rate)
         # Room for the tails of strings, rooms and filters to fade before they wrap around.
         self.fft = 1 << (self.samples + rate // 2).bit_length()
@@ -46,7 +46,7 @@ class Studio:
 
     def blend_with_group(self, own: Real, common: Real) -> Real:
         """A parameter of this scene, moved towards the value that its sound-alikes share if the clip is ambiguous."""
-        return own * self.tell + common * (1 - self.tell)
+        return own * self.cue + common * (1 - self.cue)
 
     # Sources ----------------------------------------------------------------------------------------------------------
 
@@ -76,22 +76,16 @@ class Studio:
         for frequency, decay, gain in zip(frequencies, decays_s, gains, strict=True):
             if frequency < 0.45 * self.rate:
                 n = min(len(t), int(7 * decay * self.rate))
-                body[:n] += (
-                    np.float32(gain)
-                    * np.exp(t[:n] / np.float32(-decay))
-                    * np.sin(np.float32(2 * np.pi * frequency) * t[:n])
-                )
+                sine = np.sin(np.float32(2 * np.pi * frequency) * t[:n])
+                body[:n] += np.float32(gain) * np.exp(t[:n] / np.float32(-decay)) * sine
         return body * np.minimum(t / 5e-4, 1).astype(np.float32)
 
     def burst(self, low_hz: Real, high_hz: Real, decay_s: Real) -> Array:
         """A decaying puff of noise."""
         n = min(int(7 * decay_s * self.rate), self.samples)
         t = (np.arange(n) / self.rate).astype(np.float32)
-        return (
-            self.noise(low_hz, high_hz)[:n]
-            * np.exp(t / np.float32(-decay_s))
-            * np.minimum(t / 5e-4, 1).astype(np.float32)
-        )
+        attack = np.minimum(t / 5e-4, 1).astype(np.float32)
+        return self.noise(low_hz, high_hz)[:n] * np.exp(t / np.float32(-decay_s)) * attack
 
     def strings(
         self, plucks: Sequence[Array], frequencies: Sequence[Real], decay_s: Real, brightness: Real = 0.5
@@ -120,6 +114,11 @@ class Studio:
     def pulses(self, turns: Array, sharpness: Real) -> Array:
         """A pulse at each whole turn: 1, then falling by ``exp(-sharpness)`` until the next."""
         return np.exp(-np.float32(sharpness) * fraction(turns))
+
+    def slowly(self, function: Callable[[Array], Array], step: int = 100) -> Array:
+        """``function(times)``, computed at every ``step``-th sample only."""
+        coarse = self.times[::step]
+        return np.interp(self.times, coarse, function(coarse))
 
     # Filters ----------------------------------------------------------------------------------------------------------
 
@@ -193,8 +192,18 @@ def unit(signal: Array) -> Array:
 
 def band(f: Array, low_hz: Real, high_hz: Real) -> Array:
     """A smooth band pass, 12 dB per octave on either side."""
-    gain = 1 / (1 + (f / high_hz) ** 2)
+    gain = low_pass(f, high_hz)
     return gain if low_hz <= 0 else gain / (1 + (low_hz / np.maximum(f, 1e-3)) ** 2)
+
+
+def low_pass(f: Array, hz: Real) -> Array:
+    """A smooth low pass, 12 dB per octave."""
+    return 1 / (1 + (f / hz) ** 2)
+
+
+def resonance(f: Array, hz: Real, width_hz: Real) -> Array:
+    """A bump of height 1."""
+    return np.exp(-(((f - hz) / width_hz) ** 2))
 
 
 @lru_cache(4)

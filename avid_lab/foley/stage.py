@@ -56,6 +56,11 @@ class Palette:
             hsv(rng.uniform(), rng.uniform(0.2, 0.6), rng.uniform(0.08, 0.28)),
         )
 
+    @property
+    def skin(self) -> Array:
+        """The colour of hands."""
+        return mix(mix(self.pale, self.accent, 0.25), self.dark, 0.1)
+
 
 @dataclass(frozen=True)
 class Place:
@@ -75,7 +80,7 @@ class Stage:
         frames: Number of frames.
         fps: Frames per second.
         size: Side in pixels.
-        tell: How clearly the scene differs from its look-alike, in [0, 1].
+        cue: How clearly the scene differs from its look-alike, in [0, 1].
         background: Salience of the background, in [0, 1].
         drift: How much the camera moves, in [0, 1].
         wide: Whether the scene fills the picture; otherwise it is an object that may be anywhere in it.
@@ -88,12 +93,12 @@ class Stage:
         fps: Real,
         size: int,
         *,
-        tell: Real = 1.0,
+        cue: Real = 1.0,
         background: Real = 1.0,
         drift: Real = 1.0,
         wide: bool = False,
     ) -> None:
-        self.rng, self.size, self.tell = rng, size, tell
+        self.rng, self.size, self.cue = rng, size, cue
         self.times = (np.arange(frames) / fps).astype(np.float32)
         self.palette = Palette.draw(rng)
         self.camera = _camera_path(rng, self.times, drift)
@@ -144,10 +149,10 @@ class Stage:
             frame[:] = phases[top % 2, left % 2][:, top // 2 : top // 2 + self.size, left // 2 : left // 2 + self.size]
         return Canvas(pixels, self.camera, self.size / 2)
 
-    def floor(self, y: Real, colour: Array, *, tilt: Real = 0.0) -> None:
+    def floor(self, y: Real, colour: Array) -> None:
         """A floor or table top from ``y`` down, darker towards the viewer."""
-        self.set.box(0, y + 1, 1.4, 1.0, colour, angle=tilt, shade=0.25)
-        self.set.box(0, y + 0.012, 1.4, 0.012, mix(colour, WHITE, 0.4), angle=tilt)
+        self.set.box(0, y + 1, 1.4, 1.0, colour, shade=0.25)
+        self.set.box(0, y + 0.012, 1.4, 0.012, mix(colour, WHITE, 0.4))
 
     def develop(self) -> NDArray[np.uint8]:
         """The finished frames (T, H, W, 3), a view of planes (T, 3, H, W) as encoders take them."""
@@ -225,9 +230,8 @@ def _bricks(rng: np.random.Generator, x: Array, y: Array) -> Array:
     along = x * width + 0.5 * (row % 2)
     u, v = fraction(along), fraction(y * width * 2)
     tone = np.sin(np.floor(along) * 12.9 + row * 78.2) * 0.18
-    return np.clip(0.75 + tone, 0, 1) * _step(
-        (np.minimum(np.minimum(u, 1 - u) * 2, np.minimum(v, 1 - v)) - 0.08) / width
-    )
+    joint = np.minimum(np.minimum(u, 1 - u) * 2, np.minimum(v, 1 - v))
+    return np.clip(0.75 + tone, 0, 1) * _step((joint - 0.08) / width)
 
 
 def _planks(rng: np.random.Generator, x: Array, y: Array) -> Array:
@@ -258,10 +262,8 @@ def _rings(rng: np.random.Generator, x: Array, y: Array) -> Array:
     return _step(np.sin(width * length(x - cx, y - cy)) * (4 / width))
 
 
-BACKDROPS = {
-    f.__name__.lstrip("_"): f
-    for f in (_plain, _clouds, _stripes, _tiles, _dots, _bricks, _planks, _hills, _rays, _rings)
-}
+_KINDS = (_plain, _clouds, _stripes, _tiles, _dots, _bricks, _planks, _hills, _rays, _rings)
+BACKDROPS = {kind.__name__.lstrip("_"): kind for kind in _KINDS}
 
 
 def draw_backdrop(rng: np.random.Generator, palette: Palette, side: int, salience: Real) -> tuple[str, Array]:
@@ -270,9 +272,8 @@ def draw_backdrop(rng: np.random.Generator, palette: Palette, side: int, salienc
     axis = np.linspace(-1 - MARGIN, 1 + MARGIN, side, dtype=np.float32)
     x, y = axis[None], axis[:, None]
     field = np.clip(BACKDROPS[kind](rng, x, y), 0, 1) * np.float32(salience)
-    texture = smooth_noise(rng, side, side, 9) * rng.uniform(0.02, 0.07) + smooth_noise(
-        rng, side, side, 55
-    ) * rng.uniform(0.01, 0.04)
+    texture = smooth_noise(rng, side, side, 9) * rng.uniform(0.02, 0.07)
+    texture = texture + smooth_noise(rng, side, side, 55) * rng.uniform(0.01, 0.04)
     light = 1 + np.float32(salience) * texture.astype(np.float32)
     if rng.uniform() < 0.7:
         light *= 1.06 - 0.22 * (x * x + y * y)  # a soft vignette
@@ -283,5 +284,5 @@ def draw_backdrop(rng: np.random.Generator, palette: Palette, side: int, salienc
     return kind, pixels.clip(0.02, 0.98, out=pixels)
 
 
-def _step(distance: Array, width: Real = 0.02) -> Array:
-    return np.clip(0.5 + distance / width, 0, 1)
+def _step(distance: Array) -> Array:
+    return np.clip(0.5 + distance / 0.02, 0, 1)

@@ -5,12 +5,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
 from avid_lab.foley.picture import blend, length, mix
 from avid_lab.foley.scene import Scene
-from avid_lab.foley.sound import Studio
+from avid_lab.foley.sound import Studio, low_pass
 from avid_lab.foley.stage import INK, WHITE, Stage
 from avid_lab.foley.timeline import Array, Real, Timeline, beats, wander
 
@@ -52,19 +53,14 @@ class Rain(_Drops):
         p, c, rng = stage.palette, stage.still, stage.rng
         self.puddle(stage)
         x = rng.uniform(-0.25, 0.25)
-        c.line(x, -0.35, x, 0.55, 0.022, p.dark, alpha=stage.tell)
-        c.paint(
-            x,
-            -0.1,
-            (0.62, 0.55),
-            lambda u, v: np.maximum(length(u, v * 1.15) - 0.58, v),
-            (),
-            mix(p.accent, INK, 0.1),
-            shade=0.4,
-            alpha=stage.tell,
-        )
+        c.line(x, -0.35, x, 0.55, 0.022, p.dark, alpha=stage.cue)
+
+        def umbrella(u: Array, v: Array) -> Array:
+            return np.maximum(length(u, v * 1.15) - 0.58, v)
+
+        c.paint(x, -0.1, (0.62, 0.55), umbrella, (), mix(p.accent, INK, 0.1), shade=0.4, alpha=stage.cue)
         for k in (-0.3, 0.0, 0.3):
-            c.line(x + 0.15 * k, -0.6, x + 1.75 * k, -0.1, 0.012, mix(p.accent, INK, 0.5), alpha=stage.tell)
+            c.line(x + 0.15 * k, -0.6, x + 1.75 * k, -0.1, 0.012, mix(p.accent, INK, 0.5), alpha=stage.cue)
         yield
         level, slant = events.level(stage.times), rng.uniform(-0.18, 0.18)
         for _ in range(26):
@@ -81,10 +77,9 @@ class Rain(_Drops):
     def sound(self, studio: Studio, events: Timeline) -> Array:
         level = events.level(studio.times)
         hiss = studio.noise(studio.blend_with_group(1200, 400), studio.blend_with_group(9000, 4000)) * level
-        drops = (studio.rng.uniform(size=studio.samples) < 0.004 * level).astype(np.float32) * studio.rng.uniform(
-            0.2, 1, studio.samples
-        ).astype(np.float32)
-        return 0.3 * hiss + 0.5 * studio.tell * studio.convolve(drops, studio.burst(1800, 9000, 0.004))
+        drops = (studio.rng.uniform(size=studio.samples) < 0.004 * level).astype(np.float32)
+        drops *= studio.rng.uniform(0.2, 1, studio.samples).astype(np.float32)
+        return 0.3 * hiss + 0.5 * studio.cue * studio.convolve(drops, studio.burst(1800, 9000, 0.004))
 
 
 class Drip(_Drops):
@@ -99,11 +94,11 @@ class Drip(_Drops):
         p, c = stage.palette, stage.still
         self.puddle(stage)
         metal = mix(p.accent, WHITE, 0.25)
-        c.line(0.75, -0.72, 0.08, -0.72, 0.1, metal, shade=0.5, alpha=0.3 + 0.7 * stage.tell)
-        c.line(0.02, -0.7, 0.02, -0.48, 0.09, metal, shade=0.3, alpha=0.3 + 0.7 * stage.tell)
-        c.line(0.4, -0.8, 0.4, -0.95, 0.04, mix(metal, INK, 0.2), alpha=stage.tell)
-        c.line(0.24, -0.97, 0.56, -0.97, 0.05, p.main, alpha=stage.tell)
-        c.box(0.86, -0.72, 0.06, 0.2, mix(metal, INK, 0.2), r=0.02, alpha=0.3 + 0.7 * stage.tell)
+        c.line(0.75, -0.72, 0.08, -0.72, 0.1, metal, shade=0.5, alpha=0.3 + 0.7 * stage.cue)
+        c.line(0.02, -0.7, 0.02, -0.48, 0.09, metal, shade=0.3, alpha=0.3 + 0.7 * stage.cue)
+        c.line(0.4, -0.8, 0.4, -0.95, 0.04, mix(metal, INK, 0.2), alpha=stage.cue)
+        c.line(0.24, -0.97, 0.56, -0.97, 0.05, p.main, alpha=stage.cue)
+        c.box(0.86, -0.72, 0.06, 0.2, mix(metal, INK, 0.2), r=0.02, alpha=0.3 + 0.7 * stage.cue)
         yield
         c, water = stage.moving, mix(p.pale, p.main, 0.25)
         phase, gap, _ = events.phase(stage.times)
@@ -128,9 +123,8 @@ class Drip(_Drops):
         t = np.arange(int(0.3 * studio.rate)) / studio.rate
         f = studio.blend_with_group(850, 1500) * studio.pitch * (1 + 2.2 * t / 0.12)
         bubble = np.sin(2 * np.pi * np.cumsum(f) / studio.rate) * np.exp(-t / 0.035) * np.minimum(t / 0.002, 1)
-        return studio.place(events, bubble.astype(np.float32)) + studio.place(
-            events, 0.08 * studio.burst(2000, 8000, 0.004)
-        )
+        tap = 0.08 * studio.burst(2000, 8000, 0.004)
+        return studio.place(events, bubble.astype(np.float32)) + studio.place(events, tap)
 
 
 class _Sea(Scene):
@@ -165,16 +159,8 @@ class _Sea(Scene):
 
         c.paint(0, 0.55, (1.5, 0.45), surf, (stage.times, edge - 0.55, line * foam), WHITE, alpha=0.95, soft=0.03)
         # A crest that grows on its way in and breaks at the event.
-        c.paint(
-            0,
-            0.1,
-            (1.5, 0.5),
-            surf,
-            (stage.times + 2, (-0.2 + 0.5 * phase).astype(np.float32), foam * 0.11 * phase**2),
-            WHITE,
-            alpha=0.85 * foam,
-            soft=0.03,
-        )
+        crest = stage.times + 2, (-0.2 + 0.5 * phase).astype(np.float32), foam * 0.11 * phase**2
+        c.paint(0, 0.1, (1.5, 0.5), surf, crest, WHITE, alpha=0.85 * foam, soft=0.03)
 
     def shore(self, stage: Stage) -> None:
         """Paint horizon and sand."""
@@ -198,9 +184,8 @@ class Surf(_Sea):
     def sound(self, studio: Studio, events: Timeline) -> Array:
         coarse = studio.times[::50]
         phase, _, _ = events.phase(coarse)
-        swell = np.interp(
-            studio.times, coarse, np.where(phase < 0.06, phase / 0.06, np.exp(-3.2 * (phase - 0.06))) + 0.3 * phase**3
-        )
+        swell = np.where(phase < 0.06, phase / 0.06, np.exp(-3.2 * (phase - 0.06))) + 0.3 * phase**3
+        swell = np.interp(studio.times, coarse, swell)
         wash = studio.noise(150, studio.blend_with_group(2200, 4000), -0.3) * swell
         return (wash + 0.15 * studio.noise(30, 200) * swell).astype(np.float32)
 
@@ -214,59 +199,37 @@ class MotorBoat(_Sea):
         events = beats(rng, duration_s, (0.9, 1.6), 0.2)  # each event: the throttle opens
         times = np.linspace(0, duration_s, 200)
         rate = rng.uniform(9, 13) * (1 + 0.9 * events.decay(times, 0.35))
-        return Timeline(duration_s, events.onsets, events.strengths, events.voices, rate.astype(np.float32))
+        return replace(events, curve=rate.astype(np.float32))
 
     def picture(self, stage: Stage, events: Timeline) -> Iterator[None]:
         self.shore(stage)
         yield
         p, c, t = stage.palette, stage.moving, stage.times
-        slow = Timeline(
-            events.duration_s,
-            np.arange(0.3, events.duration_s, 1.4, dtype=np.float32),
-            np.ones(3, np.float32),
-            np.zeros(3, int),
-        )
-        self.sea(stage, slow, 0.35)
+        waves = np.arange(0.3, events.duration_s, 1.4, dtype=np.float32)
+        self.sea(stage, Timeline(events.duration_s, waves, np.ones(3, np.float32), np.zeros(3, int)), 0.35)
         push = events.decay(t, 0.35)
-        x, bob = (
-            -0.05 + 0.12 * np.sin(0.8 * t),
-            0.04 * np.sin(2 * np.pi * 0.9 * t) + 0.02 * np.sin(2 * np.pi * events.turns(t) / 4),
-        )
-        y, tilt = 0.05 + bob - 0.05 * push, -0.16 * push
-        rng = stage.rng
-        age = (rng.uniform(0, 1, 40) + 1.6 * t[:, None]) % 1
-        c.dots(
-            x[:, None] - 0.52 - age * (0.35 + 0.6 * push[:, None]),
-            y[:, None] + 0.22 - (0.3 + 0.9 * push[:, None]) * (age - age**2) * rng.uniform(0.3, 1, 40),
-            0.045,
-            WHITE,
-            0.9 * (1 - age),
-        )
+        bob = 0.04 * np.sin(2 * np.pi * 0.9 * t) + 0.02 * np.sin(2 * np.pi * events.turns(t) / 4)
+        x, y, tilt = -0.05 + 0.12 * np.sin(0.8 * t), 0.05 + bob - 0.05 * push, -0.16 * push
+        age = (stage.rng.uniform(0, 1, 40) + 1.6 * t[:, None]) % 1
+        back = x[:, None] - 0.52 - age * (0.35 + 0.6 * push[:, None])
+        up = (0.3 + 0.9 * push[:, None]) * (age - age**2) * stage.rng.uniform(0.3, 1, 40)
+        c.dots(back, y[:, None] + 0.22 - up, 0.045, WHITE, 0.9 * (1 - age))
         c.ellipse(x - 0.1, y + 0.27, 0.75, 0.07, WHITE, alpha=0.8, soft=0.08)
-        c.polygon(
-            x,
-            y,
-            [(-0.55, -0.02 - tilt), (0.78, -0.16 + tilt), (0.42, 0.26), (-0.5, 0.26)],
-            mix(p.accent, WHITE, 0.1),
-            shade=0.4,
-        )
-        c.polygon(x, y, [(-0.55, -0.02 - tilt), (0.78, -0.16 + tilt), (0.7, -0.06 + tilt), (-0.55, 0.06 - tilt)], WHITE)
+        stern, bow = (-0.55, -0.02 - tilt), (0.78, -0.16 + tilt)
+        c.polygon(x, y, [stern, bow, (0.42, 0.26), (-0.5, 0.26)], mix(p.accent, WHITE, 0.1), shade=0.4)
+        c.polygon(x, y, [stern, bow, (0.7, -0.06 + tilt), (-0.55, 0.06 - tilt)], WHITE)
         c.polygon(x + 0.08, y - 0.16, [(-0.2, -0.14), (0.05, -0.14), (0.22, 0.12), (-0.2, 0.12)], p.pale, alpha=0.9)
         c.box(x - 0.6, y + 0.04, 0.085, 0.16, p.dark, r=0.04)
-        c.disc(x - 0.22, y - 0.3, 0.09, mix(p.pale, p.accent, 0.3), alpha=stage.tell)
-        c.box(x - 0.22, y - 0.1, 0.1, 0.13, p.main, r=0.05, alpha=stage.tell)
+        c.disc(x - 0.22, y - 0.3, 0.09, mix(p.pale, p.accent, 0.3), alpha=stage.cue)
+        c.box(x - 0.22, y - 0.1, 0.1, 0.13, p.main, r=0.05, alpha=stage.cue)
 
     def sound(self, studio: Studio, events: Timeline) -> Array:
         turns = events.turns(studio.times) * studio.pitch * studio.blend_with_group(2.2, 1.7)
-        pulse = studio.pulses(turns, 4.0) * (
-            0.6 + 0.4 * events.level(studio.times) / max(float(events.curve.max()), 1e-6)
-        )
-        putter = studio.shape(
-            pulse * studio.noise(60, 900), lambda f: 1 / (1 + (f / studio.blend_with_group(700, 400)) ** 2)
-        )
-        return 1.0 * putter + studio.tell * 0.1 * studio.noise(400, 3000) * (
-            0.4 + events.decay(studio.times[::100], 0.35).repeat(100)[: studio.samples]
-        )
+        level, top = events.level(studio.times), max(float(events.curve.max()), 1e-6)
+        pulse = studio.pulses(turns, 4.0) * (0.6 + 0.4 * level / top) * studio.noise(60, 900)
+        putter = studio.shape(pulse, lambda f: low_pass(f, studio.blend_with_group(700, 400)))
+        push = events.decay(studio.times[::100], 0.35).repeat(100)[: studio.samples]
+        return putter + studio.cue * 0.1 * studio.noise(400, 3000) * (0.4 + push)
 
 
 SCENES: tuple[Scene, ...] = (Rain(), Drip(), Surf(), MotorBoat())
