@@ -14,7 +14,10 @@ from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 Config = TypeVar("Config")
 
-CROP_ROOM = 1.15  # decoded frames are this much larger than the crops that training takes from them
+
+def side_for(size: int) -> int:
+    """Side of decoded frames: even, and at least 8/7 of the crops that training takes from them (256 for 224)."""
+    return 2 * -(-size * 4 // 7)
 
 
 def _require(condition: bool, name: str, rule: str, got: object) -> None:

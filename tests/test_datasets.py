@@ -20,13 +20,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
-from avid_lab.config import CROP_ROOM, AudioSpec, VideoSpec
+from avid_lab.config import AudioSpec, VideoSpec, side_for
 from avid_lab.datasets import ClipDataset, Manifest, Record, cache, index_folder
 from avid_lab.datasets.parallel import default_workers, parallel
 from avid_lab.media import Clip, MediaError, write_clip
 
 VIDEO, AUDIO = VideoSpec(4, 8.0, 32), AudioSpec(8000, 1.0, frames=20, n_fft=64)
-SIDE = 37  # ceil(1.15 * 32)
+SIDE = 38  # of frames for crops of 32 pixels
 
 
 def write_ramp(path: Path, duration_s: float, tone_hz: float = 440.0) -> Path:
@@ -262,7 +262,10 @@ def test_shapes_types_and_order(clips):
 
 
 def test_side_leaves_the_room_that_crops_need(clips):
-    assert cache.side_for(32) == SIDE and CROP_ROOM == 1.15
+    assert side_for(32) == SIDE
+    for size in range(8, 300):
+        side = side_for(size)
+        assert side % 2 == 0 and 8 / 7 * size <= side < 8 / 7 * size + 2
 
 
 def test_centre_windows_lie_in_the_middle(clips):

@@ -13,10 +13,9 @@ import pytest
 import torch
 
 from avid_lab import cli
-from avid_lab.config import PRESETS, AudioSpec, VideoSpec
+from avid_lab.config import PRESETS, AudioSpec, VideoSpec, side_for
 from avid_lab.datasets import ClipDataset, Manifest, Record
 from avid_lab.datasets import prepare as module
-from avid_lab.datasets.cache import side_for
 from avid_lab.datasets.prepare import SIDE, prepare
 from avid_lab.media import Clip, probe, read_clip, write_clip
 
@@ -288,3 +287,14 @@ def test_copies_hold_what_has_picture_and_sound(tmp_path):
     wanted = [2 * int(12 * (start + i / 8) + 1e-6) for start in (1, 5) for i in range(16)]
     assert np.abs(levels.numpy() - wanted).max() < 4
     assert probe(copies.path(0)).both_s == (pytest.approx((0.0, 4.0), abs=0.13),)
+
+
+def test_any_window_of_a_copy_is_near_a_key_frame(tmp_path):
+    write_clip(tmp_path / "in" / "a.mp4", ramp(6.0), crf=10)
+    clips = Manifest(tmp_path / "in", [Record("a", "a.mp4", "x", 6.0)])
+    copies = prepare(clips, tmp_path / "out", **{**SETTINGS, "fps": 16.0})
+    with av.open(str(copies.path(0))) as container:
+        packets = [packet for packet in container.demux(container.streams.video[0]) if packet.size]
+    keys = [i for i, packet in enumerate(packets) if packet.is_keyframe]
+    assert len(packets) == 96 and max(np.diff([*keys, 96])) <= 12
+    assert [packet.pts for packet in packets] == sorted(packet.pts for packet in packets)  # no B-frames

@@ -200,7 +200,7 @@ def test_augmentation_settings_that_make_no_sense(settings, message):
 
 
 def test_centre_crop_cuts_what_the_dataset_keeps():
-    video = noise(2, 2, 40, 40)  # 40 = ceil(1.15 * 34)
+    video = noise(2, 2, 40, 40)  # what a dataset gives for crops of 34
     assert torch.equal(centre_crop(video, 34), TV.center_crop_image(video, [34, 34]).float() / 255)
     assert torch.equal(centre_crop(video, 40), video.float() / 255)
     large = noise(1, 1, 80, 120)

@@ -52,7 +52,7 @@ def add(commands: Any) -> None:
     )
     prepare.add_argument("manifest", type=Path, help="manifest written by `avid-lab data index`")
     prepare.add_argument("out", type=Path, help="folder of the copies")
-    prepare.add_argument("--size", type=int, default=258, help="side in pixels (default: %(default)s, for any preset)")
+    prepare.add_argument("--size", type=int, default=256, help="side in pixels (default: %(default)s, for any preset)")
     prepare.add_argument("--fps", type=float, default=16.0, help="frames per second (default: %(default)s)")
     prepare.add_argument("--rate", type=int, default=24_000, help="audio samples per second (default: %(default)s)")
     prepare.add_argument(

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from avid_lab.config import CROP_ROOM, AudioSpec, VideoSpec, data_dir
+from avid_lab.config import AudioSpec, VideoSpec, data_dir
 from avid_lab.datasets.manifest import Manifest, Streams
 from avid_lab.datasets.parallel import parallel
 from avid_lab.datasets.windows import COLUMN, cut, found_spans, listed_spans, read_parts
@@ -304,8 +304,3 @@ def _decode(task: Task) -> tuple[int, np.ndarray, str | None]:
             found.append((part.begin_s, part.length_s, done[0], counts[0], done[1], counts[1]))
         done = [before + count for before, count in zip(done, counts, strict=True)]
     return task.clip, np.array(found), None
-
-
-def side_for(size: int) -> int:
-    """Side of cached frames: 15 % larger than the clips, as room for random crops."""
-    return math.ceil(CROP_ROOM * size)

@@ -15,8 +15,8 @@ from jaxtyping import Int64
 from torch import Tensor
 from torch.utils.data import Dataset, get_worker_info
 
-from avid_lab.config import AudioSpec, VideoSpec
-from avid_lab.datasets.cache import DecodedCache, open_cache, side_for
+from avid_lab.config import AudioSpec, VideoSpec, side_for
+from avid_lab.datasets.cache import DecodedCache, open_cache
 from avid_lab.datasets.manifest import Manifest, Streams
 from avid_lab.datasets.parallel import usable_cores
 from avid_lab.datasets.windows import Place, Places, cut, found_spans, listed_spans
@@ -31,11 +31,11 @@ Result = TypeVar("Result")
 class ClipDataset(Dataset[dict[str, Any]]):
     """Clips of a manifest as tensors.
 
-    Frames are squares of ``ceil(1.15 * video.size)`` pixels, which leaves room for random crops; `InputPipeline` crops
-    them to ``video.size``. With the cache, every file is decoded once (the first ``max_duration_s`` seconds of its
-    spans) into memory-mapped files below ``data_dir()``, shared by all selections; without it, every access decodes.
-    Windows are inside the spans that have both picture and sound: those in the manifest's column ``both_s``, otherwise
-    those that `media.probe` finds. A span shorter than a window is padded.
+    Frames are squares a seventh larger than ``video.size`` (`side_for`), which leaves room for random crops;
+    `InputPipeline` crops them to ``video.size``. With the cache, every file is decoded once (the first
+    ``max_duration_s`` seconds of its spans) into memory-mapped files below ``data_dir()``, shared by all selections;
+    without it, every access decodes. Windows are inside the spans that have both picture and sound: those in the
+    manifest's column ``both_s``, otherwise those that `media.probe` finds. A span shorter than a window is padded.
 
     Args:
         manifest: The clips.

@@ -27,6 +27,7 @@ def write_clip(
     preset: str = "superfast",
     audio_kbps: int = 64,
     keyframe_s: float = 2.0,
+    seekable: bool = False,
 ) -> Path:
     """Write a clip as H.264 + AAC in an mp4 that browsers can play and seek.
 
@@ -40,6 +41,8 @@ def write_clip(
         preset: x264's trade of time for size.
         audio_kbps: AAC bit rate.
         keyframe_s: Longest distance between two points that a player can seek to, in seconds.
+        seekable: Make random parts cheap to decode: no B-frames, no arithmetic coding, no deblocking (x264's tuning
+            "fastdecode").
 
     Returns:
         The destination.
@@ -69,6 +72,8 @@ def write_clip(
                 fps = Fraction(clip.fps).limit_denominator(100_000)
                 gop = max(1, round(keyframe_s * clip.fps))
                 options = {"preset": preset, "crf": str(crf), "threads": "1", "g": str(gop)}
+                if seekable:
+                    options |= {"tune": "fastdecode", "bf": "0"}
                 stream: Any = container.add_stream("libx264", rate=fps, options=options)
                 stream.height, stream.width, stream.pix_fmt = *picture.shape[2:], "yuv420p"
                 if is_hd(stream.width, stream.height):  # otherwise players assume HD's BT.709

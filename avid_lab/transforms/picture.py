@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from avid_lab.config import CROP_ROOM
+from avid_lab.config import side_for
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -225,11 +225,11 @@ def planes_to_rgb(
 def centre_crop(video: UInt8[Tensor, "B 3 T H W"], size: int) -> Float[Tensor, "B 3 T {size} {size}"]:
     """The centre square of each frame, in [0, 1].
 
-    Frames from `ClipDataset`, 15 % larger than ``size``, are only cropped. Larger frames are first scaled down to that
-    size; smaller frames keep their whole shorter side.
+    Frames from `ClipDataset`, a seventh larger than ``size``, are only cropped. Larger frames are first scaled down to
+    that size; smaller frames keep their whole shorter side.
     """
     height, width = video.shape[-2:]
-    shorter, kept = min(height, width), math.ceil(CROP_ROOM * size)
+    shorter, kept = min(height, width), side_for(size)
     if shorter == kept or (height, width) == (size, size):
         top, left = (height - size) // 2, (width - size) // 2
         return video[..., top : top + size, left : left + size] / 255
