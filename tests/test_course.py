@@ -12,9 +12,9 @@ import torch.nn.functional as F
 
 from avid_lab.course import badge, filling, frames, lab, student, wrapping
 from avid_lab.course.checks import judge
-from avid_lab.course.exercises import EXERCISES
+from avid_lab.course.exercises import EXERCISES, NOTEBOOKS
 
-WRONG = [(name, title) for name, exercise in EXERCISES.items() for title in exercise.wrong]
+WRONG = [(name, title) for name, exercise in EXERCISES.items() for title in exercise.mistakes]
 
 
 @pytest.fixture(autouse=True)
@@ -206,7 +206,7 @@ def test_the_reference_and_another_right_answer_pass(name):
 @pytest.mark.parametrize(("name", "title"), WRONG)
 def test_every_known_mistake_is_called_by_its_name(name, title):
     exercise = EXERCISES[name]
-    verdict = judge(exercise, exercise.wrong[title])
+    verdict = judge(exercise, exercise.mistakes[title][0])
     assert (verdict.status, verdict.title) == ("wrong", title)
     assert verdict.explanation
 
@@ -214,13 +214,14 @@ def test_every_known_mistake_is_called_by_its_name(name, title):
 @pytest.mark.parametrize("name", EXERCISES)
 def test_every_exercise_is_taught_in_full(name):
     exercise = EXERCISES[name]
-    assert len(exercise.wrong) >= 5 and all(function.__doc__ for function in exercise.wrong.values())
+    assert len(exercise.mistakes) == len(exercise.wrong) >= 5
+    assert all(title and text for title, (_, text) in exercise.mistakes.items())
     assert len(exercise.hints) == 3 and all(exercise.hints) and exercise.task.strip()[-1] in ".?!"
-    assert exercise.name == exercise.reference.__name__
+    assert exercise.notebook in NOTEBOOKS
     blank = filling.blank_cell(exercise)
     assert filling.exercises_in(blank) == [name]
     compile(filling.fill(blank, {name: exercise.reference}), name, "exec")
-    for wrong in exercise.wrong.values():
+    for wrong in exercise.wrong:
         compile(filling.fill(blank, {name: wrong}), name, "exec")
 
 
@@ -303,7 +304,7 @@ def test_mistakes_nobody_foresaw_are_described(function, title, evidence):
 def test_checking_leaves_the_global_random_numbers_alone():
     torch.manual_seed(0)
     before = torch.get_rng_state()
-    judge(EXERCISES["sample_negatives"], EXERCISES["sample_negatives"].wrong["the generator is not used"])
+    judge(EXERCISES["sample_negatives"], EXERCISES["sample_negatives"].mistakes["the generator is not used"][0])
     assert torch.equal(torch.get_rng_state(), before)
 
 

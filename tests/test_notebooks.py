@@ -34,9 +34,7 @@ STATES = {
     "solved": {name: exercise.reference for name, exercise in EXERCISES.items()},
     # Wrong answers that call no helper of their module, so that they stand alone in a cell.
     "wrong": {
-        name: next(
-            f for f in exercise.wrong.values() if not any(called.startswith("_") for called in f.__code__.co_names)
-        )
+        name: next(f for f in exercise.wrong if not any(called.startswith("_") for called in f.__code__.co_names))
         for name, exercise in EXERCISES.items()
     },
 }

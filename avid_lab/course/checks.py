@@ -47,13 +47,12 @@ class Exercise:
     """A function that students write.
 
     Args:
-        name: Its name, unique in the course.
-        notebook: The notebook that asks for it: "02".
         task: What to write, in one sentence.
         reference: A right answer; the notebook shows its parameters and docstring.
         probes: Each call makes new arguments for the function. Gradients are compared, too, for tensors that require
             them.
-        wrong: Known wrong answers, by the mistake in plain words; their docstrings explain it.
+        wrong: Known wrong answers. The first sentence of a docstring names the mistake in plain words; the rest, which
+            the author of such an answer sees, explains it.
         hints: Three, each more detailed than the one before.
         properties: Checked in order before the values are compared.
         remarks: Like properties, but a failed one does not make an answer wrong.
@@ -61,12 +60,10 @@ class Exercise:
         open: Whether any answer with these properties is right: an experiment.
     """
 
-    name: str
-    notebook: str
     task: str
     reference: Function
     probes: tuple[Callable[[], tuple[Any, ...]], ...]
-    wrong: Mapping[str, Function]
+    wrong: tuple[Function, ...]
     hints: tuple[str, str, str]
     properties: tuple[Property, ...] = ()
     remarks: tuple[Property, ...] = ()
@@ -74,9 +71,31 @@ class Exercise:
     open: bool = False
 
     @property
+    def name(self) -> str:
+        """Its name, unique in the course: that of the reference."""
+        return self.reference.__name__
+
+    @property
+    def notebook(self) -> str:
+        """The notebook that asks for it, "02": that of the reference's module."""
+        return self.reference.__module__[-2:]
+
+    @property
+    def mistakes(self) -> dict[str, tuple[Function, str]]:
+        """The wrong answers by title, each with its explanation."""
+        return {title: (answer, text) for answer in self.wrong for title, text in [_mistake(answer)]}
+
+    @property
     def solution(self) -> str:
         """Source of the reference."""
         return textwrap.dedent(inspect.getsource(self.reference))
+
+
+def _mistake(answer: Function) -> tuple[str, str]:
+    """Title and explanation of a wrong answer; a title begins with a small letter, but for names such as K."""
+    title, _, text = (inspect.getdoc(answer) or "").partition(". ")
+    first = title.split()[0]
+    return title if first.isupper() and first != "A" else title[0].lower() + title[1:], text
 
 
 @dataclass(frozen=True)
@@ -132,9 +151,9 @@ def _judge(exercise: Exercise, function: Function) -> Verdict:
     right = [_observe(exercise.reference, probe) for probe in exercise.probes]
     compared = not (exercise.random or exercise.open)
     if compared and not _alike(ours, right):
-        for title, answer in exercise.wrong.items():
+        for title, (answer, text) in exercise.mistakes.items():
             if _alike(ours, [_observe(answer, probe) for probe in exercise.probes]):
-                return wrong(title, inspect.getdoc(answer) or "")
+                return wrong(title, text)
     for number, seen in enumerate(ours, 1):
         if seen.error:
             return wrong("it stops with an error", f"{seen.error} (on test input {number} of {len(ours)})")
@@ -143,8 +162,8 @@ def _judge(exercise: Exercise, function: Function) -> Verdict:
             return wrong(problem[0], f"{problem[1]} (on test input {number} of {len(ours)})")
     for rule in exercise.properties:
         if evidence := _hold(rule, function):
-            answer = exercise.wrong.get(rule.name)
-            return wrong(rule.name, " ".join(filter(None, [evidence, inspect.getdoc(answer) if answer else ""])))
+            text = exercise.mistakes[rule.name][1] if rule.name in exercise.mistakes else ""
+            return wrong(rule.name, f"{evidence} {text}".strip())
     if compared:
         for number, (mine, theirs) in enumerate(zip(ours, right, strict=True), 1):
             if problem := _form(mine, theirs, values=True):

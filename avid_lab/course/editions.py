@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +106,7 @@ def _mark(grade_id: str, *, grade: bool = False, solution: bool = False, points:
 
 def _notes(exercise: Exercise) -> str:
     """Teaching notes of an exercise: its misconceptions and hints."""
-    wrong = [f"* *{title}.* {' '.join((inspect.getdoc(f) or '').split())}" for title, f in exercise.wrong.items()]
+    wrong = [f"* *{title}.* {' '.join(text.split())}" for title, (_, text) in exercise.mistakes.items()]
     hints = [f"{number}. {hint}" for number, hint in enumerate(exercise.hints, 1)]
     return "\n".join(
         [

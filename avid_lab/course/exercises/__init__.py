@@ -1,7 +1,7 @@
 """The course's exercises, one module per notebook.
 
-References and wrong answers look like a student's code, without annotations: references are shown as solutions, and the
-docstring of a wrong answer is the explanation that its author sees.
+References and wrong answers look like a student's code, without annotations: references are shown as solutions. The
+docstring of a wrong answer names the mistake and explains it to its author.
 """
 
 from __future__ import annotations

@@ -20,7 +20,9 @@ def log_spectrogram_bins(power):
 
 
 def _decibels_averaged(power):
-    """The mean of two logarithms is not the logarithm of the mean: average the power first, then take the logarithm."""
+    """Decibels are averaged instead of power. The mean of two logarithms is not the logarithm of the mean: average
+    the power first, then take the logarithm.
+    """
     decibels = 10 * power.clamp(min=1e-10).log10()
     pairs = decibels[:, 1:].unflatten(1, (-1, 2)).mean(2)
     decibels = torch.cat([decibels[:, :1], pairs], dim=1)
@@ -28,7 +30,9 @@ def _decibels_averaged(power):
 
 
 def _lowest_in_a_pair(power):
-    """Bin 0 is the constant part of the signal and stays single: pair bins 1 and 2, 3 and 4, and so on."""
+    """The lowest bin is part of a pair. Bin 0 is the constant part of the signal and stays single: pair bins 1 and
+    2, 3 and 4, and so on.
+    """
     pairs = power[:, :-1].unflatten(1, (-1, 2)).mean(2)
     power = torch.cat([pairs, power[:, -1:]], dim=1)
     decibels = 10 * power.clamp(min=1e-10).log10()
@@ -36,41 +40,45 @@ def _lowest_in_a_pair(power):
 
 
 def _natural_logarithm(power):
-    """A decibel is ten times the logarithm to base ten: `log10`, not `log`."""
+    """The natural logarithm is used. A decibel is ten times the logarithm to base ten: `log10`, not `log`."""
     pairs = power[:, 1:].unflatten(1, (-1, 2)).mean(2)
     decibels = 10 * torch.cat([power[:, :1], pairs], dim=1).clamp(min=1e-10).log()
     return decibels.clamp(min=decibels.max() - 100)
 
 
 def _amplitude(power):
-    """20 log10 is for amplitudes. Power is already a squared amplitude, so use 10 log10."""
+    """The power is squared again. 20 log10 is for amplitudes. Power is already a squared amplitude, so use 10 log10."""
     pairs = power[:, 1:].unflatten(1, (-1, 2)).mean(2)
     decibels = 20 * torch.cat([power[:, :1], pairs], dim=1).clamp(min=1e-10).log10()
     return decibels.clamp(min=decibels.max() - 100)
 
 
 def _no_floor(power):
-    """Silence has a power of 0, and its logarithm is minus infinity. Keep everything within 100 dB of the loudest value."""
+    """The floor 100 dB below the loudest is missing. Silence has a power of 0, and its logarithm is minus infinity.
+    Keep everything within 100 dB of the loudest value.
+    """
     pairs = power[:, 1:].unflatten(1, (-1, 2)).mean(2)
     return 10 * torch.cat([power[:, :1], pairs], dim=1).clamp(min=1e-10).log10()
 
 
 def _floor_at_each_frame(power):
-    """Use the loudest value of the whole clip for the floor, not of each frame. Otherwise silent frames turn into noise."""
+    """Each frame has its own floor. Use the loudest value of the whole clip for the floor, not of each frame.
+    Otherwise silent frames turn into noise.
+    """
     pairs = power[:, 1:].unflatten(1, (-1, 2)).mean(2)
     decibels = 10 * torch.cat([power[:, :1], pairs], dim=1).clamp(min=1e-10).log10()
     return decibels.maximum(decibels.amax(1, keepdim=True) - 100)
 
 
 def _added(power):
-    """Average the pairs instead of adding them: a sum is 3 dB louder."""
+    """Pairs are summed, not averaged. Average the pairs instead of adding them: a sum is 3 dB louder."""
     pairs = power[:, 1:].unflatten(1, (-1, 2)).sum(2)
     decibels = 10 * torch.cat([power[:, :1], pairs], dim=1).clamp(min=1e-10).log10()
     return decibels.clamp(min=decibels.max() - 100)
 
 
 def _every_second(power):
-    """You drop every second bin, and the sound in it is lost. Average each pair."""
+    """Every second bin is dropped. You drop every second bin, and the sound in it is lost. Average each pair."""
     decibels = 10 * torch.cat([power[:, :1], power[:, 1::2]], dim=1).clamp(min=1e-10).log10()
     return decibels.clamp(min=decibels.max() - 100)
 
@@ -89,21 +97,19 @@ def _with_silence():
 
 EXERCISES = (
     Exercise(
-        name="log_spectrogram_bins",
-        notebook="01",
         task="Average the bins of a power spectrum in pairs, except the lowest. Return decibels within 100 dB of the loudest value.",
         reference=log_spectrogram_bins,
         probes=(_spectrum, _with_silence),
-        wrong={
-            "decibels are averaged instead of power": _decibels_averaged,
-            "the lowest bin is part of a pair": _lowest_in_a_pair,
-            "the natural logarithm is used": _natural_logarithm,
-            "the power is squared again": _amplitude,
-            "the floor 100 dB below the loudest is missing": _no_floor,
-            "each frame has its own floor": _floor_at_each_frame,
-            "pairs are summed, not averaged": _added,
-            "every second bin is dropped": _every_second,
-        },
+        wrong=(
+            _decibels_averaged,
+            _lowest_in_a_pair,
+            _natural_logarithm,
+            _amplitude,
+            _no_floor,
+            _floor_at_each_frame,
+            _added,
+            _every_second,
+        ),
         hints=(
             "Three steps: pairs, decibels, floor. `power[:, 1:]` is everything but the lowest bin.",
             "`x.unflatten(1, (-1, 2))` turns (frames, n) into (frames, n / 2, 2); the mean over the last axis averages each pair.",

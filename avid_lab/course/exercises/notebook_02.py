@@ -27,67 +27,86 @@ def _nce(positive, negative, noise):
 
 
 def _no_k(positive, negative, Z):
-    """There are K noise pairs for each real pair, so the odds are `exp(s)` against `K * Z`, in both halves."""
+    """K is missing before Z. There are K noise pairs for each real pair, so the odds are `exp(s)` against `K * Z`,
+    in both halves.
+    """
     yes, no = _nce(positive, negative, torch.as_tensor(Z))
     return -(yes.log().sum(1) + no.log().sum(1)).mean()
 
 
 def _no_z(positive, negative, Z):
-    """Without Z, `exp(s)` is not a probability: the weight of the noise is `K * Z`, not `K`."""
+    """Z is missing. Without Z, `exp(s)` is not a probability: the weight of the noise is `K * Z`, not `K`."""
     yes, no = _nce(positive, negative, torch.tensor(float(negative.shape[1])))
     return -(yes.log().sum(1) + no.log().sum(1)).mean()
 
 
 def _mean_over_k(positive, negative, Z):
-    """Each of the K negatives asks its own question, and the loss sums all K answers. With an average, negatives are K times
-    too weak: the loss gains almost nothing by telling them apart.
+    """The negatives are averaged instead of summed. Each of the K negatives asks its own question, and the loss
+    sums all K answers. With an average, negatives are K times too weak: the loss gains almost nothing by telling
+    them apart.
     """
     yes, no = _nce(positive, negative, negative.shape[1] * torch.as_tensor(Z))
     return -(yes.log().sum(1) + no.log().mean(1)).mean()
 
 
 def _batch_sum(positive, negative, Z):
-    """Average over the batch. Otherwise the learning rate has to change with the batch size."""
+    """The batch is summed instead of averaged. Average over the batch. Otherwise the learning rate has to change
+    with the batch size.
+    """
     yes, no = _nce(positive, negative, negative.shape[1] * torch.as_tensor(Z))
     return -(yes.log().sum(1) + no.log().sum(1)).sum()
 
 
 def _softmax(positive, negative, Z):
-    """This is InfoNCE: one question with K + 1 answers. NCE asks K + 1 questions with two answers each, and needs Z."""
+    """This is softmax (InfoNCE), not NCE. This is InfoNCE: one question with K + 1 answers. NCE asks K + 1
+    questions with two answers each, and needs Z.
+    """
     return (torch.cat([positive, negative], dim=1).logsumexp(1) - positive[:, 0]).mean()
 
 
 def _positive_only(positive, negative, Z):
-    """The second sum is missing. With only the positive, the same vector for all clips is a perfect answer."""
+    """The negatives do not count at all. The second sum is missing. With only the positive, the same vector for all
+    clips is a perfect answer.
+    """
     yes, _ = _nce(positive, negative, negative.shape[1] * torch.as_tensor(Z))
     return -yes.log().sum(1).mean()
 
 
 def _negatives_as_real(positive, negative, Z):
-    """The target of a drawn pair is "drawn": `K * Z / (exp(s) + K * Z)`, not `exp(s) / (exp(s) + K * Z)`."""
+    """The negatives are treated as real. The target of a drawn pair is "drawn": `K * Z / (exp(s) + K * Z)`, not
+    `exp(s) / (exp(s) + K * Z)`.
+    """
     noise = negative.shape[1] * torch.as_tensor(Z)
     yes, no = _nce(positive, negative, noise)
     return -(yes.log().sum(1) + (1 - no).log().sum(1)).mean()
 
 
 def _sign(positive, negative, Z):
-    """Training minimises the loss. The minus sign in front is missing, so training would drive the pairs apart."""
+    """The sign is flipped. Training minimises the loss. The minus sign in front is missing, so training would drive
+    the pairs apart.
+    """
     yes, no = _nce(positive, negative, negative.shape[1] * torch.as_tensor(Z))
     return (yes.log().sum(1) + no.log().sum(1)).mean()
 
 
 def _detached_positive(positive, negative, Z):
-    """The value is right, but no gradient reaches the positive: nothing pulls a picture to its sound."""
+    """The positive is detached. The value is right, but no gradient reaches the positive: nothing pulls a picture
+    to its sound.
+    """
     return nce_loss(positive.detach(), negative, Z)
 
 
 def _detached_negative(positive, negative, Z):
-    """The value is right, but no gradient reaches the negatives: nothing pushes strangers away."""
+    """The negatives are detached. The value is right, but no gradient reaches the negatives: nothing pushes
+    strangers away.
+    """
     return nce_loss(positive, negative.detach(), Z)
 
 
 def _per_query(positive, negative, Z):
-    """You return one loss per query. The optimiser needs one number: end with a mean over the batch."""
+    """The mean over the batch is missing. You return one loss per query. The optimiser needs one number: end with a
+    mean over the batch.
+    """
     yes, no = _nce(positive, negative, negative.shape[1] * torch.as_tensor(Z))
     return -(yes.log().sum(1) + no.log().sum(1))
 
@@ -120,39 +139,45 @@ def partition_constant(negative):
 
 
 def _z_sum(negative):
-    """Use a mean, not a sum: Z must not change when you draw more negatives. (The loss multiplies by K itself.)"""
+    """A sum instead of a mean. Use a mean, not a sum: Z must not change when you draw more negatives. (The loss
+    multiplies by K itself.)
+    """
     return negative.detach().exp().sum()
 
 
 def _z_per_row(negative):
-    """One Z for all queries: it is a constant of the model, not of a query."""
+    """One Z per query. One Z for all queries: it is a constant of the model, not of a query."""
     return negative.detach().exp().mean(1)
 
 
 def _z_of_mean(negative):
-    """`exp` first, then the mean. The other order gives a smaller number (Jensen's inequality), especially if the scores
-    differ a lot.
+    """The exponential of the mean instead of the mean of the exponential. `exp` first, then the mean. The other
+    order gives a smaller number (Jensen's inequality), especially if the scores differ a lot.
     """
     return negative.detach().mean().exp()
 
 
 def _z_no_exp(negative):
-    """Z normalises `exp(score)`, so it is the mean of `exp(score)`, not of the score."""
+    """The exponential is missing. Z normalises `exp(score)`, so it is the mean of `exp(score)`, not of the score."""
     return negative.detach().mean()
 
 
 def _z_gradient(negative):
-    """Z is a constant: `detach` it. Otherwise the network can lower its loss by changing the ruler."""
+    """A gradient flows through Z. Z is a constant: `detach` it. Otherwise the network can lower its loss by
+    changing the ruler.
+    """
     return negative.exp().mean()
 
 
 def _z_log(negative):
-    """This is log Z. The loss takes Z itself."""
+    """This is the logarithm of Z. This is log Z. The loss takes Z itself."""
     return negative.detach().exp().mean().log()
 
 
 def _z_row_sum(negative):
-    """You summed over the K negatives and averaged over queries, so Z is K times too large. The loss has its own K."""
+    """K is counted twice. You summed over the K negatives and averaged over queries, so Z is K times too large. The
+    loss has its own K.
+    """
     return negative.detach().exp().sum(1).mean()
 
 
@@ -168,27 +193,33 @@ def memory_update(memory, index, embedding, momentum):
 
 
 def _momentum_turned(memory, index, embedding, momentum):
-    """`momentum` is the share of the *old* memory: 0.9 means a slow memory. Yours gives that share to the new embedding."""
+    """Momentum is the wrong way round. `momentum` is the share of the *old* memory: 0.9 means a slow memory. Yours
+    gives that share to the new embedding.
+    """
     return memory_update(memory, index, embedding, 1 - momentum)
 
 
 def _not_normalised(memory, index, embedding, momentum):
-    """The mixture of two unit vectors is shorter than one: divide by its length, or scores shrink with every update."""
+    """You forgot to normalise. The mixture of two unit vectors is shorter than one: divide by its length, or scores
+    shrink with every update.
+    """
     updated = memory.clone()
     updated[index] = momentum * memory[index] + (1 - momentum) * embedding.detach()
     return updated
 
 
 def _normalised_over_batch(memory, index, embedding, momentum):
-    """Each row is a vector of length one, so use `dim=1`. You normalised the columns, across different clips."""
+    """Normalised along the wrong axis. Each row is a vector of length one, so use `dim=1`. You normalised the
+    columns, across different clips.
+    """
     updated = memory.clone()
     updated[index] = F.normalize(momentum * memory[index] + (1 - momentum) * embedding.detach(), dim=0)
     return updated
 
 
 def _graph_kept(memory, index, embedding, momentum):
-    """The memory is a note, not part of the network: `detach` the embedding. Otherwise the graph of every past step stays
-    alive, and the machine runs out of memory.
+    """The embedding is not detached. The memory is a note, not part of the network: `detach` the embedding.
+    Otherwise the graph of every past step stays alive, and the machine runs out of memory.
     """
     updated = memory.clone()
     updated[index] = F.normalize(momentum * memory[index] + (1 - momentum) * embedding, dim=1)
@@ -196,13 +227,17 @@ def _graph_kept(memory, index, embedding, momentum):
 
 
 def _in_place(memory, index, embedding, momentum):
-    """You wrote into the memory that you were given, so nobody can compare before and after. Make a `clone()` first."""
+    """The old memory is overwritten in place. You wrote into the memory that you were given, so nobody can compare
+    before and after. Make a `clone()` first.
+    """
     memory[index] = F.normalize(momentum * memory[index] + (1 - momentum) * embedding.detach(), dim=1)
     return memory
 
 
 def _first_rows(memory, index, embedding, momentum):
-    """Row b of the batch is instance `index[b]`, not instance b: write to `memory[index]`."""
+    """The first rows are changed instead of the batch's. Row b of the batch is instance `index[b]`, not instance b:
+    write to `memory[index]`.
+    """
     updated = memory.clone()
     rows = slice(0, len(index))
     updated[rows] = F.normalize(momentum * memory[rows] + (1 - momentum) * embedding.detach(), dim=1)
@@ -210,14 +245,16 @@ def _first_rows(memory, index, embedding, momentum):
 
 
 def _overwritten(memory, index, embedding, momentum):
-    """You drop the old note. Mix: `momentum * old + (1 - momentum) * new`."""
+    """The old memory is ignored. You drop the old note. Mix: `momentum * old + (1 - momentum) * new`."""
     updated = memory.clone()
     updated[index] = embedding.detach()
     return updated
 
 
 def _only_batch(memory, index, embedding, momentum):
-    """You return only the rows of the batch. Return the whole memory, (N, D), with the other rows unchanged."""
+    """Only the batch's rows are returned. You return only the rows of the batch. Return the whole memory, (N, D),
+    with the other rows unchanged.
+    """
     return F.normalize(momentum * memory[index] + (1 - momentum) * embedding.detach(), dim=1)
 
 
@@ -236,36 +273,44 @@ def sample_negatives(index, N, K, generator):
 
 
 def _with_query(index, N, K, generator):
-    """The loss would push the query away from itself. Draw among N - 1 numbers, and skip the query."""
+    """The query is among its own negatives. The loss would push the query away from itself. Draw among N - 1
+    numbers, and skip the query.
+    """
     return torch.randint(N, (len(index), K), generator=generator)
 
 
 def _last_never(index, N, K, generator):
-    """Shift the numbers starting *at* the query: `draw >= index`. Also check the case where the query is the last one."""
+    """Some instances are never drawn. Shift the numbers starting *at* the query: `draw >= index`. Also check the
+    case where the query is the last one.
+    """
     draw = torch.randint(N - 2, (len(index), K), generator=generator)
     return draw + (draw >= index[:, None])
 
 
 def _neighbour_twice(index, N, K, generator):
-    """If you hit the query, you take a fixed other instance, so that one comes up twice as often as the rest."""
+    """Not all instances are equally likely. If you hit the query, you take a fixed other instance, so that one
+    comes up twice as often as the rest.
+    """
     draw = torch.randint(N, (len(index), K), generator=generator)
     return torch.where(draw == index[:, None], (draw + 1) % N, draw)
 
 
 def _one_row(index, N, K, generator):
-    """Every query got the same negatives. Draw (B, K) numbers, not K: queries should not share their false negatives."""
+    """All queries share one row of negatives. Every query got the same negatives. Draw (B, K) numbers, not K:
+    queries should not share their false negatives.
+    """
     draw = torch.randint(N - 1, (1, K), generator=generator).expand(len(index), K)
     return draw + (draw >= index[:, None])
 
 
 def _no_generator(index, N, K, generator):
-    """Pass `generator=generator`. Otherwise nobody can repeat the run."""
+    """The generator is not used. Pass `generator=generator`. Otherwise nobody can repeat the run."""
     draw = torch.randint(N - 1, (len(index), K))
     return draw + (draw >= index[:, None])
 
 
 def _turned(index, N, K, generator):
-    """Rows are queries: (B, K)."""
+    """The shape is wrong. Rows are queries: (B, K)."""
     return sample_negatives(index, N, K, generator).T
 
 
@@ -329,24 +374,22 @@ def _repeats(function):
 
 EXERCISES = (
     Exercise(
-        name="nce_loss",
-        notebook="02",
         task="Write the noise-contrastive loss: K + 1 yes-or-no questions per query, averaged over the batch.",
         reference=nce_loss,
         probes=(lambda: _scores(4, 6, 0, 1.7), lambda: _scores(7, 3, 5, 0.6)),
-        wrong={
-            "K is missing before Z": _no_k,
-            "Z is missing": _no_z,
-            "the negatives are averaged instead of summed": _mean_over_k,
-            "the batch is summed instead of averaged": _batch_sum,
-            "this is softmax (InfoNCE), not NCE": _softmax,
-            "the negatives do not count at all": _positive_only,
-            "the negatives are treated as real": _negatives_as_real,
-            "the sign is flipped": _sign,
-            "the positive is detached": _detached_positive,
-            "the negatives are detached": _detached_negative,
-            "the mean over the batch is missing": _per_query,
-        },
+        wrong=(
+            _no_k,
+            _no_z,
+            _mean_over_k,
+            _batch_sum,
+            _softmax,
+            _positive_only,
+            _negatives_as_real,
+            _sign,
+            _detached_positive,
+            _detached_negative,
+            _per_query,
+        ),
         hints=(
             "First translate the equation literally: two fractions, two logarithms, two sums. K is `negative.shape[1]`.",
             "`yes = e^s+ / (e^s+ + K Z)` has shape (B, 1), `no = K Z / (e^s_k + K Z)` has (B, K). Sum the logarithms over "
@@ -357,20 +400,10 @@ EXERCISES = (
         remarks=(Property("overflow", _no_overflow),),
     ),
     Exercise(
-        name="partition_constant",
-        notebook="02",
         task="Estimate Z, the mean of exp(score) over random pairs, as a constant without a gradient.",
         reference=partition_constant,
         probes=(lambda: (normal(4, 6, seed=2, scale=2.0, grad=True),), lambda: (normal(3, 11, seed=3, grad=True),)),
-        wrong={
-            "a sum instead of a mean": _z_sum,
-            "one Z per query": _z_per_row,
-            "the exponential of the mean instead of the mean of the exponential": _z_of_mean,
-            "the exponential is missing": _z_no_exp,
-            "a gradient flows through Z": _z_gradient,
-            "this is the logarithm of Z": _z_log,
-            "K is counted twice": _z_row_sum,
-        },
+        wrong=(_z_sum, _z_per_row, _z_of_mean, _z_no_exp, _z_gradient, _z_log, _z_row_sum),
         hints=(
             "The negatives are a random sample of all pairs, so their mean estimates the mean of all.",
             "`exp` first, then one mean over all queries and all negatives.",
@@ -378,21 +411,19 @@ EXERCISES = (
         ),
     ),
     Exercise(
-        name="memory_update",
-        notebook="02",
         task="Mix the old notes of the batch's clips with their new embeddings, and normalise them to length one.",
         reference=memory_update,
         probes=(lambda: _update(0, 0.5), lambda: _update(3, 0.9)),
-        wrong={
-            "momentum is the wrong way round": _momentum_turned,
-            "you forgot to normalise": _not_normalised,
-            "normalised along the wrong axis": _normalised_over_batch,
-            "the embedding is not detached": _graph_kept,
-            "the old memory is overwritten in place": _in_place,
-            "the first rows are changed instead of the batch's": _first_rows,
-            "the old memory is ignored": _overwritten,
-            "only the batch's rows are returned": _only_batch,
-        },
+        wrong=(
+            _momentum_turned,
+            _not_normalised,
+            _normalised_over_batch,
+            _graph_kept,
+            _in_place,
+            _first_rows,
+            _overwritten,
+            _only_batch,
+        ),
         hints=(
             "There are three steps: mix, normalise, write into a copy. `memory[index]` are the old notes, (B, D).",
             "`mixed = momentum * memory[index] + (1 - momentum) * embedding.detach()`; its rows are shorter than one.",
@@ -400,22 +431,13 @@ EXERCISES = (
         ),
     ),
     Exercise(
-        name="sample_negatives",
-        notebook="02",
         task="Draw K instances for each query: every other instance is equally likely, and the query never appears.",
         reference=sample_negatives,
         probes=(
             lambda: (torch.tensor([3, 0, 8]), 9, 5, seeded(0)),
             lambda: (integers(4, below=20, seed=1), 20, 7, seeded(1)),
         ),
-        wrong={
-            "the shape is wrong": _turned,
-            "the query is among its own negatives": _with_query,
-            "some instances are never drawn": _last_never,
-            "not all instances are equally likely": _neighbour_twice,
-            "all queries share one row of negatives": _one_row,
-            "the generator is not used": _no_generator,
-        },
+        wrong=(_turned, _with_query, _last_never, _neighbour_twice, _one_row, _no_generator),
         hints=(
             "There are N - 1 allowed instances. Draw among N - 1 numbers. Which number stands for which instance?",
             "Numbers below the query stand for themselves. From the query on, each number moves up by one.",

@@ -29,40 +29,46 @@ def _score(query, memory, index, negatives, temperature):
 
 
 def _within(video, audio, video_memory, audio_memory, index, negatives, temperature):
-    """You compare pictures with pictures and sounds with sounds: that is Self-AVID. In "v2a" a picture asks, and the memory
-    of *sounds* answers.
+    """This is within (Self-AVID), not across. You compare pictures with pictures and sounds with sounds: that is
+    Self-AVID. In "v2a" a picture asks, and the memory of *sounds* answers.
     """
     rest = (index, negatives, temperature)
     return {"v2a": _score(video, video_memory, *rest), "a2v": _score(audio, audio_memory, *rest)}
 
 
 def _swapped(video, audio, video_memory, audio_memory, index, negatives, temperature):
-    """In "v2a" the *video* embedding asks and the audio memory answers. You swapped the two terms."""
+    """The two terms are swapped. In "v2a" the *video* embedding asks and the audio memory answers. You swapped the
+    two terms.
+    """
     rest = (index, negatives, temperature)
     return {"v2a": _score(audio, video_memory, *rest), "a2v": _score(video, audio_memory, *rest)}
 
 
 def _no_temperature(video, audio, video_memory, audio_memory, index, negatives, temperature):
-    """A score is a similarity *divided by the temperature*. Without it, all scores lie between -1 and 1."""
+    """The temperature is missing. A score is a similarity *divided by the temperature*. Without it, all scores lie
+    between -1 and 1.
+    """
     rest = (index, negatives, 1.0)
     return {"v2a": _score(video, audio_memory, *rest), "a2v": _score(audio, video_memory, *rest)}
 
 
 def _times_temperature(video, audio, video_memory, audio_memory, index, negatives, temperature):
-    """Divide by the temperature. Multiplying by 0.07 makes all scores nearly equal."""
+    """Multiplied by the temperature. Divide by the temperature. Multiplying by 0.07 makes all scores nearly equal."""
     rest = (index, negatives, 1 / temperature)
     return {"v2a": _score(video, audio_memory, *rest), "a2v": _score(audio, video_memory, *rest)}
 
 
 def _row_for_index(video, audio, video_memory, audio_memory, index, negatives, temperature):
-    """Row b of the batch is instance `index[b]`: its positive is `memory[index]`, not `memory[:B]`."""
+    """The row of the batch is used as the instance. Row b of the batch is instance `index[b]`: its positive is
+    `memory[index]`, not `memory[:B]`.
+    """
     rest = (torch.arange(len(index)), negatives, temperature)
     return {"v2a": _score(video, audio_memory, *rest), "a2v": _score(audio, video_memory, *rest)}
 
 
 def _live_positive(video, audio, video_memory, audio_memory, index, negatives, temperature):
-    """Your positive is the batch's own embedding. It should come from the memory, like the negatives. Otherwise the two
-    differ in age, and age alone separates them.
+    """The positive does not come from the memory. Your positive is the batch's own embedding. It should come from
+    the memory, like the negatives. Otherwise the two differ in age, and age alone separates them.
     """
     terms = cross_terms(video, audio, video_memory, audio_memory, index, negatives, temperature)
     alive = (video * audio).sum(1, keepdim=True) / temperature
@@ -70,14 +76,17 @@ def _live_positive(video, audio, video_memory, audio_memory, index, negatives, t
 
 
 def _first_negatives(video, audio, video_memory, audio_memory, index, negatives, temperature):
-    """All queries use the negatives of the first. Row b has its own: `memory[negatives]` is (B, K, D)."""
+    """All queries use the negatives of the first. All queries use the negatives of the first. Row b has its own:
+    `memory[negatives]` is (B, K, D).
+    """
     rest = (index, negatives[:1].expand_as(negatives), temperature)
     return {"v2a": _score(video, audio_memory, *rest), "a2v": _score(audio, video_memory, *rest)}
 
 
 def _negatives_within(video, audio, video_memory, audio_memory, index, negatives, temperature):
-    """The positive comes from the other sense, but the negatives come from the query's own. Both must come from the same
-    memory. Otherwise the network only has to tell pictures from sounds.
+    """The negatives are of the query's own modality. The positive comes from the other sense, but the negatives
+    come from the query's own. Both must come from the same memory. Otherwise the network only has to tell pictures
+    from sounds.
     """
     rest = (index, negatives, temperature)
     return {
@@ -87,7 +96,9 @@ def _negatives_within(video, audio, video_memory, audio_memory, index, negatives
 
 
 def _detached_query(video, audio, video_memory, audio_memory, index, negatives, temperature):
-    """The numbers are right, but the queries are detached: no network would learn anything."""
+    """The queries are detached. The numbers are right, but the queries are detached: no network would learn
+    anything.
+    """
     return cross_terms(video.detach(), audio.detach(), video_memory, audio_memory, index, negatives, temperature)
 
 
@@ -106,22 +117,20 @@ def _inputs(seed, batch, count):
 
 EXERCISES = (
     Exercise(
-        name="cross_terms",
-        notebook="03",
         task="Score every query against its positive and its negatives, using the memory of the other modality.",
         reference=cross_terms,
         probes=(lambda: _inputs(0, 4, 5), lambda: _inputs(10, 3, 7)),
-        wrong={
-            "this is within (Self-AVID), not across": _within,
-            "the two terms are swapped": _swapped,
-            "the temperature is missing": _no_temperature,
-            "multiplied by the temperature": _times_temperature,
-            "the row of the batch is used as the instance": _row_for_index,
-            "the positive does not come from the memory": _live_positive,
-            "all queries use the negatives of the first": _first_negatives,
-            "the negatives are of the query's own modality": _negatives_within,
-            "the queries are detached": _detached_query,
-        },
+        wrong=(
+            _within,
+            _swapped,
+            _no_temperature,
+            _times_temperature,
+            _row_for_index,
+            _live_positive,
+            _first_negatives,
+            _negatives_within,
+            _detached_query,
+        ),
         hints=(
             "Read the term's name aloud: in v2a, the *a*udio memory answers a *v*ideo query.",
             "`memory[index]` is (B, D), one positive per row. `memory[negatives]` is (B, K, D).",

@@ -17,41 +17,45 @@ def similarity_auc(same, different):
 
 
 def _ties_lost(same, different):
-    """Equal similarities count half: a constant similarity must give 0.5, not 0."""
+    """Ties count as lost. Equal similarities count half: a constant similarity must give 0.5, not 0."""
     return (same[:, None] > different[None]).double().mean()
 
 
 def _ties_won(same, different):
-    """Equal similarities count half, not as a win: a constant similarity must give 0.5, not 1."""
+    """Ties count as won. Equal similarities count half, not as a win: a constant similarity must give 0.5, not 1."""
     return (same[:, None] >= different[None]).double().mean()
 
 
 def _auc_turned(same, different):
-    """You count how often the *different* pair is more similar: that is 1 - AUC."""
+    """The comparison is reversed. You count how often the *different* pair is more similar: that is 1 - AUC."""
     return 1 - similarity_auc(same, different)
 
 
 def _above_zero(same, different):
-    """A threshold of 0 answers another question. AUC compares every same pair with every different pair, without a threshold."""
+    """A threshold instead of all comparisons. A threshold of 0 answers another question. AUC compares every same
+    pair with every different pair, without a threshold.
+    """
     return ((same > 0).double().mean() + (different <= 0).double().mean()) / 2
 
 
 def _side_by_side(same, different):
-    """You only compared the i-th same pair with the i-th different pair. Compare all S x T: `same[:, None] - different[None]`."""
+    """Only pairs with the same index are compared. You only compared the i-th same pair with the i-th different
+    pair. Compare all S x T: `same[:, None] - different[None]`.
+    """
     n = min(len(same), len(different))
     gap = same[:n] - different[:n]
     return (gap > 0).double().mean() + (gap == 0).double().mean() / 2
 
 
 def _difference_of_means(same, different):
-    """The difference of the means depends on the scale: it changes if you stretch all similarities. AUC only sees their
-    order, which stays the same.
+    """A difference of means instead of a share. The difference of the means depends on the scale: it changes if you
+    stretch all similarities. AUC only sees their order, which stays the same.
     """
     return same.double().mean() - different.double().mean()
 
 
 def _counted(same, different):
-    """The result is a share: divide by the number of comparisons, S x T."""
+    """A count instead of a share. The result is a share: divide by the number of comparisons, S x T."""
     gap = same[:, None] - different[None]
     return (gap > 0).double().sum() + (gap == 0).double().sum() / 2
 
@@ -80,26 +84,34 @@ def reliability(confidence, correct, bins):
 
 
 def _middle_of_bin(confidence, correct, bins):
-    """The middle of a bin is not where its members are: average the confidences of its members."""
+    """The middle of the bin instead of the mean of its members. The middle of a bin is not where its members are:
+    average the confidences of its members.
+    """
     mean, share = reliability(confidence, correct, bins)
     middle = (torch.arange(bins, dtype=torch.double) + 0.5) / bins
     return torch.where(mean.isnan(), mean, middle), share
 
 
 def _one_is_lost(confidence, correct, bins):
-    """You lost confidences of exactly 1.0: they belong to the last bin. Full certainty is the case that matters most."""
+    """A confidence of 1 is lost. You lost confidences of exactly 1.0: they belong to the last bin. Full certainty
+    is the case that matters most.
+    """
     inside = confidence < 1
     return reliability(confidence[inside], correct[inside], bins)
 
 
 def _empty_is_zero(confidence, correct, bins):
-    """An empty bin says nothing, so return NaN; plots leave it out. Zero would mean "always wrong"."""
+    """An empty bin gives 0 instead of NaN. An empty bin says nothing, so return NaN; plots leave it out. Zero would
+    mean "always wrong".
+    """
     mean, share = reliability(confidence, correct, bins)
     return mean.nan_to_num(0), share.nan_to_num(0)
 
 
 def _share_of_all(confidence, correct, bins):
-    """Divide by the number of members of the bin, not by N."""
+    """Divided by the number of all predictions instead of the bin's. Divide by the number of members of the bin,
+    not by N.
+    """
     place = (confidence * bins).long().clamp(max=bins - 1)
     mean, _ = reliability(confidence, correct, bins)
     share = place.bincount(weights=correct.double(), minlength=bins) / len(confidence)
@@ -107,7 +119,9 @@ def _share_of_all(confidence, correct, bins):
 
 
 def _equally_full(confidence, correct, bins):
-    """Your bins are equally *full*. They should be equally *wide*: `(confidence * bins).long()`."""
+    """The bins are equally full, not equally wide. Your bins are equally *full*. They should be equally *wide*:
+    `(confidence * bins).long()`.
+    """
     order = confidence.argsort()
     parts = order.tensor_split(bins)
     return (
@@ -117,14 +131,18 @@ def _equally_full(confidence, correct, bins):
 
 
 def _correct_only(confidence, correct, bins):
-    """Average the confidence of all members of a bin, both right and wrong ones."""
+    """Only right predictions count for the mean confidence. Average the confidence of all members of a bin, both
+    right and wrong ones.
+    """
     _, share = reliability(confidence, correct, bins)
     mean, _ = reliability(confidence[correct], correct[correct], bins)
     return mean, share
 
 
 def _returned_turned(confidence, correct, bins):
-    """Return the mean confidence first, then the share correct. Yours are in the opposite order."""
+    """The two results are swapped. Return the mean confidence first, then the share correct. Yours are in the
+    opposite order.
+    """
     return tuple(reversed(reliability(confidence, correct, bins)))
 
 
@@ -139,20 +157,10 @@ def _confident(seed, bins):
 
 EXERCISES = (
     Exercise(
-        name="similarity_auc",
-        notebook="04",
         task="How often is a pair of the same class more similar than a pair of different classes? Ties count half.",
         reference=similarity_auc,
         probes=(_similarities, _with_ties, lambda: (torch.full((3,), 0.5), torch.full((4,), 0.5))),
-        wrong={
-            "ties count as lost": _ties_lost,
-            "ties count as won": _ties_won,
-            "the comparison is reversed": _auc_turned,
-            "a threshold instead of all comparisons": _above_zero,
-            "only pairs with the same index are compared": _side_by_side,
-            "a difference of means instead of a share": _difference_of_means,
-            "a count instead of a share": _counted,
-        },
+        wrong=(_ties_lost, _ties_won, _auc_turned, _above_zero, _side_by_side, _difference_of_means, _counted),
         hints=(
             "Imagine that you draw one pair of each kind, again and again. How often is the same pair more similar?",
             "All S x T comparisons at once: `gap = same[:, None] - different[None]`.",
@@ -160,20 +168,18 @@ EXERCISES = (
         ),
     ),
     Exercise(
-        name="reliability",
-        notebook="04",
         task="Sort predictions into bins of confidence. Return the mean confidence and the share of right predictions in each bin.",
         reference=reliability,
         probes=(lambda: _confident(0, 10), lambda: _confident(5, 5), lambda: _confident(9, 8)),
-        wrong={
-            "the middle of the bin instead of the mean of its members": _middle_of_bin,
-            "a confidence of 1 is lost": _one_is_lost,
-            "an empty bin gives 0 instead of NaN": _empty_is_zero,
-            "divided by the number of all predictions instead of the bin's": _share_of_all,
-            "the bins are equally full, not equally wide": _equally_full,
-            "only right predictions count for the mean confidence": _correct_only,
-            "the two results are swapped": _returned_turned,
-        },
+        wrong=(
+            _middle_of_bin,
+            _one_is_lost,
+            _empty_is_zero,
+            _share_of_all,
+            _equally_full,
+            _correct_only,
+            _returned_turned,
+        ),
         hints=(
             "Which bin does a prediction belong to? `confidence * bins`, rounded down; mind 1.0.",
             "`bincount` counts; `bincount(weights=...)` sums. Pass `minlength=bins` to both.",

@@ -16,42 +16,52 @@ def consensus_scores(video_query, audio_query, video, audio):
 
 
 def _union(video_query, audio_query, video, audio):
-    """The larger of the two is a union: one sense is enough. Consensus needs both, so the *smaller* one decides."""
+    """The maximum instead of the minimum. The larger of the two is a union: one sense is enough. Consensus needs
+    both, so the *smaller* one decides.
+    """
     return torch.maximum(video_query @ video.T, audio_query @ audio.T)
 
 
 def _average(video_query, audio_query, video, audio):
-    """In an average, a perfect picture outweighs a wrong sound. With the smaller of the two, neither can be outvoted."""
+    """The average instead of the minimum. In an average, a perfect picture outweighs a wrong sound. With the
+    smaller of the two, neither can be outvoted.
+    """
     return (video_query @ video.T + audio_query @ audio.T) / 2
 
 
 def _product(video_query, audio_query, video, audio):
-    """The product of two disagreements is positive: (-0.9) x (-0.9) looks like agreement. Take the minimum."""
+    """The product instead of the minimum. The product of two disagreements is positive: (-0.9) x (-0.9) looks like
+    agreement. Take the minimum.
+    """
     return (video_query @ video.T) * (audio_query @ audio.T)
 
 
 def _video_only(video_query, audio_query, video, audio):
-    """You ignore the sound: look-alikes that sound different slip through."""
+    """Only the picture counts. You ignore the sound: look-alikes that sound different slip through."""
     return video_query @ video.T
 
 
 def _audio_only(video_query, audio_query, video, audio):
-    """You ignore the picture: sound-alikes that look different slip through."""
+    """Only the sound counts. You ignore the picture: sound-alikes that look different slip through."""
     return audio_query @ audio.T
 
 
 def _across(video_query, audio_query, video, audio):
-    """You compare pictures with sounds. Agreement compares pictures with pictures and sounds with sounds."""
+    """Pictures are compared with sounds. You compare pictures with sounds. Agreement compares pictures with
+    pictures and sounds with sounds.
+    """
     return torch.minimum(video_query @ audio.T, audio_query @ video.T)
 
 
 def _gallery_by_queries(video_query, audio_query, video, audio):
-    """Rows are queries: (Q, N). In yours, rows are instances."""
+    """Queries and instances are swapped. Rows are queries: (Q, N). In yours, rows are instances."""
     return consensus_scores(video_query, audio_query, video, audio).T
 
 
 def _minimum_of_vectors(video_query, audio_query, video, audio):
-    """Take the minimum of two *similarities*, not of the coordinates of two embeddings."""
+    """The minimum of vectors instead of similarities. Take the minimum of two *similarities*, not of the
+    coordinates of two embeddings.
+    """
     return torch.minimum(video_query, audio_query) @ torch.minimum(video, audio).T
 
 
@@ -69,50 +79,58 @@ def _ranked(score):
 
 
 def _with_self(score, k):
-    """Every clip agrees best with itself: exclude the query, for example with -infinity on the diagonal."""
+    """The query is among its own positives. Every clip agrees best with itself: exclude the query, for example with
+    -infinity on the diagonal.
+    """
     return _ranked(score)[:, :k]
 
 
 def _first_dropped(score, k):
-    """You assume that the best match is the query. If an exact duplicate with a lower index ties with it, the query stays.
-    Exclude the query by its index: the diagonal.
+    """The best match is dropped, whichever clip it is. You assume that the best match is the query. If an exact
+    duplicate with a lower index ties with it, the query stays. Exclude the query by its index: the diagonal.
     """
     return _ranked(score)[:, 1 : k + 1]
 
 
 def _diagonal_zero(score, k):
-    """Zero does not exclude the query: it still wins if the other scores are negative. Use -infinity."""
+    """The diagonal is 0 instead of minus infinity. Zero does not exclude the query: it still wins if the other
+    scores are negative. Use -infinity.
+    """
     return _ranked(score.clone().fill_diagonal_(0.0))[:, :k]
 
 
 def _worst(score, k):
-    """You return the *least* similar: use `descending=True`, or plain `topk`."""
+    """The worst instead of the best. You return the *least* similar: use `descending=True`, or plain `topk`."""
     return score.clone().fill_diagonal_(torch.inf).sort(dim=1, stable=True).indices[:, :k]
 
 
 def _backwards(score, k):
-    """You found the right ones, but in rising order. Return the best first."""
+    """Worst first instead of best first. You found the right ones, but in rising order. Return the best first."""
     return top_k_positives(score, k).flip(1)
 
 
 def _columns(score, k):
-    """Query i is *row* i: sort along `dim=1`."""
+    """Sorted along the wrong axis. Query i is *row* i: sort along `dim=1`."""
     return top_k_positives(score.T, k)
 
 
 def _ties_high(score, k):
-    """If scores tie, the lower index comes first: `sort(..., stable=True)`. Otherwise the answer depends on the machine."""
+    """Ties go to the higher index. If scores tie, the lower index comes first: `sort(..., stable=True)`. Otherwise
+    the answer depends on the machine.
+    """
     turned = score.clone().fill_diagonal_(-torch.inf).flip(1)
     return (len(score) - 1 - turned.sort(dim=1, descending=True, stable=True).indices)[:, :k]
 
 
 def _scores_returned(score, k):
-    """You return the scores. Return the *instances*: `.indices`."""
+    """Scores are returned instead of instances. You return the scores. Return the *instances*: `.indices`."""
     return score.clone().fill_diagonal_(-torch.inf).sort(dim=1, descending=True).values[:, :k]
 
 
 def _score_changed(score, k):
-    """`fill_diagonal_` changed the matrix that you were given, which the notebook still needs: `clone()` it first."""
+    """The scores you were given are changed. `fill_diagonal_` changed the matrix that you were given, which the
+    notebook still needs: `clone()` it first.
+    """
     return _ranked(score.fill_diagonal_(-torch.inf))[:, :k]
 
 
@@ -145,38 +163,44 @@ def precision_at_k(positives, labels):
 
 
 def _count(positives, labels):
-    """The result is a share between 0 and 1: divide by N x k."""
+    """A count instead of a share. The result is a share between 0 and 1: divide by N x k."""
     return (labels[positives] == labels[:, None]).double().sum()
 
 
 def _any_hit(positives, labels):
-    """You ask whether *any* positive is right, which is recall@k. Precision is the share of all positives that are right."""
+    """Any right positive counts as all right. You ask whether *any* positive is right, which is recall@k. Precision
+    is the share of all positives that are right.
+    """
     return (labels[positives] == labels[:, None]).any(1).double().mean()
 
 
 def _first_only(positives, labels):
-    """You only look at the first positive."""
+    """Only the first positive counts. You only look at the first positive."""
     return (labels[positives[:, 0]] == labels).double().mean()
 
 
 def _index_for_label(positives, labels):
-    """You compare instance numbers with classes. Look up the class of each positive first: `labels[positives]`."""
+    """Instance numbers are compared with classes. You compare instance numbers with classes. Look up the class of
+    each positive first: `labels[positives]`.
+    """
     return (positives == labels[:, None]).double().mean()
 
 
 def _of_class(positives, labels):
-    """You divide by the size of the class: that is recall. Precision divides by k."""
+    """Divided by the size of the class. You divide by the size of the class: that is recall. Precision divides by k."""
     right = (labels[positives] == labels[:, None]).double().sum(1)
     return (right / labels.bincount()[labels]).mean()
 
 
 def _per_query(positives, labels):
-    """You return one share per query; average them."""
+    """The mean over queries is missing. You return one share per query; average them."""
     return (labels[positives] == labels[:, None]).double().mean(1)
 
 
 def _of_whom(positives, labels):
-    """You compare each positive with the class of the instance *numbered by its column*, not of its query: `labels[:, None]`."""
+    """Compared with the wrong query. You compare each positive with the class of the instance *numbered by its
+    column*, not of its query: `labels[:, None]`.
+    """
     return (labels[positives] == labels[: positives.shape[1]]).double().mean()
 
 
@@ -186,24 +210,13 @@ def _mined(seed, n, k):
 
 EXERCISES = (
     Exercise(
-        name="consensus_scores",
-        notebook="05",
         task="How far do two clips agree in picture *and* in sound? The smaller of the two similarities.",
         reference=consensus_scores,
         probes=(
             lambda: (unit(3, 5, 0), unit(3, 5, 1), unit(7, 5, 2), unit(7, 5, 3)),
             lambda: (unit(4, 3, 4), unit(4, 3, 5), unit(4, 3, 6), unit(4, 3, 7)),
         ),
-        wrong={
-            "the maximum instead of the minimum": _union,
-            "the average instead of the minimum": _average,
-            "the product instead of the minimum": _product,
-            "only the picture counts": _video_only,
-            "only the sound counts": _audio_only,
-            "pictures are compared with sounds": _across,
-            "queries and instances are swapped": _gallery_by_queries,
-            "the minimum of vectors instead of similarities": _minimum_of_vectors,
-        },
+        wrong=(_union, _average, _product, _video_only, _audio_only, _across, _gallery_by_queries, _minimum_of_vectors),
         hints=(
             "Compute two tables of similarities, each (Q, N), and combine them into one.",
             "One product gives a table of all similarities: `video_query @ video.T`.",
@@ -211,22 +224,20 @@ EXERCISES = (
         ),
     ),
     Exercise(
-        name="top_k_positives",
-        notebook="05",
         task="Find the k others with the highest score for each query: never itself, best first; the lower index wins ties.",
         reference=top_k_positives,
         probes=(_some_scores, _negative_scores, _duplicates, _many_ties),
-        wrong={
-            "the query is among its own positives": _with_self,
-            "the best match is dropped, whichever clip it is": _first_dropped,
-            "the diagonal is 0 instead of minus infinity": _diagonal_zero,
-            "the worst instead of the best": _worst,
-            "worst first instead of best first": _backwards,
-            "sorted along the wrong axis": _columns,
-            "ties go to the higher index": _ties_high,
-            "scores are returned instead of instances": _scores_returned,
-            "the scores you were given are changed": _score_changed,
-        },
+        wrong=(
+            _with_self,
+            _first_dropped,
+            _diagonal_zero,
+            _worst,
+            _backwards,
+            _columns,
+            _ties_high,
+            _scores_returned,
+            _score_changed,
+        ),
         hints=(
             "First make sure that no clip can choose itself, whatever its score. Then sort each row.",
             "`score.clone().fill_diagonal_(-torch.inf)` excludes each query by its index. Why `clone`?",
@@ -234,20 +245,10 @@ EXERCISES = (
         ),
     ),
     Exercise(
-        name="precision_at_k",
-        notebook="05",
         task="What share of the positives has the same class as their query?",
         reference=precision_at_k,
         probes=(lambda: _mined(0, 12, 5), lambda: _mined(4, 20, 3), lambda: _mined(8, 9, 6)),
-        wrong={
-            "a count instead of a share": _count,
-            "any right positive counts as all right": _any_hit,
-            "only the first positive counts": _first_only,
-            "instance numbers are compared with classes": _index_for_label,
-            "divided by the size of the class": _of_class,
-            "the mean over queries is missing": _per_query,
-            "compared with the wrong query": _of_whom,
-        },
+        wrong=(_count, _any_hit, _first_only, _index_for_label, _of_class, _per_query, _of_whom),
         hints=(
             "Compare two tables of classes of shape (N, k), entry by entry.",
             "`labels[positives]` is the class of each positive, (N, k). The query's class is the same along a row.",

@@ -30,27 +30,33 @@ def _draw(index, N, K, generator, *excluded):
 
 
 def _query_in(index, positives, N, K, generator):
-    """Positives are *others*, so excluding them does not exclude the query: do both."""
+    """The query is among its own negatives. Positives are *others*, so excluding them does not exclude the query:
+    do both.
+    """
     return _draw(index, N, K, generator, positives[index])
 
 
 def _positives_in(index, positives, N, K, generator):
-    """One term would pull a clip closer while another pushes it away."""
+    """The positives are among the negatives. One term would pull a clip closer while another pushes it away."""
     return _draw(index, N, K, generator, index[:, None])
 
 
 def _first_positive(index, positives, N, K, generator):
-    """Exclude all P positives, not only the best one."""
+    """Only the first positive is excluded. Exclude all P positives, not only the best one."""
     return _draw(index, N, K, generator, index[:, None], positives[index][:, :1])
 
 
 def _batch_rows(index, positives, N, K, generator):
-    """Row b of the batch is instance `index[b]`: its positives are `positives[index[b]]`, not `positives[b]`."""
+    """The positives of other instances are excluded. Row b of the batch is instance `index[b]`: its positives are
+    `positives[index[b]]`, not `positives[b]`.
+    """
     return _draw(index, N, K, generator, index[:, None], positives[: len(index)])
 
 
 def _resampled_once(index, positives, N, K, generator):
-    """The instance that replaces excluded draws comes up too often: all allowed instances must be equally likely."""
+    """Not all allowed instances are equally likely. The instance that replaces excluded draws comes up too often:
+    all allowed instances must be equally likely.
+    """
     banned = torch.cat([index[:, None], positives[index]], dim=1)
     draw = torch.randint(N, (len(index), K), generator=generator)
     free = torch.tensor([next(j for j in range(N) if j not in row) for row in banned.tolist()])
@@ -58,13 +64,15 @@ def _resampled_once(index, positives, N, K, generator):
 
 
 def _shared(index, positives, N, K, generator):
-    """You exclude the positives of *all* queries for every query, which leaves too few. Each row has its own exclusions."""
+    """Some allowed instances are never drawn. You exclude the positives of *all* queries for every query, which
+    leaves too few. Each row has its own exclusions.
+    """
     banned = torch.cat([index, positives[index].flatten()])
     return _draw(index, N, K, generator, banned[None].expand(len(index), -1))
 
 
 def _any_generator(index, positives, N, K, generator):
-    """Pass `generator=generator`. Otherwise nobody can repeat the run."""
+    """The generator is not used. Pass `generator=generator`. Otherwise nobody can repeat the run."""
     return cma_negatives(index, positives, N, K, None)
 
 
@@ -162,39 +170,46 @@ def _log(negatives, Z):
 
 
 def _sum_over_positives(video, video_memory, positives, negatives, temperature, Z):
-    """With a sum, 32 positives weigh 32 times as much as one. Average over them, so that you can choose K and P freely."""
+    """The positives are summed instead of averaged. With a sum, 32 positives weigh 32 times as much as one. Average
+    over them, so that you can choose K and P freely.
+    """
     yes, no = _scores(video, video_memory, positives, negatives, temperature)
     log_noise = _log(negatives, Z)
     return (F.softplus(log_noise - yes).sum(1) + F.softplus(no - log_noise).sum(1)).mean()
 
 
 def _mean_over_negatives(video, video_memory, positives, negatives, temperature, Z):
-    """Sum over the negatives, as in NCE. Only the positives are averaged."""
+    """The negatives are averaged instead of summed. Sum over the negatives, as in NCE. Only the positives are
+    averaged.
+    """
     yes, no = _scores(video, video_memory, positives, negatives, temperature)
     log_noise = _log(negatives, Z)
     return (F.softplus(log_noise - yes).mean(1) + F.softplus(no - log_noise).mean(1)).mean()
 
 
 def _no_k(video, video_memory, positives, negatives, temperature, Z):
-    """The weight of the noise is `K * Z`, where K is the number of *negatives*."""
+    """K is missing before Z. The weight of the noise is `K * Z`, where K is the number of *negatives*."""
     yes, no = _scores(video, video_memory, positives, negatives, temperature)
     return _from_scores(yes, no, torch.as_tensor(Z).log())
 
 
 def _p_for_k(video, video_memory, positives, negatives, temperature, Z):
-    """K is the number of negatives, `negatives.shape[1]`. You used the number of positives."""
+    """The number of positives is used as K. K is the number of negatives, `negatives.shape[1]`. You used the number
+    of positives.
+    """
     yes, no = _scores(video, video_memory, positives, negatives, temperature)
     return _from_scores(yes, no, _log(positives, Z))
 
 
 def _no_temperature(video, video_memory, positives, negatives, temperature, Z):
-    """A score is a similarity divided by the temperature."""
+    """The temperature is missing. A score is a similarity divided by the temperature."""
     return within_positive_loss(video, video_memory, positives, negatives, 1.0, Z)
 
 
 def _mean_positive(video, video_memory, positives, negatives, temperature, Z):
-    """You averaged the positives' vectors and compared once. Compare with each, and average the *losses*: if one
-    positive is far away, that must cost, even if the others are near.
+    """The positives' vectors are averaged before the comparison. You averaged the positives' vectors and compared
+    once. Compare with each, and average the *losses*: if one positive is far away, that must cost, even if the
+    others are near.
     """
     _, no = _scores(video, video_memory, positives, negatives, temperature)
     yes = (video * video_memory[positives].mean(1)).sum(1, keepdim=True) / temperature
@@ -202,18 +217,20 @@ def _mean_positive(video, video_memory, positives, negatives, temperature, Z):
 
 
 def _softmax(video, video_memory, positives, negatives, temperature, Z):
-    """This is a softmax. The notebook uses NCE, so that Z and the scales of the terms are comparable."""
+    """This is softmax, not NCE. This is a softmax. The notebook uses NCE, so that Z and the scales of the terms are
+    comparable.
+    """
     yes, no = _scores(video, video_memory, positives, negatives, temperature)
     return (torch.logaddexp(yes, no.logsumexp(1, keepdim=True)) - yes).mean()
 
 
 def _best_only(video, video_memory, positives, negatives, temperature, Z):
-    """Only the first positive counts; there are P."""
+    """Only the first positive counts. Only the first positive counts; there are P."""
     return within_positive_loss(video, video_memory, positives[:, :1], negatives, temperature, Z)
 
 
 def _detached(video, video_memory, positives, negatives, temperature, Z):
-    """The value is right, but no gradient reaches the pictures' embeddings."""
+    """The query is detached. The value is right, but no gradient reaches the pictures' embeddings."""
     return within_positive_loss(video.detach().requires_grad_(), video_memory, positives, negatives, temperature, Z)
 
 
@@ -224,20 +241,10 @@ def _terms(seed, P, K):
 
 EXERCISES = (
     Exercise(
-        name="cma_negatives",
-        notebook="06",
         task="Draw K negatives for each query from all instances except the query and its positives.",
         reference=cma_negatives,
         probes=(lambda: (*_small(), 10, 5, seeded(0)), lambda: (*_small(), 10, 9, seeded(1))),
-        wrong={
-            "the query is among its own negatives": _query_in,
-            "the positives are among the negatives": _positives_in,
-            "only the first positive is excluded": _first_positive,
-            "the positives of other instances are excluded": _batch_rows,
-            "some allowed instances are never drawn": _shared,
-            "not all allowed instances are equally likely": _resampled_once,
-            "the generator is not used": _any_generator,
-        },
+        wrong=(_query_in, _positives_in, _first_positive, _batch_rows, _shared, _resampled_once, _any_generator),
         hints=(
             "Make a table (B, N) of weights: one for allowed, zero for excluded. Which entries of row b are zero?",
             "`weights.scatter_(1, positives[index], 0)` sets P entries in each row to zero. Do the same for the query itself.",
@@ -256,22 +263,20 @@ EXERCISES = (
         random=True,
     ),
     Exercise(
-        name="within_positive_loss",
-        notebook="06",
         task="Write CMA's new term: NCE of a picture against the notes of its positives' pictures.",
         reference=within_positive_loss,
         probes=(lambda: _terms(0, 3, 6), lambda: _terms(10, 4, 2)),
-        wrong={
-            "the positives are summed instead of averaged": _sum_over_positives,
-            "the negatives are averaged instead of summed": _mean_over_negatives,
-            "K is missing before Z": _no_k,
-            "the number of positives is used as K": _p_for_k,
-            "the temperature is missing": _no_temperature,
-            "the positives' vectors are averaged before the comparison": _mean_positive,
-            "this is softmax, not NCE": _softmax,
-            "only the first positive counts": _best_only,
-            "the query is detached": _detached,
-        },
+        wrong=(
+            _sum_over_positives,
+            _mean_over_negatives,
+            _no_k,
+            _p_for_k,
+            _no_temperature,
+            _mean_positive,
+            _softmax,
+            _best_only,
+            _detached,
+        ),
         hints=(
             "It is `nce_loss` of notebook 02 with P positives instead of one, and with the memory of the query's own modality.",
             "`video_memory[positives]` is (B, P, D): one score for each positive. Average *their* losses over P, and sum "

@@ -15,37 +15,45 @@ def my_loss(positive, negative, Z):
 
 
 def _turned(positive, negative, Z):
-    """The gradient pushes the positives away. A loss must *fall* when a positive's score rises."""
+    """It pulls the wrong way. The gradient pushes the positives away. A loss must *fall* when a positive's score
+    rises.
+    """
     return -my_loss(positive, negative, Z)
 
 
 def _no_push(positive, negative, Z):
-    """Without negatives, the loss is perfect when all clips map to one point. That is collapse."""
+    """Negatives do not count. Without negatives, the loss is perfect when all clips map to one point. That is
+    collapse.
+    """
     return -positive.mean()
 
 
 def _no_pull(positive, negative, Z):
-    """Nothing pulls a picture to its own sound: use `positive`."""
+    """Positives do not count. Nothing pulls a picture to its own sound: use `positive`."""
     return negative.logsumexp(1).mean()
 
 
 def _vector(positive, negative, Z):
-    """Return one number: end with `.mean()`."""
+    """The result is not one number. Return one number: end with `.mean()`."""
     return negative.logsumexp(1) - positive.mean(1)
 
 
 def _summed(positive, negative, Z):
-    """Average over the batch. Otherwise a batch of twice the size means twice the gradient."""
+    """The batch is summed instead of averaged. Average over the batch. Otherwise a batch of twice the size means
+    twice the gradient.
+    """
     return (negative.logsumexp(1) - positive.mean(1)).sum()
 
 
 def _overflows(positive, negative, Z):
-    """Subtract before `exp`, or use `logsumexp`, `softplus`, `logsigmoid`: they compute the same formulas, safely at any score."""
+    """The result is NaN or infinite. Subtract before `exp`, or use `logsumexp`, `softplus`, `logsigmoid`: they
+    compute the same formulas, safely at any score.
+    """
     return (negative.exp().sum(1).square().square().log() - positive.mean(1)).mean()
 
 
 def _order(positive, negative, Z):
-    """The order of the negatives is random, so your loss must not depend on it."""
+    """The order of the negatives matters. The order of the negatives is random, so your loss must not depend on it."""
     weight = torch.linspace(1, 2, negative.shape[1])
     return ((negative * weight).logsumexp(1) - positive.mean(1)).mean()
 
@@ -112,20 +120,10 @@ def _averaged(function):
 
 EXERCISES = (
     Exercise(
-        name="my_loss",
-        notebook="07",
         task="Invent a loss of scores: anything that pulls positives up, pushes negatives down, and stays finite.",
         reference=my_loss,
         probes=(_scores,),
-        wrong={
-            "the result is not one number": _vector,
-            "positives do not count": _no_pull,
-            "negatives do not count": _no_push,
-            "it pulls the wrong way": _turned,
-            "the result is NaN or infinite": _overflows,
-            "the order of the negatives matters": _order,
-            "the batch is summed instead of averaged": _summed,
-        },
+        wrong=(_vector, _no_pull, _no_push, _turned, _overflows, _order, _summed),
         hints=(
             "Start from a loss that you know and change one thing: a margin, a power, a weight on hard negatives.",
             "A margin loss: `(margin + negative - positive).clamp(min=0).mean()`. What does it do once all negatives are far enough away?",

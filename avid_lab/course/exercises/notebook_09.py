@@ -19,56 +19,68 @@ def info_nce(video, audio, temperature):
 
 
 def _one_way(video, audio, temperature):
-    """Only pictures ask for sounds. Let sounds ask for pictures, too (`score.T`), and take the mean of the two."""
+    """Only pictures ask. Only pictures ask for sounds. Let sounds ask for pictures, too (`score.T`), and take the
+    mean of the two.
+    """
     score = video @ audio.T / temperature
     return F.cross_entropy(score, torch.arange(len(video)))
 
 
 def _other_way(video, audio, temperature):
-    """Only sounds ask for pictures. Let pictures ask for sounds, too, and take the mean of the two."""
+    """Only sounds ask. Only sounds ask for pictures. Let pictures ask for sounds, too, and take the mean of the two."""
     return _one_way(audio, video, temperature)
 
 
 def _times_temperature(video, audio, temperature):
-    """*Divide* by the temperature. If you multiply, all scores are nearly equal."""
+    """Multiplied by the temperature. *Divide* by the temperature. If you multiply, all scores are nearly equal."""
     return info_nce(video, audio, 1 / temperature)
 
 
 def _no_temperature(video, audio, temperature):
-    """Without a temperature, scores lie in [-1, 1], and a softmax over them is never confident."""
+    """The temperature is missing. Without a temperature, scores lie in [-1, 1], and a softmax over them is never
+    confident.
+    """
     return info_nce(video, audio, 1.0)
 
 
 def _sum_of_directions(video, audio, temperature):
-    """Take the mean of the two directions, not their sum."""
+    """The directions are summed instead of averaged. Take the mean of the two directions, not their sum."""
     return 2 * info_nce(video, audio, temperature)
 
 
 def _batch_sum(video, audio, temperature):
-    """Average over the batch."""
+    """The batch is summed instead of averaged. Average over the batch."""
     return len(video) * info_nce(video, audio, temperature)
 
 
 def _within(video, audio, temperature):
-    """You compare pictures with pictures, where each matches itself. The network learns nothing from that."""
+    """Within a modality instead of across. You compare pictures with pictures, where each matches itself. The
+    network learns nothing from that.
+    """
     return (info_nce(video, video, temperature) + info_nce(audio, audio, temperature)) / 2
 
 
 def _one_softmax(video, audio, temperature):
-    """Your softmax runs over all B x B pairs. Each query asks its own question: use one softmax per row."""
+    """One softmax over all pairs. Your softmax runs over all B x B pairs. Each query asks its own question: use one
+    softmax per row.
+    """
     score = video @ audio.T / temperature
     return score.flatten().logsumexp(0) - score.diagonal().mean()
 
 
 def _positive_left_out(video, audio, temperature):
-    """The denominator must include the positive. Otherwise the loss has no lower bound."""
+    """The positive is missing in the denominator. The denominator must include the positive. Otherwise the loss has
+    no lower bound.
+    """
     score = video @ audio.T / temperature
     others = score.masked_fill(torch.eye(len(score), dtype=torch.bool), -torch.inf)
     return (others.logsumexp(1) + others.logsumexp(0)).mean() / 2 - score.diagonal().mean()
 
 
 def _audio_detached(video, audio, temperature):
-    """The value is right, but no gradient reaches the sounds: half of the model would not learn."""
+    """The sounds are detached. The value is right, but no gradient reaches the sounds: half of the model would not
+    learn.
+    """
     return info_nce(video, audio.detach(), temperature)
 
 
@@ -87,48 +99,58 @@ def sigmoid_loss(video, audio, temperature, bias):
 
 
 def _no_bias(video, audio, temperature, bias):
-    """The bias is missing. There are B - 1 times as many wrong pairs as right ones; the bias accounts for that."""
+    """The bias is missing. The bias is missing. There are B - 1 times as many wrong pairs as right ones; the bias
+    accounts for that.
+    """
     return sigmoid_loss(video, audio, temperature, 0.0)
 
 
 def _bias_unsigned(video, audio, temperature, bias):
-    """The bias is part of the score, so the sign applies to it, too: `sign * (s / temperature + bias)`."""
+    """The bias is outside the sign. The bias is part of the score, so the sign applies to it, too: `sign * (s /
+    temperature + bias)`.
+    """
     sign = 2 * torch.eye(len(video)) - 1
     return -F.logsigmoid(sign * (video @ audio.T / temperature) + bias).sum() / len(video)
 
 
 def _per_pair(video, audio, temperature, bias):
-    """Divide by B, not by B x B: each *clip* asks B questions, and all count."""
+    """Divided by the number of pairs instead of clips. Divide by B, not by B x B: each *clip* asks B questions, and
+    all count.
+    """
     return sigmoid_loss(video, audio, temperature, bias) / len(video)
 
 
 def _undivided(video, audio, temperature, bias):
-    """Divide by B. Otherwise the loss grows with the batch."""
+    """The batch is summed instead of averaged. Divide by B. Otherwise the loss grows with the batch."""
     return sigmoid_loss(video, audio, temperature, bias) * len(video)
 
 
 def _diagonal_only(video, audio, temperature, bias):
-    """You only use the right pairs. Without the wrong pairs, everything collapses to one point."""
+    """Only the right pairs count. You only use the right pairs. Without the wrong pairs, everything collapses to
+    one point.
+    """
     score = video @ audio.T / temperature + bias
     return -F.logsigmoid(score.diagonal()).sum() / len(video)
 
 
 def _wrong_pairs_only(video, audio, temperature, bias):
-    """With labels 0 and -1 the right pairs do not count: they need +1."""
+    """Only the wrong pairs count. With labels 0 and -1 the right pairs do not count: they need +1."""
     score = video @ audio.T / temperature + bias
     others = ~torch.eye(len(video), dtype=torch.bool)
     return -F.logsigmoid(-score[others]).sum() / len(video)
 
 
 def _sign_turned(video, audio, temperature, bias):
-    """You swapped the signs: use +1 on the diagonal and -1 elsewhere."""
+    """The signs are swapped. You swapped the signs: use +1 on the diagonal and -1 elsewhere."""
     score = video @ audio.T / temperature + bias
     sign = 1 - 2 * torch.eye(len(video))
     return -F.logsigmoid(sign * score).sum() / len(video)
 
 
 def _softmax(video, audio, temperature, bias):
-    """This is a softmax, one question with B answers. Here every pair is its own yes-or-no question."""
+    """This is softmax (InfoNCE), not sigmoid. This is a softmax, one question with B answers. Here every pair is
+    its own yes-or-no question.
+    """
     return info_nce(video, audio, temperature)
 
 
@@ -156,62 +178,72 @@ def _z(similarity):
 
 
 def _weights_turned(similarity, floor):
-    """Pairs that do *not* match got the largest weights, but these are the ones to distrust."""
+    """Mismatched pairs get the largest weights. Pairs that do *not* match got the largest weights, but these are
+    the ones to distrust.
+    """
     return floor + (1 - floor) * torch.special.ndtr(-_z(similarity))
 
 
 def _variance(similarity, floor):
-    """Divide by the standard deviation, not by the variance: the variance has other units."""
+    """The variance instead of the standard deviation. Divide by the standard deviation, not by the variance: the
+    variance has other units.
+    """
     similarity = similarity.detach()
     return floor + (1 - floor) * torch.special.ndtr((similarity - similarity.mean()) / similarity.var(correction=0))
 
 
 def _no_mean(similarity, floor):
-    """Subtract the mean: after Cross-AVID, similarities can lie anywhere, and a matching pair lies *above the average*."""
+    """The mean is not subtracted. Subtract the mean: after Cross-AVID, similarities can lie anywhere, and a
+    matching pair lies *above the average*.
+    """
     similarity = similarity.detach()
     return floor + (1 - floor) * torch.special.ndtr(similarity / similarity.std(correction=0))
 
 
 def _floor_added(similarity, floor):
-    """Some weights exceed 1. Add the floor and rescale the rest: `floor + (1 - floor) * share`."""
+    """The floor is added without rescaling. Some weights exceed 1. Add the floor and rescale the rest: `floor + (1
+    - floor) * share`.
+    """
     return floor + torch.special.ndtr(_z(similarity))
 
 
 def _no_floor(similarity, floor):
-    """The floor is missing: a pair with one unlucky score would never recover."""
+    """The floor is missing. The floor is missing: a pair with one unlucky score would never recover."""
     return torch.special.ndtr(_z(similarity))
 
 
 def _logistic(similarity, floor):
-    """A logistic curve is not the normal distribution: `torch.special.ndtr` is."""
+    """A logistic curve instead of the normal distribution. A logistic curve is not the normal distribution:
+    `torch.special.ndtr` is.
+    """
     return floor + (1 - floor) * _z(similarity).sigmoid()
 
 
 def _gradient(similarity, floor):
-    """Weights are constants: `detach`. Otherwise the network can lower its loss by distrusting everything."""
+    """A gradient flows through the weights. Weights are constants: `detach`. Otherwise the network can lower its
+    loss by distrusting everything.
+    """
     z = (similarity - similarity.mean()) / similarity.std(correction=0)
     return floor + (1 - floor) * torch.special.ndtr(z)
 
 
 EXERCISES = (
     Exercise(
-        name="info_nce",
-        notebook="09",
         task="Write InfoNCE over a batch in both directions: which of these sounds is mine, and which of these pictures?",
         reference=info_nce,
         probes=(lambda: _batch(0, 5, 0.1), lambda: _batch(4, 7, 0.5)),
-        wrong={
-            "only pictures ask": _one_way,
-            "only sounds ask": _other_way,
-            "multiplied by the temperature": _times_temperature,
-            "the temperature is missing": _no_temperature,
-            "the directions are summed instead of averaged": _sum_of_directions,
-            "the batch is summed instead of averaged": _batch_sum,
-            "within a modality instead of across": _within,
-            "one softmax over all pairs": _one_softmax,
-            "the positive is missing in the denominator": _positive_left_out,
-            "the sounds are detached": _audio_detached,
-        },
+        wrong=(
+            _one_way,
+            _other_way,
+            _times_temperature,
+            _no_temperature,
+            _sum_of_directions,
+            _batch_sum,
+            _within,
+            _one_softmax,
+            _positive_left_out,
+            _audio_detached,
+        ),
         hints=(
             "Compute a table of scores, (B, B). Which entry of row i is right?",
             "`F.cross_entropy(score, target)` with `target = torch.arange(B)` asks each row; `score.T` asks each column.",
@@ -219,21 +251,19 @@ EXERCISES = (
         ),
     ),
     Exercise(
-        name="sigmoid_loss",
-        notebook="09",
         task="Write SigLIP's loss: every pair of the batch is its own yes-or-no question.",
         reference=sigmoid_loss,
         probes=(lambda: _pairs(0, 5, 0.1, -2.0), lambda: _pairs(4, 6, 0.3, -1.0)),
-        wrong={
-            "the bias is missing": _no_bias,
-            "the bias is outside the sign": _bias_unsigned,
-            "divided by the number of pairs instead of clips": _per_pair,
-            "the batch is summed instead of averaged": _undivided,
-            "only the right pairs count": _diagonal_only,
-            "only the wrong pairs count": _wrong_pairs_only,
-            "the signs are swapped": _sign_turned,
-            "this is softmax (InfoNCE), not sigmoid": _softmax,
-        },
+        wrong=(
+            _no_bias,
+            _bias_unsigned,
+            _per_pair,
+            _undivided,
+            _diagonal_only,
+            _wrong_pairs_only,
+            _sign_turned,
+            _softmax,
+        ),
         hints=(
             "Ask each of the B x B pairs: do you belong together? The right answer is yes on the diagonal, no elsewhere.",
             "A sign of +1 on the diagonal and -1 elsewhere turns both into one formula: `-logsigmoid(sign * score)`.",
@@ -241,23 +271,13 @@ EXERCISES = (
         ),
     ),
     Exercise(
-        name="robust_weights",
-        notebook="09",
         task="Weight each pair by how well its picture fits its own sound, compared with the other pairs.",
         reference=robust_weights,
         probes=(
             lambda: (normal(9, seed=0, scale=0.2, grad=True), 0.25),
             lambda: (normal(6, seed=1, scale=0.3).add(0.4).requires_grad_(), 0.1),
         ),
-        wrong={
-            "mismatched pairs get the largest weights": _weights_turned,
-            "the variance instead of the standard deviation": _variance,
-            "the mean is not subtracted": _no_mean,
-            "the floor is added without rescaling": _floor_added,
-            "the floor is missing": _no_floor,
-            "a logistic curve instead of the normal distribution": _logistic,
-            "a gradient flows through the weights": _gradient,
-        },
+        wrong=(_weights_turned, _variance, _no_mean, _floor_added, _no_floor, _logistic, _gradient),
         hints=(
             "How many standard deviations above the mean is each pair? Use that number.",
             "`torch.special.ndtr(z)` is the share of a normal distribution below z.",
