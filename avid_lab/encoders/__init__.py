@@ -10,15 +10,3 @@ from __future__ import annotations
 from avid_lab.encoders.blocks import AudioBlock, FactoredConv3d, ProjectionHead, VideoBlock
 from avid_lab.encoders.model import AudioVisualModel
 from avid_lab.encoders.networks import AudioEncoder, Encoder, TorchvisionVideoEncoder, VideoEncoder
-
-__all__ = [
-    "AudioBlock",
-    "AudioEncoder",
-    "AudioVisualModel",
-    "Encoder",
-    "FactoredConv3d",
-    "ProjectionHead",
-    "TorchvisionVideoEncoder",
-    "VideoBlock",
-    "VideoEncoder",
-]

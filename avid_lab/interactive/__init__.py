@@ -33,23 +33,6 @@ _PANELS = {
     "RetrievalExplorer": "retrieval",
 }
 
-__all__ = [
-    "CalibrationExplorer",
-    "Canvas",
-    "EmbeddingMap",
-    "LiveLoss",
-    "LiveTraining",
-    "LossLab",
-    "NCEMicroscope",
-    "PositiveBrowser",
-    "RetrievalExplorer",
-    "answers",
-    "ask",
-    "gallery",
-    "playable",
-    "player",
-]
-
 
 def __getattr__(name: str) -> Any:
     if name in _PANELS:

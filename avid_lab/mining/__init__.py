@@ -19,17 +19,3 @@ from avid_lab.mining.positives import (
     mine_positives,
     positives_by_definition,
 )
-
-__all__ = [
-    "AGREEMENTS",
-    "TILES_FROM",
-    "Agreement",
-    "AgreementPlane",
-    "Positives",
-    "agreement_named",
-    "agreement_plane",
-    "agreement_scores",
-    "check_mining",
-    "mine_positives",
-    "positives_by_definition",
-]

@@ -19,16 +19,3 @@ from avid_lab.objectives.cma import CMA
 from avid_lab.objectives.gather import score_instances
 from avid_lab.objectives.in_batch import InBatch
 from avid_lab.objectives.negatives import draw_negatives
-
-__all__ = [
-    "AVID",
-    "CMA",
-    "InBatch",
-    "Objective",
-    "ObjectiveOutput",
-    "QueueAVID",
-    "Term",
-    "draw_negatives",
-    "name_of",
-    "score_instances",
-]

@@ -21,13 +21,3 @@ from avid_lab.official.files import (
     load_official_memory,
 )
 from avid_lab.official.names import CheckpointError, from_official, to_official
-
-__all__ = [
-    "CheckpointError",
-    "OfficialCriterion",
-    "from_official",
-    "load_official",
-    "load_official_criterion",
-    "load_official_memory",
-    "to_official",
-]

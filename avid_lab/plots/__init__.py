@@ -13,19 +13,3 @@ from avid_lab.plots.evaluation import collapse_panels, estimate_rows
 from avid_lab.plots.grids import contact_sheet, grid
 from avid_lab.plots.spaces import confusion, embedding_map, similarity_histograms
 from avid_lab.plots.style import dark
-
-__all__ = [
-    "accuracy_bars",
-    "agreement_plane",
-    "clip_sheet",
-    "collapse_panels",
-    "confusion",
-    "contact_sheet",
-    "dark",
-    "embedding_map",
-    "estimate_rows",
-    "grid",
-    "loss_terms",
-    "recall_bars",
-    "similarity_histograms",
-]

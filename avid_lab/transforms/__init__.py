@@ -15,15 +15,3 @@ from avid_lab.transforms.picture import (
 )
 from avid_lab.transforms.pipeline import Clips, InputPipeline
 from avid_lab.transforms.sound import LogSpectrogram
-
-__all__ = [
-    "IMAGENET_MEAN",
-    "IMAGENET_STD",
-    "Clips",
-    "InputPipeline",
-    "LogSpectrogram",
-    "PlaneAugmentation",
-    "VideoAugmentation",
-    "centre_crop",
-    "planes_to_rgb",
-]
