@@ -1,10 +1,17 @@
-"""One training input from a file: half a second of picture, two of sound, augmented, as tensors; on one thread."""
+"""One training input from a file: half a second of picture, two of sound, augmented, as tensors; on one thread.
+
+From one file, at one place; then random windows of long originals against copies made for training.
+"""
 
 from __future__ import annotations
 
+import os
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +22,11 @@ from torchvision.transforms import functional as TV
 
 from avid_lab import foley
 from avid_lab.config import PRESETS, PROFILES, AudioSpec, VideoSpec
-from avid_lab.datasets import ClipDataset
-from avid_lab.media import Clip, read_clip, write_clip
+from avid_lab.datasets import ClipDataset, Manifest, Record
+from avid_lab.datasets.prepare import prepare
+from avid_lab.datasets.windows import COLUMN
+from avid_lab.foley import FoleyConfig
+from avid_lab.media import Clip, MediaError, probe, read_clip, write_clip
 from avid_lab.media.planes import read_planes
 from avid_lab.training import avid_trainer
 from avid_lab.transforms import LogSpectrogram, PlaneAugmentation, VideoAugmentation
@@ -38,16 +48,18 @@ def make_file(path: Path, width: int, height: int) -> Path:
     return write_clip(path, Clip(video, sound, 16.0, 24_000))
 
 
-def published(path: Path, size: int, generator: torch.Generator, spectrogram: LogSpectrogram) -> Any:
+def published(
+    path: Path, size: int, generator: torch.Generator, spectrogram: LogSpectrogram, start_s: float = 1.0
+) -> Any:
     """The released pipeline, from its description: RGB images, and every transform frame by frame as PIL does it."""
     draw = torch.rand(9, generator=generator).tolist()
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         stream.thread_count = 1
-        container.seek(int(1.0 / stream.time_base), stream=stream)
+        container.seek(int(start_s / stream.time_base), stream=stream)
         images = []
         for frame in container.decode(stream):
-            if frame.time >= 1.0 - 1e-6:
+            if frame.time >= start_s + len(images) / 16 - 1e-6:
                 images.append(frame.to_image())
             if len(images) == 8:
                 break
@@ -67,10 +79,10 @@ def published(path: Path, size: int, generator: torch.Generator, spectrogram: Lo
     with av.open(str(path)) as container:
         stream = container.streams.audio[0]
         resampler = av.AudioResampler("fltp", "mono", SOUND.rate)
-        container.seek(int(0.5 / stream.time_base), stream=stream)
+        container.seek(int((start_s - 0.5) / stream.time_base), stream=stream)
         pieces, count = [], 0
         for frame in container.decode(stream):
-            if frame.time + frame.samples / frame.sample_rate < 0.5:
+            if frame.time + frame.samples / frame.sample_rate < start_s - 0.5:
                 continue
             frame.pts = None
             for piece in resampler.resample(frame):
@@ -127,7 +139,7 @@ def run(quick: bool) -> dict[str, Any]:
 
             candidates = {"published pipeline": as_published, "planes, one affine": by_planes, "RGB, batched": by_rgb}
             try:
-                candidates["torchcodec + torchvision v2"] = torchcodec(path, size, spectrogram)
+                candidates["torchcodec + torchvision v2"] = partial(torchcodec(size, spectrogram), path, 1.0)
             except (ImportError, RuntimeError) as error:
                 skipped.append(f"torchcodec: {str(error).splitlines()[0]}")
             name = f"clip to tensors, {size} from {width}x{height}"
@@ -144,10 +156,13 @@ def run(quick: bool) -> dict[str, Any]:
                 unit="clip",
                 least_s=dict.fromkeys(candidates, float(np.median(decoding))),
             )
+        more = copies(quick, Path(folder))
     torch.set_num_threads(threads)
+    rows += more.pop("rows")
+    skipped += more.pop("skipped")
     for what in skipped:
         print(f"  skipped: {what}")
-    return {"rows": as_json(rows), "skipped": skipped, "training": training(quick)}
+    return {"rows": as_json(rows), "skipped": skipped, "training": training(quick), "copies": more}
 
 
 def training(quick: bool) -> dict[str, dict[str, float]]:
@@ -176,7 +191,7 @@ def training(quick: bool) -> dict[str, dict[str, float]]:
     return found
 
 
-def torchcodec(path: Path, size: int, spectrogram: LogSpectrogram) -> Any:
+def torchcodec(size: int, spectrogram: LogSpectrogram) -> Callable[[Path, float], Any]:
     """What a user of today's PyTorch tools would write: the whole clip a tensor, torchvision's v2 transforms."""
     from torchcodec.decoders import AudioDecoder, VideoDecoder
     from torchvision.transforms import v2
@@ -191,13 +206,201 @@ def torchcodec(path: Path, size: int, spectrogram: LogSpectrogram) -> Any:
         ]
     )
 
-    def load() -> Any:
+    def load(path: Path, start_s: float) -> Any:
         decoder = VideoDecoder(str(path), num_ffmpeg_threads=1, seek_mode="approximate")
-        frames = decoder.get_frames_played_at([1.0 + i / 16 for i in range(8)]).data
+        frames = decoder.get_frames_played_at([start_s + i / 16 for i in range(8)]).data
         sound = AudioDecoder(str(path), sample_rate=SOUND.rate, num_channels=1)
-        wave = sound.get_samples_played_in_range(0.5, 2.5).data[:, : SOUND.samples]
+        wave = sound.get_samples_played_in_range(start_s - 0.5, start_s + 1.5).data[:, : SOUND.samples]
         wave = torch.nn.functional.pad(wave, (0, SOUND.samples - wave.shape[1]))
         return augment(frames), spectrogram(wave[None])
 
-    load()
     return load
+
+
+# Copies for training: from originals as public sets have them to what `avid-lab data prepare` writes.
+SOURCES, SECONDS = 8, 10.0
+X264 = {"preset": "veryfast", "crf": "23", "bf": "0", "g": "12", "tune": "fastdecode"}  # as `prepare` chooses
+SWEEP: dict[str, dict[str, str]] = {
+    "every frame a key frame": {"g": "1"},
+    "groups of 4": {"g": "4"},
+    "groups of 8": {"g": "8"},
+    "groups of 12 (chosen)": {},
+    "groups of 16": {"g": "16"},
+    "groups of 32": {"g": "32"},
+    "B-frames": {"bf": "3"},
+    "superfast": {"preset": "superfast"},
+    "medium": {"preset": "medium"},
+    "crf 20": {"crf": "20"},
+    "crf 26": {"crf": "26"},
+    "no tuning": {"tune": ""},
+    "no tuning, B-frames, superfast, groups of 32 (before)": {"tune": "", "bf": "3", "preset": "superfast", "g": "32"},
+    "index at the end": {"movflags": ""},
+}
+
+
+def originals(folder: Path) -> tuple[Manifest, str]:
+    """Ten seconds each, 340x256 at 30 fps, H.264 with x264's defaults (groups of 250 frames), AAC in stereo at 44 kHz.
+
+    The pictures are those of the videos in the folder that ``AVID_LAB_CLIPS`` names, repeated until they are long
+    enough; without it, scenes of the rendered world.
+    """
+    named = os.environ.get("AVID_LAB_CLIPS")
+    size = FoleyConfig(clips=SOURCES, size=340, fps=30.0, duration_s=SECONDS)
+    frames = round(30 * SECONDS)
+    real = [] if named is None else [path for path in sorted(Path(named).rglob("*.mp4")) if _is_long(path)]
+    found = []
+    for i in range(SOURCES):
+        picture, sound, _ = foley.render(i, size)
+        video = torch.from_numpy(picture)[:, 42:298]  # (T, 256, 340, 3)
+        if real:
+            path = real[i * len(real) // SOURCES]  # of all kinds
+            length = int((probe(path).duration_s - 0.1) * 30)
+            clip = read_clip(path, 0.0, VideoSpec(min(length, frames), 30.0, None), None)
+            assert clip.video is not None
+            whole = torch.nn.functional.interpolate(
+                clip.video.transpose(0, 1).float(), (256, 340), mode="bilinear", antialias=True
+            )
+            video = whole.round().byte()[torch.arange(frames) % len(whole)].permute(0, 2, 3, 1)
+        encode(folder / f"{i}.mp4", video.numpy(), sound, 30, 24_000, {"crf": "23"}, rate_out=44_100, layout="stereo")
+        found.append(Record(str(i), f"{i}.mp4", "", SECONDS, "", {COLUMN: f"0-{SECONDS:g}"}))
+    return Manifest(folder, found), "videos" if real else "rendered scenes"
+
+
+def _is_long(path: Path) -> bool:
+    try:
+        info = probe(path)
+    except MediaError:
+        return False
+    return info.video is not None and min(info.video.width, info.video.height) >= 256 and info.duration_s >= 3
+
+
+def encode(
+    path: Path,
+    frames: np.ndarray,
+    sound: np.ndarray,
+    fps: int,
+    rate: int,
+    x264: dict[str, str],
+    *,
+    rate_out: int | None = None,
+    layout: str = "mono",
+) -> None:
+    """Write frames (T, H, W, 3) and mono samples with these options of x264."""
+    options = {name: value for name, value in x264.items() if value and name != "movflags"}
+    flags = {} if "movflags" in x264 else {"movflags": "+faststart"}
+    with av.open(str(path), "w", options=flags) as container:
+        video = container.add_stream("libx264", rate=fps, options={"threads": "1", **options})
+        video.height, video.width, video.pix_fmt = *frames.shape[1:3], "yuv420p"
+        audio = container.add_stream("aac", rate=rate_out or rate, layout=layout)
+        wave = av.AudioFrame.from_ndarray(sound[None].astype(np.float32), "fltp", "mono")
+        wave.sample_rate = rate
+        resampler = av.AudioResampler("fltp", layout, rate_out or rate)
+        for i, image in enumerate(frames):
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+            frame.pts, frame.time_base = i, Fraction(1, fps)
+            container.mux(video.encode(frame))
+        container.mux(video.encode(None))
+        for piece in [*resampler.resample(wave), *resampler.resample(None)]:
+            container.mux(audio.encode(piece))
+        container.mux(audio.encode(None))
+
+
+def copies(quick: bool, folder: Path) -> dict[str, Any]:
+    """Random windows from prepared copies against the same windows from the originals, and the copies' settings."""
+    (folder / "originals").mkdir()
+    manifest, source = originals(folder / "originals")
+    made = prepare(manifest, folder / "copies", workers=0, progress=False)
+    spectrogram, generator = LogSpectrogram(SOUND), torch.Generator().manual_seed(0)
+    planes, colours = PlaneAugmentation(224, scale=(0.08, 1.0)), VideoAugmentation(224, scale=(0.08, 1.0))
+
+    def of(clips: Manifest, load: Callable[[Path, float], Any], starts: torch.Generator) -> Callable[[], None]:
+        """One random window of each file; all candidates of a case draw the same."""
+
+        def work() -> None:
+            for i in range(SOURCES):
+                load(clips.path(i), 0.5 + 8.0 * torch.rand((), generator=starts).item())
+
+        return work
+
+    def by_planes(path: Path, start_s: float) -> Any:
+        clip = read_planes(path, start_s, VideoSpec(8, 16.0, 224), SOUND, audio_start_s=start_s - 0.5)
+        assert clip.audio is not None
+        return planes.augment(clip.luma[None], clip.chroma[None], clip.to_rgb[None], generator), spectrogram(
+            clip.audio[None]
+        )
+
+    def by_rgb(path: Path, start_s: float) -> Any:
+        clip = read_clip(path, start_s, VideoSpec(8, 16.0, 256), SOUND, audio_start_s=start_s - 0.5)
+        assert clip.video is not None and clip.audio is not None
+        return colours(clip.video[None], generator), spectrogram(clip.audio[None])
+
+    def by_published(path: Path, start_s: float) -> Any:
+        return published(path, 224, generator, spectrogram, start_s)
+
+    def drawing() -> torch.Generator:
+        return torch.Generator().manual_seed(0)
+
+    turns, skipped = (3 if quick else 15), []
+    ways = {
+        "published pipeline, originals": of(manifest, by_published, drawing()),
+        "planes, originals": of(manifest, by_planes, drawing()),
+        "RGB, prepared copies": of(made, by_rgb, drawing()),
+        "planes, prepared copies": of(made, by_planes, drawing()),
+    }
+    shared: dict[str, Any] = {"turns": turns, "amount": float(SOURCES), "unit": "clip"}
+    case = f"random window of 10 s, 224 pixels ({source})"
+    rows = compare(case, ways, required={"planes, prepared copies": 5.0}, **shared)
+    try:
+        by_torchcodec = torchcodec(224, spectrogram)
+        pair = {
+            "torchcodec, originals": of(manifest, by_torchcodec, drawing()),
+            "planes, prepared copies": of(made, by_planes, drawing()),
+        }
+        rows += compare(case, pair, required={"planes, prepared copies": 2.5}, **shared)
+    except (ImportError, RuntimeError) as error:
+        skipped.append(f"torchcodec: {str(error).splitlines()[0]}")
+    size = {
+        "originals": np.mean([manifest.path(i).stat().st_size for i in range(SOURCES)]) / 1e3,
+        "copies": np.mean([made.path(i).stat().st_size for i in range(SOURCES)]) / 1e3,
+    }
+    return {"rows": rows, "skipped": skipped, "kB of 10 s": size, "settings": sweep(quick, manifest, folder)}
+
+
+def sweep(quick: bool, manifest: Manifest, folder: Path) -> list[dict[str, Any]]:
+    """What every setting of the encoder costs: size, encoding, quality, and CPU time of reading a random window."""
+    names = list(SWEEP)[2:4] if quick else list(SWEEP)
+    files, found = 2 if quick else SOURCES, {}
+    for name in names:
+        settings, spent, error = X264 | SWEEP[name], 0.0, []
+        for i in range(files):
+            clip = read_clip(manifest.path(i), 0.0, VideoSpec(160, 16.0, 256), AudioSpec(duration_s=SECONDS))
+            assert clip.video is not None and clip.audio is not None
+            frames = clip.video.permute(1, 2, 3, 0).numpy()
+            begun = time.process_time()
+            encode(folder / f"{name}-{i}.mp4", frames, clip.audio[0].numpy(), 16, SOUND.rate, settings)
+            spent += time.process_time() - begun
+            again = read_clip(folder / f"{name}-{i}.mp4", 0.0, VideoSpec(160, 16.0, 256), None).video
+            assert again is not None
+            error.append(float((again.float() - clip.video.float()).square().mean()))
+        size = sum((folder / f"{name}-{i}.mp4").stat().st_size for i in range(files)) / files
+        found[name] = {
+            "settings": name,
+            "kB of 10 s": size / 1e3,
+            "encoding, s": spent / files,
+            "PSNR, dB": 10 * float(np.log10(255**2 / np.mean(error))),
+        }
+    times: dict[str, list[float]] = {name: [] for name in names}
+    starts = torch.Generator().manual_seed(0)
+    for _ in range(2 if quick else 12):
+        for i in range(files):
+            start_s = 0.5 + 8.0 * torch.rand((), generator=starts).item()
+            for name in names:
+                begun = time.process_time()
+                path = folder / f"{name}-{i}.mp4"
+                read_planes(path, start_s, VideoSpec(8, 16.0, 224), SOUND, audio_start_s=start_s - 0.5)
+                times[name].append(time.process_time() - begun)
+    for name, row in found.items():
+        row["window, ms"] = 1e3 * float(np.mean(np.sort(times[name])[: -len(times[name]) // 4]))  # but the slowest
+        shown = "  ".join(f"{value:8.3g} {what}" for what, value in row.items() if what != "settings")
+        print(f"  {name:56} {shown}", flush=True)
+    return list(found.values())
