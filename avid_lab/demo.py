@@ -38,9 +38,8 @@ MOST_STILLS = 24  # on the contact sheet
 CLIP_BYTES = 120_000  # of one player: with all of them a report stays below 10 MB
 POSITIVES = 32  # of a query, where there are many clips (the paper's number)
 SAVE_EVERY = 50  # steps: what an interrupted run loses at most
-ADAPT_BELOW = (
-    200  # training clips: of fewer, the committed network is adapted, since training from nothing learns little
-)
+# Training clips: with fewer, the committed network is adapted, since training from nothing learns little.
+ADAPT_BELOW = 200
 ADAPT_STEPS, ADAPT_RATE = 200, 3e-4  # of an adaptation; the network already knows much, so the rate is low
 FEW = 20  # held-out clips: with fewer, one clip is more than five points
 
@@ -150,9 +149,8 @@ def fit(trainer: Trainer, out: Path, *, origin: str, fresh: bool = False) -> Non
             again = "" if found == unfinished else " --fresh trains again."
             print(f"{state} run of these clips and settings is loaded from {found}.{again}")
         except CheckpointError as error:
-            print(
-                f"{state} run exists, but with other clips or settings, so training starts from the beginning: {error}"
-            )
+            why = "with other clips or settings, so training starts from the beginning"
+            print(f"{state} run exists, but {why}: {error}")
     with replacing(about) as temporary:
         temporary.write_text(json.dumps(identity, indent=1), encoding="utf-8")
     if trainer.steps_done >= len(trainer):
@@ -219,18 +217,12 @@ def _without_classes(spaces: Spaces, _positives: Positives, train: ClipDataset, 
     first = next(iter(spaces))
     ours = instance_table(spaces[first][1], spaces["untrained"][1])
     reference = instance_table(spaces["reference"][1]) if "reference" in spaces else None
-    rows = [
-        SummaryRow(
-            name,
-            row.value,
-            row.random,
-            row.chance,
-            reference=None if reference is None else reference[name].value,
-            interval=(row.low, row.high),
-        )
-        for name, row in ours.items()
-        if row.percent
-    ]
+    rows = []
+    for name, row in ours.items():
+        if row.percent:
+            other = None if reference is None else reference[name].value
+            ends = row.low, row.high
+            rows.append(SummaryRow(name, row.value, row.random, row.chance, reference=other, interval=ends))
     why = "All clips are of one class" if train.has_classes else "The clips have no classes"
     lines = [
         f"{why}, so there are no scores by class. Each picture looks for its own sound among the held-out clips, "
@@ -282,9 +274,8 @@ class _Story:
         seed = trainer.config.seed
         self.queries = _some(test, QUERIES, seed)
         self.query = _some(self.train, 1, seed)[0]
-        self.everyone = _some(
-            test, min(len(test), max(len(test.classes), MOST_STILLS if not self.classes else 0)), seed
-        )
+        stills = max(len(test.classes), 0 if self.classes else MOST_STILLS)
+        self.everyone = _some(test, min(len(test), stills), seed)
 
     def sections(self) -> tuple[list[Section], list[str]]:
         """The sections, and one line for each thing that is a placeholder."""

@@ -15,12 +15,12 @@ from avid_lab.encoders import AudioVisualModel
 from avid_lab.evaluation import (
     FineTuneConfig,
     block_features,
-    block_probes,
     chance_scores,
     embed,
     fine_tune,
     labelled_subset,
     linear_probe,
+    probe_table,
     random_twin,
     score,
 )
@@ -50,7 +50,8 @@ def test_evaluation_changes_nothing_in_the_model(smoke_world, pipeline, model):
     made = embed(model, smoke_world, pipeline)
     score(made, made)
     some = smoke_world.subset(torch.arange(24))
-    block_probes(model, some, some, pipeline)
+    features = block_features(model, some, pipeline)
+    probe_table(features, features)
     fine_tune(model, some, some, pipeline, "audio", FineTuneConfig(epochs=1, windows=1))
     assert [layer.training for layer in model.modules()] == modes
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())

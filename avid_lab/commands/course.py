@@ -17,18 +17,11 @@ def add(commands: Any) -> None:
     """``lab``, ``doctor``, ``reset``, ``edition`` and ``publish``."""
     lab = command(commands, "lab", _lab, "open the course in JupyterLab, which receives all other options")
     lab.set_defaults(passes_on=True)
-    lab.add_argument(
-        "folder",
-        nargs="?",
-        type=Path,
-        default=Path("my_course"),
-        help="your copy of the notebooks (default: %(default)s)",
-    )
-    lab.add_argument(
-        "--update",
-        action="store_true",
-        help="add new versions; notebooks that you edited stay, with the new version next to them",
-    )
+    mine: dict[str, Any] = {"type": Path, "default": Path("my_course")}
+    mine["help"] = "your copy of the notebooks (default: %(default)s)"
+    lab.add_argument("folder", nargs="?", **mine)
+    text = "add new versions; notebooks that you edited stay, with the new version next to them"
+    lab.add_argument("--update", action="store_true", help=text)
     lab.add_argument("--port", type=int, help="use this port, or fail if it is taken (default: the first free one)")
     lab.add_argument("--no-browser", action="store_true", help="print the address instead of opening a browser")
 
@@ -36,45 +29,33 @@ def add(commands: Any) -> None:
     doctor.add_argument("--json", action="store_true", help="print the checks as JSON")
     doctor.add_argument("--bench", action="store_true", help="measure its speed instead, in about half a minute")
 
-    reset = command(
-        commands, "reset", _reset, "restore a notebook in your folder; your version is kept under another name"
-    )
+    text = "restore a notebook in your folder; your version is kept under another name"
+    reset = command(commands, "reset", _reset, text)
     reset.add_argument("name", help='the notebook, such as "05"')
-    reset.add_argument(
-        "--folder", type=Path, default=Path("my_course"), help="your copy of the notebooks (default: %(default)s)"
-    )
+    reset.add_argument("--folder", **mine)
 
-    edition = command(
-        commands, "edition", _edition, "write the notebooks for students, or for instructors with solutions"
-    )
-    edition.add_argument(
-        "kind", choices=["student", "instructor"], help="instructor: with solutions, notes and nbgrader metadata"
-    )
+    text = "write the notebooks for students, or for instructors with solutions"
+    edition = command(commands, "edition", _edition, text)
+    text = "instructor: with solutions, notes and nbgrader metadata"
+    edition.add_argument("kind", choices=["student", "instructor"], help=text)
     edition.add_argument("out", type=Path, metavar="DIR", help="the folder to write")
-    edition.add_argument("names", nargs="*", metavar="NAME", help='notebooks, such as "03" (default: all)')
-    edition.add_argument("--source", type=Path, default=Path("notebooks/source"), help="sources (default: %(default)s)")
 
     publish = command(commands, "publish", _publish, "build the notebooks from their sources")
-    publish.add_argument("names", nargs="*", metavar="NAME", help='notebooks, such as "03" (default: all)')
-    publish.add_argument("--source", type=Path, default=Path("notebooks/source"), help="sources (default: %(default)s)")
-    publish.add_argument(
-        "--out", type=Path, default=Path("notebooks"), help="folder of the notebooks (default: %(default)s)"
-    )
+    for parser in (edition, publish):
+        parser.add_argument("names", nargs="*", metavar="NAME", help='notebooks, such as "03" (default: all)')
+        text = "sources (default: %(default)s)"
+        parser.add_argument("--source", type=Path, default=Path("notebooks/source"), help=text)
+    text = "folder of the notebooks (default: %(default)s)"
+    publish.add_argument("--out", type=Path, default=Path("notebooks"), help=text)
     publish.add_argument("--no-execute", action="store_true", help="do not run the notebooks; leave outputs out")
-    publish.add_argument(
-        "--keep-outputs",
-        action="store_true",
-        help="do not run the notebooks; keep their outputs (when only prose changed)",
-    )
-    publish.add_argument(
-        "--check", action="store_true", help="write nothing; fail if a notebook differs from its source"
-    )
-    publish.add_argument(
-        "--timeout", type=int, default=1800, metavar="S", help="seconds per cell (default: %(default)s)"
-    )
-    publish.add_argument(
-        "--site", type=Path, default=Path("runs/site"), help="folder of the web pages (default: %(default)s)"
-    )
+    text = "do not run the notebooks; keep their outputs (when only prose changed)"
+    publish.add_argument("--keep-outputs", action="store_true", help=text)
+    text = "write nothing; fail if a notebook differs from its source"
+    publish.add_argument("--check", action="store_true", help=text)
+    text = "seconds per cell (default: %(default)s)"
+    publish.add_argument("--timeout", type=int, default=1800, metavar="S", help=text)
+    text = "folder of the web pages (default: %(default)s)"
+    publish.add_argument("--site", type=Path, default=Path("runs/site"), help=text)
 
 
 def _lab(arguments: argparse.Namespace) -> int:
@@ -119,11 +100,8 @@ def _doctor(arguments: argparse.Namespace) -> int:
         print(json.dumps([asdict(check) for check in checks], indent=2))
     else:
         print(doctor.table(checks))
-        print(
-            "\nReady."
-            if not failed
-            else f"\n{failed} of {len(checks)} checks failed. Apply the fixes above and run the doctor again."
-        )
+        fix = "Apply the fixes above and run the doctor again."
+        print(f"\n{failed} of {len(checks)} checks failed. {fix}" if failed else "\nReady.")
     return 1 if failed else 0
 
 
@@ -153,13 +131,8 @@ def _publish(arguments: argparse.Namespace) -> int:
         print("\n".join(problems) or f"{len(chosen)} notebooks match their sources")
         return 1 if problems else 0
     for source in chosen:
-        path = publish.build(
-            source,
-            arguments.out,
-            execute=not arguments.no_execute,
-            keep_outputs=arguments.keep_outputs,
-            timeout_s=arguments.timeout,
-        )
+        how = {"execute": not arguments.no_execute, "keep_outputs": arguments.keep_outputs}
+        path = publish.build(source, arguments.out, **how, timeout_s=arguments.timeout)
         print(f"{path}  {path.stat().st_size / 1e6:.2f} MB")
     if not arguments.no_execute:
         from avid_lab.course.site import build_site

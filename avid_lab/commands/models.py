@@ -34,43 +34,27 @@ PROTOCOLS = {  # the same as `evaluation.PROTOCOLS`, which would import torch
 
 def add(commands: Any) -> None:
     """``demo``, ``train``, ``mine``, ``evaluate`` and ``reference``."""
-    demo = command(
-        commands,
-        "demo",
-        _demo,
-        "run the course's story without a notebook: train, mine, evaluate, report",
-        uses="avid_lab.demo",
-    )
+    text = "run the course's story without a notebook: train, mine, evaluate, report"
+    demo = command(commands, "demo", _demo, text, uses="avid_lab.demo")
     data.add_options(demo)
     _add_training(demo)
     demo.add_argument("--fresh", action="store_true", help="train again, even if a finished run exists")
     demo.add_argument("--out", type=Path, default=Path("runs/demo"), help="folder of the report (default: %(default)s)")
 
-    train = command(
-        commands,
-        "train",
-        _train,
-        "train AVID, or CMA from a trained AVID, and save a checkpoint",
-        uses="avid_lab.training",
-    )
+    text = "train AVID, or CMA from a trained AVID, and save a checkpoint"
+    train = command(commands, "train", _train, text, uses="avid_lab.training")
     data.add_options(train)
     training.add_arguments(train)
 
-    mine = command(
-        commands,
-        "mine",
-        _mine,
-        "find each clip's positives with a trained model and write them as CSV",
-        uses="avid_lab.evaluation",
-    )
+    text = "find each clip's positives with a trained model and write them as CSV"
+    mine = command(commands, "mine", _mine, text, uses="avid_lab.evaluation")
     mine.add_argument("checkpoint", type=Path, help="checkpoint of `avid-lab train` or `avid-lab demo`")
     data.add_options(mine)
     mine.add_argument("-k", type=int, default=32, help="positives per clip (default: %(default)s)")
     text = "when two clips agree: consensus, union, video, audio, ... (default: %(default)s)"
     mine.add_argument("--agreement", default="consensus", metavar="NAME", help=text)
-    mine.add_argument(
-        "--out", type=Path, default=Path("runs/positives.csv"), help="CSV file to write (default: %(default)s)"
-    )
+    text = "CSV file to write (default: %(default)s)"
+    mine.add_argument("--out", type=Path, default=Path("runs/positives.csv"), help=text)
 
     text = "evaluate a trained model, with intervals, next to random initialisation and chance"
     evaluate = command(commands, "evaluate", _evaluate, text, uses="avid_lab.evaluation")
@@ -83,15 +67,10 @@ def add(commands: Any) -> None:
     reference.add_argument("--variants", nargs="+", metavar="NAME", help="variants to train (default: all)")
     reference.add_argument("--list", action="store_true", help="print the variants and exit")
     reference.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="one run per seed (default: 0 1 2)")
-    reference.add_argument(
-        "--out", type=Path, default=Path("data/reference"), help="folder of the results (default: %(default)s)"
-    )
-    reference.add_argument(
-        "--work",
-        type=Path,
-        default=Path("runs/reference"),
-        help="folder of the runs' files, 8 MB each (default: %(default)s)",
-    )
+    text = "folder of the results (default: %(default)s)"
+    reference.add_argument("--out", type=Path, default=Path("data/reference"), help=text)
+    text = "folder of the runs' files, 8 MB each (default: %(default)s)"
+    reference.add_argument("--work", type=Path, default=Path("runs/reference"), help=text)
 
 
 def _demo(arguments: argparse.Namespace) -> int:
@@ -202,16 +181,10 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
 
 def _add_protocols(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.epilog = "\n".join(
-        ["protocols, those marked * by default:", *(f"  {name:<12}{text}" for name, text in PROTOCOLS.items())]
-    )
-    parser.add_argument(
-        "--what",
-        nargs="+",
-        metavar="PROTOCOL",
-        choices=["all", *PROTOCOLS],
-        help="protocols from the list below, or all",
-    )
+    rows = [f"  {name:<12}{text}" for name, text in PROTOCOLS.items()]
+    parser.epilog = "\n".join(["protocols, those marked * by default:", *rows])
+    text = "protocols from the list below, or all"
+    parser.add_argument("--what", nargs="+", metavar="PROTOCOL", choices=["all", *PROTOCOLS], help=text)
     parser.add_argument("--compare", type=Path, metavar="OTHER", help="a second checkpoint; shows paired differences")
     parser.add_argument("--windows", type=int, default=2, help="windows averaged per clip (default: %(default)s)")
     parser.add_argument("--epochs", type=int, default=16, help="epochs of fine-tuning (default: %(default)s)")

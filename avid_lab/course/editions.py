@@ -92,15 +92,8 @@ def _taught(cell: NotebookNode) -> list[NotebookNode]:
 
 def _mark(grade_id: str, *, grade: bool = False, solution: bool = False, points: int | None = None) -> dict[str, Any]:
     """Metadata that nbgrader needs for a code cell, schema 3."""
-    mark: dict[str, Any] = {
-        "schema_version": 3,
-        "grade_id": grade_id,
-        "grade": grade,
-        "solution": solution,
-        "locked": not solution,
-        "task": False,
-        "cell_type": "code",
-    }
+    mark: dict[str, Any] = {"schema_version": 3, "grade_id": grade_id, "cell_type": "code", "task": False}
+    mark |= {"grade": grade, "solution": solution, "locked": not solution}
     return mark | ({} if points is None else {"points": points})
 
 
@@ -108,17 +101,8 @@ def _notes(exercise: Exercise) -> str:
     """Teaching notes of an exercise: its misconceptions and hints."""
     wrong = [f"* *{title}.* {' '.join(text.split())}" for title, (_, text) in exercise.mistakes.items()]
     hints = [f"{number}. {hint}" for number, hint in enumerate(exercise.hints, 1)]
-    return "\n".join(
-        [
-            f"**Teaching notes: `{exercise.name}`.** The badge names these common misconceptions:",
-            "",
-            *wrong,
-            "",
-            "Hints, in order:",
-            "",
-            *hints,
-        ]
-    )
+    head = f"**Teaching notes: `{exercise.name}`.** The badge names these common misconceptions:"
+    return "\n".join([head, "", *wrong, "", "Hints, in order:", "", *hints])
 
 
 def _handbook() -> str:

@@ -22,7 +22,6 @@ from avid_lab.evaluation.embeddings import (
 from avid_lab.evaluation.finetuning import FineTuneConfig, FineTuned, fine_tune, fine_tune_table
 from avid_lab.evaluation.probes import (
     LinearClassifier,
-    block_probes,
     fit_linear,
     fit_svm,
     label_fraction_table,

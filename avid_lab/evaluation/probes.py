@@ -17,12 +17,9 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from avid_lab.datasets import ClipDataset
-from avid_lab.encoders import AudioVisualModel
-from avid_lab.evaluation.embeddings import BlockFeatures, Embeddings, block_features, random_twin
+from avid_lab.evaluation.embeddings import BlockFeatures, Embeddings
 from avid_lab.evaluation.results import Table
 from avid_lab.metrics import Estimate, bootstrap, chance_accuracy, estimate
-from avid_lab.transforms import InputPipeline
 
 ClassifierName = Literal["linear", "svm"]
 
@@ -115,9 +112,7 @@ def fit_svm(
 
 
 FITS: dict[str, Callable[[Tensor, Tensor, int], LinearClassifier]] = {
-    "linear": partial(
-        fit_linear, steps=60
-    ),  # with thousands of features, full convergence would take minutes per block
+    "linear": partial(fit_linear, steps=60),  # with thousands of features, convergence would take minutes
     "svm": fit_svm,
 }
 
@@ -149,45 +144,19 @@ def linear_probe(
     return (classifier(test).argmax(1) == test_labels).double().mean().item()
 
 
-def block_probes(
-    model: AudioVisualModel,
-    train: ClipDataset,
-    test: ClipDataset,
-    pipeline: InputPipeline,
-    *,
-    classifier: ClassifierName = "linear",
-    windows: int = 2,
-    untrained: AudioVisualModel | None = None,
-    progress: bool = False,
+def probe_table(
+    train: BlockFeatures, test: BlockFeatures, *, classifier: ClassifierName = "linear", progress: bool = False
 ) -> Table:
     """Test accuracy of a linear classifier on every block of both frozen encoders, as in the paper's Table 1.
 
     Args:
-        model: The trained model; nothing in it changes, batch statistics included.
-        train: Clips to fit on, every window an example.
-        test: Clips to classify, by the mean over their windows.
-        pipeline: The model's input pipeline.
+        train: `block_features` of the clips to fit on; every window is an example.
+        test: The same of the clips to classify, by the mean over their windows.
         classifier: "linear" is logistic regression as for Kinetics, "svm" the one-vs-rest SVM of ESC-50.
-        windows: Windows per clip; the paper's tables use 10.
-        untrained: What to compare with; `random_twin` if not given.
-        progress: Whether to show progress bars.
+        progress: Whether to show a progress bar.
 
     Returns:
         Rows "video block1" ... "audio block4".
-    """
-    networks = model, untrained or random_twin(model, train, pipeline)
-    ours, blank = (
-        [block_features(network, part, pipeline, windows=windows, progress=progress) for part in (train, test)]
-        for network in networks
-    )
-    made = probe_table(*ours, classifier=classifier, progress=progress)
-    return made.with_baseline(probe_table(*blank, classifier=classifier, progress=progress))
-
-
-def probe_table(
-    train: BlockFeatures, test: BlockFeatures, *, classifier: ClassifierName = "linear", progress: bool = False
-) -> Table:
-    """As `block_probes`, on precomputed features and without the untrained network.
 
     Raises:
         ValueError: The classifier is unknown.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 from avid_lab.datasets import ClipDataset
 from avid_lab.encoders import AudioVisualModel
@@ -41,20 +42,16 @@ class Subject:
     @cached_property
     def spaces(self) -> tuple[Embeddings, Embeddings]:
         """Embeddings of the training and of the test clips."""
-        train, test = (
-            embed(self.model, clips, self.pipeline, windows=self.windows, progress=self.progress)
-            for clips in (self.train, self.test)
-        )
-        return train, test
+        return self._of_both(embed)
 
     @cached_property
     def blocks(self) -> tuple[BlockFeatures, BlockFeatures]:
         """Block features of the training and of the test clips."""
-        train, test = (
-            block_features(self.model, clips, self.pipeline, windows=self.windows, progress=self.progress)
-            for clips in (self.train, self.test)
-        )
-        return train, test
+        return self._of_both(block_features)
+
+    def _of_both(self, measure: Callable[..., Any]) -> tuple[Any, Any]:
+        how = {"windows": self.windows, "progress": self.progress}
+        return tuple(measure(self.model, clips, self.pipeline, **how) for clips in (self.train, self.test))
 
 
 def _probes(classifier: str) -> Callable[[Subject, Subject], Table]:
@@ -80,15 +77,8 @@ def _labels(ours: Subject, blank: Subject) -> Table:
 
 
 def _fine_tune(ours: Subject, blank: Subject) -> Table:
-    return fine_tune_table(
-        ours.model,
-        ours.train,
-        ours.test,
-        ours.pipeline,
-        untrained=blank.model,
-        config=ours.fine_tuning,
-        progress=ours.progress,
-    )
+    how: dict[str, Any] = {"untrained": blank.model, "config": ours.fine_tuning, "progress": ours.progress}
+    return fine_tune_table(ours.model, ours.train, ours.test, ours.pipeline, **how)
 
 
 # In the order in which they are shown: quick ones first.

@@ -74,15 +74,9 @@ class Table(Mapping[str, Estimate]):
 
     def plain(self) -> dict[str, dict[str, float | bool | None]]:
         """Plain values for a JSON file; None where nothing was computed."""
+        keys = ("value", "low", "high", "random", "chance")
         return {
-            name: {
-                "value": _finite(row.value),
-                "low": _finite(row.low),
-                "high": _finite(row.high),
-                "random": _finite(row.random),
-                "chance": _finite(row.chance),
-                "percent": row.percent,
-            }
+            name: {key: _finite(getattr(row, key)) for key in keys} | {"percent": row.percent}
             for name, row in self.rows.items()
         }
 

@@ -128,21 +128,14 @@ class CalibrationExplorer(Panel):
         self._counted = lru_cache(maxsize=None)(self._count)
         longest = max(len(run) for run in self.runs.values())
         wide = {"style": {"description_width": "92px"}, "layout": {"width": "360px"}}
-        self.add_control(
-            "snapshot", widgets.IntSlider(longest - 1, 0, longest - 1, description="snapshot", readout=False, **wide)
-        )
-        self.add_control(
-            "threshold", widgets.FloatSlider(0.5, min=-1, max=1, step=0.01, description="threshold", **wide)
-        )
-        self.add_control(
-            "temperature",
-            widgets.FloatLogSlider(
-                0.1, min=-2, max=0, step=0.02, description="temperature", readout_format=".3f", **wide
-            ),
-        )
-        self.add_control(
-            "space", widgets.Dropdown(options=list(SPACES), value="video–audio", description="fit to", **wide)
-        )
+        last, log = longest - 1, {"min": -2, "max": 0, "step": 0.02, "readout_format": ".3f"}
+        for name, control in (
+            ("snapshot", widgets.IntSlider(last, 0, last, description="snapshot", readout=False, **wide)),
+            ("threshold", widgets.FloatSlider(0.5, min=-1, max=1, step=0.01, description="threshold", **wide)),
+            ("temperature", widgets.FloatLogSlider(0.1, description="temperature", **log, **wide)),
+            ("space", widgets.Dropdown(options=list(SPACES), value="video–audio", description="fit to", **wide)),
+        ):
+            self.add_control(name, control)
         self.fit = widgets.Button(description="Fit", tooltip="threshold and temperature that fit the chosen space best")
         self.fit.on_click(self._fit)
         traitlets.link((self.controls["threshold"], "value"), (self.canvas, "guide"))
@@ -175,9 +168,8 @@ class CalibrationExplorer(Panel):
     def _fit(self, _button: Any = None) -> None:
         """Threshold and temperature by logistic regression on the pairs of the chosen space, in the last run."""
         moment = self.moment(list(self.runs)[-1])
-        left, right = (
-            torch.from_numpy(getattr(moment, side)[self._clips]) for side in SPACES[self.controls["space"].value]
-        )
+        sides = SPACES[self.controls["space"].value]
+        left, right = (torch.from_numpy(getattr(moment, side)[self._clips]) for side in sides)
         found = pairs(left, right, torch.from_numpy(self._labels[self._clips].astype(np.int64)))
         # The fitted curve is a logistic function: two of its points give its slope and its middle.
         low, high = fit_probability(found.similarity, found.same)(torch.tensor([0.0, 0.1], dtype=torch.float64)).logit()

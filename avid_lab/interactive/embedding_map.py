@@ -8,11 +8,12 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 from html import escape
-from typing import Any, cast
+from typing import Any
 
 import ipywidgets as widgets
 import numpy as np
 from jaxtyping import Float
+from scipy.linalg import orthogonal_procrustes
 
 from avid_lab.interactive.canvas import Canvas
 from avid_lab.interactive.panel import Panel
@@ -37,29 +38,24 @@ def aligned(points: Places, target: Places) -> Places:
         target: Points to match; their scale does not matter.
     """
     centred = points - points.mean(axis=0)
-    u, _, vt = np.linalg.svd(centred.T @ (target - target.mean(axis=0)))
-    return centred @ (u @ vt)
+    return centred @ orthogonal_procrustes(centred, target - target.mean(axis=0))[0]
 
 
 def tsne(rows: Float[np.ndarray, "N D"], start: Places) -> Places:
     """t-SNE of unit rows by their cosine, started from a map that exists, so that the two can be compared."""
     from sklearn.manifold import TSNE
 
-    start = 1e-4 * start / max(float(start.std()), 1e-12)
-    perplexity = min(30.0, (len(rows) - 1) / 3)
-    return TSNE(
-        metric="cosine", init=cast(Any, start.astype(np.float32)), perplexity=perplexity, random_state=0
-    ).fit_transform(rows)
+    start = (1e-4 * start / max(float(start.std()), 1e-12)).astype(np.float32)
+    options: dict[str, Any] = {"metric": "cosine", "init": start, "perplexity": min(30.0, (len(rows) - 1) / 3)}
+    return TSNE(**options, random_state=0).fit_transform(rows)
 
 
 def umap(rows: Float[np.ndarray, "N D"], start: Places) -> Places:
     """UMAP of unit rows by their cosine, started from a map that exists."""
     from umap import UMAP  # pyright: ignore[reportMissingImports] (the user's own choice to install)
 
-    neighbours = min(15, len(rows) - 1)
-    return UMAP(
-        metric="cosine", init=10 * start / np.abs(start).max(), n_neighbors=neighbours, random_state=0
-    ).fit_transform(rows)
+    start, neighbours = 10 * start / np.abs(start).max(), min(15, len(rows) - 1)
+    return UMAP(metric="cosine", init=start, n_neighbors=neighbours, random_state=0).fit_transform(rows)
 
 
 # By name: the function, the module it needs, and how to get that.

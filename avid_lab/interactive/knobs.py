@@ -14,13 +14,12 @@ from avid_lab.losses import check_temperature
 from avid_lab.objectives import Objective, name_of
 from avid_lab.training import Trainer
 
-LABELS = {
-    "temperature": "temperature",
-    "negatives": "negatives",
-    "momentum": "momentum",
-    "rate": "learning rate ×",
-    "loss": "loss",
-}
+KNOBS = ("temperature", "negatives", "momentum", "rate")  # any other knob is the weight of a group of terms
+
+
+def label_of(name: str) -> str:
+    """What to call a knob on the page."""
+    return "learning rate ×" if name == "rate" else name.replace("_", " ")
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ class Change:
         """For a mark on a curve."""
         if isinstance(self.value, str):
             return self.value
-        return f"{LABELS.get(self.name, self.name).replace('_', ' ')} {self.value:g}"
+        return f"{label_of(self.name)} {self.value:g}"
 
     def __str__(self) -> str:
         """For a state string: ``120.temperature:0.2``."""

@@ -11,7 +11,7 @@ import ipywidgets as widgets
 from matplotlib.figure import Figure
 
 from avid_lab.datasets import ClipDataset
-from avid_lab.interactive.knobs import LABELS, Change, read, replay, turn
+from avid_lab.interactive.knobs import KNOBS, Change, label_of, read, replay, turn
 from avid_lab.interactive.rebuild import check, describe, rebuild
 from avid_lab.interactive.runner import Run
 from avid_lab.interactive.state import pack, unpack
@@ -80,12 +80,7 @@ class LiveTraining(TrainingPanel):
         self._seen, self._plane = self.run.glimpse, plane_of(self.run.glimpse, None)
         classes = [trainer.clips.classes[label].replace("_", " ") for label in self.run.labels.tolist()]
         self.canvas.labels = [f"{name}, clip {i}" for i, name in zip(self.run.watched.tolist(), classes, strict=True)]
-        self.body.children = [
-            self.transport,
-            grid(list(self.knobs.values()), least=300),
-            self.canvas,
-            self.state_box,
-        ]
+        self.body.children = [self.transport, grid(list(self.knobs.values()), least=300), self.canvas, self.state_box]
         self.publish()
 
     @property
@@ -162,7 +157,7 @@ class LiveTraining(TrainingPanel):
         """Where the training is, its settings, and its scores."""
         run = self.run
         rows = [("step", f"{run.trainer.steps_done} of {len(run.trainer)}")]
-        rows += [(LABELS.get(name, name).replace("_", " "), f"{value:g}") for name, value in read(run.trainer).items()]
+        rows += [(label_of(name), f"{value:g}") for name, value in read(run.trainer).items()]
         rows += [("loss", name_of(run.trainer.objective.loss)), *scores_table(run)]
         return [*rows, ("state", self.state)]
 
@@ -176,11 +171,11 @@ class LiveTraining(TrainingPanel):
         check(settings, trainer)
         known = read(trainer)
         # Weights go together: one at a time, all might be zero for a moment.
-        weights = {name: float(settings[name]) for name in known if name in settings and name not in LABELS}
+        weights = {name: float(settings[name]) for name in known if name in settings and name not in KNOBS}
         if weights and isinstance(trainer.objective, Objective):
             trainer.objective.set_weights(**weights)
         for name in known:
-            if name in settings and name in LABELS and known[name] != settings[name]:
+            if name in settings and name in KNOBS and known[name] != settings[name]:
                 turn(trainer, name, float(settings[name]))
         replay(trainer, Change(0, "loss", str(settings.get("loss", self._begun["loss"]))), self.run.losses)
         self._begun |= self._set()

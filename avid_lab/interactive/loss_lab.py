@@ -40,14 +40,9 @@ class Side:
         self.lab, self.name, self.run = lab, name, run
         self.knobs: dict[str, Any] = {}
         self._known = {name_of(make()): title for title, make in GALLERY.items()}
-        self.choice = widgets.Dropdown(
-            description=f"loss of {name}",
-            tooltip=f"Loss of run {name}",
-            options=self._titles(),
-            value=self.title,
-            layout=widgets.Layout(width="auto"),
-            style={"description_width": "104px"},
-        )
+        style: dict[str, Any] = {"layout": {"width": "auto"}, "style": {"description_width": "104px"}}
+        words = {"description": f"loss of {name}", "tooltip": f"Loss of run {name}"}
+        self.choice = widgets.Dropdown(options=self._titles(), value=self.title, **words, **style)
         self.choice.observe(self._chosen, "value")
 
     @property
@@ -96,8 +91,9 @@ class Side:
     def show_choice(self) -> None:
         """Show which loss is in force."""
         if self.choice.value != self.title:
-            self.lab.quietly(lambda: self.choice.set_trait("options", self._titles()))
-            self.lab.quietly(lambda: self.choice.set_trait("value", self.title))
+            with self.lab.quietly():
+                self.choice.options = self._titles()
+                self.choice.value = self.title
 
     def show(self) -> None:
         """Bring the controls up to date."""
@@ -152,7 +148,6 @@ class LossLab(TrainingPanel):
         forks = twins or self.twins(trainer)
         super().__init__(title, forks)
         self.began_at = forks[0].trainer.steps_done
-        self._quiet = False
         self.a, self.b = (Side(self, name, run) for name, run in zip("AB", forks, strict=True))
         values = read(trainer)
         for side, settings in ((self.a, a), (self.b, b)):
@@ -162,22 +157,12 @@ class LossLab(TrainingPanel):
         for side in (self.a, self.b):  # a loss of another kind has other knobs: both sides show all
             side.knobs = self.make_knobs(side.run, values)
         names = list(forks[0].glimpse.scores)
-        self.score = widgets.Dropdown(
-            options=names,
-            value=names[-1],
-            description="compare",
-            tooltip="Which score to compare",
-            layout=widgets.Layout(width="300px"),
-        )
+        words = {"description": "compare", "tooltip": "Which score to compare"}
+        self.score = widgets.Dropdown(options=names, value=names[-1], layout={"width": "300px"}, **words)
         self.score.observe(lambda _: self.show(), "value")
         chosen = [[side.choice, *side.knobs.values()] for side in (self.a, self.b)]
         paired = [control for pair in zip(*chosen, strict=True) for control in pair]
-        self.body.children = [
-            self.transport,
-            grid(paired, columns=2),
-            self.canvas,
-            self.score,
-        ]
+        self.body.children = [self.transport, grid(paired, columns=2), self.canvas, self.score]
         self.publish()
 
     @staticmethod
@@ -195,19 +180,6 @@ class LossLab(TrainingPanel):
     def compared(self) -> str:
         """Name of the score that is compared."""
         return str(self.score.value)
-
-    @property
-    def is_quiet(self) -> bool:
-        """Whether the panel itself is setting a menu."""
-        return self._quiet
-
-    def quietly(self, act: Any) -> None:
-        """Set a menu without its being taken for a choice."""
-        self._quiet = True
-        try:
-            act()
-        finally:
-            self._quiet = False
 
     @property
     def state(self) -> str:

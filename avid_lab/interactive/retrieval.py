@@ -177,12 +177,8 @@ class RetrievalExplorer(Panel):
     def _label(self, place: int) -> str:
         i, found = self._at(place), self.found
         own = ", its own" if place == found.own else ""
-        return "\n".join(
-            filter(
-                None,
-                [f"{place + 1}. {self._name(i)}{own}", f"similarity {found.similarity[place]:.2f}", self.faults[i]],
-            )
-        )
+        lines = f"{place + 1}. {self._name(i)}{own}", f"similarity {found.similarity[place]:.2f}", self.faults[i]
+        return "\n".join(filter(None, lines))
 
     def _name(self, i: int) -> str:
         return self.clips.name(i)
@@ -267,11 +263,9 @@ class RetrievalExplorer(Panel):
             if isinstance(result, str):
                 rows.append(f'<tr><td {cell}>{name}</td><td colspan="5">not measured: {escape(result)}</td></tr>')
                 continue
-            shares = "".join(
-                f'<td {cell}><b>{result.recall[k]:.0%}</b> <span class="avid-soft">chance {result.chance_recall[k]:.0%}'
-                "</span></td>"
-                for k in result.recall
-            )
+            pairs = [(share, result.chance_recall[k]) for k, share in result.recall.items()]
+            texts = [f'<b>{share:.0%}</b> <span class="avid-soft">chance {chance:.0%}</span>' for share, chance in pairs]
+            shares = "".join(f"<td {cell}>{text}</td>" for text in texts)
             rows.append(f"<tr><td {cell}>{name}</td>{shares}<td {cell}>{result.median_rank:g}</td></tr>")
         ks = [k for k in (1, 5, 10) if k < len(self.labels)]
         heads = "".join(f"<th {cell}>{text}</th>" for text in ("found", *(f"R@{k}" for k in ks), "median rank"))

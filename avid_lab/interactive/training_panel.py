@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from typing import Any
 
 import ipywidgets as widgets
 
-from avid_lab.interactive.knobs import LABELS, read
+from avid_lab.interactive.knobs import label_of, read
 from avid_lab.interactive.panel import SUBSHELLS, Panel
 from avid_lab.interactive.runner import Run, Runner
 from avid_lab.interactive.vetting import Loss, LossRefused, vet
@@ -38,6 +39,7 @@ class TrainingPanel(Panel):
     Attributes:
         runner: Takes the steps.
         publishing_ms: What each publication took the kernel, in milliseconds.
+        is_quiet: Whether the panel itself is setting a control.
     """
 
     def __init__(self, title: str, runs: Sequence[Run]) -> None:
@@ -45,7 +47,7 @@ class TrainingPanel(Panel):
         self.runner = Runner(runs)
         self.publishing_ms: list[float] = []
         self._shown, self._refused = -1, list[tuple[Callable[[], None], str]]()
-        self._setting = False  # a control is being set by the panel itself
+        self.is_quiet = False
         self._waiting: Future[Any] | None = None  # the last turn of a knob
         width = widgets.Layout(width="104px")
         self.start_button = widgets.Button(description="Start", icon="play", button_style="primary", layout=width)
@@ -204,12 +206,20 @@ class TrainingPanel(Panel):
         if self._waiting is not None and not self._waiting.done():
             return  # what the hand does comes first
         values = read(run.trainer)
-        self._setting = True
-        for name, knob in knobs.items():
-            knob.disabled = name not in values
-            if name in values and knob.value != values[name]:
-                _set(knob, values[name])
-        self._setting = False
+        with self.quietly():
+            for name, knob in knobs.items():
+                knob.disabled = name not in values
+                if name in values and knob.value != values[name]:
+                    _set(knob, values[name])
+
+    @contextmanager
+    def quietly(self) -> Iterator[None]:
+        """Controls that are set within are not taken for the user's choice."""
+        self.is_quiet = True
+        try:
+            yield
+        finally:
+            self.is_quiet = False
 
     def swap(self, run: Run, loss: Loss) -> None:
         """Try a loss on one batch, then have the run use it from its next step on.
@@ -228,7 +238,7 @@ class TrainingPanel(Panel):
         self.notify("", key="loss")
 
     def _turned(self, run: Run, name: str, knob: Any) -> None:
-        if self._setting:
+        if self.is_quiet:
             return
         value = knob.value
 
@@ -252,8 +262,8 @@ def make_knob(name: str, value: float) -> widgets.SelectionSlider:
     return widgets.SelectionSlider(
         value=value,
         options=_places({*PLACES.get(name, WEIGHTS), value}),
-        description=LABELS.get(name, name).replace("_", " "),
-        tooltip=LABELS.get(name, name).replace("_", " "),
+        description=label_of(name),
+        tooltip=label_of(name),
         layout=widgets.Layout(width="auto"),
         style={"description_width": "104px"},
     )

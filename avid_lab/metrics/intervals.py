@@ -155,12 +155,7 @@ def estimate_weighted(
         S estimates.
     """
     whole = statistic(torch.ones(n, dtype=torch.float64))
-    drawn = torch.stack(
-        [
-            statistic(row.bincount(minlength=n).double())
-            for rows in bootstrap(n, resamples=resamples, seed=seed)
-            for row in rows
-        ]
-    )
+    samples = (row for rows in bootstrap(n, resamples=resamples, seed=seed) for row in rows)
+    drawn = torch.stack([statistic(row.bincount(minlength=n).double()) for row in samples])
     columns = zip(whole.tolist(), drawn.T, chance, percent, strict=True)
     return [Estimate(value, column, guess, percent=share) for value, column, guess, share in columns]

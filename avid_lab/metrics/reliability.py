@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Float, Float64
@@ -39,9 +39,8 @@ def fit_probability(
     if method == "isotonic":
         from sklearn.isotonic import IsotonicRegression
 
-        curve = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(
-            similarity.numpy(), same.double().numpy()
-        )
+        curve = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip")
+        curve.fit(similarity.numpy(), same.double().numpy())
         return lambda x: torch.as_tensor(curve.predict(x.numpy()), dtype=torch.float64)
     if method != "logistic":
         raise ValueError(f"method must be 'logistic' or 'isotonic'; got {method!r}")
@@ -120,15 +119,9 @@ def reliability(
         return torch.cat([torch.stack([gap, (weight * (p - same).square()).sum() / total]), sums(weight * same) / held])
 
     guess = [abs(base_rate - same.mean().item()), (base_rate - same).square().mean().item()]
-    made = estimate_weighted(
-        figures,
-        found.clips,
-        chance=[*guess, *[base_rate] * len(used)],
-        percent=[True] * (2 + len(used)),
-        resamples=resamples,
-        seed=seed,
-    )
-    ece, brier, *curve = made
+    chance, percent = [*guess, *[base_rate] * len(used)], [True] * (2 + len(used))
+    how: dict[str, Any] = {"chance": chance, "percent": percent, "resamples": resamples, "seed": seed}
+    ece, brier, *curve = estimate_weighted(figures, found.clips, **how)
     return Reliability(
         predicted=(sums(p) / sums(torch.ones_like(p))).float(),
         observed=torch.tensor([point.value for point in curve]),

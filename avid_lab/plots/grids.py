@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
-from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 
 from avid_lab.plots.style import (
@@ -113,18 +112,12 @@ def _grid(
     grid = figure.add_gridspec(rows, columns)
     for number, (still, caption) in enumerate(zip(stills, captions, strict=True)):
         ax = add_axes(figure, grid[number // columns, number % columns])
-        _still(ax, still, caption, None)
+        ax.imshow(still, interpolation="antialiased")
+        ax.set(xticks=[], yticks=[])
+        ax.set_xlabel(caption, fontsize=9, color=INK, labelpad=4)
+        ax.spines[:].set_visible(False)
         if aspect is not None:
             ax.set_aspect("auto")
     if title:
         figure.suptitle(title, x=0.007, ha="left", fontsize=11.5, weight="bold")
     return figure
-
-
-def _still(ax: Axes, image: np.ndarray, caption: str, frame: str | None) -> None:
-    ax.imshow(image, interpolation="antialiased")
-    ax.set(xticks=[], yticks=[])
-    ax.set_xlabel(caption, fontsize=9, color=INK, labelpad=4)
-    ax.spines[:].set_visible(frame is not None)
-    if frame is not None:
-        ax.spines[:].set(edgecolor=frame, linewidth=3)
