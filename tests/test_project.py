@@ -117,7 +117,7 @@ except SystemExit:
 
 
 # What may be missing is looked for where it is needed; the kernel is not imported, Jupyter starts it.
-OPTIONAL, NOT_IMPORTED = {"faiss-cpu", "triton", "umap-learn"}, {"ipykernel"}
+OPTIONAL, NOT_IMPORTED = {"faiss-cpu", "triton", "umap-learn", "webdataset"}, {"ipykernel"}
 
 
 def test_every_package_that_is_imported_is_a_dependency_and_no_other():

@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from avid_lab.archives import archive_of, is_url
 from avid_lab.commands import command
 from avid_lab.config import ModelConfig, profile
 
@@ -58,6 +59,8 @@ def add(commands: Any) -> None:
     prepare.add_argument(
         "--max-seconds", type=float, default=10.0, help="seconds kept of each clip (default: %(default)s)"
     )
+    text = "pack the copies into shards of N clips (WebDataset's format), for network disks and object stores"
+    prepare.add_argument("--shards", type=int, metavar="N", help=text)
     prepare.add_argument("--workers", type=int, help="processes (default: one per core)")
 
 
@@ -117,19 +120,26 @@ def _prepare(arguments: argparse.Namespace) -> int:
         fps=arguments.fps,
         rate=arguments.rate,
         max_duration_s=arguments.max_seconds,
+        shards=arguments.shards,
         workers=arguments.workers,
     )
-    size = sum(copies.path(i).stat().st_size for i in range(len(copies)))
-    print(f"{len(copies)} copies, {size / 1e6:.0f} MB: {arguments.out / 'manifest.csv'}")
+    files = {archive_of(path) or path for path in map(copies.path, range(len(copies)))}
+    inside = f" in {len(files)} shards" if copies.shards else ""
+    size = sum(path.stat().st_size for path in files)
+    print(f"{len(copies)} copies{inside}, {size / 1e6:.0f} MB: {arguments.out / 'manifest.csv'}")
     return 0
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that choose the clips: ``--world`` or ``--data``."""
     parser.add_argument("--world", help="rendered clips: smoke, pocket or full (default: the profile's)")
-    parser.add_argument(
-        "--data", type=Path, help="your own videos instead: a folder with one sub-folder per class, or a manifest"
-    )
+    text = "your own videos instead: a folder with one sub-folder per class, or a manifest, also by its URL"
+    parser.add_argument("--data", type=place, help=text)
+
+
+def place(text: str) -> Path | str:
+    """A path, or a URL as it is."""
+    return text if is_url(text) else Path(text)
 
 
 def chosen(arguments: argparse.Namespace, model: ModelConfig) -> tuple[ClipDataset, ClipDataset]:
@@ -140,14 +150,15 @@ def chosen(arguments: argparse.Namespace, model: ModelConfig) -> tuple[ClipDatas
     if arguments.data is None:
         clips = foley.load(arguments.world or profile().world, video=model.video, audio=model.audio)
     else:
-        manifest = Manifest.read(arguments.data) if arguments.data.is_file() else index_folder(arguments.data)
+        listed = is_url(arguments.data) or arguments.data.is_file()
+        manifest = Manifest.read(arguments.data) if listed else index_folder(arguments.data)
         _check_splits(manifest, arguments.data)
         clips = ClipDataset(manifest, video=model.video, audio=model.audio, on_error="skip")
     held_out = "test" if "test" in clips.manifest.column("split") else "val"  # Kinetics is evaluated on "val"
     return clips.select(split="train"), clips.select(split=held_out)
 
 
-def _check_splits(manifest: Manifest, source: Path) -> None:
+def _check_splits(manifest: Manifest, source: Path | str) -> None:
     """Check, before anything is decoded, that there are both training and test clips."""
     splits = Counter(manifest.column("split"))
     if not splits["train"] or not (splits["test"] or splits["val"]):

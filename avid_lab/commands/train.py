@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from avid_lab.atomic import remove_leftovers, replacing
+from avid_lab.commands.data import place
 from avid_lab.commands.fields import add_fields
 from avid_lab.commands.train_logs import Logs, sibling, summary_writer
 from avid_lab.config import RECIPES, ModelConfig, Recipe, TrainConfig, profile, typed_fields
@@ -143,7 +144,7 @@ def _merge(arguments: argparse.Namespace) -> dict[str, Any]:
     idle = sorted(OF_CMA & set(wanted["loss"])) if wanted["objective"] == "avid" else []
     if idle:
         raise ValueError(f"{', '.join(idle)}: for CMA only. Add --objective cma --from CHECKPOINT, or leave it out.")
-    arguments.world, arguments.data = wanted["world"], Path(wanted["data"]) if wanted["data"] else None
+    arguments.world, arguments.data = wanted["world"], place(wanted["data"]) if wanted["data"] else None
     return wanted
 
 

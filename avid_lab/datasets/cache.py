@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from avid_lab.archives import archive_of
 from avid_lab.config import AudioSpec, VideoSpec, data_dir
 from avid_lab.datasets.manifest import Manifest, Streams
 from avid_lab.datasets.parallel import parallel
@@ -158,6 +159,7 @@ def _key(manifest: Manifest, layout: Layout) -> str:
     digest.update(layout.frame_begin.tobytes() + layout.sample_begin.tobytes())
     for i, record in enumerate(manifest.records):
         path = manifest.path(i)
+        path = archive_of(path) or path
         stat = path.stat() if path.is_file() else None  # a replaced file is decoded again
         spans = record.extras.get(COLUMN, "")
         digest.update(repr((record.path, spans, stat and (stat.st_size, stat.st_mtime_ns))).encode())

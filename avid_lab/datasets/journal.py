@@ -27,6 +27,7 @@ def resumable(
     workers: int | None,
     progress: bool,
     description: str,
+    unit: str = "clip",
 ) -> list[Any]:
     """``function(task)`` of every task, in order; tasks already in the journal are not repeated.
 
@@ -43,6 +44,7 @@ def resumable(
         workers: Processes; None chooses, 0 works in this one.
         progress: Show a progress bar.
         description: Text of the bar.
+        unit: What a task is called in the bar.
 
     Raises:
         RuntimeError: A worker died; finished tasks are kept.
@@ -60,6 +62,7 @@ def resumable(
         workers=workers,
         progress=progress,
         description=description,
+        unit=unit,
         initial=len(tasks) - len(todo),
         lost=None if lost is None else partial(_stamped, lost),
     )

@@ -14,6 +14,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any, Literal, no_type_check
 
+from avid_lab.archives import archive_of, is_url
 from avid_lab.atomic import replacing
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ class Manifest:
         classes: All possible labels, sorted, if there are more than the records have. A selection keeps the classes of
             the whole, so that label numbers stay the same.
         unusable: Files that were left out when the manifest was made.
+        url: Where the files are fetched from when they are needed, if the folder is the copy of one elsewhere.
 
     Raises:
         ValueError: An id occurs twice, a path leaves the folder, or a duration is not a positive number.
@@ -79,8 +81,9 @@ class Manifest:
         *,
         classes: Sequence[str] | None = None,
         unusable: Sequence[Unusable] = (),
+        url: str = "",
     ) -> None:
-        self.root = Path(root)
+        self.root, self.url = Path(root), url
         self.records = list(records)
         self.unusable = tuple(unusable)
         seen: set[str] = set()
@@ -137,7 +140,16 @@ class Manifest:
 
     def subset(self, indices: Iterable[int]) -> Manifest:
         """The clips at these indices, in this order, with the same class numbers."""
-        return Manifest(self.root, [self.records[i] for i in indices], classes=self.classes)
+        return Manifest(self.root, [self.records[i] for i in indices], classes=self.classes, url=self.url)
+
+    @cached_property
+    def shards(self) -> list[int] | None:
+        """The number of each clip's shard, in order of appearance; None if not all clips are in tar archives."""
+        archives = [archive_of(PurePosixPath(record.path)) for record in self.records]
+        if None in archives:
+            return None
+        numbers = {archive: i for i, archive in enumerate(dict.fromkeys(archives))}
+        return [numbers[archive] for archive in archives]
 
     @property
     def has_classes(self) -> bool:
@@ -145,8 +157,17 @@ class Manifest:
         return len([name for name in self.classes if name]) > 1
 
     def path(self, index: int) -> Path:
-        """The file of clip ``index``."""
-        return self.root / self.records[index].path
+        """The file of clip ``index``; of a remote set, it is fetched first.
+
+        Raises:
+            OSError: It cannot be fetched.
+        """
+        path = self.root / self.records[index].path
+        if self.url:
+            from avid_lab.datasets.remote import fetch
+
+            fetch(self.url, self.root, path)
+        return path
 
     def report(self) -> str:
         """The number of files left out, by reason, with an example of each; "" if there are none."""
@@ -162,17 +183,23 @@ class Manifest:
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> Manifest:
-        """Read a manifest; paths are relative to its folder.
+        """Read a manifest; paths are relative to its folder. A URL (http or https) is copied here: see `remote`.
 
         Spreadsheet variants are accepted: semicolons or tabs, decimal commas, empty lines and columns, UTF-16.
 
         Raises:
             ValueError: The file is not a manifest; the message names file, line, rule and content.
             FileNotFoundError: There is no such file.
+            OSError: The URL cannot be fetched.
         """
+        url = ""
+        if is_url(path):
+            from avid_lab.datasets.remote import copy_manifest
+
+            path, url = copy_manifest(str(path))
         path = Path(path)
         try:
-            return cls(path.parent, _parse(path, csv_rows(csv_text(path), strict=True)))
+            return cls(path.parent, _parse(path, csv_rows(csv_text(path), strict=True)), url=url)
         except UnicodeDecodeError as error:
             raise ValueError(
                 f"{path}: not a manifest, which is a CSV file in UTF-8 (byte {error.start} is not). Make one with "

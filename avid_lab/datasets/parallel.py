@@ -33,6 +33,7 @@ def parallel(
     workers: int | None,
     progress: bool,
     description: str,
+    unit: str = "clip",
     initial: int = 0,
     lost: Callable[[Task], Result] | None = None,
 ) -> Iterator[Result]:
@@ -44,6 +45,7 @@ def parallel(
         workers: Processes; None chooses, 0 works in this one.
         progress: Show a progress bar.
         description: Text of the bar.
+        unit: What a task is called in the bar.
         initial: Number of tasks done before, for the bar.
         lost: Gives the result of a task whose worker dies, so that the others continue. None raises an error.
 
@@ -52,7 +54,7 @@ def parallel(
     """
     workers = default_workers(len(tasks)) if workers is None else workers
     total = initial + len(tasks)
-    with tqdm(total=total, initial=initial, desc=description, unit="clip", disable=not progress or not tasks) as bar:
+    with tqdm(total=total, initial=initial, desc=description, unit=unit, disable=not progress or not tasks) as bar:
         for result in _results(function, tasks, workers, lost):
             bar.update()
             yield result

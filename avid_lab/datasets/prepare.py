@@ -14,7 +14,9 @@ from tqdm.auto import tqdm
 from avid_lab.datasets.folder import REPORT_COLUMNS, write_unusable
 from avid_lab.datasets.journal import appending, entries, resumable
 from avid_lab.datasets.manifest import COLUMNS, Manifest, Streams, Unusable, begins_with
+from avid_lab.datasets.parallel import usable_cores
 from avid_lab.datasets.probe_file import OF_THE_FILE
+from avid_lab.datasets.shards import Shard, is_whole, places, require_webdataset, shuffled, write_shard
 from avid_lab.datasets.windows import COLUMN, cut, found_spans, listed_spans, read_parts
 from avid_lab.media import Clip, MediaError, probe, write_clip
 from avid_lab.media.write import AAC_RATES
@@ -49,6 +51,7 @@ def prepare(
     fps: float = 16.0,
     rate: int = 24_000,
     max_duration_s: float = 10.0,
+    shards: int | None = None,
     workers: int | None = None,
     progress: bool = True,
 ) -> Manifest:
@@ -61,6 +64,10 @@ def prepare(
     interrupted run resumes: a copy is only made again if its source, the settings or the copy itself has changed.
     Unreadable clips are left out and listed in ``unusable`` and ``out/manifest.unusable.csv``.
 
+    With ``shards``, copies are packed into tar archives in the WebDataset format, ``train-00000.tar`` and so on, for
+    network disks and object stores; clips are then listed in a random order, split by split. A set of shards is read
+    where it is: `Manifest.read` takes the manifest's path or its URL.
+
     Args:
         manifest: The clips.
         out: Folder of the copies; not the manifest's own.
@@ -68,6 +75,7 @@ def prepare(
         fps: Frames per second.
         rate: Samples per second; one that AAC supports.
         max_duration_s: Keep only this many seconds of each clip, from the first that have picture and sound.
+        shards: Clips per shard, such as 1000 (about 0.3 GB); None writes one file per clip.
         workers: Processes; None chooses, 0 works in this one.
         progress: Show a progress bar, and a report if clips are left out.
 
@@ -88,24 +96,35 @@ def prepare(
         raise ValueError(f"max_duration_s and fps must be > 0; got {max_duration_s} and {fps}")
     if rate not in AAC_RATES:
         raise ValueError(f"rate must be one that AAC supports, {', '.join(map(str, AAC_RATES))}; got {rate}")
-    copies = _names(record.path for record in manifest.records)
-    _require_ours(manifest, out, copies)
+    if shards is not None:
+        if shards < 1:
+            raise ValueError(f"shards must be >= 1 clips per shard, or None; got {shards}")
+        require_webdataset()
+        manifest = shuffled(manifest)
+        copies = places(manifest, shards)
+        files = list(dict.fromkeys(copy.split("/")[0] for copy in copies))
+    else:
+        copies = files = _names(record.path for record in manifest.records)
+    _require_ours(manifest, out, files)
     tasks = [
         Copy(
             manifest.path(i), out / copy, min(record.duration_s, max_duration_s), listed_spans(record), size, fps, rate
         )
         for i, (record, copy) in enumerate(zip(manifest.records, copies, strict=True))
     ]
-    results = resumable(
-        _copy,
-        tasks,
-        [task.source for task in tasks],
-        out / JOURNAL,
-        is_done=_is_whole,
-        workers=workers,
-        progress=progress,
-        description="making copies",
-    )
+    if shards is None:
+        results = resumable(
+            _copy,
+            tasks,
+            [task.source for task in tasks],
+            out / JOURNAL,
+            is_done=_is_whole,
+            workers=workers,
+            progress=progress,
+            description="making copies",
+        )
+    else:
+        results = _shards(manifest, tasks, out, workers=workers, progress=progress)
     records, unusable = [], []
     for record, copy, result in zip(manifest.records, copies, results, strict=True):
         if "reason" in result:
@@ -114,7 +133,8 @@ def prepare(
             past = OF_THE_FILE if COLUMN in record.extras else frozenset()  # columns that describe only the original
             kept = {name: value for name, value in record.extras.items() if name not in past}
             extras = {name: result["extras"].get(name, value) for name, value in kept.items()}
-            if ";" in result["extras"][COLUMN]:  # windows must not cross the seams of a copy
+            # Windows must not cross the seams of a copy; clips in shards are never probed.
+            if ";" in result["extras"][COLUMN] or shards is not None:
                 extras[COLUMN] = result["extras"][COLUMN]
             records.append(replace(record, path=copy, duration_s=result["duration_s"], extras=extras))
     made = Manifest(out, records, classes=manifest.classes, unusable=unusable)
@@ -195,6 +215,36 @@ def _copy(task: Copy) -> dict[str, Any]:
     extras = {"width": str(task.size), "height": str(task.size), "fps": f"{task.fps:g}", "rate": str(task.rate)}
     extras[COLUMN] = to_text(tuple(spans))
     return {"duration_s": clip.duration_s, "extras": extras, "bytes": task.copy.stat().st_size}
+
+
+def _shards(
+    manifest: Manifest, tasks: list[Copy], out: Path, *, workers: int | None, progress: bool
+) -> list[dict[str, Any]]:
+    """Write the shards; return the result of every clip, in order."""
+    bounds = [i for i, task in enumerate(tasks) if i == 0 or task.copy.parent != tasks[i - 1].copy.parent]
+    shards = []
+    for begin, end in zip(bounds, [*bounds[1:], len(tasks)], strict=True):
+        own = tuple(tasks[begin:end])
+        stats = [task.source.stat() if task.source.is_file() else None for task in own]
+        stamps = tuple(None if stat is None else (stat.st_size, stat.st_mtime_ns) for stat in stats)
+        shards.append(Shard(own[0].copy.parent, tuple(manifest.records[begin:end]), own, stamps))
+    cores = min(usable_cores(), len(shards))
+    made = resumable(
+        _shard,
+        shards,
+        [out] * len(shards),
+        out / JOURNAL,
+        is_done=is_whole,
+        workers=(cores if cores > 1 else 0) if workers is None else workers,
+        progress=progress,
+        description="writing shards",
+        unit="shard",
+    )
+    return [result for shard in made for result in shard["results"]]
+
+
+def _shard(shard: Shard) -> dict[str, Any]:
+    return write_shard(shard, lambda task, path: _copy(replace(task, copy=path)))
 
 
 def _is_whole(task: Copy, result: dict[str, Any]) -> bool:

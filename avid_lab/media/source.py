@@ -15,6 +15,7 @@ import av
 import av.error
 from av.stream import Disposition
 
+from avid_lab.archives import Member, archive_of, find_member
 from avid_lab.media.clock import KINDS, Clock, Kind, Parts, Track, make_clock
 from avid_lab.media.transport import programmes
 from avid_lab.media.types import MediaError
@@ -40,16 +41,16 @@ MAX_CLOCKS = 50_000
 @contextmanager
 def open_source(path: str | os.PathLike[str]) -> Iterator[Source]:
     """Open a file, and convert every error in it to a `MediaError`."""
-    path = Path(path)
+    path, member = Path(path), None
     if not path.exists():
-        raise MediaError(path, "no such file", "Check the path.")
-    if not path.is_file():
+        member = _member(path)
+    elif not path.is_file():
         raise MediaError(path, "is a folder or a device, not a file", "Give the path of one video file.")
-    if path.stat().st_size == 0:
+    if (path.stat().st_size if member is None else member.size) == 0:
         raise MediaError(path, "is empty (0 bytes)", "Download or copy it again.")
     source = None
     try:
-        source = Source(path)
+        source = Source(path, member)
         yield source
     except MediaError:
         raise
@@ -69,7 +70,22 @@ def open_source(path: str | os.PathLike[str]) -> Iterator[Source]:
 BAD_MEDIA = (av.error.FFmpegError, OSError, IndexError, ArithmeticError, ValueError, MemoryError, NotImplementedError)
 
 
+def _member(path: Path) -> Member:
+    """The file inside an archive that a path names."""
+    try:
+        member = find_member(path)
+    except OSError as error:
+        raise MediaError(path, str(error), "Download or copy the archive again.") from error
+    if member is None:
+        archive = archive_of(path)
+        missing = "no such file" if archive is None or not archive.exists() else f"{archive.name} has no such file"
+        raise MediaError(path, missing, "Check the path.")
+    return member
+
+
 def _refers(path: Path) -> bool:
+    if not path.is_file():  # a file inside an archive
+        return False
     with path.open("rb") as file:
         return file.read(64).lstrip(b"\xef\xbb\xbf \r\n\t").startswith(PLAYLISTS)
 
@@ -87,8 +103,8 @@ class Source:
         last_error: What FFmpeg said last, or "".
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, member: Member | None = None) -> None:
+        self.path, self._member = path, member
         self.corrupt_packets = 0
         self.last_error = ""
         self.first_frame: Any = None
@@ -98,7 +114,7 @@ class Source:
         self._late: int | None = None
         self._programmes: dict[int, frozenset[int]] | None = None
         self._open()
-        stat = path.stat()
+        stat = (path if member is None else member.archive).stat()
         self._key = str(path.absolute()), stat.st_size, stat.st_mtime_ns
         self.clock = _clocks.get(self._key) or Clock(self._header_origin_s())
         if self._key not in _clocks and not self._steady():
@@ -106,8 +122,12 @@ class Source:
 
     def _open(self) -> None:
         # An absolute path cannot be mistaken for a protocol or an option.
-        options = {"protocol_whitelist": "file", "format_whitelist": ALLOWED, "max_pixels": str(MAX_PIXELS)}
-        self.container = av.open(str(self.path.absolute()), options=options, metadata_errors="replace")
+        url, protocols, member = str(self.path.absolute()), "file", self._member
+        if member is not None:
+            end = member.begin + member.size
+            url, protocols = f"subfile,,start,{member.begin},end,{end},,:{member.archive.absolute()}", "file,subfile"
+        options = {"protocol_whitelist": protocols, "format_whitelist": ALLOWED, "max_pixels": str(MAX_PIXELS)}
+        self.container = av.open(url, options=options, metadata_errors="replace")
         self._choose()
         self._untouched = True
         for stream in (self.video, self.audio):
@@ -121,7 +141,7 @@ class Source:
         several = len(self.container.streams.video) > 1 or len(self.container.streams.audio) > 1
         if self._programmes is None:
             transport = self.container.format.name == "mpegts"
-            self._programmes = programmes(self.path) if transport else {}
+            self._programmes = programmes(self.path) if transport and self._member is None else {}
         self.video, self.audio = self._best("video"), self._best("audio")
         if not several or len(self._programmes) < 2 or self.video is None or self.audio is None:
             return

@@ -16,6 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from avid_lab.config import Profile, TrainConfig
 from avid_lab.datasets import ClipDataset
+from avid_lab.datasets.shards import pass_order
 from avid_lab.encoders import AudioVisualModel
 from avid_lab.objectives import AVID, CMA, InBatch, Objective, ObjectiveOutput
 from avid_lab.processes import average, local_rank, processes, rank, share
@@ -235,10 +236,11 @@ class Trainer:
             torch.cuda.set_rng_state(state["cuda_rng"].cpu(), self.device)
 
     def _next_index(self) -> Tensor:
-        """The next batch of a random order over all clips; a new order begins when too few are left."""
+        """The next batch of a random order over all clips (`pass_order`); a new one begins when too few are left."""
         size = self.config.batch_size
         if len(self._order) < size:
-            self._order = torch.randperm(len(self.clips), generator=self.generator)
+            parts = processes() * self.config.accumulate
+            self._order = pass_order(self.clips.manifest, size, parts, self.generator)
         index, self._order = self._order[:size], self._order[size:]
         return index
 
