@@ -1,7 +1,7 @@
 """Evaluates a trained model as in the paper: retrieval, neighbours, probes, fine-tuning, calibration.
 
-Every number has companions: chance, the same network at random initialisation, and an interval. Frozen means frozen:
-nothing here changes a weight or a batch-norm statistic of the model that is evaluated.
+Every number comes with chance, the value of the same network at random initialisation, and an interval. Nothing here
+changes a weight or a batch-norm statistic of the evaluated model.
 
     test = evaluation.embed(model, clips.select(split="test"), pipeline)
     evaluation.retrieval_table(test)

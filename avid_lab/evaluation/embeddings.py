@@ -1,4 +1,4 @@
-"""A model's outputs for clips, without changing the model: embeddings, block features, and its untrained twin."""
+"""Outputs of a model, which does not change: embeddings, block features; and its untrained twin."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from avid_lab.datasets import ClipDataset
 from avid_lab.encoders import AudioVisualModel
 from avid_lab.transforms import InputPipeline
 
-POOLED_SIDES = {"block1": 12, "block2": 8, "block3": 6, "block4": 4}  # of the grid that a block is probed on
+POOLED_SIDES = {"block1": 12, "block2": 8, "block3": 6, "block4": 4}  # side of the grid on which a block is probed
 
 
 @dataclass(frozen=True)
@@ -110,17 +110,17 @@ def block_features(
     batch_size: int = 128,
     progress: bool = False,
 ) -> BlockFeatures:
-    """The features that the paper probes: each block's map, max-pooled over time and to 12, 8, 6 and 4 a side.
+    """The features that the paper probes: the map of each block, max-pooled over time and to 12, 8, 6 or 4 per side.
 
-    A map that is smaller than its grid already, as in the pocket model, keeps its size. The paper's model has about
-    9,000 features a block: 37 kB a window.
+    A map that is already smaller, as in the pocket model, keeps its size. The paper's model has about 9,000 features
+    per block: 37 kB per window.
 
     Args:
-        model: Used in evaluation mode and left as it was.
-        clips: What to look at.
-        pipeline: The one the model was trained with.
+        model: The model; it runs in evaluation mode and does not change.
+        clips: The clips.
+        pipeline: The pipeline that the model was trained with.
         windows: Windows per clip, evenly spaced in time.
-        batch_size: Windows at a time.
+        batch_size: Windows per batch.
         progress: Whether to show a progress bar.
 
     Raises:
@@ -166,7 +166,7 @@ def _inputs(
 
 @contextmanager
 def evaluating(*modules: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside, afterwards every layer in the mode it had, also after an error."""
+    """Evaluation mode; afterwards every layer returns to its own mode, also after an error."""
     modes = [(layer, layer.training) for module in modules for layer in module.modules()]
     for module in modules:
         module.eval()
@@ -180,16 +180,16 @@ def evaluating(*modules: nn.Module) -> Iterator[None]:
 def random_twin(
     model: AudioVisualModel, clips: ClipDataset, pipeline: InputPipeline, *, seed: int = 0
 ) -> AudioVisualModel:
-    """The same architecture, untrained: the baseline that every trained model has to beat.
+    """The same architecture, untrained: the baseline for every trained model.
 
-    Its batch-norm statistics are measured on a few batches of real clips, because an untrained network with statistics
-    that do not fit its own activations would be a straw man.
+    Its batch-norm statistics are measured on a few batches of real clips. With statistics that do not fit its own
+    activations, an untrained network would be too easy to beat.
 
     Args:
-        model: Whose architecture and device to copy.
-        clips: Clips to measure statistics on.
+        model: The model whose architecture and device to copy.
+        clips: Clips to measure the statistics on.
         pipeline: The model's input pipeline.
-        seed: Of the random weights.
+        seed: Seed of the random weights.
     """
     device = next(model.parameters()).device
     twin = AudioVisualModel(model.config, seed=seed).to(device)

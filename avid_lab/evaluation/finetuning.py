@@ -1,4 +1,4 @@
-"""Full fine-tuning: how good a start the weights are, when every one of them may move."""
+"""Full fine-tuning: how good the weights are as a start if all of them are trained."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ class FineTuneConfig:
     """The paper's schedule for UCF101: Adam, 16 epochs, rate times 0.3 after 6, 10 and 14, dropout 0.5, 10 clips.
 
     Args:
-        epochs: Passes over the labelled clips, one random window of each.
-        batch_size: Clips in a step; at most half of the labelled ones are taken, and at least two.
-        learning_rate: Of Adam. The paper's 1e-4 suits its networks of 512 channels; the pocket model's default is ten
-            times that.
-        milestones: After which shares of the epochs the rate falls.
-        decay: Its factor.
-        dropout: Of the features before the classifier.
-        windows: Windows of a test clip whose class probabilities are averaged.
+        epochs: Passes over the labelled clips, with one random window of each.
+        batch_size: Clips per step: at most half of the labelled clips, and at least two.
+        learning_rate: Learning rate of Adam. The paper's 1e-4 suits its networks of 512 channels; the default is ten
+            times that, for the pocket model.
+        milestones: Shares of the epochs after which the learning rate decreases.
+        decay: Factor of each decrease.
+        dropout: Dropout rate of the features before the classifier.
+        windows: Windows per test clip whose class probabilities are averaged.
     """
 
     epochs: int = 16
@@ -56,13 +56,13 @@ class FineTuneConfig:
 
 @dataclass(frozen=True, eq=False)
 class FineTuned:
-    """A fine-tuned classifier and what it answered.
+    """A fine-tuned classifier and its predictions.
 
     Attributes:
         network: Encoder, dropout and linear layer, in evaluation mode.
         losses: Mean cross-entropy of each epoch.
-        probabilities: (M, C) of the test clips, averaged over their windows.
-        labels: (M,) their classes.
+        probabilities: (M, C) class probabilities of the test clips, averaged over their windows.
+        labels: (M,) classes of the test clips.
     """
 
     network: nn.Module
@@ -72,7 +72,7 @@ class FineTuned:
 
     @property
     def correct(self) -> Tensor:
-        """(M,) whether the most probable class is the right one, as 0.0 or 1.0."""
+        """(M,) 1.0 if the most probable class is the right one, else 0.0."""
         return (self.probabilities.argmax(1) == self.labels).double()
 
     @property
@@ -93,17 +93,17 @@ def fine_tune(
     seed: int = 0,
     progress: bool = False,
 ) -> FineTuned:
-    """Train a copy of one encoder with a classifier on top, all weights free, and test it.
+    """Train a copy of one encoder with a classifier on top, including all weights of the encoder, and test it.
 
     Args:
-        model: Where the encoder comes from; it stays as it is.
+        model: The model with the encoder; it does not change.
         train: Labelled clips.
         test: Clips to classify.
         pipeline: The model's input pipeline, which augments the training clips.
         modality: Which encoder.
         config: The schedule.
         fraction: Share of each class whose labels are used.
-        seed: Of the classifier's weights, the labelled clips, batches, windows, augmentation and dropout.
+        seed: Seed of the classifier's weights, the labelled clips, batches, windows, augmentation and dropout.
         progress: Whether to show a progress bar.
 
     Raises:
@@ -181,13 +181,13 @@ def fine_tune_table(
     """Test accuracy after fine-tuning; "random" is the same schedule from random weights, that is, from scratch.
 
     Args:
-        model: The trained model; it stays as it is.
+        model: The trained model; it does not change.
         train: Labelled clips.
         test: Clips to classify.
         pipeline: The model's input pipeline.
-        untrained: Where training from scratch starts; `random_twin` if not given.
-        modalities: Which encoders.
-        fractions: Shares of the labels, class by class.
+        untrained: The model for training from scratch; `random_twin` if not given.
+        modalities: The encoders to fine-tune.
+        fractions: Shares of the labels, of each class.
         config: The schedule.
         seed: See `fine_tune`.
         progress: Whether to show progress bars.

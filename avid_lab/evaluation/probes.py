@@ -1,4 +1,4 @@
-"""Linear classifiers on frozen features: how much of the classes is there for a straight line to find.
+"""Linear classifiers on frozen features: how well a linear boundary can separate the classes.
 
 The paper (section 5) probes every block of the frozen network: its map is max-pooled, batch-normalised and classified
 by one linear layer. ESC-50 is classified by one-vs-rest linear support vector machines. Both average over a clip's
@@ -29,11 +29,11 @@ class LinearClassifier:
     """Features, normalised by the training set's statistics, times a matrix.
 
     Attributes:
-        mean: Of each feature.
-        deviation: Of each feature.
-        weight: A row a class.
-        bias: Of each class.
-        probabilities: Whether scores are turned into probabilities, which is what averages over windows.
+        mean: Mean of each feature.
+        deviation: Standard deviation of each feature.
+        weight: One row per class.
+        bias: Bias of each class.
+        probabilities: Whether to turn scores into probabilities, which are then averaged over windows.
     """
 
     mean: Float[Tensor, " F"]
@@ -62,11 +62,11 @@ def fit_linear(
     learning rate to tune and no seed to average.
 
     Args:
-        features: To fit on.
+        features: Features to fit on.
         labels: Their classes.
         classes: Number of classes.
         weight_decay: L2 penalty on the weights.
-        steps: Most L-BFGS iterations.
+        steps: Largest number of L-BFGS iterations.
     """
     mean, deviation = features.mean(0), features.std(0).clamp(min=1e-5)
     x = (features - mean) / deviation
@@ -89,13 +89,13 @@ def fit_linear(
 def fit_svm(
     features: Float[Tensor, "N F"], labels: Int64[Tensor, " N"], classes: int, *, c: float = 1.0
 ) -> LinearClassifier:
-    """One linear support vector machine a class against all others, on normalised features of unit mean length.
+    """One linear support vector machine per class, against all others, on normalised features of unit mean length.
 
     Args:
-        features: To fit on.
+        features: Features to fit on.
         labels: Their classes; those that do not occur are never predicted.
         classes: Number of classes.
-        c: Price of a margin error.
+        c: Cost of a margin error.
     """
     from sklearn.svm import LinearSVC
 
@@ -134,10 +134,10 @@ def linear_probe(
         test: Features to predict.
         test_labels: Their classes.
         weight_decay: L2 penalty on the weights.
-        steps: Most L-BFGS iterations.
+        steps: Largest number of L-BFGS iterations.
 
     Returns:
-        Share of test items that are classified correctly.
+        Share of correctly classified test items.
     """
     classes = int(max(train_labels.max(), test_labels.max())) + 1
     classifier = fit_linear(train, train_labels, classes, weight_decay=weight_decay, steps=steps)
@@ -178,12 +178,12 @@ def probe_table(
 
 
 def labelled_subset(labels: Int64[Tensor, " N"], fraction: float, *, seed: int = 0) -> Int64[Tensor, " n"]:
-    """A share of every class, at least one clip of each: which clips keep their labels.
+    """Choose the clips that keep their labels: a share of every class, at least one clip of each.
 
     Args:
         labels: Class of each clip.
         fraction: Share of each class, in (0, 1].
-        seed: Of the choice.
+        seed: Seed of the choice.
 
     Raises:
         ValueError: The fraction is not in (0, 1].
@@ -208,14 +208,14 @@ def label_fraction_table(
     draws: int = 5,
     progress: bool = False,
 ) -> Table:
-    """Linear probe of the last block's features with few labels, as many of each class.
+    """Linear probe of the last block's features with few labels, an equal share of each class.
 
     Args:
         train: Features to fit on.
         test: Features to predict.
-        untrained: The same two of the untrained twin.
+        untrained: The same two for the untrained twin.
         fractions: Shares of the labels, each in (0, 1].
-        draws: Choices of the labelled clips. The interval holds both: another choice, other test clips.
+        draws: Number of random choices of labelled clips. The interval covers both other choices and other test clips.
         progress: Whether to show a progress bar.
     """
     classes = int(max(train.labels.max(), test.labels.max())) + 1

@@ -1,4 +1,4 @@
-"""All protocols by name: what ``avid-lab evaluate`` runs, sharing what several of them need."""
+"""All protocols of ``avid-lab evaluate`` by name; they share intermediate results."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from avid_lab.transforms import InputPipeline
 
 @dataclass
 class Subject:
-    """A model with the clips to evaluate it on; what several protocols share is computed once, on first use.
+    """A model with the clips to evaluate it on; shared intermediate results are computed once, on first use.
 
     Attributes:
         model: The model.
         pipeline: Its input pipeline.
-        train: Clips that classifiers, neighbours and positives come from.
-        test: Clips that are scored.
+        train: Clips for classifiers, neighbours and positives.
+        test: Clips to score.
         windows: Windows per clip.
         progress: Whether to show progress bars.
-        fine_tuning: Schedule of fine-tuning.
+        fine_tuning: Settings of fine-tuning.
     """
 
     model: AudioVisualModel
@@ -105,10 +105,10 @@ def evaluate(subject: Subject, what: Sequence[str] = QUICK, *, seed: int = 0) ->
     Args:
         subject: The model and its clips.
         what: Names of `PROTOCOLS`.
-        seed: Of the untrained twin.
+        seed: Seed of the untrained twin.
 
     Yields:
-        The name of each protocol and its table, as soon as it is done.
+        The name and table of each protocol, as soon as it is finished.
 
     Raises:
         ValueError: A protocol is unknown.

@@ -1,4 +1,4 @@
-"""Tables of estimates: what evaluations return, notebooks show, commands print and files keep."""
+"""Tables of estimates: the results of evaluations, for notebooks, commands and files."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from avid_lab.metrics import Estimate
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Table(Mapping[str, Estimate]):
-    """Named figures of one model, each with its interval, chance and random initialisation.
+    """Named numbers of one model, each with its interval, chance and value at random initialisation.
 
-    A mapping of name to `Estimate`. ``a - b`` is the difference of two models on the same clips, interval paired.
+    A mapping of name to `Estimate`. ``a - b`` is the paired difference of two models on the same clips.
 
     Attributes:
         title: What was measured, and how.
-        rows: The figures by name, in order.
-        note: What a reader must know to interpret them.
+        rows: The numbers by name, in order.
+        note: What is needed to interpret them.
     """
 
     title: str
@@ -49,11 +49,11 @@ class Table(Mapping[str, Estimate]):
         return Table(f"{self.title}: difference", rows, self.note)
 
     def text(self, other: Table | None = None, *, names: tuple[str, str] = ("value", "other")) -> str:
-        """As plain text, next to another model's table of the same kind if given.
+        """The table as plain text, optionally next to the same table of another model.
 
         Args:
-            other: The same figures of another model on the same clips.
-            names: Headings of the two models' columns.
+            other: The table of another model on the same clips.
+            names: Column headings of the two models.
         """
         width = max([len(name) for name in self.rows] + [8]) + 2
         headings = [names[0], "95 % interval", "random init", "chance"]

@@ -88,18 +88,18 @@ def compare(
     seed: int = 0,
     progress: bool = False,
 ) -> dict[str, tuple[Embeddings, Embeddings]]:
-    """What some models, and the untrained twin of the first, make of the same clips.
+    """Embed the same clips with several models, and with the untrained twin of the first.
 
     Args:
         models: Models of one architecture, by name.
-        train: Clips that probes and neighbours are fitted on.
-        test: Clips that are scored.
+        train: Clips to fit probes and neighbours on.
+        test: Clips to score.
         pipeline: The models' input pipeline.
-        seed: Of the untrained twin.
+        seed: Seed of the untrained twin.
         progress: Whether to show progress bars.
 
     Returns:
-        Embeddings of the training and of the test clips by the model's name, and under "untrained".
+        Embeddings of the training and test clips, by model name and under "untrained".
     """
     twin = random_twin(next(iter(models.values())), train, pipeline, seed=seed)
     return {
@@ -116,7 +116,7 @@ def cannot_miss(chance: float) -> bool:
 def table(columns: dict[str, Scores], *, title: str = "") -> str:
     """A plain-text table of scores in per cent, one column per model.
 
-    Scores that guessing cannot miss are left out, with a word: with ten clips, say, a recall at 10 says nothing.
+    Scores where guessing reaches 100 % are left out, with a note; with ten clips, for example, recall at 10.
     """
     names = [name for name, _ in next(iter(columns.values())).rows()]
     width = max(map(len, names)) + 2

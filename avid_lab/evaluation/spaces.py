@@ -50,12 +50,12 @@ def retrieval_table(space: Embeddings, untrained: Embeddings | None = None, *, k
     By instance, the target across modalities is the clip's own other half. Within one modality it is the same clip at
     another time: its first window asks, the last windows of all clips answer (left out if there is one window a clip).
     By class, targets are all clips of the query's class; within one modality the query itself is hidden. Where all
-    clips are of one class, there is nothing to ask about classes, and those rows are missing.
+    clips are of one class, the rows by class are missing.
 
     Args:
-        space: The clips that both ask and answer.
-        untrained: The same clips seen by the untrained twin.
-        ks: Cut-offs; those beyond the number of clips are left out.
+        space: Embeddings of the clips, which are both queries and gallery.
+        untrained: Embeddings of the same clips by the untrained twin.
+        ks: Cut-offs; those above the number of clips are left out.
     """
     rows: dict[str, Estimate] = {}
     n, windows = space.video_windows.shape[:2]
@@ -87,9 +87,9 @@ def instance_table(space: Embeddings, untrained: Embeddings | None = None, *, ks
     """Which sound belongs to which picture, and the other way round: recall at k and median rank. It needs no classes.
 
     Args:
-        space: The clips that both ask and answer.
-        untrained: The same clips seen by the untrained twin.
-        ks: Cut-offs; those that reach all clips are left out, for they find everything.
+        space: Embeddings of the clips, which are both queries and gallery.
+        untrained: Embeddings of the same clips by the untrained twin.
+        ks: Cut-offs; those that include all clips are left out, because they always succeed.
 
     Raises:
         ValueError: Fewer than two clips.
@@ -139,8 +139,8 @@ def knn_table(
     Args:
         train: Clips whose classes are known.
         test: Clips to classify.
-        untrained: The same two of the untrained twin.
-        k: Neighbours that vote; at most all.
+        untrained: The same two for the untrained twin.
+        k: Number of neighbours that vote, limited to the number of training clips.
     """
     k = min(k, len(train.labels))
     chance = chance_accuracy(train.labels, test.labels)
@@ -153,14 +153,15 @@ def knn_table(
 
 
 def positives_table(space: Embeddings, untrained: Embeddings | None = None, *, ks: Sequence[int] = (1, 8, 32)) -> Table:
-    """Precision at K of the positives that each agreement finds, and the false negatives that are left.
+    """Precision at K of the positives that each agreement finds, and the remaining false negatives.
 
-    Mined in this space, of clips whose labels training never saw. CMA mines in its memory, a moving average of it.
+    Positives are mined in this space, from clips whose labels training never saw. CMA mines in its memory, a moving
+    average of this space.
 
     Args:
-        space: The clips among which positives are looked for.
-        untrained: The same clips seen by the untrained twin.
-        ks: Numbers of positives; those beyond N - 2 are left out. False negatives are those of the largest.
+        space: Embeddings of the clips.
+        untrained: Embeddings of the same clips by the untrained twin.
+        ks: Numbers of positives; those above N - 2 are left out. The largest determines the false negatives.
     """
     labels = space.labels
     ks = [k for k in ks if k < len(labels) - 1] or [1]
@@ -180,7 +181,7 @@ def positives_table(space: Embeddings, untrained: Embeddings | None = None, *, k
 
 @dataclass(frozen=True)
 class SimilarityReport:
-    """How far similarity can be trusted, for pairs of pictures, of sounds, and of a picture with a sound.
+    """Separation and calibration of similarity, for pairs of pictures, of sounds, and of a picture with a sound.
 
     Attributes:
         table: AUC, d', overlap, expected calibration errors and Brier score, by kind of pair.
@@ -210,15 +211,15 @@ def similarity_report(
     three kinds of pair asks more: 0.5 must mean the same for pictures, for sounds, and between the two.
 
     Args:
-        space: The clips to compare.
-        untrained: The same clips seen by the untrained twin.
+        space: Embeddings of the clips.
+        untrained: Embeddings of the same clips by the untrained twin.
         method: "logistic" or "isotonic".
-        most: Use at most this many clips, chosen at random: pairs grow with the square.
-        seed: Of that choice and of the halves.
+        most: Largest number of clips; they are chosen at random, because the number of pairs grows quadratically.
+        seed: Seed of this choice and of the halves.
 
     Raises:
-        ValueError: No two clips are of one class, or all are. (If only a half holds no two clips of one class, the
-            calibration is left out, and the table's note says so.)
+        ValueError: No two clips are of one class, or all are. (If only one half lacks two clips of one class, the
+            calibration is left out, and the table has a note.)
     """
     order = torch.randperm(len(space.labels), generator=torch.Generator().manual_seed(seed))[:most]
     order = order[space.labels[order].argsort(stable=True)]
@@ -266,9 +267,9 @@ def collapse_table(space: Embeddings, untrained: Embeddings | None = None, *, mo
     Alignment between a picture and its sound, and within a modality between the first and the last window of a clip.
 
     Args:
-        space: Embeddings to diagnose.
-        untrained: The same clips seen by the untrained twin.
-        most: Uniformity and rank use at most this many clips.
+        space: Embeddings of the clips.
+        untrained: Embeddings of the same clips by the untrained twin.
+        most: Largest number of clips for uniformity and rank.
     """
     rows = {"alignment picture-sound": _mean_distance(space.video, space.audio)}
     dim = space.video.shape[1]

@@ -1,4 +1,4 @@
-"""Does one similarity mean the same everywhere? Histograms of pairs with a threshold and a temperature to drag."""
+"""Calibration of similarity: histograms of pairs, with a threshold and a temperature to drag."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from avid_lab.plots.style import AUDIO, GOOD, VIDEO, array
 
 SPACES = {"video–video": ("video", "video"), "audio–audio": ("audio", "audio"), "video–audio": ("video", "audio")}
 COLOURS = dict(zip(SPACES, (VIDEO, AUDIO, GOOD), strict=True))
-FINE, SHOWN = 2000, 80  # bins over [-1, 1]: for the figures, and for the eye
+FINE, SHOWN = 2000, 80  # bins over [-1, 1]: of the computation, and of the chart
 CENTRES = (np.arange(FINE) + 0.5) * 2 / FINE - 1
 SEPARATE = weighted_separation(torch.from_numpy(CENTRES))
 MOST = 1000  # clips whose pairs are counted; more are sampled
@@ -29,7 +29,7 @@ MOST = 1000  # clips whose pairs are counted; more are sampled
 
 @dataclass(frozen=True)
 class PairHistogram:
-    """Similarities of the pairs of one space, counted in `FINE` bins over [-1, 1]; figures follow from the counts.
+    """Similarities of the pairs of one space, counted in `FINE` bins over [-1, 1].
 
     Attributes:
         same: Share of the same-class pairs in each bin.
@@ -48,7 +48,7 @@ class PairHistogram:
     overlap: float
 
     def above(self, threshold: float | int) -> tuple[float, float]:
-        """Share of same-class pairs, and of different-class pairs, that are at least this similar."""
+        """Share of same-class pairs, and of different-class pairs, with at least this similarity."""
         cut = round((threshold + 1) / 2 * FINE)
         return float(self.same[cut:].sum()), float(self.different[cut:].sum())
 
@@ -103,10 +103,10 @@ def pair_histogram(
 class CalibrationExplorer(Panel):
     """Similarities of same-class and different-class pairs within and across modalities, along training.
 
-    A pair is called "same class" if its similarity is at least the threshold; drag it in the picture or with the
-    slider. With the temperature it gives a probability, sigmoid((similarity - threshold) / temperature), and the
-    reliability diagram shows whether to believe it. **Fit** finds the best values for the chosen space; then see how
-    well they work in the others.
+    A pair is called "same class" if its similarity reaches the threshold, which can be dragged in the chart or with the
+    slider. Threshold and temperature give a probability, sigmoid((similarity - threshold) / temperature), and the
+    reliability diagram shows how well it is calibrated. **Fit** finds the best values for the chosen space; the chart
+    then shows how well they work in the others.
 
     Args:
         snapshots: Objects with ``.step``, ``.video`` (N, D) and ``.audio`` (N, D), oldest first; or one pair of arrays
@@ -115,7 +115,7 @@ class CalibrationExplorer(Panel):
         state: State of an earlier panel.
 
     Raises:
-        ValueError: Shapes that differ, or labels without two kinds of pair.
+        ValueError: Shapes differ, or the labels lack one of the two kinds of pairs.
     """
 
     def __init__(self, snapshots: Any, labels: Any, *, state: str = "") -> None:
@@ -124,7 +124,7 @@ class CalibrationExplorer(Panel):
         self.runs = named_moments(snapshots, len(self._labels))
         every = np.arange(len(self._labels))
         self._clips = every if len(every) <= MOST else np.random.default_rng(0).permutation(every)[:MOST]
-        # Counted once for each snapshot that is looked at; dragging then only adds up counts.
+        # Each snapshot is counted once, when it is first shown; dragging then only adds up counts.
         self._counted = lru_cache(maxsize=None)(self._count)
         longest = max(len(run) for run in self.runs.values())
         wide = {"style": {"description_width": "92px"}, "layout": {"width": "360px"}}
@@ -154,11 +154,11 @@ class CalibrationExplorer(Panel):
         self.draw(False)
 
     def moment(self, run: str) -> Moment:
-        """The snapshot of a run that is shown; shorter runs stay at their last."""
+        """The shown snapshot of a run; shorter runs stay at their last one."""
         return self.runs[run][min(self.controls["snapshot"].value, len(self.runs[run]) - 1)]
 
     def histogram(self, run: str, space: str) -> PairHistogram:
-        """The pairs of a run in a space, for the chosen snapshot."""
+        """The pairs of a run in a space, at the chosen snapshot."""
         return self._counted(run, min(self.controls["snapshot"].value, len(self.runs[run]) - 1), space)
 
     def _count(self, run: str, place: int, space: str) -> PairHistogram:
@@ -166,7 +166,7 @@ class CalibrationExplorer(Panel):
         return pair_histogram(left, right, self._labels[self._clips])
 
     def _fit(self, _button: Any = None) -> None:
-        """Threshold and temperature by logistic regression on the pairs of the chosen space, in the last run."""
+        """Fit threshold and temperature by logistic regression on the pairs of the chosen space, in the last run."""
         moment = self.moment(list(self.runs)[-1])
         sides = SPACES[self.controls["space"].value]
         left, right = (torch.from_numpy(getattr(moment, side)[self._clips]) for side in sides)
@@ -178,12 +178,12 @@ class CalibrationExplorer(Panel):
         self.controls["threshold"].value = float(np.clip(-float(low) / slope, -1, 1))
 
     def draw(self, quick: bool) -> None:
-        """Histograms, diagram and figures as the controls say."""
+        """Histograms, diagram and table for the current controls."""
         super().draw(quick)
         self.figures.value = self._figures()
 
     def chart(self) -> Chart:
-        """A column of histograms for each run, and how far the probabilities can be believed."""
+        """A column of histograms for each run, and a reliability diagram."""
         plots, curves = list[Plot](), list[Mark]([Line([0, 1], [0, 1], "faint", width=1.2, dash=(5, 4))])
         threshold, temperature = (self.controls[name].value for name in ("threshold", "temperature"))
         for column, run in enumerate(self.runs):
@@ -199,7 +199,7 @@ class CalibrationExplorer(Panel):
                 curves.append(Line(curve[:, 0], curve[:, 1], COLOURS[space], f"{run} {space}", dots=dots, **style))
         x, y = Axis(0, 1, "predicted probability", grid=True), Axis(0, 1, "share of same-class pairs", grid=True)
         legend = "inside" if len(self.runs) > 1 else ""
-        plots.append(Plot(curves, x, y, "Can it be believed?", legend, (0, len(self.runs), 3)))
+        plots.append(Plot(curves, x, y, "Reliability", legend, (0, len(self.runs), 3)))
         about = "Histograms of similarity of same-class and different-class pairs, and a reliability diagram."
         return Chart(plots, about, 440, [*[5] * len(self.runs), 4], [1.13, 1, 1.12])
 
@@ -248,7 +248,7 @@ class CalibrationExplorer(Panel):
         )
 
     def table(self) -> Sequence[tuple[str, str]]:
-        """Figures of every space, below the picture of the snapshot."""
+        """The numbers of every space, below the picture of the snapshot."""
         names = ("AUC", "overlap", "d′", "same above", "different above", "calibration error")
         return [
             *super().table(),

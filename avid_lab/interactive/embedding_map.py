@@ -1,4 +1,4 @@
-"""Two linked maps, of the video and the audio embeddings: hover to see, click to hear, lasso to list."""
+"""Two linked maps of the video and the audio embeddings: hover to see, click to play, lasso to list."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from avid_lab.plots.statistics import principal_plane
 from avid_lab.plots.style import MARKERS, array, class_colour, class_marker
 
 Places = Float[np.ndarray, "N 2"]
-LISTED = 6  # clips of a lasso that are put on the shelf
+LISTED = 6  # selected clips on the shelf
 
 
 def aligned(points: Places, target: Places) -> Places:
@@ -42,7 +42,7 @@ def aligned(points: Places, target: Places) -> Places:
 
 
 def tsne(rows: Float[np.ndarray, "N D"], start: Places) -> Places:
-    """t-SNE of unit rows by their cosine, started from a map that exists, so that the two can be compared."""
+    """t-SNE of unit rows with cosine distance, started from an existing map, so that the two can be compared."""
     from sklearn.manifold import TSNE
 
     start = (1e-4 * start / max(float(start.std()), 1e-12)).astype(np.float32)
@@ -51,7 +51,7 @@ def tsne(rows: Float[np.ndarray, "N D"], start: Places) -> Places:
 
 
 def umap(rows: Float[np.ndarray, "N D"], start: Places) -> Places:
-    """UMAP of unit rows by their cosine, started from a map that exists."""
+    """UMAP of unit rows with cosine distance, started from an existing map."""
     from umap import UMAP  # pyright: ignore[reportMissingImports] (the user's own choice to install)
 
     start, neighbours = 10 * start / np.abs(start).max(), min(15, len(rows) - 1)
@@ -66,11 +66,11 @@ METHODS: dict[str, tuple[Callable[[np.ndarray, np.ndarray], np.ndarray], str, st
 
 
 class EmbeddingMap(Panel):
-    """Video space and audio space side by side along training; what is touched in one lights up in the other.
+    """Video space and audio space side by side along training; clips touched in one are highlighted in the other.
 
-    PCA is shown immediately. Maps are rotated, never stretched, so that each resembles the previous one, and the two
-    spaces resemble each other as far as they agree. t-SNE and UMAP take seconds and are computed in the background, for
-    the snapshot that is shown.
+    PCA appears immediately. Maps are rotated, never stretched, so that each resembles the previous one, and the two
+    spaces resemble each other as far as they agree. t-SNE and UMAP take seconds; they are computed in the background,
+    for the shown snapshot.
 
     Args:
         snapshots: Objects with ``.step``, ``.video`` (N, D) and ``.audio`` (N, D), oldest first; or one pair of arrays.
@@ -83,7 +83,7 @@ class EmbeddingMap(Panel):
         selected: Clips of the last lasso or click.
 
     Raises:
-        ValueError: Lengths that differ, labels outside ``classes``, or fewer than three clips.
+        ValueError: Lengths differ, labels are outside ``classes``, or there are fewer than three clips.
     """
 
     def __init__(
@@ -145,7 +145,7 @@ class EmbeddingMap(Panel):
         self._show_clip()
 
     def _planes(self) -> list[dict[str, Places]]:
-        """PCA of every snapshot, from the last to the first turned like its successor, and audio like video."""
+        """PCA of every snapshot; from the last to the first, each is aligned with the next, and audio with video."""
         planes: list[dict[str, Places]] = []
         for moment in reversed(self.moments):
             plane = {side: principal_plane(getattr(moment, side).astype(float)).points for side in ("video", "audio")}
@@ -172,7 +172,7 @@ class EmbeddingMap(Panel):
         super().draw(quick)
 
     def places(self) -> dict[str, Places]:
-        """Places of the clips in each map; by PCA until another method has finished."""
+        """Positions of the clips in each map; from PCA until another method has finished."""
         place, method = self.controls["snapshot"].value, self.controls["method"].value
         return self._found.get((method, place), self._found["PCA", place])
 
@@ -190,7 +190,7 @@ class EmbeddingMap(Panel):
         return Chart(plots, "Maps of the video space and of the audio space.", 400, (1, 1), legend=True)
 
     def _work(self, method: str, place: int) -> None:
-        """Compute a map in a thread of its own; without an event loop at once."""
+        """Compute a map in a thread; without an event loop, compute it directly."""
         function, module, package = METHODS[method]
         if importlib.util.find_spec(module) is None:
             self.notify(f"{method} needs {package}: run `%pip install {package}` and choose it again. Until then: PCA.")
@@ -233,7 +233,7 @@ class EmbeddingMap(Panel):
             self.controls["method"].value = "PCA"
 
     def _show_clip(self) -> None:
-        """Mark a clip in both maps, which plays it."""
+        """Mark a clip in both maps and play it."""
         clip = self.controls["clip"].value
         with self.canvas.hold_sync():
             self.canvas.clicked = clip
@@ -241,7 +241,7 @@ class EmbeddingMap(Panel):
                 self.canvas.selected = [clip]
 
     def _list(self) -> None:
-        """Say what is selected, and put some of it on the shelf."""
+        """List the selected clips, and put some of them on the shelf."""
         counts = Counter(self._classes[self._labels[i]] for i in self.selected).most_common()
         parts = ", ".join(f"{count} {escape(name)}" for name, count in counts)
         self.list.value = f"<b>{len(self.selected)} clips</b>: {parts}" if len(self.selected) > 1 else ""
@@ -251,7 +251,7 @@ class EmbeddingMap(Panel):
             self.shelf.show(items, play=0 if len(self.selected) == 1 else -1)
 
     def _spread(self, index: Sequence[int]) -> list[int]:
-        """A few of the clips, those of different classes first."""
+        """A few of the clips, from as many classes as possible."""
         seen: Counter[int] = Counter()
         turn = []
         for i in index:
@@ -260,7 +260,7 @@ class EmbeddingMap(Panel):
         return [i for _, i in sorted(turn)[:LISTED]]
 
     def table(self) -> Sequence[tuple[str, str]]:
-        """Settings, and what is selected."""
+        """Settings and selected clips."""
         chosen = Counter(self._classes[self._labels[i]] for i in self.selected).most_common()
         listed = [("selected", ", ".join(f"{count} {name}" for name, count in chosen))] if chosen else []
         return [("step", str(self.moments[self.controls["snapshot"].value].step)), *super().table()[1:], *listed]

@@ -29,10 +29,10 @@ class Side:
     Args:
         lab: The panel.
         name: "A" or "B".
-        trainer: A copy of the training that was forked.
+        run: A copy of the forked training.
 
     Attributes:
-        run: The training and what is known about it.
+        run: The training and its measurements.
         knobs: Sliders by name.
     """
 
@@ -52,10 +52,10 @@ class Side:
 
     @property
     def loss(self) -> Loss:
-        """The loss in force; assign a function, or a name in the gallery, to change it.
+        """The current loss; assign a function, or a name of the gallery, to change it.
 
         Raises:
-            LossRefused: When assigned: it cannot train; the present one stays.
+            LossRefused: The assigned loss cannot train; the current one stays.
         """
         return self.trainer.objective.loss
 
@@ -70,7 +70,7 @@ class Side:
 
     @property
     def title(self) -> str:
-        """The loss's name in the gallery, or the function's own name."""
+        """The name of the loss in the gallery, or the name of its function."""
         name = name_of(self.loss)
         return self._known.get(name, name)
 
@@ -78,7 +78,7 @@ class Side:
         """Change the loss and knobs at once.
 
         Args:
-            settings: ``loss``, and any knob by name.
+            settings: ``loss``, and knobs by name.
 
         Raises:
             ValueError: A knob is unknown or its value is out of range.
@@ -89,14 +89,14 @@ class Side:
             self.lab.runner.apply(lambda name=name, value=value: self.run.turn(name, float(value))).result()
 
     def show_choice(self) -> None:
-        """Show which loss is in force."""
+        """Show the current loss."""
         if self.choice.value != self.title:
             with self.lab.quietly():
                 self.choice.options = self._titles()
                 self.choice.value = self.title
 
     def show(self) -> None:
-        """Bring the controls up to date."""
+        """Update the controls."""
         self.show_choice()
         self.lab.follow_knobs(self.run, self.knobs)
 
@@ -108,22 +108,22 @@ class Side:
             return
         try:
             self.loss = change["new"]
-        except LossRefused:  # said in the panel
+        except LossRefused:  # the panel shows why
             self.show_choice()
 
 
 class LossLab(TrainingPanel):
-    """A fork in the road: two copies of a training that take the same batches with different losses or sliders.
+    """Two copies of one training that see the same batches, with different losses or settings.
 
-    ``lab.a.loss = my_loss`` and ``lab.b.loss = my_loss`` from any cell change the loss of a running side, after a try
-    on one batch; the menus hold losses to start from, two of which fail instructively.
+    ``lab.a.loss = my_loss`` and ``lab.b.loss = my_loss`` change the loss of a running side from any cell, after a check
+    on one batch. The menus offer losses to start from; two of them fail in an instructive way.
 
     Args:
         trainer: The training to fork; it does not change.
-        a: Settings of the first copy: ``loss`` (a function or a name of the menu) and knobs by name.
-        b: Settings of the second.
+        a: Settings of the first copy: ``loss`` (a function or a name from the menu) and knobs by name.
+        b: Settings of the second copy.
         title: Heading.
-        twins: Copies already made, by `twins`.
+        twins: Existing copies, from `twins`.
 
     Attributes:
         a: The first `Side`: ``a.loss``, ``a.trainer``, ``a.knobs``.
@@ -167,18 +167,18 @@ class LossLab(TrainingPanel):
 
     @staticmethod
     def twins(trainer: Trainer) -> tuple[Run, Run]:
-        """Two copies of a training; of one that runs, call it between steps."""
+        """Make two copies of a training; if it is running, call this between steps."""
         return Run(trainer.fork(), losses=gallery_losses()), Run(trainer.fork(), losses=gallery_losses())
 
     @property
     def reach(self) -> tuple[float, float]:
-        """First and last step of the charts."""
+        """First and last step on the charts' axes."""
         done = max(run.trainer.steps_done for run in self.runner.runs)
         return float(self.began_at), float(max(self.began_at + 10, done))
 
     @property
     def compared(self) -> str:
-        """Name of the score that is compared."""
+        """Name of the compared score."""
         return str(self.score.value)
 
     @property
@@ -192,13 +192,13 @@ class LossLab(TrainingPanel):
         )
 
     def show(self) -> None:
-        """Bring everything up to date."""
+        """Update the whole panel."""
         for side in (self.a, self.b):
             side.show()
         super().show()
 
     def chart(self) -> Chart:
-        """Loss and similarities of both sides, the score compared, and how far B is ahead."""
+        """Loss and similarities of both sides, the compared score, and the lead of B."""
         plots, sides = list[Plot](), (self.a, self.b)
         for column, side in enumerate(sides):
             loss = losses(side.run, f"{side.name}: loss", self.reach, terms=False)  # terms have little in common
@@ -215,7 +215,7 @@ class LossLab(TrainingPanel):
         return Chart([*plots, replace(both, cell=(2, 0, 1)), ahead], about, 620, (1, 1), (1, 1.35, 1.3))
 
     def gap(self) -> tuple[np.ndarray, np.ndarray]:
-        """Steps that both sides were looked at after, and the score of B minus that of A."""
+        """Steps at which both sides were measured, and the score of B minus that of A."""
         a, b = (dict(list(side.run.scores)) for side in (self.a, self.b))
         steps = sorted(set(a) & set(b))
         name = self.compared

@@ -1,4 +1,4 @@
-"""Noise-contrastive estimation under the microscope: one query, its positive, its negatives, the sum done by hand."""
+"""The NCE loss in detail: one query, its positive, its negatives, and the arithmetic."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ SHOWN = 28  # bars: the positive and the hardest negatives
 class NCEParts:
     """The loss of one query, taken apart: equation 3 of the paper, as `avid_lab.losses.nce_loss` computes it.
 
-    The first of P = 1 + K places is the positive, the others are the K negatives.
+    Of the P = 1 + K entries, the first is the positive, the others are the K negatives.
 
     Attributes:
         scores: s, similarity / temperature.
-        log_kz: log(K Z): the score at which the answer is "one half".
+        log_kz: log(K Z): the score at which the probability is one half.
         probability: e^s / (e^s + K Z), that the pair is real.
         loss: -log(probability) for the positive, -log(1 - probability) for a negative.
         gradient: Derivative of the loss by the score: probability - 1, and probability.
@@ -45,7 +45,7 @@ class NCEParts:
 
 
 def nce_parts(similarity: Float[np.ndarray, " P"], temperature: float | int, partition: float | int) -> NCEParts:
-    """Take the loss of one query apart.
+    """Compute the parts of the loss of one query.
 
     Args:
         similarity: Similarity of the positive, then of the K negatives.
@@ -53,7 +53,7 @@ def nce_parts(similarity: Float[np.ndarray, " P"], temperature: float | int, par
         partition: Z.
 
     Raises:
-        ValueError: No negative, or a temperature or Z that is not above zero.
+        ValueError: There is no negative, or temperature or Z is not positive.
     """
     if len(similarity) < 2 or not (temperature > 0 and partition > 0):
         got = f"{len(similarity) - 1} negatives, temperature {temperature}, Z {partition}"
@@ -70,19 +70,19 @@ def nce_parts(similarity: Float[np.ndarray, " P"], temperature: float | int, par
 class NCEMicroscope(Panel):
     """The NCE loss of one clip: scores, probabilities and gradients of its positive and its hardest negatives.
 
-    Drag temperature, K and Z; click a bar to see its numbers put into the equation. Z is estimated as training does, as
-    the mean of e^s over the negatives, until "estimate" is off.
+    Drag temperature, K and Z; click a bar to see its numbers in the equation. As in training, Z is the mean of e^s over
+    the negatives, until "estimate" is turned off.
 
     Args:
         embeddings: An objective (its memories), one snapshot with ``.video`` and ``.audio``, or a pair of arrays
             (video, audio), each (N, D).
         labels: Class of each clip, to mark false negatives.
         classes: Class names.
-        seed: Seed of the order in which negatives are drawn.
+        seed: Seed of the order of the negatives.
         state: State of an earlier panel.
 
     Raises:
-        ValueError: Fewer than two clips, or shapes that differ.
+        ValueError: There are fewer than two clips, or shapes differ.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class NCEMicroscope(Panel):
         self.add_control("term", widgets.Dropdown(options=list(TERMS), description="term", **wide))
         self.add_control("k", widgets.SelectionSlider(options=ks, value=k, description="K negatives", **wide))
         log = {"step": 0.02, "readout_format": ".3g", **wide}
-        # The slider's grid holds the temperature given: the page moves values to the grid.
+        # The slider's grid must contain the given temperature, because the page rounds values to the grid.
         lowest = math.log10(temperature) - 0.02 * max(0, math.floor((math.log10(temperature) + 2) / 0.02))
         t = widgets.FloatLogSlider(temperature, min=lowest, max=lowest + 2.5, description="temperature", **log)
         self.add_control("temperature", t)
@@ -137,31 +137,31 @@ class NCEMicroscope(Panel):
         self.draw(False)
 
     def negatives(self) -> Int[np.ndarray, " K"]:
-        """The K clips drawn for this query: the first ones of an order that stays while K grows."""
+        """The K clips drawn for this query: the start of an order that does not depend on K."""
         query = self.controls["query"].value
         order = np.random.default_rng((self._seed, query)).permutation(self.count - 1)[: self.controls["k"].value]
         return order + (order >= query)  # every clip but the query
 
     def similarities(self) -> tuple[Int[np.ndarray, " P"], Float[np.ndarray, " P"]]:
-        """The positive and the negatives: which clips, and how similar they are to the query."""
+        """The clips of the positive and the negatives, and their similarity to the query."""
         query, (asks, answers) = self.controls["query"].value, TERMS[self.controls["term"].value]
         clips = np.concatenate([[query], self.negatives()])
         return clips, self._sides[answers][clips] @ self._sides[asks][query]
 
     def parts(self) -> NCEParts:
-        """The loss as the controls say."""
+        """The parts of the loss for the current controls."""
         return nce_parts(self.similarities()[1], self.controls["temperature"].value, self.partition)
 
     @property
     def partition(self) -> float:
-        """Z: estimated, or as the slider says."""
+        """Z: the estimate, or the value of the slider."""
         if not self.controls["estimate"].value:
             return float(self.controls["z"].value)
         scores = self.similarities()[1][1:].astype(float) / self.controls["temperature"].value
         return float(np.exp(np.logaddexp.reduce(scores) - math.log(len(scores))))
 
     def draw(self, quick: bool) -> None:
-        """Bars and arithmetic as the controls say."""
+        """Bars and arithmetic for the current controls."""
         c = self.controls
         c["z"].disabled = c["estimate"].value
         if c["estimate"].value:
@@ -177,7 +177,7 @@ class NCEMicroscope(Panel):
         self.words.value = self._arithmetic(clips, similarity, parts, self.places[c["bar"].value])
 
     def chart(self) -> Chart:
-        """Scores, probabilities and gradients, a bar for the positive and each of the hardest negatives."""
+        """Scores, probabilities and gradients: one bar for the positive, and one for each of the hardest negatives."""
         clips, parts, count = self.similarities()[0], self.parts(), len(self.places)
         scores, p, gradient = (values[self.places] for values in (parts.scores, parts.probability, parts.gradient))
         low, high = min(0.0, float(scores.min())), 1.12 * max(float(scores.max()), parts.log_kz, 1.0)
@@ -259,7 +259,7 @@ class NCEMicroscope(Panel):
 
 
 def _number(value: float) -> str:
-    """Four digits, powers of ten written as people write them."""
+    """Four digits, with powers of ten in mathematical notation."""
     text = f"{value:.4g}"
     if "e" not in text:
         return text.replace("-", "−")

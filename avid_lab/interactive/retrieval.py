@@ -263,9 +263,9 @@ class RetrievalExplorer(Panel):
             if isinstance(result, str):
                 rows.append(f'<tr><td {cell}>{name}</td><td colspan="5">not measured: {escape(result)}</td></tr>')
                 continue
-            pairs = [(share, result.chance_recall[k]) for k, share in result.recall.items()]
-            texts = [f'<b>{share:.0%}</b> <span class="avid-soft">chance {chance:.0%}</span>' for share, chance in pairs]
-            shares = "".join(f"<td {cell}>{text}</td>" for text in texts)
+            chance = [f'<span class="avid-soft">chance {share:.0%}</span>' for share in result.chance_recall.values()]
+            found = zip(result.recall.values(), chance, strict=True)
+            shares = "".join(f"<td {cell}><b>{share:.0%}</b> {beside}</td>" for share, beside in found)
             rows.append(f"<tr><td {cell}>{name}</td>{shares}<td {cell}>{result.median_rank:g}</td></tr>")
         ks = [k for k in (1, 5, 10) if k < len(self.labels)]
         heads = "".join(f"<th {cell}>{text}</th>" for text in ("found", *(f"R@{k}" for k in ks), "median rank"))

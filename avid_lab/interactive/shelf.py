@@ -1,4 +1,4 @@
-"""Clips side by side as stills; the one that is pressed plays in its place. Files travel only when they are played."""
+"""Clips side by side as stills; a click plays one in place. Files are sent only when they are played."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ PIECE_S = 15.0  # of a file that plays from its beginning, at a time
 
 @dataclass(frozen=True)
 class ShelfItem:
-    """One place on a shelf.
+    """One clip on a shelf.
 
     Attributes:
         path: The clip's file.
-        title: First line below.
-        note: Second line, small.
-        correct: Mark it as right (tick) or wrong (cross).
+        title: First line of the caption.
+        note: Second line, in small type.
+        correct: Whether to mark it as right (tick) or wrong (cross); None for neither.
         score: Number next to the title.
-        warning: What is faulty about the clip itself, marked with a sign of its own.
-        window: Seconds of the file that it is about; they play first, the rest on demand.
+        warning: A fault of the clip itself, which has a mark of its own.
+        window: The relevant seconds of the file; they play first, the rest on demand.
     """
 
     path: StrPath
@@ -46,21 +46,21 @@ class ShelfItem:
 
 
 class Shelf(Scripted):
-    """A row of clips to play. Stills come at once; an excerpt is fetched when its clip is played.
+    """A row of clips to play. Stills appear at once; an excerpt is fetched when its clip is played.
 
-    Of a longer file, the window that it is about plays first, with a few seconds around it. A button below it plays the
-    whole file, one piece after the other, from any place in it.
+    For a longer file, the relevant window plays first, with a few seconds around it. A button below it plays the whole
+    file in pieces, from any position.
 
-    One clip sounds at a time, and at most four players live in a page: older ones go back to their stills. Everything
-    is reached with Tab, Enter and the players' own keys.
+    Only one clip plays at a time, and a page has at most four players: older ones turn back into stills. Tab, Enter and
+    the players' own keys reach everything.
 
     Args:
         label: Description of the clips, for screen readers.
-        width: Pixels of a clip at most.
-        clip_bytes: Most that an excerpt weighs.
+        width: Largest width of a clip in pixels.
+        clip_bytes: Size limit of an excerpt, in bytes.
 
     Attributes:
-        playing: Place of the clip that was last started, -1 for none; set it to start one.
+        playing: Position of the clip that was started last, -1 for none; set it to start a clip.
     """
 
     _script = script("shelf.js")
@@ -76,15 +76,15 @@ class Shelf(Scripted):
         super().__init__(_label=label, _width=width)
         self._clip_bytes = clip_bytes
         self.items: list[ShelfItem] = []
-        self._keys: dict[tuple[Any, ...], int] = {}  # so that pages know a clip again without knowing its path
+        self._keys: dict[tuple[Any, ...], int] = {}  # a page recognises a clip by its key and never sees its path
         self.on_msg(self._asked)
 
     def show(self, items: Sequence[ShelfItem], play: int = -1) -> None:
-        """Show these clips. One that stays in its place plays on.
+        """Show these clips. A clip that keeps its position continues to play.
 
         Args:
-            items: From left to right.
-            play: Place of the one to start, -1 for none. A clip that cannot be shown says why in its place.
+            items: The clips, from left to right. One that cannot be shown is replaced by the reason.
+            play: Position of the clip to start, -1 for none.
         """
         shown = [self._front(item) for item in items]
         if [one["key"] for one in shown] != [one["key"] for one in self._items]:
@@ -113,7 +113,7 @@ class Shelf(Scripted):
         }
 
     def _asked(self, _widget: Any, message: Any, _buffers: Any) -> None:
-        """``{"fetch": place}`` wants a clip's excerpt, ``{"fetch": place, "at": seconds}`` the file from there on."""
+        """``{"fetch": place}`` requests an excerpt, ``{"fetch": place, "at": seconds}`` the file from that time on."""
         place = message.get("fetch") if isinstance(message, dict) else None
         if not isinstance(place, int) or not 0 <= place < len(self.items):
             return
@@ -136,7 +136,7 @@ class Shelf(Scripted):
 
 
 def draw_stills(figure: NotebookFigure, cells: Sequence[Any], items: Sequence[ShelfItem]) -> None:
-    """Clips of a shelf as stills in a figure, each in one of the cells: framed by its verdict."""
+    """Draw clips of a shelf as stills in the cells of a figure; the frame shows the verdict."""
     for cell, item in zip(cells, items, strict=False):
         ax = add_axes(figure, cell)
         if frame := glimpse(item.path, item.window):

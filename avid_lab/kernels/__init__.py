@@ -1,7 +1,7 @@
-"""Triton kernels for a GPU, and the rule that the plain path takes over wherever they do not run.
+"""Triton kernels for GPUs, with plain PyTorch as the fallback.
 
-A kernel is an optimisation, never the definition. Plain PyTorch code computes the same, tests hold the two together,
-and without a GPU or without Triton this package is not used.
+A kernel is an optimisation, never the definition: plain PyTorch code computes the same, and tests compare the two.
+Without a GPU or without Triton, this package is not used.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ import torch
 from torch import Tensor
 
 Result = TypeVar("Result")
-_failed: list[str] = []  # the first failure's message; kernels are not tried again after it
+_failed: list[str] = []  # message of the first failure, after which kernels are no longer tried
 
 
 def kernel_or_plain(
     tensor: Tensor, kernel: Callable[[], Result], plain: Callable[[], Result], *, tensor_cores: bool = False
 ) -> Result:
-    """What ``kernel`` gives if the tensor is on a CUDA device and Triton works there, else what ``plain`` gives.
+    """The result of ``kernel`` if the tensor is on a CUDA device where Triton works, else that of ``plain``.
 
-    The first failure of a kernel gives one warning; from then on this process takes the plain path.
+    The first failure of a kernel gives a warning; from then on this process uses PyTorch.
 
     Args:
-        tensor: Its device decides.
-        kernel: The fast way.
-        plain: The same in PyTorch.
+        tensor: A tensor on the device in question.
+        kernel: Runs the kernel.
+        plain: Computes the same in PyTorch.
         tensor_cores: Whether the kernel needs tensor cores that Triton supports: capability 8.0 (Ampere) or later.
 
     Raises:

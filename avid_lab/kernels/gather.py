@@ -1,7 +1,7 @@
-"""Scores of picked memories on a GPU, read straight from the bank: the (B, M, D) tensor of the plain path never exists.
+"""Scores of selected memories on a GPU, read directly from the bank, without the (B, M, D) tensor of plain PyTorch.
 
-The plain path is ``einsum("bd,bmd->bm", query, bank[picked])``. It writes every picked row once and reads it twice, and
-again for the gradient; here each row is read once for the scores and once for the gradient.
+The plain version is ``einsum("bd,bmd->bm", query, bank[picked])``. It writes every selected row once and reads it
+twice, and again for the gradient. Here each row is read once for the scores and once for the gradient.
 """
 
 # pyright: reportArgumentType=false, reportCallIssue=false, reportAttributeAccessIssue=false
@@ -15,8 +15,8 @@ import triton.language as tl
 from jaxtyping import Float, Float32, Int64
 from torch import Tensor
 
-PICKS = 32  # picked rows that a program holds at a time
-PARTS = 8  # programs that share the gradient of one query; their sums are added in a fixed order afterwards
+PICKS = 32  # selected rows per block of a program
+PARTS = 8  # programs that share the gradient of one query; their sums are then added in a fixed order
 
 
 def dots(

@@ -1,7 +1,7 @@
-"""The highest agreement within each group of instances, on a GPU: all that mining keeps of the similarity matrix.
+"""The highest agreement within each group of instances, on a GPU: mining needs nothing else of the similarity matrix.
 
-Products are of half-precision copies, summed in single precision: tensor cores. `screening_error` bounds what that
-loses, so that mining can stay exact.
+Tensor cores multiply half-precision copies and sum in single precision. `screening_error` bounds the error, so that
+mining can stay exact.
 """
 
 # pyright: reportArgumentType=false, reportCallIssue=false, reportAttributeAccessIssue=false
@@ -18,14 +18,14 @@ import triton.language as tl
 from jaxtyping import Float16, Float32
 from torch import Tensor
 
-ROWS, STEP = 128, 64  # queries of a program; dimensions that it multiplies at a time
+ROWS, STEP = 128, 64  # queries per program; dimensions per multiplication
 # A program's two blocks of sums fill the registers of 8 warps (of 4 they would spill); two stages of loads fit the
 # 99 KB of shared memory that a gaming GPU has.
 LAUNCH = {"num_warps": 8, "num_stages": 2}
 
 
 def half_copy(x: Float32[Tensor, "N D"]) -> Float16[Tensor, "N D2"]:
-    """Half-precision rows, with zeros up to a multiple of `STEP` dimensions."""
+    """Half-precision rows, padded with zeros to a multiple of `STEP` dimensions."""
     return F.pad(x, (0, -x.shape[1] % STEP)).half().contiguous()
 
 

@@ -1,4 +1,4 @@
-"""What a chart shows, apart from what draws it: plain values, drawn by `render` in a figure and by a canvas in a page.
+"""Descriptions of charts as plain values. `render` draws them in a matplotlib figure, a canvas draws them in a page.
 
 Later marks cover earlier ones. A colour is any CSS colour, or a role that follows the theme: "ink", "muted", "faint",
 "paper". Lengths (widths, radii, shifts, dashes) are in screen pixels.
@@ -19,7 +19,7 @@ Frame = Literal["data", "share"]
 
 
 class Mark:
-    """What a plot shows: one of the classes below. Its numbers become arrays, all of one length."""
+    """A part of a plot; the classes below are the kinds. Its numbers become arrays of equal length."""
 
     _numbers: ClassVar[tuple[str, ...]] = ("x", "y")
     name: str
@@ -37,20 +37,20 @@ class Mark:
 
 @dataclass(frozen=True, eq=False)
 class Line(Mark):
-    """A line through places, or pieces of it: NaN interrupts.
+    """A line through points; NaN interrupts it.
 
     Attributes:
-        x: (n,) across.
-        y: (n,) up.
-        colour: Of the line.
-        name: What it is.
-        legend: Its entry in the legend; empty for none.
-        end: Text at its right end; empty for none.
-        width: Of the line; 0 draws only dots.
-        dash: Lengths of strokes and gaps; empty for a solid line.
+        x: (n,) horizontal positions.
+        y: (n,) vertical positions.
+        colour: Colour of the line.
+        name: Name of the mark, which matplotlib's artists carry as their ``gid``.
+        legend: Text in the legend; empty for none.
+        end: Text at the right end of the line; empty for none.
+        width: Width of the line; 0 draws only dots.
+        dash: Lengths of dashes and gaps; empty for a solid line.
         alpha: Opacity.
-        dots: Radius of a dot at each place; 0 for none.
-        hollow: Dots are rings.
+        dots: Radius of a dot at each point; 0 for none.
+        hollow: Whether the dots are rings.
     """
 
     x: Any
@@ -71,14 +71,14 @@ class Area(Mark):
     """A filled outline, or the area between a line and a base.
 
     Attributes:
-        x: (n,) across.
-        y: (n,) up.
+        x: (n,) horizontal positions.
+        y: (n,) vertical positions.
         base: Height of the base; ``None`` closes the outline instead.
-        colour: Of line and filling.
-        name: What it is.
-        legend: Its entry in the legend; empty for none.
-        alpha: Opacity of the filling. Where the plot has a guide to drag, the part to its right is stronger.
-        width: Of the line; 0 for none.
+        colour: Colour of the line and the filling.
+        name: Name of the mark.
+        legend: Text in the legend; empty for none.
+        alpha: Opacity of the filling. If the plot has a guide to drag, the part to the right of it is stronger.
+        width: Width of the line; 0 for none.
     """
 
     x: Any
@@ -96,13 +96,13 @@ class Bars(Mark):
     """Rectangles. In a page they can be hovered over and clicked.
 
     Attributes:
-        left: (n,).
-        right: (n,).
-        bottom: (n,).
-        top: (n,).
-        colours: One, or one for each bar.
-        name: What they are.
-        legend: Their entry in the legend; empty for none.
+        left: (n,) left edges.
+        right: (n,) right edges.
+        bottom: (n,) lower edges.
+        top: (n,) upper edges.
+        colours: One colour, or one for each bar.
+        name: Name of the mark.
+        legend: Text in the legend; empty for none.
         alpha: Opacity.
     """
 
@@ -123,18 +123,18 @@ class Points(Mark):
     """Points of several kinds. In a page they can be hovered over, clicked, lassoed and reached by arrow keys.
 
     Attributes:
-        x: (n,) across.
-        y: (n,) up.
+        x: (n,) horizontal positions.
+        y: (n,) vertical positions.
         kind: (n,) indices into ``colours``.
         shape: (n,) indices into `style.MARKERS`.
-        colours: Of the kinds.
-        names: Of the kinds, for the legend; empty ones are left out.
-        name: What they are.
-        radius: Of a point.
+        colours: Colour of each kind.
+        names: Name of each kind, for the legend; empty names are left out.
+        name: Name of the mark.
+        radius: Radius of a point.
         alpha: Opacity.
-        ringed: Which points have a ring.
-        rings: Their entry in the legend; empty for none.
-        travel: In a page, points that are elsewhere are seen to move there.
+        ringed: Indices of the points with a ring.
+        rings: Text for the rings in the legend; empty for none.
+        travel: In a page, points move smoothly to their new positions.
     """
 
     x: Any
@@ -165,18 +165,19 @@ class Text(Mark):
     """A line of text.
 
     Attributes:
-        x: Place across.
-        y: Place up.
-        words: What it says.
-        colour: Of the letters.
-        name: What it is.
-        across: Whether ``x`` is in the data, or a share of the plot's width.
-        up: The same of ``y``.
-        align: Which side of the text is at the place.
-        bold: In bold letters.
-        shift: Pixels right and up.
-        halo: A rim of paper keeps it readable on top of marks, and it stays inside the plot.
-        size: Of the letters, in pixels.
+        x: Horizontal position.
+        y: Vertical position.
+        words: The text.
+        colour: Colour of the text.
+        name: Name of the mark.
+        across: Whether ``x`` is a data value, or a share of the plot's width.
+        up: The same for ``y``.
+        align: Which side of the text is at the position.
+        bold: Whether the text is bold.
+        shift: Offset in pixels, to the right and up.
+        halo: Draw a rim in the colour of the paper, so that the text is readable on top of other marks, and keep the
+            text inside the plot.
+        size: Font size in pixels.
     """
 
     x: float | int
@@ -200,17 +201,17 @@ class Guide(Mark):
     """A straight line through the whole plot.
 
     Attributes:
-        at: Where it crosses the axis.
+        at: Value at which it crosses the axis.
         axis: Which axis it crosses.
         words: Text at its upper end.
-        colour: Of the line.
-        name: What it is.
-        legend: Its entry in the legend; empty for none.
-        width: Of the line.
-        dash: Lengths of strokes and gaps.
-        above: The words stand above the plot.
-        leans: The words end at the line instead of beginning there; ``None`` is where they have room.
-        drag: Lowest and highest place and the step of a guide that the hand moves.
+        colour: Colour of the line.
+        name: Name of the mark.
+        legend: Text in the legend; empty for none.
+        width: Width of the line.
+        dash: Lengths of dashes and gaps.
+        above: Whether the text is above the plot.
+        leans: Whether the text is to the left of the line; ``None`` chooses the side with more room.
+        drag: Lowest value, highest value and step of a guide that the user can drag.
     """
 
     at: float | int
@@ -233,11 +234,11 @@ class Axis:
     """One axis of a plot.
 
     Attributes:
-        low: Value at the left or at the bottom.
-        high: Value at the right or at the top.
-        label: What it measures.
-        ticks: Numbers, whole numbers, shares in per cent, nothing, or places and their names.
-        grid: Lines at the ticks.
+        low: Value at the left or lower end.
+        high: Value at the right or upper end.
+        label: Label of the axis.
+        ticks: Numbers, whole numbers, shares in per cent, no ticks, or pairs of position and text.
+        grid: Whether to draw lines at the ticks.
     """
 
     low: float | int
@@ -252,13 +253,13 @@ class Plot:
     """Marks in one coordinate system.
 
     Attributes:
-        marks: From the lowest to the uppermost.
-        x: The axis across.
-        y: The axis up.
-        title: Above it.
-        legend: Where a figure has the legend; a page has it below. Empty for none.
-        cell: Row and column in the chart, and how many rows it spans.
-        equal: One unit is as long across as up.
+        marks: The marks; later ones cover earlier ones.
+        x: The horizontal axis.
+        y: The vertical axis.
+        title: Title above the plot.
+        legend: Position of the legend in a figure; in a page it is always below. Empty for none.
+        cell: Row and column in the chart, and the number of rows it spans.
+        equal: Whether both axes have the same scale.
     """
 
     marks: Sequence[Mark]
@@ -275,12 +276,12 @@ class Chart:
     """Plots on a grid.
 
     Attributes:
-        plots: What is shown.
+        plots: The plots.
         about: Description for screen readers.
-        height: In pixels.
-        columns: Relative widths.
-        rows: Relative heights.
-        legend: One for all plots, below them.
+        height: Height in pixels.
+        columns: Relative widths of the columns.
+        rows: Relative heights of the rows.
+        legend: Whether one legend below the plots serves all of them.
     """
 
     plots: Sequence[Plot]
@@ -304,12 +305,12 @@ def _plain(value: Any) -> Any:
 
 
 def limits(*values: Any, pad: float | int = 0.05, share: float | int = 1.0) -> tuple[float, float]:
-    """Lowest and highest of some values, with room on both sides; 0 and 1 if there are none.
+    """Smallest and largest of some values, with a margin on both sides; 0 and 1 if there are none.
 
     Args:
-        *values: Arrays; what is not finite does not count.
-        pad: Room on each side, as a share of the range.
-        share: Leave out the wildest: 0.995 keeps that share of the values.
+        *values: Arrays; values that are not finite are ignored.
+        pad: Margin on each side, as a share of the range.
+        share: Share of the values to keep; the most extreme are left out.
     """
     flat = np.concatenate([np.empty(0), *(np.ravel(one) for one in values)])
     flat = flat[np.isfinite(flat)]
@@ -321,11 +322,11 @@ def limits(*values: Any, pad: float | int = 0.05, share: float | int = 1.0) -> t
 
 
 def steps(edges: Any, heights: Any) -> tuple[np.ndarray, np.ndarray]:
-    """A histogram's outline: edges (n + 1,) and heights (n,) as places (2n,) across and up."""
+    """The outline of a histogram with edges (n + 1,) and heights (n,): horizontal and vertical positions (2n,)."""
     return np.repeat(np.asarray(edges, dtype=float), 2)[1:-1], np.repeat(np.asarray(heights, dtype=float), 2)
 
 
 def segments(start: Any, end: Any) -> np.ndarray:
-    """Starts and ends (n,) of separate pieces of a `Line`, as (3n,) with NaN between them."""
+    """Starts and ends (n,) of separate segments of a `Line`, as (3n,) with NaN between them."""
     start, end = np.broadcast_arrays(np.asarray(start, dtype=float), np.asarray(end, dtype=float))
     return np.stack([start, end, np.full(start.shape, np.nan)], axis=-1).ravel()

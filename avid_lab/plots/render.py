@@ -1,4 +1,4 @@
-"""Charts drawn by matplotlib."""
+"""Draws charts with matplotlib."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ def draw(
     """Draw a plot.
 
     Args:
-        plot: What to draw.
+        plot: The plot.
         ax: Axes to draw in; new ones if not given.
-        size: Of new axes, in inches.
-        selected: Points that are not dimmed, if there are two at least.
-        clicked: The point or bar that is marked.
+        size: Size of new axes, in inches.
+        selected: Indices of points; if there are two or more, all others are dimmed.
+        clicked: Index of the point or bar to mark.
     """
     ax = axes_or_new(ax, *size)
     _axis(ax, "x", plot.x)
@@ -87,12 +87,12 @@ def draw_chart(
     """Draw a chart.
 
     Args:
-        chart: What to draw.
-        figure: To draw in; a new one if not given.
-        cell: Of the figure's grid.
-        width: Of a new figure, in inches.
-        selected: As in `draw`.
-        clicked: As in `draw`.
+        chart: The chart.
+        figure: Figure to draw in; a new one if not given.
+        cell: Cell of the figure's grid to draw in.
+        width: Width of a new figure, in inches.
+        selected: See `draw`.
+        clicked: See `draw`.
     """
     named = [name for plot in chart.plots for mark in plot.marks for name in getattr(mark, "names", ())]
     lines = -(-len(set(named)) // 7) if chart.legend else 0
@@ -208,7 +208,7 @@ def _guide(ax: Axes, mark: Guide) -> None:
 
 
 def _ends(ax: Axes, lines: Sequence[Line]) -> None:
-    """Write what stands at the lines' right ends, pushed apart where it would overlap."""
+    """Write the texts at the right ends of lines, moved apart where they would overlap."""
     low, high = ax.get_ylim()
     lines = [line for line in lines if np.isfinite(line.y).any()]
     ends = [(0.0, (line.y[np.isfinite(line.y)][-1] - low) / (high - low)) for line in lines]

@@ -26,18 +26,18 @@ def similarity_histograms(
     title: str | None = "Similarity of pairs",
     ax: Axes | None = None,
 ) -> Axes:
-    """Histograms of similarity, one row a name on one axis, with the area under the ROC curve: 0.5 chance, 1 apart.
+    """Histograms of similarity, one row per name, with the area under the ROC curve: 0.5 is chance, 1 is separated.
 
-    Rows share the axis, so that what is *calibrated* shows too: whether 0.5 means the same in each.
+    All rows share one axis, which also shows calibration: whether a similarity of 0.5 means the same in each row.
 
     Args:
-        similarities: By name, similarities of pairs of one class and of pairs of different classes.
-        bins: Bins over the whole range.
-        title: Title.
+        similarities: By name, the similarities of same-class pairs and of different-class pairs.
+        bins: Number of bins over the whole range.
+        title: Title of the plot.
         ax: Axes to draw in.
 
     Raises:
-        ValueError: No rows, or a row with no pairs on one side.
+        ValueError: There are no rows, or a row lacks one of the two kinds of pairs.
     """
     if not similarities:
         raise ValueError("similarities must have at least one name with (same, different); got none")
@@ -87,19 +87,21 @@ def embedding_map(
     title: str | None = "Embeddings on their two principal directions",
     ax: Axes | None = None,
 ) -> Axes:
-    """Both modalities' embeddings on one plane: colour is the class, shape the modality, names at the classes' medians.
+    """Embeddings of both modalities in one plane: colour shows the class, shape the modality.
+
+    Class names are at the medians of the classes.
 
     Args:
         video: Video embeddings.
         audio: Audio embeddings.
         labels: Class of each instance, into ``classes``.
         classes: Class names.
-        align: Subtract each modality's mean first; without, the gap between the two is usually the main direction.
+        align: Subtract the mean of each modality first. Otherwise the gap between the modalities usually dominates.
         title: Title.
         ax: Axes to draw in.
 
     Raises:
-        ValueError: Shapes that differ, or labels outside ``classes``.
+        ValueError: Shapes differ, or labels are outside ``classes``.
     """
     seen = array(video, "video", None, None)
     heard = array(audio, "audio", *seen.shape)
@@ -122,10 +124,10 @@ def embedding_plot(
     """What `embedding_map` draws.
 
     Args:
-        points: Of the video embeddings, then of the audio embeddings of the same clips.
+        points: Points of the video embeddings, followed by those of the audio embeddings of the same clips.
         labels: Class of each clip, (M / 2,).
         classes: Class names.
-        named: Whether class names stand at the classes' medians.
+        named: Whether to write the class names at the medians of the classes.
         title: Title.
     """
     radius = float(np.clip(16000 / max(len(labels), 1), 7, 40)) ** 0.5 / 1.5
@@ -149,16 +151,16 @@ def confusion(
     title: str | None = "Which class is taken for which",
     ax: Axes | None = None,
 ) -> Axes:
-    """Confusion matrix, rows true and columns predicted, in percent of each row.
+    """Confusion matrix in per cent of each row; rows are true classes, columns predicted ones.
 
     Args:
         matrix: Counts or shares.
-        classes: Class names, in the order of rows and columns.
+        classes: Class names, in the order of the rows and columns.
         title: Title.
         ax: Axes to draw in.
 
     Raises:
-        ValueError: Another shape than a square of the number of classes, or negative counts.
+        ValueError: The matrix is not square with one row per class, or has negative counts.
     """
     counts = array(matrix, "matrix", len(classes), len(classes)).astype(float)
     if counts.size == 0 or counts.min() < 0:
@@ -169,18 +171,10 @@ def confusion(
     colours = LinearSegmentedColormap.from_list("confusion", [PAPER, "#9cc4e4", VIDEO, "#07304f"])
     ax.imshow(shares, cmap=colours, vmin=0, vmax=100)
     for row, column in np.ndindex(*shares.shape):
-        if shares[row, column] >= 0.5:
-            colour = PAPER if shares[row, column] > 45 else INK
-            ax.text(
-                column,
-                row,
-                f"{shares[row, column]:.0f}",
-                ha="center",
-                va="center",
-                fontsize=8,
-                color=colour,
-                weight="bold" if row == column else "normal",
-            )
+        if (share := shares[row, column]) >= 0.5:
+            style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 8}
+            style |= {"color": PAPER if share > 45 else INK, "weight": "bold" if row == column else "normal"}
+            ax.text(column, row, f"{share:.0f}", **style)
     ax.set_xticks(range(len(classes)), classes, rotation=45, ha="right", rotation_mode="anchor", color=INK)
     ax.set_yticks(range(len(classes)), classes, color=INK)
     ax.set_xticks(np.arange(len(classes) + 1) - 0.5, minor=True)

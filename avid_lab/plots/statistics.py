@@ -1,4 +1,4 @@
-"""The numbers behind the pictures, apart from the marks that show them: numpy in, numpy out."""
+"""Statistics that the plots show: numpy in, numpy out."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from jaxtyping import Float, Num
 
 
 def smooth(values: Num[np.ndarray, " S"], width: float) -> Float[np.ndarray, " S"]:
-    """Gaussian moving average of standard deviation ``width`` steps, centred, so that it does not lag behind.
+    """Centred Gaussian moving average with a standard deviation of ``width`` steps; it does not lag behind.
 
-    NaN marks a step without a value: it stays NaN and weighs nothing in its neighbours' averages.
+    NaN marks a step without a value: it stays NaN and does not count in the averages around it.
     """
     reach = min(int(np.ceil(3 * width)), max(len(values) - 1, 0))
     kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / width) ** 2)
@@ -30,7 +30,7 @@ class Spectrogram(NamedTuple):
 
 
 def log_spectrogram(audio: Float[np.ndarray, " samples"], rate: int | float, *, range_db: float = 70.0) -> Spectrogram:
-    """A picture of a sound: 43 ms Hann windows that overlap by seven eighths, power in decibels below the loudest."""
+    """Spectrogram with 43 ms Hann windows that overlap by seven eighths; power in decibels relative to the loudest."""
     size = min(2 ** round(np.log2(rate * 0.043)), 2 ** int(np.log2(max(len(audio), 2))))  # a power of two
     hop = max(1, size // 8)
     padded = np.pad(audio.astype(np.float64), (size // 2, size // 2 + hop))  # windows are centred on their time
@@ -41,14 +41,14 @@ def log_spectrogram(audio: Float[np.ndarray, " samples"], rate: int | float, *, 
 
 
 class Plane(NamedTuple):
-    """Points projected to the plane of their largest variance."""
+    """Points projected onto the plane of largest variance."""
 
     points: np.ndarray  # (N, 2)
     explained: np.ndarray  # (2,) share of the variance along each axis
 
 
 def principal_plane(points: Num[np.ndarray, "N D"]) -> Plane:
-    """Project points to their first two principal components; signs are fixed so that pictures do not flip.
+    """Project points onto their first two principal components, with signs fixed so that plots do not flip.
 
     Raises:
         ValueError: Fewer than two points or two dimensions.
@@ -63,7 +63,7 @@ def principal_plane(points: Num[np.ndarray, "N D"]) -> Plane:
 
 
 def pushed_apart(points: Num[np.ndarray, "N 2"], width: float, height: float) -> Float[np.ndarray, "N 2"]:
-    """Points moved up and down, as little as needed, until boxes of that size around them do not overlap."""
+    """Points moved up and down, as little as possible, until boxes of this size around them do not overlap."""
     placed = points.astype(float)
     for _ in range(100):
         across = placed[:, None, 0] - placed[None, :, 0]

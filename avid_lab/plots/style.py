@@ -1,4 +1,4 @@
-"""The look of every picture: palette, type, and a figure that a notebook shows without any backend setting."""
+"""The style of all figures: colours, fonts, and a figure that notebooks show without any backend setting."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from torch import Tensor
 P = ParamSpec("P")
 R = TypeVar("R")
 
-PAPER = "#ffffff"  # every figure is opaque, so that dark themes show dark text on paper and not on black
+PAPER = "#ffffff"  # figures are opaque: on a dark page dark text stays on white
 INK = "#1d2733"
 MUTED = "#66717e"
 FAINT = "#c3cad2"
@@ -47,7 +47,7 @@ _theme: ContextVar[Theme] = ContextVar("theme", default=LIGHT)
 
 @contextmanager
 def dark() -> Iterator[None]:
-    """Draw light on dark paper what is drawn within: ``with plots.dark(): ...``."""
+    """Draw figures with a dark theme: ``with plots.dark(): ...``."""
     before = _theme.set(DARK)
     try:
         yield
@@ -56,7 +56,7 @@ def dark() -> Iterator[None]:
 
 
 def paint(colour: str) -> str:
-    """A role of the theme, or a colour, as a colour; on dark paper dark ones are mixed with white until they show."""
+    """The colour for a role of the theme, or a colour itself; the dark theme lightens dark colours until they show."""
     theme = _theme.get()
     if colour in Theme.__dataclass_fields__:
         return getattr(theme, colour)
@@ -66,15 +66,15 @@ def paint(colour: str) -> str:
     return to_hex(tuple(rgb.tolist()))
 
 
-SHEET_WIDTH = 9.0  # inches, of pictures that fill a notebook's width
+SHEET_WIDTH = 9.0  # inches: a figure that fills the width of a notebook
 
 VIDEO = "#0072b2"
 AUDIO = "#d95f0e"
 GOOD = "#00845c"
 BAD = "#c8470a"
 
-# Two dozen colours that differ in lightness as well as in hue: the first eight stay apart for colour-blind eyes on
-# their own, the others with the marker or label that goes with them.
+# Two dozen colours that differ in lightness and hue. Colour-blind readers can tell the first eight apart by colour,
+# the others with the help of their marker or label.
 COLOURS = (
     "#0072b2", "#e06a1b", "#009e73", "#b5478c", "#56b4e9", "#d9a400", "#4b3190", "#8c2d04", "#7f8c1a", "#606a76",
     "#e377a8", "#00a6b4", "#c2272d", "#1b3a6b", "#a6c832", "#b59a7a", "#9b8ae0", "#1f5c3a", "#f29e8e", "#2b2b2b",
@@ -84,7 +84,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")
 
 
 def halo() -> tuple[patheffects.AbstractPathEffect, ...]:
-    """A rim of paper that keeps text readable on top of marks."""
+    """An outline in the colour of the paper, which keeps text readable on top of marks."""
     return (patheffects.withStroke(linewidth=3, foreground=_theme.get().paper),)
 
 
@@ -99,7 +99,7 @@ ROLES = {"text.color": "ink", "axes.titlecolor": "ink", "axes.labelcolor": "mute
 STYLE: dict[str, Any] = {
     "font.family": "sans-serif",
     "font.size": 10,
-    "text.parse_math": False,  # names of classes and files are text, whatever dollar signs they have
+    "text.parse_math": False,  # names of classes and files are plain text, even with dollar signs
     "axes.titlesize": 11.5,
     "axes.titleweight": "bold",
     "axes.titlepad": 10,
@@ -139,14 +139,14 @@ class NotebookFigure(Figure):
 
 
 class NotebookAxes(Axes):
-    """`Axes` that display their picture when they end a notebook cell, and whose title starts at the left."""
+    """`Axes` that a notebook shows when they are the last expression of a cell; the title is at the left."""
 
     def _repr_png_(self) -> tuple[bytes, dict[str, int]] | None:
         figure = self.get_figure(root=True)
         return figure._repr_png_() if isinstance(figure, NotebookFigure) else None
 
     def set_title(self, label: str, *args: Any, **options: Any) -> Any:
-        """Set the title: matplotlib's own method, with "left" as the place when none is given."""
+        """Set the title, as in matplotlib; at the left by default."""
         return super().set_title(label, *args, **({} if len(args) > 1 else {"loc": "left"}) | options)
 
     def set_xscale(self, value: Any, **options: Any) -> None:
@@ -167,7 +167,7 @@ def _write_powers(axis: Axis) -> None:
 
 
 def encode(figure: Figure) -> tuple[str, bytes]:
-    """A figure as a notebook shows it: its MIME type and its bytes, 1.5 pixels drawn for each that is shown."""
+    """MIME type and bytes of a figure, at 1.5 pixels per screen pixel."""
     kind, options = "png", {}
     if getattr(figure, "photographic", False):
         kind, options = "jpeg", {"quality": 88, "subsampling": 0, "optimize": True}
@@ -177,7 +177,7 @@ def encode(figure: Figure) -> tuple[str, bytes]:
 
 
 def styled(function: Callable[P, R]) -> Callable[P, R]:
-    """Run a plotting function under the package's style; the caller's own settings are untouched."""
+    """Run a plotting function with the package's style; the caller's settings do not change."""
 
     @functools.wraps(function)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -188,14 +188,14 @@ def styled(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def new_figure(width: float | int, height: float | int, *, photographic: bool = False) -> NotebookFigure:
-    """An empty picture of a size in inches, at 96 screen pixels an inch."""
+    """An empty figure; width and height in inches, at 96 screen pixels per inch."""
     figure = NotebookFigure(figsize=(width, height), dpi=96, layout="constrained", facecolor=_theme.get().paper)
     figure.photographic = photographic
     return figure
 
 
 def add_axes(figure: NotebookFigure, cell: Any = 111, **options: Any) -> NotebookAxes:
-    """Axes in ``figure`` at a grid cell."""
+    """Add axes to a figure, in a cell of its grid."""
     return cast(NotebookAxes, figure.add_subplot(cell, axes_class=NotebookAxes, **options))
 
 
@@ -203,18 +203,18 @@ picture, panel = new_figure, add_axes  # as in notebooks that were copied earlie
 
 
 def axes_or_new(ax: Axes | None, width: float | int, height: float | int) -> Axes:
-    """The caller's axes, or new ones in a picture of that size in inches."""
+    """The caller's axes, or axes in a new figure of this size in inches."""
     return add_axes(new_figure(width, height)) if ax is None else ax
 
 
 def note(ax: Axes, text: str, at: Any, shift: tuple[float | int, float | int] = (0, 0), **style: Any) -> Annotation:
-    """Write at a place in the data, shifted by points; free to stand outside the axes."""
+    """Write text at a position in the data, shifted by points; it may lie outside the axes."""
     style = {"fontsize": 9.5, "va": "center", "color": paint("ink"), "annotation_clip": False} | style
     return ax.annotate(text, at, shift, textcoords="offset points", **style)
 
 
 def legend_above(ax: Axes, title: str | None = None) -> None:
-    """A legend in lines above the axes, at the right; the title, if any, above the legend, so that they never meet."""
+    """Put the legend above the axes, at the right, and the title, if any, above the legend."""
     columns = 4
     ax.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=columns, handlelength=1.4, borderaxespad=0.2)
     if title:
@@ -223,12 +223,12 @@ def legend_above(ax: Axes, title: str | None = None) -> None:
 
 
 def class_colour(index: int) -> str:
-    """Colour of a class; repeats after two dozen."""
+    """Colour of a class; colours repeat after 24."""
     return COLOURS[index % len(COLOURS)]
 
 
 def class_marker(index: int) -> str:
-    """Marker of a class; colour and marker together repeat only after 192 classes."""
+    """Marker of a class; pairs of colour and marker repeat after 192 classes."""
     return MARKERS[(index + index // len(COLOURS)) % len(MARKERS)]
 
 
@@ -237,11 +237,11 @@ def array(values: Any, name: str, *shape: int | None) -> np.ndarray:
 
     Args:
         values: A tensor (of any device), an array or nested lists of numbers.
-        name: What to call it when it is wrong.
-        *shape: The required size of each dimension; ``None`` takes any size.
+        name: Name in the error message.
+        *shape: The required size of each dimension; ``None`` accepts any size.
 
     Raises:
-        ValueError: Another number of dimensions or another size; the message says which.
+        ValueError: The number of dimensions or a size differs.
     """
     if isinstance(values, Tensor):
         values = values.detach().cpu()
@@ -262,10 +262,10 @@ def array(values: Any, name: str, *shape: int | None) -> np.ndarray:
 
 
 def frames_of(video: Any, name: str = "video") -> np.ndarray:
-    """A clip's frames ready to draw: ``(3, T, H, W)``, bytes or floats in [0, 1], to ``(T, H, W, 3)`` bytes.
+    """Convert a clip ``(3, T, H, W)``, uint8 or floats in [0, 1], to frames ``(T, H, W, 3)`` in uint8.
 
     Raises:
-        ValueError: Another layout, or floats outside [0, 1] such as a normalised input of a network.
+        ValueError: The layout differs, or floats are outside [0, 1], as in normalised inputs of a network.
     """
     frames = array(video, name, None, None, None, None)
     if frames.shape[0] != 3:
@@ -277,10 +277,10 @@ def frames_of(video: Any, name: str = "video") -> np.ndarray:
 
 
 def image_of(frame: Any, name: str = "frame") -> np.ndarray:
-    """A picture ready to draw: ``(3, H, W)`` or ``(H, W, 3)``, bytes or floats in [0, 1], to ``(H, W, 3)`` bytes.
+    """Convert an image ``(3, H, W)`` or ``(H, W, 3)``, uint8 or floats in [0, 1], to ``(H, W, 3)`` in uint8.
 
     Raises:
-        ValueError: Another shape, or floats outside [0, 1].
+        ValueError: The shape differs, or floats are outside [0, 1].
     """
     image = array(frame, name, None, None, None)
     if image.shape[-1] != 3 and image.shape[0] == 3:

@@ -509,9 +509,11 @@ plots.accuracy_bars(
 #
 # ### The cost of an old memory
 #
-# Each pass visits a clip once, every $N/B$ steps. With momentum $m$, a note also keeps a share of older visits; on
-# average its content is $\frac NB\big(\frac12 + \frac{m}{1-m}\big)$ steps old. The network has changed since then. To
-# measure by how much, compare every note with what the head *would write today*.
+# Each pass visits every clip once, in a new order: a clip is visited every $N/B$ steps on average. With momentum $m$, a
+# note also keeps a share of older visits; on average its content is
+# $\frac NB\big(\frac12 + \frac{m}{1-m} + \frac{1-m}{12}\big)$ steps old (the last term is there because shuffled passes space
+# the visits unevenly). The network has changed since then. To measure by how much, compare every note with what the
+# head *would write today*.
 
 # %%
 ax, ages = sweep(
@@ -521,15 +523,15 @@ ax, ages = sweep(
 )
 print("momentum   mean age in steps   similarity of a note to today's embedding")
 for m, found in ages.items():
-    age, fresh = N / 64 * (0.5 + m / (1 - m)), sum(t.fresh for t in found) / len(found)
+    age, fresh = N / 64 * (0.5 + m / (1 - m) + (1 - m) / 12), sum(t.fresh for t in found) / len(found)
     print(f"{m:8g}   {age:17.0f}   {fresh:.2f}")
 ax
 
 # %% [markdown]
 # A note is stale by design; it only has to be *fresh enough*. Longer and slower training tolerates older notes: what
 # counts is how far the network moves during one pass. (The paper uses momentum 0.5 and 232,067 clips at 256 per step,
-# so a Kinetics note comes from a network about 1,400 steps younger.) Notebook 09 shows two alternatives: a queue of
-# recent embeddings, and the batch itself.
+# so the content of a Kinetics note is about 1,400 steps old.) Notebook 09 shows two alternatives: a queue of recent
+# embeddings, and the batch itself.
 
 # %% [markdown] tags=["instructor"]
 # **Teaching note (15 min).** This experiment works well as a race: each group gets one knob, writes down a prediction

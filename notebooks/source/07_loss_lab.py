@@ -50,7 +50,7 @@ def what_was_built(snapshots):
     ax = add_axes(new_figure(8.2, 3.0))
     ax.plot([space.step for space in snapshots], right, "o-", color=VIDEO, linewidth=2.2)
     ax.axhline(100 * found[0].chance_precision[10], color=INK, linewidth=1)
-    ax.set(xlabel="step", ylabel="sounds of the picture's kind, %", ylim=(0, None))
+    ax.set(xlabel="step", ylabel="sounds of the picture's class, %", ylim=(0, None))
     ax.set_title(f"From {right[0]:.0f} % to {right[-1]:.0f} %, line: chance ({stage.label})")
     return ax
 
@@ -152,7 +152,7 @@ async def advance(training, steps):
 
 
 STEPS = 40 if stage.trained else 3
-live = LiveTraining(continued(), title="Cross-AVID goes on")
+live = LiveTraining(continued(), title="Cross-AVID, continued")
 shown = display(live, display_id=True)
 await advance(live, STEPS)
 shown.update(live)
@@ -245,8 +245,8 @@ def draw_slopes(losses):
         for ax, slope in zip(axes, slopes(loss, points.tolist()), strict=True):
             ax.plot(points, slope / slope.max().clamp(min=1e-12), color=colour, linewidth=2, label=name)
     for ax, who in zip(axes, ("Pull at the positive", "Push at one negative"), strict=True):
-        ax.set(xlabel="its cosine similarity", ylabel="slope / largest slope", ylim=(-0.04, 1.08))
-        ax.set_title(f"{who}, by where it is")
+        ax.set(xlabel="cosine similarity", ylabel="slope / largest slope", ylim=(-0.04, 1.08))
+        ax.set_title(f"{who}, by its similarity")
     axes[0].legend(loc="lower left")
     return axes[0]
 

@@ -111,11 +111,11 @@ for item in manifest.unusable:
 # | too short | less than half a second | join it, or leave it out |
 # | no video file, hidden | notes, previews, `.DS_Store` | ignore |
 #
-# A codec that FFmpeg cannot decode is told by name, too; `ffmpeg -i IN -c:v libx264 -c:a aac OUT.mp4` mends most. The command `avid-lab data index FOLDER` does what the cell did, resumes where it was stopped, and writes the list of those left out beside the manifest.
+# A codec that FFmpeg cannot decode is named, too; `ffmpeg -i IN -c:v libx264 -c:a aac OUT.mp4` fixes most such files. The command `avid-lab data index FOLDER` does the same as the cell, resumes after an interruption, and writes a list of the files left out next to the manifest.
 #
 # ## Small copies
 #
-# A telephone films 1920 x 1080 pixels; the network looks at 48 x 48. Decoding is what training would wait for, so make small copies once:
+# A phone films 1920 x 1080 pixels; the network sees 48 x 48. Training would wait for the decoder, so make small copies once:
 
 # %%
 copies = prepare(manifest, data_dir() / f"{folder.name}_copies", size=128, workers=WORKERS, progress=False)

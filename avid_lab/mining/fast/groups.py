@@ -1,8 +1,8 @@
-"""Fast exact mining on a GPU: first the highest score of each group of instances, then the groups that can matter.
+"""Fast exact mining on a GPU: first the maximum of each group of instances, then the groups that can matter.
 
-The k-th highest of a query's group maxima is a score that at least k instances reach. So its k best matches all lie in
-the groups whose maximum is at least that: about k of N / GROUP. Only those are scored
-once more, in single precision. The similarity matrix is never written.
+At least k instances reach the k-th highest of a query's group maxima. So all of its k best matches are in groups whose
+maximum is at least that high: about k of N / GROUP. Only these groups are scored again, in single precision. The
+similarity matrix is never written to memory.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from avid_lab.mining.fast.exact import Memories
 from avid_lab.mining.fast.rows import best_of_rows, rows_at_a_time
 from avid_lab.mining.fast.tiles import parts
 
-GROUP = 128  # instances of a group
-QUERIES = 4096  # whose maxima are taken at a time
-GATHER_BYTES = 512 * 2**20  # of the candidates' memories that are gathered at a time
+GROUP = 128  # instances per group
+QUERIES = 4096  # queries per call of the kernel
+GATHER_BYTES = 512 * 2**20  # size of the candidates' memories that are gathered together
 
 
 def best_by_groups(
@@ -28,18 +28,18 @@ def best_by_groups(
     """Instances and scores of the k best matches of consecutive queries.
 
     Args:
-        memories: Of all N instances, under a rule that the kernel knows.
-        k: Matches of each query.
-        queries: Which instances ask.
-        group: Instances of a group, a power of two >= 16.
-        progress: Shows a bar of this name.
+        memories: Memories of all N instances, with a rule that the kernel knows.
+        k: Number of matches per query.
+        queries: Indices of the queries.
+        group: Instances per group, a power of two >= 16.
+        progress: Name of a progress bar; None shows none.
     """
     n, device, kernel = len(memories.video), memories.video.device, memories.rule.kernel
-    assert kernel is not None  # the caller's choice of this path
+    assert kernel is not None  # the caller checked it
     halves = half_copy(memories.video), half_copy(memories.audio)
     slack = 2 * screening_error(halves[0].shape[1])
     groups = -(-n // group)
-    taken = min(groups, k + max(16, k // 2))  # more than k, for what half precision cannot tell apart
+    taken = min(groups, k + max(16, k // 2))  # more than k, because half precision cannot distinguish close scores
     gathered = max(1, GATHER_BYTES // (4 * memories.video.shape[1] * group * taken))
     index = torch.empty(len(queries), k, dtype=torch.int64, device=device)
     score = torch.empty(len(queries), k, dtype=torch.float64, device=device)

@@ -1,4 +1,4 @@
-"""Mining as one reads it: some queries against all instances, keep the best. Runs on any device."""
+"""Plain mining: compare some queries with all instances and keep the best. Runs on any device."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tqdm.auto import tqdm
 
 from avid_lab.mining.fast.exact import Memories
 
-ROW_BYTES = 24 * 2**20  # of each (queries, N) block of scores; five are alive at a time, 20 if all instances are alike
+ROW_BYTES = 24 * 2**20  # size of a (queries, N) block of scores; five exist at a time, 20 if all instances are equal
 
 
 def best_by_rows(
@@ -18,11 +18,11 @@ def best_by_rows(
     """Instances and scores of the k best matches of consecutive queries.
 
     Args:
-        memories: Of all N instances.
-        k: Matches of each query.
-        queries: Which instances ask.
-        chunk_size: Queries at a time; None bounds the memory.
-        progress: Shows a bar of this name.
+        memories: Memories of all N instances.
+        k: Number of matches per query.
+        queries: Indices of the queries.
+        chunk_size: Number of queries per block; None chooses one that limits the memory.
+        progress: Name of a progress bar; None shows none.
     """
     device = memories.video.device
     chunks = torch.arange(queries.start, queries.stop, device=device).split(chunk_size or rows_at_a_time(memories))
@@ -37,13 +37,13 @@ def best_by_rows(
 def best_of_rows(
     memories: Memories, query: Int64[Tensor, "Q"], k: int
 ) -> tuple[Int64[Tensor, "Q {k}"], Float64[Tensor, "Q {k}"]]:
-    """The same for any few queries, from their whole rows of the similarity matrices."""
+    """The same for a few queries, from their full rows of the similarity matrices."""
     video, audio = memories.video, memories.audio
     scores = memories.rule.combine(video[query] @ video.T, audio[query] @ audio.T)  # (Q, N)
-    scores.scatter_(1, query[:, None], -torch.inf)  # never the query itself, whatever its rank
+    scores.scatter_(1, query[:, None], -torch.inf)  # exclude the query by its index, whatever its rank
     return memories.best(query, scores, k)
 
 
 def rows_at_a_time(memories: Memories) -> int:
-    """Queries whose whole rows of scores fit `ROW_BYTES`."""
+    """Number of queries whose full rows of scores fit into `ROW_BYTES`."""
     return max(1, min(1024, ROW_BYTES // (4 * len(memories.video))))

@@ -1,12 +1,12 @@
 """Fast exact mining on a CPU: square tiles of the similarity matrices, each computed once for its rows and its columns.
 
-Similarity is symmetric, so half of the tiles is enough: the tile of strips i and j answers the queries of i by its rows
-and those of j by its columns. The matrix is never written. Most of a tile is passed over: every query remembers the
-score that a match must beat.
+Similarity is symmetric, so half of the tiles are enough: the tile of strips i and j serves the queries of i with its
+rows and those of j with its columns. The full matrix is never written. Most scores of a tile are skipped, because every
+query has a threshold that a match must exceed.
 
-Instances come in random order. So what a query has seen of them is a fair sample, and from the first tile on it can
-guess what its k-th best score will be in the end. A guess that was too high is noticed at the end, and that query asks
-again. Few scores beat a good guess, so the cost is little more than that of the products.
+Instances come in random order, so those that a query has seen are a fair sample. From the first tile on, the query can
+estimate its final k-th best score. Estimates that were too high are detected at the end, and these queries are mined
+again. Few scores exceed a good estimate, so the cost is little more than that of the products.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ from tqdm.auto import tqdm
 from avid_lab.mining.fast.exact import Memories
 from avid_lab.mining.fast.rows import best_of_rows, rows_at_a_time
 
-TILE = 1024  # side of a tile: two of them in single precision are 8 MiB
-ROOM = 64  # matches that wait beside the best ones before the two are merged
-PEAKS = 64  # of a query's first tile, to guess from
+TILE = 1024  # side of a tile: two of them take 8 MiB in single precision
+ROOM = 64  # new matches that are collected before they are merged with the best ones
+PEAKS = 64  # maxima of a query's first tile, for the first estimate
 
 
 class Shortlist:
-    """The best matches so far of every query: all of its ``k`` best, some more, and the score to beat.
+    """The best matches so far of every query: its ``k`` best, some more, and the score that a match must exceed.
 
-    Scores are sought in NumPy, which finds the few true ones among a million several times faster than torch.
+    NumPy searches the scores: it finds a few true entries among a million several times faster than torch.
 
     Args:
-        queries: How many.
-        k: Best matches that are looked for.
-        keep: Matches that stay when a shortlist is full; more than ``k``.
-        slack: By how much a score may miss the ``k``-th best and still be wanted.
-        largest: Scores of the largest tile.
-        population: How many instances each query will be shown in random order, to guess ahead; None never guesses.
+        queries: Number of queries.
+        k: Number of matches to find.
+        keep: Number of matches that remain after a merge; more than ``k``.
+        slack: How far below the ``k``-th best score a score may be and still count.
+        largest: Number of scores of the largest tile.
+        population: Number of instances that each query will see, in random order, for estimates; None makes none.
     """
 
     def __init__(
@@ -49,17 +49,17 @@ class Shortlist:
         self.k, self.keep, self.slack, self.population = k, keep, slack, population
         self.score = torch.full((queries, keep + ROOM), -torch.inf)
         self.index = torch.zeros(queries, keep + ROOM, dtype=torch.int32)
-        self.count = np.zeros(queries, np.int64)  # places taken
+        self.count = np.zeros(queries, np.int64)  # number of entries in use
         self.beat = torch.full((queries,), -torch.inf)
-        self.raised = np.zeros(queries, np.int64)  # instances seen when the score to beat was last raised
+        self.raised = np.zeros(queries, np.int64)  # instances seen when the threshold was last raised
         self.above = np.empty(largest, bool)  # scratch
 
     def offer(self, queries: slice, tile: Float[Tensor, "R C"], column: int) -> None:
-        """Show some queries their scores with instances ``column``, column + 1, ..."""
+        """Add the scores of some queries with the instances ``column``, column + 1, ..."""
         raised = self.raised[queries.start]
         if not raised:
             self._begin(queries, tile)
-        elif self.population and 2 * raised <= column <= 2 / 3 * self.population:  # enough is left for it to pay
+        elif self.population and 2 * raised <= column <= 2 / 3 * self.population:  # enough instances are left
             self._merge(queries, column)
 
         by_rows = tile.is_contiguous()
@@ -69,12 +69,12 @@ class Shortlist:
         row = place // scores.shape[1]
         instance = place - row * scores.shape[1]
         if not by_rows:
-            order = instance.astype(np.uint16).argsort(kind="stable")  # short numbers are sorted fastest
+            order = instance.astype(np.uint16).argsort(kind="stable")  # 16-bit integers sort fastest
             place, row, instance = place[order], instance[order], row[order]
         self._add(queries, column, row, column + instance, scores.ravel()[place])
 
     def _begin(self, queries: slice, tile: Tensor) -> None:
-        """The first score to beat: that of a peak, for the best peaks of a tile are as many scores."""
+        """The first threshold, from the maxima of parts of the first tile: n maxima are n different scores."""
         rank, size = self._rank(tile.shape[1]), tile.shape[1] // PEAKS
         if size and rank <= PEAKS:
             peak = functools.reduce(torch.maximum, tile[:, : PEAKS * size].split(PEAKS, dim=1))
@@ -82,16 +82,16 @@ class Shortlist:
         self.raised[queries] = tile.shape[1]
 
     def _rank(self, seen: int) -> int:
-        """The rank, among the ``seen`` scores, of one that the k-th best of all almost never exceeds.
+        """A rank among the ``seen`` scores whose score is almost never above the final k-th best score.
 
-        About ``mean`` of a query's ``keep`` best instances are among those seen. More than three standard deviations
-        and four above it are so for one query of thousands.
+        On average, ``mean`` of the ``keep`` best instances of a query are among those seen. Fewer than one query in a
+        thousand has more than this number plus three standard deviations plus four.
         """
         mean = self.keep * seen / (self.population or 1)
         return min(self.k, math.ceil(mean + 3 * math.sqrt(mean) + 4))
 
     def _add(self, queries: slice, seen: int, row: Array, instance: Array, score: Array) -> None:
-        """Put matches of rows in increasing order into the room of their queries."""
+        """Add matches, sorted by row, to the lists of their queries."""
         count, width = self.count[queries], self.score.shape[1]
         scores, instances = self.score[queries].numpy().ravel(), self.index[queries].numpy().ravel()
         while len(row):
@@ -104,7 +104,7 @@ class Shortlist:
             scores[place], instances[place] = score[fits], instance[fits]
             if not full:
                 return
-            self._merge(queries, seen)  # makes room, and raises the score to beat
+            self._merge(queries, seen)  # makes room and raises the thresholds
             left = (slot >= width) & (score > self.beat[queries].numpy()[row])
             row, instance, score = row[left], instance[left], score[left]
 
@@ -120,7 +120,7 @@ class Shortlist:
         self.raised[queries] = seen
 
     def best(self) -> tuple[Float[Tensor, "Q keep"], Int64[Tensor, "Q keep"]]:
-        """Scores, falling, and instances."""
+        """Scores in descending order, and their instances."""
         best = self.score[:, : max(self.keep, int(self.count.max()))].topk(self.keep)
         return best.values, self.index.gather(1, best.indices).long()
 
@@ -131,18 +131,18 @@ def best_by_tiles(
     """Instances and scores of the k best matches of consecutive queries.
 
     Args:
-        memories: Of all N instances.
-        k: Matches of each query.
-        queries: Which instances ask. Tiles among them are computed once, tiles with other instances serve their rows.
+        memories: Memories of all N instances.
+        k: Number of matches per query.
+        queries: Indices of the queries. Tiles between queries serve both rows and columns, other tiles only the rows.
         tile: Side of a tile, at most 65,536.
-        progress: Shows a bar of this name.
+        progress: Name of a progress bar; None shows none.
     """
     n, asked = len(memories.video), len(queries)
-    keep = min(k + max(8, k // 4), n - 1)  # more than k, so that rounding cannot push a true match out unnoticed
+    keep = min(k + max(8, k // 4), n - 1)  # more than k, so that rounding cannot drop a true match unnoticed
     own = queries.start + torch.randperm(asked, generator=torch.Generator().manual_seed(0))
     order = torch.cat([own, torch.arange(queries.start), torch.arange(queries.stop, n)])
     video, audio = memories.video[order], memories.audio[order]
-    # Of several processes, each sees its own queries first: no fair sample of all.
+    # With several processes, each sees its own queries first, which is not a fair sample of all instances.
     shortlist = Shortlist(asked, k, keep, 2 * memories.error, min(tile, n) ** 2, n if asked == n else None)
     strips = [slice(begin, min(begin + tile, asked)) for begin in range(0, asked, tile)]
     others = [slice(begin, min(begin + tile, n)) for begin in range(asked, n, tile)]
@@ -155,7 +155,7 @@ def best_by_tiles(
         torch.mm(audio[rows], audio[columns].T, out=heard)
         memories.rule.combine(scores, heard, out=scores)
         if rows == columns:
-            scores.fill_diagonal_(-torch.inf)  # never the query itself, whatever its rank
+            scores.fill_diagonal_(-torch.inf)  # exclude the query by its index, whatever its rank
         shortlist.offer(rows, scores, columns.start)
         if rows != columns and columns.start < asked:
             shortlist.offer(columns, scores.T, rows.start)
@@ -165,10 +165,9 @@ def best_by_tiles(
 def _decide(
     memories: Memories, shortlist: Shortlist, order: Int64[Tensor, " N"], k: int, queries: range
 ) -> tuple[Int64[Tensor, "Q {k}"], Float64[Tensor, "Q {k}"]]:
-    """The true order of the shortlists; whole rows for the queries whose shortlist may have lost a match.
+    """The exact order of the shortlists; queries whose shortlist may lack a match are mined from full rows.
 
-    That happens where a guess was too high, or where very many instances agree equally well, such as in a collapsed
-    memory.
+    This happens if an estimate was too high, or if very many instances agree equally well, as in a collapsed memory.
     """
     score, index = shortlist.best()
     needed = score[:, k - 1 : k] - 2 * memories.error
@@ -188,5 +187,5 @@ def _decide(
 
 
 def parts(chosen: Bool[Tensor, " Q"], size: int) -> list[Int64[Tensor, " _"]]:
-    """Where ``chosen`` is true, so many places at a time."""
+    """The indices where ``chosen`` is true, in parts of this size."""
     return [part for part in chosen.nonzero().flatten().split(size) if len(part)]
