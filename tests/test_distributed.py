@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from avid_lab.memory import MemoryQueue
+from avid_lab.mining import mine_positives
 from avid_lab.objectives import AVID
 
 PROCESS = """
@@ -36,22 +37,30 @@ PROCESS = """
     dist.destroy_process_group()
 """
 
+MINE = """
+    import sys, torch, torch.distributed as dist
+    from avid_lab.mining import mine_positives
 
-def test_two_processes_keep_equal_memories_and_one_partition(tmp_path):
-    generator = torch.Generator().manual_seed(0)
-    given = {
-        "index": torch.tensor([0, 2, 3, 5, 9, 2, 7, 8]),
-        "video": F.normalize(torch.randn(8, 4, generator=generator), dim=1),
-        "audio": F.normalize(torch.randn(8, 4, generator=generator), dim=1),
-        "negatives": torch.randint(10, (8, 3), generator=generator),
-    }
-    torch.save(given, tmp_path / "given.pt")
-    (tmp_path / "process.py").write_text(textwrap.dedent(PROCESS))
+    rank, folder = int(sys.argv[1]), sys.argv[2]
+    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
+    made = []
+    for given in torch.load(f"{folder}/given.pt"):
+        for agreement in ("consensus", "union", "audio"):
+            found = mine_positives(given["video"], given["audio"], 7, agreement)
+            made.append((found.index, found.score))
+    torch.save(made, f"{folder}/made{rank}.pt")
+    dist.destroy_process_group()
+"""
+
+
+def in_two_processes(folder, code):
+    """Run code in two processes; return what each saved."""
+    (folder / "process.py").write_text(textwrap.dedent(code))
     environment = os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
     processes = [
         subprocess.Popen(
-            [sys.executable, "process.py", str(rank), str(tmp_path)],
-            cwd=tmp_path,
+            [sys.executable, "process.py", str(rank), str(folder)],
+            cwd=folder,
             env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -62,7 +71,37 @@ def test_two_processes_keep_equal_memories_and_one_partition(tmp_path):
     for process in processes:
         output, _ = process.communicate(timeout=300)
         assert process.returncode == 0, output
-    made = [torch.load(tmp_path / f"made{rank}.pt") for rank in range(2)]
+    return [torch.load(folder / f"made{rank}.pt") for rank in range(2)]
+
+
+def test_two_processes_mine_half_of_the_clips_each_and_find_the_same_to_the_bit(tmp_path):
+    """Few clips, and enough for tiles; an odd number, with exact duplicates, so that ties are settled the same way."""
+    given = []
+    for count in (101, 2501):
+        generator = torch.Generator().manual_seed(count)
+        pair = {name: F.normalize(torch.randn(count, 16, generator=generator), dim=1) for name in ("video", "audio")}
+        for rows in pair.values():
+            rows[count // 2 : count // 2 + 10] = rows[3]
+        given.append(pair)
+    torch.save(given, tmp_path / "given.pt")
+    made = in_two_processes(tmp_path, MINE)
+    rules = [(pair, rule) for pair in given for rule in ("consensus", "union", "audio")]
+    alone = [mine_positives(pair["video"], pair["audio"], 7, rule) for pair, rule in rules]
+    for one in made:
+        for (index, score), expected in zip(one, alone, strict=True):
+            assert torch.equal(index, expected.index) and torch.equal(score, expected.score)
+
+
+def test_two_processes_keep_equal_memories_and_one_partition(tmp_path):
+    generator = torch.Generator().manual_seed(0)
+    given = {
+        "index": torch.tensor([0, 2, 3, 5, 9, 2, 7, 8]),
+        "video": F.normalize(torch.randn(8, 4, generator=generator), dim=1),
+        "audio": F.normalize(torch.randn(8, 4, generator=generator), dim=1),
+        "negatives": torch.randint(10, (8, 3), generator=generator),
+    }
+    torch.save(given, tmp_path / "given.pt")
+    made = in_two_processes(tmp_path, PROCESS)
 
     alone = MemoryQueue(10, 4, size=6, generator=torch.Generator().manual_seed(0))
     objective = AVID(10, 4, num_negatives=3)
