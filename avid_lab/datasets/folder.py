@@ -23,7 +23,7 @@ from avid_lab.datasets.manifest import (
     is_portable,
     place_below,
 )
-from avid_lab.datasets.probe_task import ProbeTask, crashed
+from avid_lab.datasets.probe_file import ProbeTask, crashed, probe_file
 from avid_lab.datasets.recordings import duplicates, join_siblings, summary, trusted, with_splits
 
 VIDEO_EXTENSIONS = frozenset(
@@ -239,10 +239,3 @@ def _walk(root: Path, refuse: Callable[[Path, str, str], None]) -> Iterator[Path
 
 def _is_link(path: Path) -> bool:
     return path.is_symlink() or (hasattr(path, "is_junction") and path.is_junction())  # pyright: ignore
-
-
-def probe_file(task: ProbeTask) -> dict[str, Any]:
-    """Call `avid_lab.datasets.probe_file.probe_file`; imported here so that the main process does without torch."""
-    from avid_lab.datasets import probe_file
-
-    return probe_file.probe_file(task)

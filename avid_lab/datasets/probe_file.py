@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ import numpy as np
 
 from avid_lab.config import AudioSpec, VideoSpec
 from avid_lab.datasets.manifest import Streams
-from avid_lab.datasets.probe_task import ProbeTask, rejected
-from avid_lab.media import MediaError, MediaInfo, probe, read_clip
+from avid_lab.media import AudioStream, MediaError, MediaInfo, VideoStream
+from avid_lab.media.read import describe, is_over, read_images, read_sound
+from avid_lab.media.source import Source, open_source
 from avid_lab.spans import Spans, common, joined, length_s, to_text
 
 LISTEN_S = 10.0  # seconds of sound that are read ...
@@ -37,6 +39,25 @@ OF_THE_FILE = frozenset(
 READ_BYTES = 2**16  # read from the beginning, middle and end of a file, to find possibly identical files
 
 
+@dataclass(frozen=True)
+class ProbeTask:
+    """One file to examine."""
+
+    path: Path
+    streams: Streams
+    min_duration_s: float
+    version: int = 5  # results of older rules are discarded
+
+
+def crashed(task: ProbeTask) -> dict[str, Any]:
+    """The result for a file on which a worker died."""
+    return _rejected("unreadable", "it crashes the decoder, or needs more memory than there is")
+
+
+def _rejected(reason: str, detail: str) -> dict[str, Any]:
+    return {"reason": reason, "detail": detail}
+
+
 def probe_file(task: ProbeTask) -> dict[str, Any]:
     """The properties of a file, or the reason why it is unusable, as JSON values.
 
@@ -45,33 +66,34 @@ def probe_file(task: ProbeTask) -> dict[str, Any]:
         ``silent``, the manifest's columns ``extras``, and the fingerprints ``bytes``, ``picture`` and ``sound``.
     """
     try:
-        return _probe(task)
+        with open_source(task.path) as source:
+            return _probe(source, task)
     except MediaError as error:
-        return rejected("unreadable", f"{error.problem}. {error.fix}")
+        return _rejected("unreadable", f"{error.problem}. {error.fix}")
     except Exception as error:  # one bad file must not stop the run
-        return rejected("unreadable", f"reading it failed with {type(error).__name__}: {error}")
+        return _rejected("unreadable", f"reading it failed with {type(error).__name__}: {error}")
 
 
-def _probe(task: ProbeTask) -> dict[str, Any]:
-    info = probe(task.path)
+def _probe(source: Source, task: ProbeTask) -> dict[str, Any]:
+    info = describe(source)
     if info.video is None and task.streams != "audio":
-        return rejected("no picture", "it has no video stream")
+        return _rejected("no picture", "it has no video stream")
     if info.audio is None and task.streams != "video":
-        return rejected("no sound", "it has no audio stream")
+        return _rejected("no sound", "it has no audio stream")
     both_s = _spans(info, task.streams)
     if info.duration_s < task.min_duration_s:
-        return rejected("too short", f"it lasts {info.duration_s:.3f} s, less than {task.min_duration_s:g} s")
+        return _rejected("too short", f"it lasts {info.duration_s:.3f} s, less than {task.min_duration_s:g} s")
     longest_s = max((end_s - begin_s for begin_s, end_s in both_s), default=0.0)
     if longest_s < task.min_duration_s:
         rule = f"picture and sound are together for {longest_s:.3f} s at most, less than {task.min_duration_s:g} s"
-        return rejected("too short", rule)
-    pictures, unseen = _watch(task, info)
-    sounds, cancelled, unheard = _listen(task, info)
+        return _rejected("too short", rule)
+    pictures = [] if task.streams == "audio" or info.video is None else _watch(source, info.video, info.duration_s)
+    sounds, cancelled = ([], False) if task.streams == "video" or info.audio is None else _listen(source, info.audio)
     still, silent = _still(pictures, info.duration_s), _silent(sounds, info)
     sound = sounds[-1][1] if sounds else np.zeros(0, np.float32)
     if sounds and np.abs(sound).max() < SILENCE:
         where = "from start to end" if len(sounds) < PLACES else f"at {PLACES} places of {LISTEN_S:g} s spread over it"
-        return rejected("silent", f"nothing is heard {where}")
+        return _rejected("silent", f"nothing is heard {where}")
     extras: dict[str, str] = {}
     if info.video is not None:
         fps = "" if info.video.fps is None else f"{info.video.fps:g}"
@@ -88,7 +110,7 @@ def _probe(task: ProbeTask) -> dict[str, Any]:
         "still": to_text(still),
         "silent": to_text(silent),
         "cancelled": "yes" if cancelled else "",
-        "damaged": str(unseen + unheard),
+        "damaged": str(source.corrupt_packets),
         "hdr": "" if info.video is None or info.video.dynamic_range == "SDR" else info.video.dynamic_range,
     }
     return {
@@ -108,47 +130,42 @@ def _spans(info: MediaInfo, streams: Streams) -> Spans:
     return () if stream is None else stream.spans_s
 
 
-def _watch(task: ProbeTask, info: MediaInfo) -> tuple[list[tuple[float, np.ndarray]], int]:
-    """Eight small pictures (S, S, 3) spread over the file and their times; and the number of damaged packets."""
-    if task.streams == "audio" or info.video is None:
-        return [], 0
-    duration_s = _rounded(info.duration_s)
+def _watch(source: Source, video: VideoStream, duration_s: float) -> list[tuple[float, np.ndarray]]:
+    """Eight small pictures (S, S, 3) spread over the file and their times."""
+    duration_s = _rounded(duration_s)
     if duration_s <= THROUGH_S:
         watch, starts_s = VideoSpec(8, 8 / duration_s, SMALL), [0.0]
     else:  # the sound may be much longer than the picture
-        begin_s, length_s = info.video.start_s, _rounded(info.video.duration_s)
+        begin_s, length_s = video.start_s, _rounded(video.duration_s)
         watch, starts_s = VideoSpec(2, 2.0, SMALL), [begin_s + share * length_s for share in (0.1, 0.35, 0.6, 0.85)]
     pictures: list[tuple[float, np.ndarray]] = []
-    damaged = 0
     for start_s in starts_s:
-        clip = read_clip(task.path, start_s, watch, None)
-        assert clip.video is not None
-        damaged += clip.corrupt_packets
-        images = clip.video.permute(1, 2, 3, 0).numpy()
-        pictures += [(start_s + i / watch.fps, image) for i, image in enumerate(images)]
-    return pictures, damaged
+        picture = read_images(source, start_s, watch)
+        if picture.end_s <= start_s:
+            raise is_over(source, picture.end_s, start_s)
+        pictures += [(start_s + i / watch.fps, image) for i, image in enumerate(picture.images)]
+    return pictures
 
 
-def _listen(task: ProbeTask, info: MediaInfo) -> tuple[list[tuple[float, np.ndarray]], bool, int]:
+def _listen(source: Source, audio: AudioStream) -> tuple[list[tuple[float, np.ndarray]], bool]:
     """Start and first seconds (samples,) of the sound; while they are silent, also later pieces of the file.
 
-    The other values: whether the channels of the last piece cancel each other, and the number of damaged packets.
+    The other value: whether the channels of the last piece cancel each other.
     """
-    if task.streams == "video" or info.audio is None:
-        return [], False, 0
-    length_s = _rounded(info.audio.duration_s)
+    length_s = _rounded(audio.duration_s)
     spec = AudioSpec(LISTEN_RATE, min(length_s, LISTEN_S), frames=1, n_fft=2)
-    begin_s, places = max(0.0, info.audio.start_s), min(PLACES, math.ceil(length_s / LISTEN_S))
+    begin_s, places = max(0.0, audio.start_s), min(PLACES, math.ceil(length_s / LISTEN_S))
     sounds: list[tuple[float, np.ndarray]] = []
-    cancelled, damaged = False, 0
+    cancelled = False
     for start_s in np.linspace(begin_s, begin_s + length_s - spec.duration_s, places).tolist():
-        clip = read_clip(task.path, start_s, None, spec)
-        assert clip.audio is not None
-        sounds.append((start_s, clip.audio[0].numpy()))
-        cancelled, damaged = clip.cancelled, damaged + clip.corrupt_packets
-        if np.abs(sounds[-1][1]).max() >= SILENCE:
+        sound = read_sound(source, start_s, spec)
+        if sound.end_s <= start_s:
+            raise is_over(source, sound.end_s, start_s)
+        sounds.append((start_s, sound.samples))
+        cancelled = sound.cancelled
+        if np.abs(sound.samples).max() >= SILENCE:
             break
-    return sounds, cancelled, damaged
+    return sounds, cancelled
 
 
 def _rounded(length_s: float) -> float:
@@ -200,8 +217,10 @@ def picture_print(images: list[np.ndarray]) -> np.ndarray:
     The usual perceptual hash (Zauner, "Implementation and Benchmarking of Perceptual Image Hash Functions",
     2010): the 8 x 8 lowest coefficients of a cosine transform, against their median.
     """
-    grey = np.stack([image.astype(np.float32).mean(-1) for image in images]) if images else np.zeros((0, SMALL, SMALL))
-    if len(grey) != WORDS or np.median(grey.std((1, 2))) < PLAIN:
+    if len(images) != WORDS:
+        return np.zeros(0, np.uint64)
+    grey = np.stack(images).astype(np.float32) @ np.full(3, 1 / 3, np.float32)  # (4, S, S)
+    if np.median(grey.reshape(WORDS, -1).std(1)) < PLAIN:
         return np.zeros(0, np.uint64)
     coefficients = (_COSINES @ grey @ _COSINES.T).reshape(WORDS, -1)
     return _packed(coefficients > np.median(coefficients[:, 1:], axis=1, keepdims=True))
@@ -218,7 +237,8 @@ def sound_print(sound: np.ndarray) -> np.ndarray:
     if frames < BANDS or np.abs(sound).max() < SILENCE:
         return np.zeros(0, np.uint64)
     pieces = np.lib.stride_tricks.sliding_window_view(sound, size)[::hop] * np.hanning(size).astype(np.float32)
-    power = np.abs(np.fft.rfft(pieces)) ** 2  # (frames, bins)
+    waves = np.fft.rfft(pieces)  # (frames, bins)
+    power = waves.real**2 + waves.imag**2
     edges = np.geomspace(LOWEST_HZ, HIGHEST_HZ, BANDS + 1) * size / LISTEN_RATE
     bands = np.add.reduceat(power, np.ceil(edges).astype(int), axis=1)[:, :BANDS]
     moments = np.add.reduceat(bands, np.arange(BANDS) * frames // BANDS, axis=0)  # (17, 17)

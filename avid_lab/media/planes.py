@@ -19,9 +19,8 @@ from torch import Tensor
 
 from avid_lab.config import AudioSpec, VideoSpec
 from avid_lab.media.picture import displayed_size, dynamic_range, is_full_range, matrix_of, orientation, upright
-from avid_lab.media.read import read_frames, read_sound
+from avid_lab.media.read import is_over, read_frames, read_sound
 from avid_lab.media.source import Source, open_source
-from avid_lab.media.types import MediaError
 
 # Shares of red and blue in luma: ITU-R BT.601, BT.709 and BT.2020, SMPTE 240M, and the FCC's of 1953.
 WEIGHTS = {
@@ -79,8 +78,7 @@ def read_planes(
         convert = _Convert(source)
         picture = read_frames(source, start_s, video, convert)
         if picture.end_s <= start_s:
-            problem = f"is over at {picture.end_s:.3f} s, as far as it decodes; the clip starts at {start_s:.3f} s"
-            raise MediaError(path, problem, "Choose an earlier start.")
+            raise is_over(source, picture.end_s, start_s)
         sound = None
         if audio is not None:
             samples = read_sound(source, start_s if audio_start_s is None else audio_start_s, audio).samples

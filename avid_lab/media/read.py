@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import math
 import os
+from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import av
 import numpy as np
-import torch
 
 from avid_lab.config import AudioSpec, VideoSpec
 from avid_lab.media.clock import GAP_S
-from avid_lab.media.picture import displayed_size, dynamic_range, orientation, upright
+from avid_lab.media.picture import Turn, displayed_size, dynamic_range, orientation, upright
 from avid_lab.media.source import Source, open_source
 from avid_lab.media.types import AudioStream, Clip, MediaError, MediaInfo, VideoStream
 from avid_lab.spans import Spans, common, joined
@@ -35,14 +34,19 @@ def probe(path: str | os.PathLike[str]) -> MediaInfo:
         MediaError: The file is missing, not a media file, damaged, or has neither picture nor sound.
     """
     with open_source(path) as source:
-        if source.video is None and source.audio is None:
-            raise MediaError(path, "has neither picture nor sound", "Choose a video file.")
-        source.scan()
-        video = None if source.video is None else _video_stream(source)
-        audio = None if source.audio is None else _audio_stream(source)
-        end_s = max(stream.start_s + stream.duration_s for stream in (video, audio) if stream is not None)
-        container, restarts = source.container.format.name, source.clock.restarts
-        return MediaInfo(Path(path), container, end_s, video, audio, restarts, source.programmes)
+        return describe(source)
+
+
+def describe(source: Source) -> MediaInfo:
+    """As `probe`, of an open file."""
+    if source.video is None and source.audio is None:
+        raise MediaError(source.path, "has neither picture nor sound", "Choose a video file.")
+    source.scan()
+    video = None if source.video is None else _video_stream(source)
+    audio = None if source.audio is None else _audio_stream(source)
+    end_s = max(stream.start_s + stream.duration_s for stream in (video, audio) if stream is not None)
+    container, restarts = source.container.format.name, source.clock.restarts
+    return MediaInfo(source.path, container, end_s, video, audio, restarts, source.programmes)
 
 
 def read_clip(
@@ -83,27 +87,19 @@ def read_clip(
             raise ValueError(f"{name} must be finite and >= 0 seconds; got {value!r}")
     if short_side is not None and (short_side < 2 or (video and video.size is not None)):
         raise ValueError(f"short_side must be >= 2 pixels, for a VideoSpec of size=None; got {short_side} for {video}")
+    import torch  # imported here: the index reads files without it, and it takes a third of a gigabyte
+
     picture = sound = None
     over = []  # per kind wanted: (where decoding ended, where the clip starts)
     with open_source(path) as source:
         if video is not None:
-            size, turns = video.size, {}
-
-            def shown(frame: av.VideoFrame, like: tuple[int, ...] | None) -> np.ndarray:
-                if frame.rotation not in turns:
-                    turns[frame.rotation] = orientation(frame)
-                return upright(frame, source.video, size, short_side, like, turns[frame.rotation])
-
-            picture = read_frames(source, start_s, video, shown)
+            picture = read_images(source, start_s, video, short_side)
             over.append((picture.end_s, start_s))
         if audio is not None:
             sound = read_sound(source, audio_start_s, audio)
             over.append((sound.end_s, audio_start_s))
         if all(end_s <= begin_s for end_s, begin_s in over):
-            end_s, begin_s = max(over)
-            problem = f"is over at {end_s:.3f} s, as far as it decodes; the clip starts at {begin_s:.3f} s"
-            fix = "Choose an earlier start. If the file should be longer, it is truncated: download or copy it again."
-            raise MediaError(path, problem, fix)
+            raise is_over(source, *max(over))
         return Clip(
             # Channels are last in memory: (T, H, W, 3).
             video=None if picture is None else torch.from_numpy(picture.images).permute(3, 0, 1, 2),
@@ -119,6 +115,13 @@ def read_clip(
             audio_spans_s=() if sound is None else sound.spans,
             cancelled=sound is not None and sound.cancelled,
         )
+
+
+def is_over(source: Source, end_s: float, start_s: float) -> MediaError:
+    """The error for a clip that starts where nothing is left."""
+    problem = f"is over at {end_s:.3f} s, as far as it decodes; the clip starts at {start_s:.3f} s"
+    fix = "Choose an earlier start. If the file should be longer, it is truncated: download or copy it again."
+    return MediaError(source.path, problem, fix)
 
 
 def _video_stream(source: Source) -> VideoStream:
@@ -179,6 +182,18 @@ class Picture:
     end_s: float
 
 
+def read_images(source: Source, start_s: float, spec: VideoSpec, short_side: int | None = None) -> Picture:
+    """The frames wanted as RGB (T, H, W, 3), uint8; see `read_clip`."""
+    turns: dict[int, Turn] = {}
+
+    def shown(frame: av.VideoFrame, like: tuple[int, ...] | None) -> np.ndarray:
+        if frame.rotation not in turns:
+            turns[frame.rotation] = orientation(frame)
+        return upright(frame, source.video, spec.size, short_side, like, turns[frame.rotation])
+
+    return read_frames(source, start_s, spec, shown)
+
+
 def read_frames(
     source: Source,
     start_s: float,
@@ -211,7 +226,7 @@ def read_frames(
 
     for time_s, frame in source.frames("video", start_s):
         # Instants at which it is not yet there.
-        until = sum(instant_s < time_s - tolerance_s for instant_s in instants_s)
+        until = bisect_left(instants_s, time_s - tolerance_s)
         if shown is None:
             padded += until
         else:
@@ -303,12 +318,15 @@ def _mono(frames: list[av.AudioFrame], rate: int, at_s: float) -> tuple[np.ndarr
         (samples,), and whether the channels cancel, so that the loudest is taken instead of their average.
     """
     own_rate, layout = frames[0].sample_rate, frames[0].layout
-    # Without the limit, two equal channels would add up to 1.41 times either.
-    sound = _convert(frames, av.AudioResampler("fltp", "mono", own_rate, options={"rematrix_maxval": "1.0"}))[0]
+    run = _joined(frames)
+    if (run.format.name, run.layout.name) == ("fltp", "mono"):
+        sound = run.to_ndarray()[0]
+    else:  # without the limit, two equal channels would add up to 1.41 times either
+        sound = _convert(run, av.AudioResampler("fltp", "mono", own_rate, options={"rematrix_maxval": "1.0"}))[0]
     sound = np.nan_to_num(sound)
     cancelled = False
     if layout.nb_channels > 1:
-        channels = np.nan_to_num(_convert(frames, av.AudioResampler("fltp", layout, own_rate)))
+        channels = np.nan_to_num(_convert(run, av.AudioResampler("fltp", layout, own_rate)))
         levels = np.sqrt(np.mean(np.square(channels, dtype=np.float64), axis=1))
         level = np.sqrt(np.mean(np.square(sound, dtype=np.float64)))
         cancelled = bool(level < CANCELLED * levels.mean())
@@ -322,19 +340,23 @@ def _mono(frames: list[av.AudioFrame], rate: int, at_s: float) -> tuple[np.ndarr
         lead = int(np.abs(place - place.round()).argmin())
         frame = av.AudioFrame.from_ndarray(np.pad(sound, (lead, 0))[None], "fltp", "mono")
         frame.sample_rate = own_rate
-        sound = _convert([frame], av.AudioResampler("fltp", "mono", rate))[0]
+        sound = _convert(frame, av.AudioResampler("fltp", "mono", rate))[0]
     return sound[round((at_s + lead / own_rate) * rate) :].clip(-1, 1), cancelled
 
 
-def _convert(frames: list[av.AudioFrame], resampler: av.AudioResampler) -> np.ndarray:
-    """Frames as the resampler makes them, (channels, samples)."""
+def _joined(frames: list[av.AudioFrame]) -> av.AudioFrame:
+    """Consecutive frames as one."""
     whole = av.AudioFifo()
-    for frame in [*frames, None]:
-        if frame is not None:
-            frame.pts = None  # the samples follow each other; rounded timestamps would only disturb
-        for piece in resampler.resample(frame):
-            if piece is not None:
-                piece.pts = None
-                whole.write(piece)
-    sound = whole.read()
-    return np.zeros((1, 0), np.float32) if sound is None else sound.to_ndarray()
+    for frame in frames:
+        frame.pts = None  # the samples follow each other; rounded timestamps would only disturb
+        whole.write(frame)
+    run = whole.read()
+    assert run is not None
+    return run
+
+
+def _convert(frame: av.AudioFrame, resampler: av.AudioResampler) -> np.ndarray:
+    """The frame as the resampler makes it, (channels, samples)."""
+    frame.pts = None
+    pieces = [piece for part in (frame, None) for piece in resampler.resample(part) if piece is not None]
+    return np.concatenate([piece.to_ndarray() for piece in pieces] or [np.zeros((1, 0), np.float32)], axis=1)

@@ -25,6 +25,7 @@ SKIPPABLE = ("h264", "hevc")  # decoders that can leave out frames which no othe
 SKIP_MARGIN_S = 0.5  # ... which is done where they end this long before the moment wanted
 SEEKS_BADLY = ("mpeg",)  # formats whose packets are timed otherwise after a seek than before
 FIRST_PACKETS = 200  # packets in which a scan looks for the first frame
+FIRST_S = 3600  # no stream begins this long before 0
 MOST_FPS = 1000  # a higher average is no rate of frames
 MAX_PIXELS = 8192 * 8192  # of a frame: a small file may claim more than memory holds
 
@@ -368,13 +369,19 @@ class Source:
                 return
             except av.error.FFmpegError as error:  # a format that cannot seek is read from its beginning
                 self.last_error = error.strerror
-        self._rewind()
+        self._rewind(kind)
         self._untouched = False
 
-    def _rewind(self) -> None:
-        if not self._untouched:  # a fresh container, because not every format can seek to its beginning
-            self.container.close()
-            self._open()
+    def _rewind(self, kind: Kind | None = None) -> None:
+        """Return to the beginning of the file; of all streams, unless one is named."""
+        if self._untouched:
+            return
+        if kind and self.container.format.name.startswith("mov,") and self._steady():
+            stream = getattr(self, kind)
+            self.container.seek(-math.ceil(FIRST_S / stream.time_base), stream=stream)  # to its first packet
+            return
+        self.container.close()  # a fresh container, because not every format can seek to its beginning
+        self._open()
 
     def _frames_of(self, packet: Any) -> list[Any]:
         """The frames that a packet completes."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
-
-from jaxtyping import Float32, UInt8
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, Literal
 
 from avid_lab.spans import Spans, common
+
+if TYPE_CHECKING:
+    from jaxtyping import Float32, UInt8
+    from torch import Tensor
 
 DynamicRange = Literal["SDR", "PQ", "HLG"]
 
