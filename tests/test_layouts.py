@@ -469,18 +469,18 @@ def test_what_killed_runs_left_is_no_part_of_the_folder(tmp_path, put):
 def test_a_file_on_which_the_decoder_fails_is_counted(tmp_path, put, monkeypatch):
     put("dogs/1.mp4")
     put("dogs/2.mp4")
-    read = probing.read_clip
+    read = probing.read_images
 
-    def fail(path, *rest):
-        if path.name == "1.mp4":
-            raise IndexError("stream 7")
-        return read(path, *rest)
+    def fail(source, *rest):
+        if source.path.name == "1.mp4":
+            raise TypeError("stream 7")
+        return read(source, *rest)
 
-    monkeypatch.setattr(probing, "read_clip", fail)
+    monkeypatch.setattr(probing, "read_images", fail)
     manifest = index(tmp_path, "folder")
     assert manifest.column("path") == ["dogs/2.mp4"]
     assert [(u.path, u.reason) for u in manifest.unusable] == [("dogs/1.mp4", "unreadable")]
-    assert "IndexError: stream 7" in manifest.report()
+    assert "TypeError: stream 7" in manifest.report()
 
 
 # ---- names, resuming, the command

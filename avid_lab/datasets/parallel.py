@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from joblib import Parallel, cpu_count, delayed, parallel_config
+from joblib.externals.loky import get_reusable_executor
 from joblib.externals.loky.process_executor import ProcessPoolExecutor, TerminatedWorkerError
 from tqdm.auto import tqdm
 
@@ -94,13 +95,15 @@ def _results(
 def _spread(
     function: Callable[[Task], Result], tasks: Sequence[tuple[int, Task]], workers: int
 ) -> Iterator[tuple[int, Result]]:
-    # Idle workers end after half a minute, even if the parent was killed; each has one thread.
+    # Idle workers end after half a minute if the parent was killed; each has one thread.
     with parallel_config("loky", n_jobs=workers, inner_max_num_threads=1, idle_worker_timeout=30):
         results: Any = Parallel(return_as="generator_unordered")(delayed(_numbered)(function, *task) for task in tasks)
     try:
         yield from results
     finally:
         results.close()
+        # Other work in the same processes would look like a memory leak to joblib, which then warns and restarts them.
+        get_reusable_executor().shutdown()
 
 
 def _numbered(function: Callable[[Task], Result], number: int, task: Task) -> tuple[int, Result]:
