@@ -1,4 +1,4 @@
-"""A real JupyterLab for the browser tests, and what a person does in it.
+"""A real JupyterLab for the browser tests, with the actions of a user.
 
 Set ``AVID_LAB_SCREENSHOTS`` to a folder to keep what the browser showed.
 """
@@ -32,8 +32,8 @@ class Lab:
     """``avid-lab lab`` on a folder of notebooks.
 
     Attributes:
-        address: Where the browser finds it.
-        folder: Of the notebooks.
+        address: URL of the server.
+        folder: Folder of the notebooks.
     """
 
     def __init__(self, address, folder):
@@ -51,13 +51,13 @@ class Lab:
             return json.load(answer)
 
     def set(self, plugin, settings):
-        """Change a plugin's settings as a user does; empty ones are the defaults again."""
+        """Change a plugin's settings as a user does; empty settings restore the defaults."""
         address, body = f"{self.address}/lab/api/settings/{plugin}?token={TOKEN}", {"raw": json.dumps(settings)}
         change = urllib.request.Request(address, json.dumps(body).encode(), method="PUT")
         urllib.request.urlopen(change, timeout=30).close()
 
     def shut_down_kernels(self):
-        """End what earlier tests left running."""
+        """Stop kernels that earlier tests left running."""
         for session in self.sessions():
             address = f"{self.address}/api/sessions/{session['id']}?token={TOKEN}"
             urllib.request.urlopen(urllib.request.Request(address, method="DELETE"), timeout=30).close()
@@ -99,7 +99,7 @@ def _wait_for(address, process, log):
 
 
 def open_notebook(page, lab, name):
-    """Open a notebook and wait until its kernel listens."""
+    """Open a notebook and wait until its kernel is ready."""
     page.goto(f"{lab.address}/lab/tree/{name}.ipynb?token={TOKEN}&reset", timeout=90_000)
     page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=90_000)
     # The page calls a notebook idle before it has a kernel at all, so the server is asked.
@@ -116,14 +116,14 @@ def _kernel_is_ready(lab, name):
 
 
 def run_all(page):
-    """Press Run All Cells, and see that it took: the first cell waits, runs or has run."""
+    """Press Run All Cells and check that it worked: the first cell waits, runs or has run."""
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_text("Run All Cells", exact=True).click()
     page.wait_for_function(STARTED, timeout=30_000)
 
 
 def run_cell(page, number, timeout_ms=60_000):
-    """Run one code cell, by its place from 0, and wait until it is done; its text output."""
+    """Run one code cell, counted from 0, wait until it has finished, and return its text output."""
     cell = page.locator(".jp-CodeCell").nth(number)
     before = cell.locator(".jp-InputPrompt").first.text_content()
     cell.locator(".cm-content").first.click()
@@ -141,19 +141,19 @@ def ask(page, number, code, timeout_ms=60_000):
 
 
 def prompts(page):
-    """What stands before the cells."""
+    """The prompts in front of the cells."""
     return page.locator(".jp-CodeCell .jp-InputPrompt").all_text_contents()
 
 
 def keep_screenshot(target, name):
-    """A picture of a page or of a part of it, for a person to look at."""
+    """Save a screenshot of a page or a part of it."""
     if folder := os.environ.get("AVID_LAB_SCREENSHOTS"):
         Path(folder).mkdir(parents=True, exist_ok=True)
         target.screenshot(path=f"{folder}/{name}.png")
 
 
 def keep_screenshots(page, name):
-    """Picture after picture down the notebook."""
+    """Save screenshots from the top to the bottom of the notebook."""
     if not os.environ.get("AVID_LAB_SCREENSHOTS"):
         return
     panel = page.locator(".jp-WindowedPanel-outer").first

@@ -19,7 +19,7 @@ from browser import CHROMIUM, OPTIONS, running_lab
 
 @pytest.fixture
 def unchecked():
-    """Turn the run-time shape checks off, so that the library's own errors are seen."""
+    """Turn off the run-time shape checks, so that the library's own errors appear."""
     jaxtyping_config.update("jaxtyping_disable", True)
     yield
     jaxtyping_config.update("jaxtyping_disable", False)
@@ -27,7 +27,7 @@ def unchecked():
 
 @pytest.fixture(scope="session")
 def smoke_world(tmp_path_factory):
-    """The 64-clip world, rendered once per session into a temporary folder; or kept, in AVID_LAB_TEST_DATA."""
+    """The 64-clip world, rendered once per session into a temporary folder, or into AVID_LAB_TEST_DATA to be kept."""
     from avid_lab import foley
 
     folder = os.environ.get("AVID_LAB_TEST_DATA") or tmp_path_factory.mktemp("avid_lab_data")
@@ -45,7 +45,7 @@ def lab(smoke_world, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def browser():
-    """Chromium; not for the whole session, because its event loop runs in this thread meanwhile."""
+    """Chromium; not for the whole session, because its event loop occupies this thread."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
@@ -56,7 +56,7 @@ def browser():
 
 @pytest.fixture
 def page(browser, lab):
-    """An empty page that collects its errors and what the console complains of; kernels end with it."""
+    """An empty page that collects its errors and the console's messages; kernels end with it."""
     context = browser.new_context(viewport={"width": 1360, "height": 900})
     page = context.new_page()
     page.errors, page.complaints = [], []

@@ -1,4 +1,4 @@
-"""Compiles every kernel for GPUs that need not be there: does it fit their shared memory, registers, tensor cores?"""
+"""Compiles every kernel for GPUs without needing one: does it fit their shared memory, registers and tensor cores?"""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PTXAS = Path(triton.__file__).parent / "backends/nvidia/bin/ptxas"
 
 
 def compiled(kernel: Any, types: str, constants: dict[str, int], capability: int, **launch: int) -> tuple[str, int]:
-    """Assembly for a GPU, and the bytes that its registers do not hold."""
+    """Assembly for a GPU, and the number of bytes spilled from registers."""
     signature = dict(zip(kernel.arg_names, [*types.split(), *["constexpr"] * len(constants)], strict=True))
     aligned = {(i,): [["tt.divisibility", 16]] for i, kind in enumerate(signature.values()) if kind.startswith("*")}
     source = ASTSource(fn=kernel, signature=signature, constexprs=constants, attrs=aligned)

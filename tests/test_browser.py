@@ -1,4 +1,4 @@
-"""The course as a newcomer meets it: the real JupyterLab in a real browser, every cell of every notebook run."""
+"""The course for a new user: the real JupyterLab in a real browser, with every cell of every notebook run."""
 
 import re
 from pathlib import Path

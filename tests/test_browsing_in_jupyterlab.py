@@ -1,4 +1,4 @@
-"""PositiveBrowser and RetrievalExplorer under a person's hands, in a real JupyterLab."""
+"""PositiveBrowser and RetrievalExplorer in a real JupyterLab, used with mouse and keyboard."""
 
 import base64
 import hashlib
@@ -89,7 +89,7 @@ COLOURED = """canvas => {
 
 @pytest.fixture(scope="module")
 def browser():
-    """Chromium with a camera and a microphone that make themselves up."""
+    """Chromium with a fake camera and microphone."""
     from playwright.sync_api import sync_playwright
 
     camera = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
@@ -104,7 +104,7 @@ def sha256(path):
 
 
 def drag_to(page, slider, share):
-    """Take a slider's handle by the mouse to a share of its length, in many small steps."""
+    """Drag a slider's handle to a share of its length, in many small steps."""
     handle, track = slider.locator(".noUi-handle").bounding_box(), slider.locator(".noUi-base").bounding_box()
     y = handle["y"] + handle["height"] / 2
     page.mouse.move(handle["x"] + handle["width"] / 2, y)
@@ -114,13 +114,13 @@ def drag_to(page, slider, share):
 
 
 def press_point(canvas, number):
-    """Click where a point of a scatter is, scrolled into view first: running another cell has scrolled the page."""
+    """Scroll a point of a scatter plot into view and click it; running another cell has scrolled the page."""
     x, y = canvas.evaluate("(canvas, i) => canvas.spot(i)", number)
     canvas.click(position={"x": x, "y": y})
 
 
 def upload(page, panel, file):
-    """Press the upload button and choose a file; its input is made by the press and stays outside the page."""
+    """Press the upload button and choose a file; the button creates its input outside the page."""
     with page.expect_file_chooser() as chosen:
         panel.get_by_role("button", name="your clip", exact=True).click()
     chosen.value.set_files(file)
@@ -245,7 +245,7 @@ def test_the_picture_next_to_the_pointer_is_of_the_clip_under_it(page, lab):
     panel.get_by_text("median rank").wait_for(timeout=60_000)
 
     def seen(place):
-        """The picture in the page, and what it should be: of the clip that has this place for the present query."""
+        """The picture in the page, and the expected one: of the clip at this place for the current query."""
         x, y = canvas.evaluate("(canvas, i) => canvas.spot(i)", place)
         canvas.hover(position={"x": x, "y": y})
         picture.wait_for(timeout=30_000)

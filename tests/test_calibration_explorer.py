@@ -1,4 +1,4 @@
-"""The calibration explorer: its counts against the exact metrics, and what dragging, scrubbing and fitting do."""
+"""The calibration explorer: its counts against the exact metrics; dragging, scrubbing and fitting."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def unit(rows):
 
 
 def run(*strengths, seed=0, first=0):
-    """Snapshots whose classes come apart, the sounds with an offset that makes all of them alike."""
+    """Snapshots whose classes separate over time; sounds have a common offset that makes them similar."""
     rng = np.random.default_rng(seed)
     classes, noise = rng.normal(size=(5, 16)), rng.normal(size=(2, 60, 16))
     return [
@@ -37,7 +37,7 @@ def run(*strengths, seed=0, first=0):
 
 
 def shown(panel, column=0):
-    """Title and texts of the histograms in a column."""
+    """Title and texts of the histograms of one column."""
     found = [plot for plot in panel.canvas.chart.plots[:-1] if plot.cell[1] == column]
     return [(plot.title, *(mark.words for mark in plot.marks if isinstance(mark, Text))) for plot in found]
 

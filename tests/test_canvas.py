@@ -1,4 +1,4 @@
-"""A chart: what it must be made of, what the page is sent, what it sends back, and the picture without a kernel."""
+"""Charts: valid parts, messages to and from the page, and the picture without a kernel."""
 
 from __future__ import annotations
 

@@ -48,12 +48,12 @@ def panels(page, lab):
 
 
 def value(page, expression):
-    """What the kernel says."""
+    """The value in the kernel."""
     return json.loads(ask(page, 4, f"print(json.dumps({expression}))").strip().splitlines()[-1])
 
 
 def on_canvas(canvas, place):
-    """Where in the window a place of a canvas is."""
+    """Window coordinates of a position on a canvas."""
     canvas.scroll_into_view_if_needed()
     box = canvas.bounding_box()
     return box["x"] + place[0], box["y"] + place[1]

@@ -1,4 +1,4 @@
-"""The command line as a person uses it: help at once, one clear line when something is wrong."""
+"""The command line: immediate help, and one clear line if something is wrong."""
 
 import csv
 import json

@@ -1,4 +1,4 @@
-"""What is closed is gone: panels and the trainings inside them, also where a notebook's cell runs again and again."""
+"""Closed panels free their memory and their trainings, also if a cell runs again and again."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ print(json.dumps({"panels": sum(issubclass(x, Panel) for x in kinds), "trainers"
 
 
 def run(client, code, cell):
-    """Run a cell as JupyterLab does, which says which cell it is; what it printed and what it returned."""
+    """Run a cell as JupyterLab does, with its id; return what it printed and its result."""
     message = client.session.msg("execute_request", {"code": code, "silent": False, "store_history": True})
     message["metadata"]["cellId"] = cell
     client.shell_channel.send(message)

@@ -1,4 +1,4 @@
-"""Configurations from plain values: what JSON gives back, and what anybody may have written into it."""
+"""Configurations from plain values: JSON round trips, and arbitrary user input."""
 
 import json
 from dataclasses import asdict

@@ -1,4 +1,4 @@
-"""CONTRIBUTING.md, followed to the letter in a copy of the package."""
+"""The recipes of CONTRIBUTING.md, followed literally in a copy of the package."""
 
 import os
 import re
@@ -19,7 +19,7 @@ STEP = re.compile(
 
 
 def change(package: Path, prose: str, code: str) -> bool:
-    """Makes the change that a step asks for; False if it asks for none."""
+    """Make the change that a step describes; False if it describes none."""
     if found := re.match(r"At the end of `(\S+)`, add:", prose):
         file = package / found[1]
         file.write_text(f"{file.read_text().rstrip()}\n\n\n{code}")

@@ -1,4 +1,4 @@
-"""Exercises: every checker passes right answers, also ones written differently, and names every known mistake."""
+"""Exercises: every checker accepts right answers, also unusual ones, and names every known mistake."""
 
 import json
 import math

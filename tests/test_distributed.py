@@ -1,4 +1,4 @@
-"""Two processes over gloo: one training run, equal memories, one partition constant, the same as in one process."""
+"""Two processes over gloo: equal memories and one partition constant, as in a single process."""
 
 from __future__ import annotations
 

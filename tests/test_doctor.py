@@ -1,4 +1,4 @@
-"""Each check is fed the facts of machines that are well and machines that are not."""
+"""Each check, with the facts of healthy and of faulty machines."""
 
 import json
 import os
@@ -84,7 +84,7 @@ def test_settings(value, status):
 
 
 def test_the_installed_override_is_what_jupyterlab_will_use(tmp_path, monkeypatch):
-    """Asked of JupyterLab itself, with a user's own settings on top, and with another lab folder."""
+    """JupyterLab's own answer, with a user's settings, and with another lab folder."""
     from jupyterlab.commands import get_app_dir
 
     monkeypatch.setenv("JUPYTERLAB_SETTINGS_DIR", str(tmp_path))

@@ -1,4 +1,4 @@
-"""The embedding map: turned, never stretched; two maps that show one selection; slow maps in the background."""
+"""The embedding map: rotated, never stretched; two maps with one selection; slow maps in the background."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_a_turned_mirrored_and_scaled_map_is_turned_back(seed, angle, mirrored, 
 
 
 def map_of(panel, side):
-    """Where the points of a map are drawn, (N, 2)."""
+    """Positions of a map's points, (N, 2)."""
     points = panel.canvas.chart.plots[("video", "audio").index(side)].marks[0]
     return np.stack([points.x, points.y], axis=1)
 
@@ -74,7 +74,7 @@ def test_a_lasso_is_listed():
 
 
 def press(panel, clip):
-    """What the page says of a click: the clip is marked and selected."""
+    """The page's message after a click: the clip is marked and selected."""
     panel.canvas.set_state({"clicked": clip, "selected": [clip] * (clip >= 0)})
 
 

@@ -1,4 +1,4 @@
-"""The networks are the paper's: parameters, shapes, cost, an independent forward; and they run every way torch can."""
+"""The networks match the paper: parameters, shapes, cost, an independent forward pass; and they run in all modes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Frozen means frozen, and every score is what a naive computation says."""
+"""Evaluation does not change the model, and every score equals a naive computation."""
 
 from __future__ import annotations
 

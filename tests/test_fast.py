@@ -1,4 +1,4 @@
-"""Fast paths against the plain ones that they replace: the same numbers, gradients and memory stated."""
+"""Fast paths against the plain ones that they replace: the same numbers and gradients, within the stated memory."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_scoring_256_queries_takes_few_megabytes_in_addition_to_the_scores(tmp_p
 
 @pytest.fixture(scope="module")
 def coloured_file(tmp_path_factory):
-    """Smooth colours that move, four seconds of 96 x 64 pixels."""
+    """Four seconds of smooth moving colours, 96 x 64 pixels."""
     coarse = torch.rand(1, 3, 10, 16, generator=torch.Generator().manual_seed(0))
     wide = F.interpolate(coarse, scale_factor=12, mode="bicubic")[0].clamp(0, 1)
     video = torch.stack([wide[:, 8 : 8 + 64, i : i + 96] for i in range(64)], 1)
@@ -161,7 +161,7 @@ class OnGpu(torch.Tensor):
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 def test_kernels_compute_what_the_plain_path_does(device):
-    """In a process of its own: the interpreter is chosen on import, and checked annotations would hide kernels."""
+    """In a separate process: the interpreter is chosen on import, and checked annotations would hide kernels."""
     pytest.importorskip("triton")
     if device == "cuda" and not torch.cuda.is_available():
         pytest.skip("no GPU")
@@ -172,7 +172,7 @@ def test_kernels_compute_what_the_plain_path_does(device):
 
 
 def test_kernels_fit_gpus_that_are_not_here(tmp_path):
-    """Without launching any: Triton and the assembler compile for any GPU."""
+    """Without launching them: Triton and the assembler compile for any GPU."""
     pytest.importorskip("triton")
     environment = {**os.environ, "TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": str(tmp_path)}
     command = [sys.executable, str(BESIDE_PLAIN.with_name("kernels_for_gpus.py"))]

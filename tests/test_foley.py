@@ -89,7 +89,7 @@ HEARD_AT_ONCE = [
 
 
 def lag_of(signal, at, onsets, lags):
-    """The shift of the onsets under which the signal is largest."""
+    """The shift of the onsets at which the signal is largest."""
     return lags[int(np.argmax([np.interp(onsets + lag, at, signal).sum() for lag in lags]))]
 
 
@@ -118,7 +118,7 @@ def test_the_event_is_heard_within_a_frame(name):
 
 
 def test_the_files_stay_in_time(smoke_world):
-    """AAC's delay is compensated: attacks in decoded files are where the manifest says, within a frame."""
+    """AAC's delay is compensated: attacks in decoded files match the manifest within a frame."""
     manifest, lags = smoke_world.manifest, []
     for i, record in enumerate(manifest.records):
         if record.label in HEARD_AT_ONCE and not any(
@@ -360,7 +360,7 @@ def test_the_preview_has_a_clip_of_each_scene_and_a_sheet(tmp_path):
 
 @pytest.mark.parametrize("size", [34, 64])
 def test_the_encoder_is_given_the_planes_of_a_picture(size, tmp_path):
-    """Any even width, in any order of memory: the file shows the same colours; planes are not copied."""
+    """For any even width and memory order, the file shows the same colours, and planes are not copied."""
     config = FoleyConfig(size=size, duration_s=1.0)
     picture, sound, _ = foley.render(1, config)
     video = foley.to_clip(picture, sound, config).video
@@ -379,7 +379,7 @@ def test_the_encoder_is_given_the_planes_of_a_picture(size, tmp_path):
 
 @pytest.mark.parametrize("name", ["fan", "surf", "typing", "ambulance", "fireworks"])
 def test_painting_in_blocks_changes_nothing(name, monkeypatch):
-    """Frames are painted together or one by one, whichever is faster: the picture is the same but for rounding."""
+    """Frames are painted together or one by one, whichever is faster; the pictures are equal up to rounding."""
     index = SCENES.index(name)
     many = foley.render(index, FoleyConfig())[0].astype(int)
     monkeypatch.setattr("avid_lab.foley.picture.BLOCK", 1)

@@ -1,4 +1,4 @@
-"""The live picture follows a loop without slowing it, and says how far it is."""
+"""The live picture follows a training loop without slowing it, and shows its progress."""
 
 from __future__ import annotations
 

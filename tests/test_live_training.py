@@ -1,4 +1,4 @@
-"""A training that is watched, paused and changed while it runs is still the same training; panels show what it is."""
+"""A training gives the same result if it is watched and paused; panels show its state and change its settings."""
 
 from __future__ import annotations
 
@@ -383,7 +383,7 @@ def test_every_starting_point_trains(smoke_world, name):
 
 
 def test_without_negatives_other_clips_become_alike(smoke_world):
-    """Slowly: the heads' batch norm keeps a batch spread out, so it collapses to few directions, not to a point."""
+    """The heads' batch norm keeps a batch spread out, so it collapses slowly, to few directions and not to a point."""
 
     def spread(loss):
         work = Run(make(smoke_world, steps=80))

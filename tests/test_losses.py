@@ -1,4 +1,4 @@
-"""Every loss against a naive double loop in float64, at its known limits, and in the precisions it meets."""
+"""Every loss against a naive double loop in float64, at known limits, and in all precisions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Memories are unit vectors whatever happens, and an update does not depend on order."""
+"""Memories are always unit vectors, and an update does not depend on the order."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def bank(n=6, dim=4, momentum=0.5, seed=0):
 
 
 def naive_update(rows, index, batch, momentum):
-    """One instance after the other, in float64."""
+    """A loop over instances, in float64."""
     rows = rows.double().clone()
     for instance in set(index.tolist()):
         mean = batch[index == instance].double().mean(0)

@@ -1,4 +1,4 @@
-"""Metrics against double loops and against chance, including collapsed and random embeddings."""
+"""Metrics against double loops and chance, including collapsed and random embeddings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The NCE microscope: its numbers are those of the loss and of autograd."""
+"""The NCE microscope: its numbers equal the loss and autograd."""
 
 from __future__ import annotations
 

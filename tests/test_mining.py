@@ -1,4 +1,4 @@
-"""Mining against the sort of all agreements in float64: exact for every rule, type, chunking and setting."""
+"""Mining against a full sort in float64: exact for every rule, dtype, chunk size and setting."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every notebook runs from top to bottom, whatever its student wrote, and is the one that its source gives."""
+"""Every notebook runs from top to bottom, whatever the student wrote, and matches its source."""
 
 import os
 from pathlib import Path
@@ -21,7 +21,7 @@ def asked(source):
 
 
 def answered(source, answers):
-    """A notebook whose exercises hold these answers."""
+    """A notebook with these answers in its exercises."""
     notebook = publish.read_source(source)
     for cell in notebook.cells:
         if cell.cell_type == "code":
@@ -75,7 +75,7 @@ def run(notebook, source, tmp_path, monkeypatch):
 
 @by_name
 def test_notebook_runs_from_top_to_bottom(source, smoke_world, tmp_path, monkeypatch):
-    """With the small profile; warnings that a reader would see are failures too."""
+    """With the small profile; warnings that a reader would see count as failures."""
     outputs = run(publish.read_source(source), source, tmp_path, monkeypatch)
     warned = [output.text for output in outputs if output.output_type == "stream" and "Warning" in output.text]
     assert not warned

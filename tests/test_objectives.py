@@ -1,4 +1,4 @@
-"""Every term against a naive loop, negatives against their law, and objectives in the trainer's hands."""
+"""Every term against a naive loop, negatives against their distribution, and objectives in a trainer."""
 
 from __future__ import annotations
 

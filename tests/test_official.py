@@ -1,4 +1,4 @@
-"""Released weights: a file in the released layout, its keys written from the description, read without a loss."""
+"""Released weights: a file in the released layout, with keys from the description, is read completely."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def write(path, state, criterion=None, prefix="module."):
 
 
 def released_forward(state, video, audio):
-    """The released network in plain functions of its own tensors."""
+    """The released network in plain functions of its tensors."""
 
     def norm(x, name):
         p = [state[f"{name}.{part}"] for part in ("running_mean", "running_var", "weight", "bias")]

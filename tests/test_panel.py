@@ -1,4 +1,4 @@
-"""Panels: the newest state is drawn, never piled up, never from a thread; states and snapshots can be kept."""
+"""Panels: only the newest state is drawn, never from a thread; states and snapshots can be kept."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from avid_lab.plots.chart import Axis, Chart, Line, Plot
 
 
 class Lines(Panel):
-    """A line whose slope is the state."""
+    """A line with the state as its slope."""
 
     def __init__(self, state=""):
         super().__init__("Lines & more")
@@ -194,7 +194,7 @@ def test_a_closed_panel_frees_its_widgets_and_keeps_its_snapshot():
 
 
 class Kernel:
-    """What IPython's shell tells of the message it works on."""
+    """What IPython's shell reports about the current message."""
 
     kernel = None
 
@@ -238,7 +238,7 @@ def test_a_panel_that_was_closed_is_not_kept_by_what_cells_returned(monkeypatch)
 
 @pytest.fixture(params=["VSCODE_PID", "VSCODE_CWD", "google.colab"])
 def host(request, monkeypatch):
-    """As a kernel sees it: VS Code's variables, or Colab's modules with the address of its widget manager."""
+    """The host as a kernel sees it: VS Code's variables, or Colab's modules with the address of its widget manager."""
     if request.param != "google.colab":
         monkeypatch.setenv(request.param, "1")
         return "VS Code"

@@ -1,4 +1,4 @@
-"""LiveTraining and LossLab under a person's hands: a real JupyterLab, its buttons, sliders, keys and reload."""
+"""LiveTraining and LossLab in a real JupyterLab: buttons, sliders, keys and page reloads."""
 
 import json
 import re
@@ -47,7 +47,7 @@ INK = """(canvas, [plot, columns, rows]) => {
 
 
 def button(panel, name):
-    """By its text; its accessible name also holds the icon's glyph."""
+    """A button by its text; its accessible name also has the icon's glyph."""
     return panel.locator("button").filter(has_text=re.compile(f"^{name}$"))
 
 
@@ -182,5 +182,5 @@ def test_two_notebooks_train_at_once(page, lab):
 
 
 def complaints(page):
-    """What the console complained of, apart from files that JupyterLab asks for and that need not exist."""
+    """The console's errors, apart from optional files that JupyterLab requests."""
     return [text for text in page.complaints if "Failed to load resource" not in text]

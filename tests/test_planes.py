@@ -1,4 +1,4 @@
-"""Training from planes, end to end: rendered files, decoder threads, DataLoader workers, augmentation, steps."""
+"""Training from planes, end to end: rendered files, decoder threads, DataLoader workers, augmentation and steps."""
 
 from __future__ import annotations
 

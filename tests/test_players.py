@@ -68,7 +68,7 @@ def heavy(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def minutes(tmp_path_factory):
-    """75 s: in every second, the grey level of the picture is that second, and the pitch 200 Hz and 10 for each."""
+    """75 s: the grey level of the picture equals the second, and the pitch is 200 Hz plus 10 Hz per second."""
     path, rate = tmp_path_factory.mktemp("clips") / "minutes.mp4", 8000
     frames = torch.arange(75, dtype=torch.uint8).repeat_interleave(2)[None, :, None, None].expand(3, -1, 360, 640)
     frames = frames.contiguous()
@@ -96,7 +96,7 @@ def read(data, beside):
 
 
 def pitch(clip):
-    """Hertz in each second of a clip."""
+    """The pitch of each second of a clip, in Hz."""
     seconds = clip.audio[0, : 8000 * (clip.audio.shape[1] // 8000)].view(-1, 8000)
     return torch.fft.rfft(seconds * torch.hann_window(8000)).abs().argmax(1).tolist()
 

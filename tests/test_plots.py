@@ -1,4 +1,4 @@
-"""Pictures: what is drawn is read from the artists; only three checks look at pixels."""
+"""Plots: tests read the artists; only three of them compare pixels."""
 
 from dataclasses import dataclass, field
 from io import BytesIO

@@ -1,4 +1,4 @@
-"""Pictures of evaluations, read from their artists."""
+"""Plots of evaluations, read from their artists."""
 
 from dataclasses import dataclass, replace
 

@@ -1,4 +1,4 @@
-"""PositiveBrowser: its cuts are the miner's, its marks the ground truth's, its widgets one state."""
+"""PositiveBrowser: its positives match mining, its marks match the ground truth, its widgets form one state."""
 
 import dataclasses
 import itertools
@@ -41,7 +41,7 @@ def unit(rows, dim=8, seed=0):
 
 @pytest.fixture(scope="module")
 def set_of_clips(tmp_path_factory):
-    """24 clips of three classes, with ground truth; the files are four, linked."""
+    """24 clips of three classes, with ground truth; their files are links to four."""
     folder = tmp_path_factory.mktemp("clips")
     for shade in range(4):
         frames = torch.full((3, 8, 32, 32), 60.0 * shade).byte()

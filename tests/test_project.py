@@ -1,4 +1,4 @@
-"""The project's own promises: one list of dependencies, commands that exist, floors that hold, cheap imports."""
+"""The project's rules: one list of dependencies, existing commands, layers of imports, cheap imports."""
 
 import ast
 import re
@@ -146,7 +146,7 @@ def test_an_index_is_made_without_torch():
 
 
 def test_no_file_imports_another_in_a_circle():
-    """Counting what functions import, too; not what only a type checker reads."""
+    """Including imports in functions, without those for type checkers only."""
     files = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in (ROOT / "avid_lab").rglob("*.py")}
     files = {name.removesuffix(".__init__"): path for name, path in files.items()}
     graph = {}

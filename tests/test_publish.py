@@ -1,4 +1,4 @@
-"""Building notebooks: what is kept, what is taken out, and what stops the press."""
+"""Building notebooks: what is kept, what is removed, and what stops the build."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Reference runs: finished ones are kept, missing ones added, those of other settings refused."""
+"""Reference runs: finished runs are kept, missing runs added, runs with other settings rejected."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SMOKE = dataclasses.replace(PROFILES["smoke"], train=TrainConfig(steps=4, batch_
 
 @pytest.fixture(scope="module")
 def folders(smoke_world, tmp_path_factory):
-    """Cross-AVID and its two continuations, made as the command makes them."""
+    """Cross-AVID and its two continuations, as the command makes them."""
     base = tmp_path_factory.mktemp("reference")
     reference.run_all(base / "out", base / "work", SMOKE, variants=["avid", "cma"], seeds=[0], progress=False)
     return base / "out", base / "work"

@@ -1,4 +1,4 @@
-"""The faults of the paper's reference implementation, each of which this library must not have.
+"""The faults of the paper's reference implementation, none of which this library may have.
 
 The seventh (broken videos are silently replaced, instances depend on the order of a folder) concerns data: see
 test_datasets.py and test_media.py.

@@ -1,4 +1,4 @@
-"""The report: one whole, valid, self-contained page."""
+"""The report: one complete, valid, self-contained page."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""A training that is killed and started again ends bit for bit as one that never stopped."""
+"""A training that is killed and restarted gives bit for bit the same result as one that never stopped."""
 
 import csv
 import json
@@ -28,7 +28,7 @@ def start(out):
 
 
 def kill_when(process, happened):
-    """`kill -9` at the moment that something is seen on disk."""
+    """`kill -9` as soon as something appears on disk."""
     deadline = time.monotonic() + 200
     while not happened():
         assert process.poll() is None, f"the run ended before: {process.communicate()[1]}"

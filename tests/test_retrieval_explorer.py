@@ -1,4 +1,4 @@
-"""RetrievalExplorer: its rankings are the metric's, any clip asks, also a file of one's own."""
+"""RetrievalExplorer: its rankings match the metrics, and any clip can be the query, also a user's own file."""
 
 import dataclasses
 
@@ -203,7 +203,7 @@ def test_a_clip_of_the_set_given_as_a_file_finds_what_it_found(equipped, model, 
 
 
 def hand(panel, data, name, part=10_000):
-    """What the page does with a file: it sends parts, in order."""
+    """Send a file in parts, in order, as the page does."""
     for at in range(0, max(len(data), 1), part):
         message = {"name": name, "at": at, "size": len(data)}
         panel.intake._handle_custom_msg(message, [memoryview(data[at : at + part])])

@@ -1,4 +1,4 @@
-"""Augmentation that is one draw per clip, and spectrograms that equal a plain computation."""
+"""One augmentation draw per clip, and spectrograms that equal a plain computation."""
 
 from __future__ import annotations
 
@@ -213,7 +213,7 @@ def test_centre_crop_cuts_what_the_dataset_keeps():
 
 
 def naive_decibels(sound: np.ndarray, spec: AudioSpec) -> np.ndarray:
-    """The paper's spectrogram, one frame after the other: (frames, bins)."""
+    """The paper's spectrogram, frame by frame: (frames, bins)."""
     length, hop = 2 * spec.n_fft, spec.samples // spec.frames
     window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(length) / length)
     padded = np.pad(sound.astype(np.float64), spec.n_fft)
@@ -290,7 +290,7 @@ VIDEO, AUDIO = VideoSpec(4, 8.0, 32), AudioSpec(8_000, 1.0, 20, 64)
 
 
 class Noises:
-    """Clips that are nothing but noise."""
+    """Clips of pure noise."""
 
     def __len__(self) -> int:
         return 70
