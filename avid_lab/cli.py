@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         if not _is_ours(error):
             raise
-        print(f"avid-lab: error: {error}", file=sys.stderr)
+        print(f"avid-lab: error: {_words(error)}", file=sys.stderr)
         return USER_ERROR
 
 
@@ -69,6 +69,14 @@ def _is_ours(error: Exception) -> bool:
         return True
     *_, (frame, _) = traceback.walk_tb(error.__traceback__)
     return frame.f_globals.get("__name__", "").startswith("avid_lab")
+
+
+def _words(error: Exception) -> str:
+    """The error for the user; the system's own names only the file and its complaint."""
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        path = os.fsdecode(error.filename)
+        return f"{path}: {error.strerror}. Check that it exists, is of the right kind, and is not protected."
+    return str(error)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -322,3 +322,15 @@ def test_python_dash_m_is_the_command():
     assert shown.returncode == 2
     assert shown.stderr.startswith("avid-lab: error: preset must be one of")
     assert "Traceback" not in shown.stderr
+
+
+@pytest.mark.parametrize(
+    ("manifest", "out"), [("folder", "copies"), ("absent.csv", "copies"), ("m.csv", "file/copies")]
+)
+def test_a_path_that_the_system_refuses_is_named_with_the_rule(tmp_path, capsys, manifest, out):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    (tmp_path / "m.csv").write_text("id,path,label,duration_s,split\na,a.mp4,x,1,train\n")
+    assert cli.main(["data", "prepare", str(tmp_path / manifest), str(tmp_path / out)]) == cli.USER_ERROR
+    shown = capsys.readouterr().err
+    assert str(tmp_path) in shown and "Errno" not in shown and shown.count("\n") == 1

@@ -14,7 +14,7 @@ import torch
 
 from avid_lab import cli
 from avid_lab.config import PRESETS, AudioSpec, VideoSpec, side_for
-from avid_lab.datasets import ClipDataset, Manifest, Record
+from avid_lab.datasets import ClipDataset, Manifest, Record, index_folder
 from avid_lab.datasets import prepare as module
 from avid_lab.datasets.prepare import SIDE, prepare
 from avid_lab.media import Clip, probe, read_clip, write_clip
@@ -215,6 +215,16 @@ def test_a_copy_that_was_just_made_when_the_power_went_is_ours(manifest, tmp_pat
         prepare(manifest, tmp_path / "out", **SETTINGS)
     monkeypatch.setattr(module, "_copy", copy)
     assert len(prepare(manifest, tmp_path / "out", **SETTINGS)) == 3
+
+
+def test_copies_below_the_originals_are_not_indexed_as_clips(tmp_path):
+    for i in range(2):
+        write_clip(tmp_path / "dog" / f"{i}.mp4", ramp(2.0))
+    prepare(index_folder(tmp_path, workers=0, progress=False), tmp_path / "small", workers=0, progress=False)
+    found = index_folder(tmp_path, workers=0, progress=False)
+    assert found.column("path") == ["dog/0.mp4", "dog/1.mp4"]
+    assert [(item.path, item.reason) for item in found.unusable] == [("small", "copies")]
+    assert len(index_folder(tmp_path / "small", workers=0, progress=False)) == 2
 
 
 def test_the_default_size_suits_every_preset():

@@ -266,6 +266,14 @@ def test_a_set_without_test_clips_and_classes_spelled_in_two_ways_are_named(tmp_
     assert "There is no test clip" in text
 
 
+def test_files_beside_the_class_folders_are_named(tmp_path):
+    write_clip(tmp_path / "dog" / "1x.mp4", noisy(2.0))
+    write_clip(tmp_path / "2x.mp4", noisy(2.0, 1))
+    assert "1  lie beside the class folders; their class is 'unlabelled': 2x.mp4" in summary(index(tmp_path), 0.5)
+    shutil.rmtree(tmp_path / "dog")
+    assert "beside" not in summary(index(tmp_path), 0.5)
+
+
 def test_spans_without_holes():
     assert without(((0.0, 4.0), (6.0, 10.0)), ((1.0, 2.0), (3.5, 7.0))) == ((0.0, 1.0), (2.0, 3.5), (7.0, 10.0))
     assert without(((0.0, 4.0),), ()) == ((0.0, 4.0),) and without(((0.0, 4.0),), ((0.0, 4.0),)) == ()

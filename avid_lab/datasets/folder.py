@@ -31,6 +31,7 @@ VIDEO_EXTENSIONS = frozenset(
     | {".ogv", ".ts", ".vob", ".webm", ".wmv"}
 )
 AUDIO_EXTENSIONS = frozenset({".aac", ".aif", ".aiff", ".flac", ".m4a", ".mp3", ".ogg", ".opus", ".wav"})
+PREPARED = ".prepared"  # marks a folder of copies
 REPORT_COLUMNS = ("path", "reason", "detail")
 
 
@@ -232,6 +233,12 @@ def _walk(root: Path, refuse: Callable[[Path, str, str], None]) -> Iterator[Path
                 folders.clear()
                 continue
             visited.add(here)
+            if PREPARED in files and Path(folder) != root:
+                refuse(
+                    Path(folder), "copies", "made by `avid-lab data prepare`: they would be listed beside the originals"
+                )
+                folders.clear()
+                continue
             starts += sorted(Path(folder) / name for name in folders if _is_link(Path(folder) / name))
             folders[:] = sorted(name for name in folders if not _is_link(Path(folder) / name))
             yield from (Path(folder) / name for name in files)

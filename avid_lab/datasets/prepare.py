@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from tqdm.auto import tqdm
 
-from avid_lab.datasets.folder import REPORT_COLUMNS, write_unusable
+from avid_lab.datasets.folder import PREPARED, REPORT_COLUMNS, write_unusable
 from avid_lab.datasets.journal import appending, entries, resumable
 from avid_lab.datasets.manifest import COLUMNS, Manifest, Streams, Unusable, begins_with
 from avid_lab.datasets.parallel import usable_cores
@@ -22,7 +22,7 @@ from avid_lab.media import Clip, MediaError, probe, write_clip
 from avid_lab.media.write import AAC_RATES
 from avid_lab.spans import Spans, to_text
 
-JOURNAL = ".prepared"  # in the folder of the copies: finished tasks and the names of all files written
+JOURNAL = PREPARED  # in the folder of the copies: finished tasks and the names of all files written
 SIDE = 256  # room for random crops of the largest preset, 224
 # Of `write_clip`, measured by `benchmarks/loading.py`: a window costs half as much as from groups of two seconds with
 # x264's defaults, and files are no larger.

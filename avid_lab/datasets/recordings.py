@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from avid_lab.datasets.layouts import UNLABELLED
 from avid_lab.datasets.manifest import Manifest, Record, Unusable
 from avid_lab.spans import from_text, length_s, to_text, without
 
@@ -247,6 +248,10 @@ def summary(manifest: Manifest, min_duration_s: float, untested: Sequence[str] =
         _line(records, "duplicate_of", bool, "", "duplicate of an earlier clip"),
     ]  # fmt: skip
     lines += _leaks(records)
+    loose = [record.path for record in records if record.label == UNLABELLED]
+    if loose and len(loose) < len(records):
+        names = ", ".join(loose[:3]) + (", ..." if len(loose) > 3 else "")
+        lines.append(f"{len(loose):7d}  lie beside the class folders; their class is {UNLABELLED!r}: {names}")
     spellings: dict[str, set[str]] = defaultdict(set)
     for record in records:
         spellings[" ".join(record.label.casefold().split())].add(record.label)
