@@ -1,4 +1,7 @@
-"""``avid-lab doctor --bench``: how fast this machine is, and how long training takes on it; runs for half a minute."""
+"""``avid-lab doctor --bench``: how fast this machine is, and how long training takes on it; runs for half a minute.
+
+With a manifest or a preset it predicts that training instead: what reading and computing allow, and which bounds it.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +16,11 @@ from typing import Any
 import torch
 
 from avid_lab import foley
-from avid_lab.config import PRESETS, PROFILES
-from avid_lab.datasets import ClipDataset
+from avid_lab.config import PRESETS, PROFILES, RECIPES, Profile, Recipe
+from avid_lab.datasets import ClipDataset, Manifest
+from avid_lab.datasets.parallel import usable_cores
 from avid_lab.media import read_clip
-from avid_lab.training import avid_trainer
+from avid_lab.training import avid_trainer, resolve_device
 from avid_lab.transforms import InputPipeline
 
 # The README's times were measured on two shared cores of an AMD EPYC (Zen 4), without a GPU.
@@ -106,3 +110,102 @@ def _seconds(run: Callable[[], Any], turns: int = 5) -> float:
         run()
         times.append(time.perf_counter() - begun)
     return statistics.median(times[turns > 1 :])
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """How fast a recipe would train here, and what bounds it.
+
+    Args:
+        preset: The recipe.
+        clips: Training clips.
+        device: Where the model is.
+        cores: Cores that read.
+        reading: Windows a second that one core reads from the files.
+        training: Clips a second that the device trains on, without waiting for any.
+        batch: Clips in a measured step.
+        rate: Clips a second of both together.
+        bound: What bounds the rate: "reading", "training", or "both" where they share the cores.
+        hours: Of the recipe's stages, "AVID" and "CMA", each with its windows.
+    """
+
+    preset: str
+    clips: int
+    device: str
+    cores: int
+    reading: float
+    training: float
+    batch: int
+    rate: float
+    bound: str
+    hours: dict[str, tuple[int, float]]
+
+    def __str__(self) -> str:
+        shared = self.bound == "both"
+        why = "reading and training share the cores" if shared else f"{self.bound} bounds it"
+        lines = [
+            f"reading windows from the files   {self.reading:8.3g} clips/s a core, {self.reading * self.cores:.3g} "
+            f"on {self.cores} cores",
+            f"training on {self.device:<20} {self.training:8.3g} clips/s, in steps of {self.batch}",
+            f"together                         {self.rate:8.3g} clips/s: {why}",
+        ]
+        for stage, (windows, hours) in self.hours.items():
+            time = f"{hours:,.1f} hours" if hours >= 1 else f"{60 * hours:,.1f} minutes"
+            lines.append(f"{stage} of {self.preset}, {self.clips:,} clips: {windows:,} windows, {time}")
+        return "\n".join(lines)
+
+
+def predict(preset: str, manifest: Manifest | None = None, *, sample: int | None = None) -> Prediction:
+    """Read windows of some clips on one core, and train a few steps on them.
+
+    Args:
+        preset: A recipe.
+        manifest: The clips; None renders some.
+        sample: Clips to read, evenly spaced; None chooses.
+
+    Raises:
+        ValueError: There is no such recipe, or there are fewer than four training clips.
+        MediaError: A file is unusable.
+    """
+    if preset not in RECIPES:
+        raise ValueError(f"preset must be one of {', '.join(RECIPES)}; got {preset!r}")
+    recipe = RECIPES[preset]
+    with tempfile.TemporaryDirectory() as folder:
+        if manifest is None:
+            manifest = foley.build(replace(foley.PRESETS["smoke"], clips=CLIPS), folder, workers=0, progress=False)
+        if "train" in manifest.column("split"):
+            manifest = manifest.select(split="train")
+        if len(manifest) < 4:
+            raise ValueError(f"a prediction needs at least four training clips; {manifest.root} has {len(manifest)}")
+        return _predict(preset, recipe, manifest, sample)
+
+
+def _predict(preset: str, recipe: Recipe, manifest: Manifest, sample: int | None) -> Prediction:
+    run, device = PRESETS[recipe.model], resolve_device("auto")
+    on_cpu = device.type == "cpu"
+    count = min(sample or (16 if on_cpu else 256), len(manifest), recipe.train.batch_size)
+    few = manifest.subset(torch.linspace(0, len(manifest) - 1, count).round().long().tolist())
+    clips = ClipDataset(few, video=run.video, audio=run.audio, cache=False, workers=0)
+    threads, generator = torch.get_num_threads(), torch.Generator().manual_seed(0)
+    torch.set_num_threads(1)
+    clips.batch(torch.arange(min(4, count)))  # finds the decoders
+    begun = time.perf_counter()
+    for part in torch.arange(count).split(8):
+        clips.batch(part, generator)
+    reading = count / (time.perf_counter() - begun)
+    torch.set_num_threads(threads)
+    config = replace(recipe.train, steps=3 if on_cpu else 8, batch_size=count)
+    negatives = min(recipe.num_negatives, count - 1)
+    trainer = avid_trainer(clips, Profile(preset, "", recipe.model, config, negatives))
+    seconds = [step.seconds - step.times.get("waiting", step.times["data"]) for step in trainer]
+    training, cores = count / statistics.median(seconds[1:]), usable_cores()
+    if on_cpu:
+        rate, bound = 1 / (1 / training + 1 / (reading * cores)), "both"
+    else:
+        rate = min(training, reading * cores)
+        bound = "training" if rate == training else "reading"
+    hours = {}
+    for name, config in (("AVID", recipe.config(len(manifest))), ("CMA", recipe.config(len(manifest), "cma"))):
+        windows = config.steps * config.batch_size
+        hours[name] = windows, windows / rate / 3600
+    return Prediction(preset, len(manifest), str(device), cores, reading, training, count, rate, bound, hours)

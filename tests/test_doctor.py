@@ -1,5 +1,6 @@
 """Each check, with the facts of healthy and of faulty machines."""
 
+import dataclasses
 import json
 import os
 import sys
@@ -194,6 +195,32 @@ def test_the_table_of_speeds_lines_up():
     lines = doctor_bench.table(rows).splitlines()
     assert lines[1].split() == ["copies", "in", "memory,", "one", "thread", "12.3", "GB/s", "25"]
     assert lines[1].index("12.3") + 4 == lines[2].index("0.5") + 3 and len(lines[0]) == len(lines[1])
+
+
+def test_a_training_is_predicted_from_its_own_files(smoke_world, tmp_path, capsys):
+    manifest = smoke_world.manifest
+    found = doctor_bench.predict("pocket", manifest, sample=8)
+    clips = sum(record.split == "train" for record in manifest.records)
+    assert (found.clips, found.batch, found.bound) == (clips, 8, "both")
+    assert found.rate == pytest.approx(1 / (1 / found.training + 1 / (found.reading * found.cores)))
+    windows, hours = found.hours["AVID"]
+    assert windows == 900 * min(64, clips) and hours == pytest.approx(windows / found.rate / 3600)
+    assert cli.main(["doctor", "--bench", "--preset", "pocket", str(manifest.root / "manifest.csv"), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["preset"] == "pocket" and told["reading"] > 0 and told["training"] > 0
+    shown = str(found)
+    assert f"AVID of pocket, {clips} clips: {windows:,} windows" in shown and "reading and training share" in shown
+    bounded = dataclasses.replace(found, device="cuda:0", bound="reading", hours={"AVID": (10**6, 2.5)})
+    assert "reading bounds it" in str(bounded) and "1,000,000 windows, 2.5 hours" in str(bounded)
+
+
+def test_predictions_that_cannot_be_made(smoke_world, capsys):
+    with pytest.raises(ValueError, match="preset must be one of .*one-gpu.*; got 'huge'"):
+        doctor_bench.predict("huge", smoke_world.manifest)
+    with pytest.raises(ValueError, match="at least four training clips"):
+        doctor_bench.predict("pocket", smoke_world.manifest.subset([0, 1]))
+    assert cli.main(["doctor", "manifest.csv"]) == 2
+    assert "add --bench" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from avid_lab.commands import command
+from avid_lab.commands.data import place
+from avid_lab.config import RECIPES
 
 
 def add(commands: Any) -> None:
@@ -28,6 +30,10 @@ def add(commands: Any) -> None:
     doctor = command(commands, "doctor", _doctor, "check this machine and print how to fix each problem")
     doctor.add_argument("--json", action="store_true", help="print the checks as JSON")
     doctor.add_argument("--bench", action="store_true", help="measure its speed instead, in about half a minute")
+    text = "with --bench: predict a training on these clips (a manifest, also by its URL), and what bounds it"
+    doctor.add_argument("manifest", nargs="?", type=place, help=text)
+    text = "with --bench: the recipe to predict (default: one-gpu, if a manifest is given)"
+    doctor.add_argument("--preset", choices=sorted(RECIPES), help=text)
 
     text = "restore a notebook in your folder; your version is kept under another name"
     reset = command(commands, "reset", _reset, text)
@@ -85,9 +91,18 @@ def _lab(arguments: argparse.Namespace) -> int:
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
+    if (arguments.manifest or arguments.preset) and not arguments.bench:
+        raise ValueError("a manifest and --preset are for predictions: add --bench")
     if arguments.bench:
         from avid_lab import doctor_bench
 
+        if arguments.manifest or arguments.preset:
+            from avid_lab.datasets import Manifest
+
+            manifest = None if arguments.manifest is None else Manifest.read(arguments.manifest)
+            found = doctor_bench.predict(arguments.preset or "one-gpu", manifest)
+            print(json.dumps(asdict(found), indent=2) if arguments.json else found)
+            return 0
         measures = doctor_bench.measure()
         rows = [asdict(measure) for measure in measures]
         print(json.dumps(rows, indent=2) if arguments.json else doctor_bench.table(measures))
