@@ -86,14 +86,6 @@ function sender(model, wait_ms) {
     return () => { timer ||= setTimeout(send, Math.max(0, last + wait_ms - performance.now())) }
 }
 
-/** A new element with a class and a parent. */
-function element(tag, name, parent) {
-    const node = document.createElement(tag)
-    node.className = name
-    parent.append(node)
-    return node
-}
-
 const corners = places => (p, r) => {
     places.forEach(([x, y], i) => (i ? p.lineTo(x * r, y * r) : p.moveTo(x * r, y * r)))
     p.closePath()
@@ -710,19 +702,18 @@ function render({model, el}) {
         touch()
     }
     const [ask, stop] = redrawn(stage, draw)
-    const listeners = {
+    const deaf = listen(model, {
         "change:_chart": arrive, "change:labels": renamed, "change:selected": ask, "change:guide": ask,
         "change:clicked": touch, "change:hovered": touch, "change:focused": () => { press(); ask() },
         "msg:custom": received,
-    }
-    for (const [event, act] of Object.entries(listeners)) model.on(event, act)
+    })
     // Pixels of a place in a plot and of a point or bar, for those who look from outside.
     over.place = (plot, x, y) => [boxes[plot].X(x), boxes[plot].Y(y)]
     over.spot = (i, mark = 0) => place(touchable()[mark].box, touchable()[mark].mark, i)
     arrive()
     return () => {
         stop()
-        for (const [event, act] of Object.entries(listeners)) model.off(event, act)
+        deaf()
         forget()
     }
 }

@@ -32,7 +32,7 @@ class Canvas(Scripted):
         labels: What hovering shows, by number.
     """
 
-    _script = script("canvas.js")
+    _script = script("dom.js", "canvas.js")
     _css = text("canvas.css")
 
     guide = traitlets.Float(0.0).tag(sync=True)

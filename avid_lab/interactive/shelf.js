@@ -4,14 +4,6 @@ const MOST = 4             // players in a page; the one started longest ago goe
 const PATIENCE_MS = 12000  // then the page says that no kernel answers
 const SIGNS = {right: "✓", wrong: "✗"}
 
-/** A new element with a class and a parent. */
-function make(tag, name, parent) {
-    const node = document.createElement(tag)
-    node.className = name
-    parent.append(node)
-    return node
-}
-
 /** "0:07", "3:41". */
 function clock(seconds) {
     const whole = Math.round(seconds)
@@ -20,22 +12,22 @@ function clock(seconds) {
 
 /** One clip: a still with a button, a sign that it loads, then a player; below it, the way to the rest of its file. */
 function makeCell(shelf, fetch) {
-    const figure = make("figure", "avid-clip", shelf)
-    const screen = make("div", "avid-screen", figure)
-    const button = make("button", "avid-start", screen)
+    const figure = element("figure", "avid-clip", shelf)
+    const screen = element("div", "avid-screen", figure)
+    const button = element("button", "avid-start", screen)
     button.type = "button"
-    const image = make("img", "", button)
+    const image = element("img", "", button)
     image.alt = ""
-    const glyph = make("span", "avid-glyph", button)
-    const badge = make("span", "avid-sign", screen)
-    const warning = make("span", "avid-sign avid-faulty", screen)
+    const glyph = element("span", "avid-glyph", button)
+    const badge = element("span", "avid-sign", screen)
+    const warning = element("span", "avid-sign avid-faulty", screen)
     badge.ariaHidden = warning.ariaHidden = "true"
     warning.textContent = "!"
-    const caption = make("figcaption", "", figure)
-    const score = make("span", "avid-score", caption), title = make("b", "", caption)
-    const note = make("div", "avid-note", caption), part = make("div", "avid-note avid-part", caption)
-    const more = make("button", "avid-whole", caption), along = make("input", "avid-along", caption)
-    const problem = make("div", "avid-problem", caption)
+    const caption = element("figcaption", "", figure)
+    const score = element("span", "avid-score", caption), title = element("b", "", caption)
+    const note = element("div", "avid-note", caption), part = element("div", "avid-note avid-part", caption)
+    const more = element("button", "avid-whole", caption), along = element("input", "avid-along", caption)
+    const problem = element("div", "avid-problem", caption)
     problem.setAttribute("role", "status")
     Object.assign(more, {type: "button", hidden: true})
     Object.assign(along, {type: "range", min: 0, step: 1, hidden: true})
@@ -87,7 +79,7 @@ function makeCell(shelf, fetch) {
         if (message.problem) return fail(message.problem)
         const focused = document.activeElement, hadFocus = focused === button
         rest()
-        video = make("video", "", screen)
+        video = element("video", "", screen)
         Object.assign(video, {controls: true, loop: !going, playsInline: true, disablePictureInPicture: true})
         video.setAttribute("controlslist", "nodownload noplaybackrate noremoteplayback")
         video.setAttribute("aria-label", button.getAttribute("aria-label").replace(/^play /, ""))
@@ -160,7 +152,7 @@ function makeCell(shelf, fetch) {
 }
 
 function render({model, el}) {
-    const shelf = make("div", "avid-shelf", el)
+    const shelf = element("div", "avid-shelf", el)
     shelf.setAttribute("role", "group")
     const cells = []
 
@@ -183,11 +175,10 @@ function render({model, el}) {
 
     const started = () => cells[model.get("playing")]?.start()
     const received = (message, buffers) => cells[message.place]?.receive(message, buffers)
-    const listeners = {"change:_items": show, "change:playing": started, "msg:custom": received}
-    for (const [event, act] of Object.entries(listeners)) model.on(event, act)
+    const deaf = listen(model, {"change:_items": show, "change:playing": started, "msg:custom": received})
     show()
     return () => {
-        for (const [event, act] of Object.entries(listeners)) model.off(event, act)
+        deaf()
         cells.forEach(cell => cell.remove())
     }
 }

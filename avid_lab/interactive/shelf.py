@@ -63,7 +63,7 @@ class Shelf(Scripted):
         playing: Position of the clip that was started last, -1 for none; set it to start a clip.
     """
 
-    _script = script("shelf.js")
+    _script = script("dom.js", "shelf.js")
     _css = text("shelf.css")
 
     playing = traitlets.Int(-1).tag(sync=True)

@@ -81,22 +81,17 @@ def _group_peaks(
     row = tile.to(tl.int64) * ROWS + tl.arange(0, ROWS)
     instance = number.to(tl.int64) * GROUP + tl.arange(0, GROUP)
     query, asks, answers = first + row, row < queries, instance < n
+    ask, answer = asks[:, None], answers[None, :]
     seen, heard = tl.zeros([ROWS, GROUP], tl.float32), tl.zeros([ROWS, GROUP], tl.float32)
     for begin in range(0, DIM, STEP):
         column = begin + tl.arange(0, STEP)
         left, right = query[:, None] * DIM + column[None, :], instance[None, :] * DIM + column[:, None]
         if RULE != 3:
-            seen = tl.dot(
-                tl.load(video + left, mask=asks[:, None], other=0.0),
-                tl.load(video + right, mask=answers[None, :], other=0.0),
-                seen,
-            )
+            one, other = tl.load(video + left, mask=ask, other=0.0), tl.load(video + right, mask=answer, other=0.0)
+            seen = tl.dot(one, other, seen)
         if RULE != 2:
-            heard = tl.dot(
-                tl.load(audio + left, mask=asks[:, None], other=0.0),
-                tl.load(audio + right, mask=answers[None, :], other=0.0),
-                heard,
-            )
+            one, other = tl.load(audio + left, mask=ask, other=0.0), tl.load(audio + right, mask=answer, other=0.0)
+            heard = tl.dot(one, other, heard)
     score = seen
     if RULE == 0:
         score = tl.minimum(seen, heard)

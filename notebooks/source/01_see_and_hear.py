@@ -137,8 +137,10 @@ plots.grid(
 # %%
 def first(scene):
     """The first clip of a scene whose sound is its own and can be heard."""
-    spoilt = ("off_screen", "silent", "noisy")
-    return next(i for i, c in enumerate(records) if c.label == scene and all(c.extras[s] == "0" for s in spoilt))
+    faults = ("off_screen", "silent", "noisy")
+    return next(
+        i for i, c in enumerate(records) if c.label == scene and all(c.extras[fault] == "0" for fault in faults)
+    )
 
 
 four = [first(scene) for scene in ("songbird", "rain", "church_bell", "ping_pong")]

@@ -70,11 +70,11 @@ def four_examinations():
         ax.plot(blank, [row] * len(blank), "o", markerfacecolor="white", color=VIDEO, label="untrained")
         ax.plot(100 * results["chance"][score], row, "|", color=INK, markersize=15, label="chance")
     ax.set_yticks(range(len(EXAMINATIONS)), list(EXAMINATIONS))
-    ax.set(xlim=(-2, 102), ylim=(len(EXAMINATIONS) - 0.5, -0.5), xlabel="held-out clips, % (committed runs)")
+    ax.set(xlim=(-2, 102), ylim=(len(EXAMINATIONS) - 0.5, -0.5), xlabel="score on held-out clips, % (committed runs)")
     ax.grid(axis="x")
     handles, words = ax.get_legend_handles_labels()
     ax.legend(handles[:3], words[:3], loc="lower center", bbox_to_anchor=(0.3, 1.0), ncols=3)
-    ax.set_title(f"One network, from {min(means.values()):.0f} to {max(means.values()):.0f} %", pad=28)
+    ax.set_title(f"Scores of one network: {min(means.values()):.0f} to {max(means.values()):.0f} %", pad=28)
     return ax
 
 
@@ -136,10 +136,10 @@ def recall_curves():
     ax.plot(ks, [100 * k / len(test_clips) for k in ks], "--", color=INK, label="chance, k / N")
     ax.set_xscale("log")
     ax.set_xticks(ks, ks)
-    ax.set(xlabel="k", ylabel="own half among the first k, %", ylim=(0, 102))
+    ax.set(xlabel="k", ylabel="queries with their own clip in the first k, %", ylim=(0, 102))
     ax.legend(loc="upper left")
     first = recalls["picture → sound"][0]
-    ax.set_title(f"The very first sound is the right one for {first:.0f} % ({lab.credit('recall_at_k')})")
+    ax.set_title(f"The nearest sound is the right one for {first:.0f} % of pictures ({lab.credit('recall_at_k')})")
     return ax
 
 
@@ -173,7 +173,7 @@ plots.estimate_rows(
     found,
     rows=rows,
     xlabel="mean average precision, 95 % intervals over clips",
-    title=f"By class {best} does best; {hardest.removesuffix(' mAP')} is hardest",
+    title=f"By class, {best} does best; {hardest.removesuffix(' mAP')} is hardest",
 )
 
 # %% [markdown]
@@ -272,10 +272,10 @@ def voting():
     ax.axhline(100 * guess, color=INK, linestyle="--", label="chance")
     ax.set_xscale("log")
     ax.set_xticks(voters, voters)
-    ax.set(xlabel="k, neighbours that vote", ylabel="right class, %", ylim=(0, 102))
+    ax.set(xlabel="k (neighbours that vote)", ylabel="accuracy, %", ylim=(0, 102))
     ax.legend(loc="center left")
     top = max(range(len(voters)), key=lambda i: votes["pictures"][i].double().mean())
-    ax.set_title(f"Pictures vote best with k = {voters[top]} ({lab.credit('knn_predict')})")
+    ax.set_title(f"Pictures are classified best with k = {voters[top]} ({lab.credit('knn_predict')})")
     return ax
 
 
@@ -482,7 +482,7 @@ def by_block():
             ]
             means = [100 * sum(values) / len(values) for values in columns]
             ax.plot((1, 2, 3, 4), means, "o-", color=colour, label=name)
-            ax.set_title(f"{modality}: untrained from {means[0]:.0f} % down to {means[3]:.0f} %")
+            ax.set_title(f"{modality}, untrained: {means[0]:.0f} % falls to {means[3]:.0f} %")
         ax.axhline(100 * results["chance"][f"{modality}_block1"], color=INK, linewidth=1, label="chance")
         ax.set(xlabel="block", xticks=(1, 2, 3, 4), ylim=(0, 102), ylabel="linear probe, %" if place == 1 else "")
         if place == 1:
@@ -554,7 +554,7 @@ plots.accuracy_bars(
     where,
     chance=guess,
     xlabel="held-out accuracy of a linear probe, one window a clip",
-    title=f"Untrained block 1: {100 * full:.0f} % with places, {100 * forgot:.0f} % without",
+    title=f"Untrained block 1: {100 * full:.0f} % with places, {100 * forgot:.0f} % without them",
 )
 
 # %% [markdown]
@@ -620,7 +620,7 @@ def forest():
     ax.set_yticks(range(len(gains)), list(gains))
     ax.set(ylim=(len(gains) - 0.5, -0.5), xlabel="CMA minus AVID, points, paired 95 % intervals over clips")
     ax.grid(axis="x")
-    ax.set_title(f"One seed: CMA surely ahead in {ahead} of {len(gains)}, surely behind in {behind}")
+    ax.set_title(f"One seed: CMA is clearly better in {ahead} of {len(gains)}, clearly worse in {behind}")
     return ax
 
 
@@ -685,10 +685,10 @@ gauges = {
     "as trained": evaluation.collapse_table(test, blank_test),
     "with 2 glued on": evaluation.collapse_table(squeezed),
 }
-plots.collapse_panels(gauges, title=f"Recall at 10 stays at {100 * now:.1f} %, every gauge moves")
+plots.collapse_panels(gauges, title=f"Recall at 10 stays at {100 * now:.1f} %, but every measure changes")
 
 # %% [markdown]
-# *Retrieval only sees order.* The gauges see spread, and so does anything that uses the similarity as a **number**: a
+# *Retrieval only sees order.* These measures see spread, and so does anything that uses the similarity as a **number**: a
 # threshold, a temperature, another modality's scale. No single examination sees everything, which is why there are
 # several.
 #
@@ -754,9 +754,9 @@ gallery(
     None,
     [test_clips.path(i) for i in pairs],
     captions,
-    title="The ear's most confident mistakes, in pairs",
+    title="The most confident mistakes of sounds, in pairs",
     columns=4,
-    clip_bytes=32_000,
+    clip_bytes=22_000,
 )
 
 # %%
