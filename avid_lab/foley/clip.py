@@ -137,16 +137,8 @@ def render(index: int, config: FoleyConfig) -> tuple[NDArray[np.uint8], Array, d
 
     cue = 1 - config.look_alike * look_rng.uniform() ** 2
     frames = round(config.duration_s * config.fps)
-    stage = Stage(
-        look_rng,
-        frames,
-        config.fps,
-        config.size,
-        cue=cue,
-        background=config.background,
-        drift=config.drift,
-        wide=not CATALOGUE[seen].small,
-    )
+    how = {"background": config.background, "drift": config.drift, "wide": not CATALOGUE[seen].small}
+    stage = Stage(look_rng, frames, config.fps, config.size, cue=cue, **how)
     distractor = ""
     unlike = [s for s in config.scenes if CATALOGUE[s].look_group != CATALOGUE[seen].look_group]
     candidates = [s for s in unlike if CATALOGUE[s].small]

@@ -47,14 +47,9 @@ class Palette:
         light = rng.uniform() < (0.75 if luma < 0.5 else 0.35)
         main = hsv(thing, rng.uniform(0.35, 0.9), rng.uniform(0.7, 1.0) if light else rng.uniform(0.3, 0.55))
         accent = hsv(thing + rng.choice([0.08, -0.1, 0.5, 0.33]), rng.uniform(0.5, 0.9), rng.uniform(0.6, 1))
-        return cls(
-            ground,
-            ground2,
-            main,
-            accent,
-            hsv(rng.uniform(), rng.uniform(0.05, 0.45), rng.uniform(0.75, 1)),
-            hsv(rng.uniform(), rng.uniform(0.2, 0.6), rng.uniform(0.08, 0.28)),
-        )
+        pale = hsv(rng.uniform(), rng.uniform(0.05, 0.45), rng.uniform(0.75, 1))
+        dark = hsv(rng.uniform(), rng.uniform(0.2, 0.6), rng.uniform(0.08, 0.28))
+        return cls(ground, ground2, main, accent, pale, dark)
 
     @property
     def skin(self) -> Array:

@@ -148,14 +148,8 @@ def _make(task: tuple[int, FoleyConfig, str]) -> tuple[int, int, int, dict[str, 
 
 def _record(index: int, config: FoleyConfig, size: int, checksum: int, truth: dict[str, str]) -> Record:
     extras = {**truth, "bytes": str(size), "crc32": f"{checksum:08x}"}
-    return Record(
-        f"foley-{config.seed}-{index:06d}",
-        _path(index),
-        scene_of(index, config),
-        config.duration_s,
-        split_of(index, config),
-        extras,
-    )
+    name, scene, split = f"foley-{config.seed}-{index:06d}", scene_of(index, config), split_of(index, config)
+    return Record(name, _path(index), scene, config.duration_s, split, extras)
 
 
 def _known(folder: Path, config: FoleyConfig) -> dict[int, tuple[int, int, dict[str, str]]]:

@@ -1,7 +1,7 @@
-"""Positives to play: one query, the clips that agree with it, and where each rule of agreement draws its line.
+"""Positives to play: one query, the clips that agree with it, and the boundary of each rule of agreement.
 
-Everything follows from one ranking of all instances, made once for a query (`ranking.rank`); a K is a cut of it
-(`ranking.choose`), cheap enough to follow a slider.
+All instances are ranked once for each query (`ranking.rank`). The first K of this ranking (`ranking.choose`) are cheap
+enough to follow a slider.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ MINED_AT_REST = 4096  # instances up to which all queries are mined unasked: abo
 class PositiveBrowser(Panel):
     """A query and its positives as clips to play, next to the agreement plane that chose them.
 
-    Every other clip is a point: how much it looks like the query against how much it sounds like it. A line shows where
-    each rule of agreement ends its K best; the chosen rule's region is tinted. Press a point, or a clip, to play it.
+    Every other clip is a point: how much it looks like the query against how much it sounds like it. A line marks the K
+    best of each rule of agreement; the region of the chosen rule is tinted. Click a point or a clip to play it.
 
     Args:
         memory: Unit embeddings ``.video`` and ``.audio`` of every clip, (N, D); or the two as a tuple.
@@ -56,7 +56,7 @@ class PositiveBrowser(Panel):
         state: State of another browser.
 
     Raises:
-        ValueError: The memory holds another number of clips, or less than two.
+        ValueError: The memory has another number of clips, or fewer than two.
     """
 
     def __init__(
@@ -115,7 +115,7 @@ class PositiveBrowser(Panel):
 
     @property
     def choice(self) -> Choice:
-        """The positives of the query as the controls stand."""
+        """The positives of the query for the current controls."""
         query = self.controls["query"].value
         if self.ranking.query != query:
             self.ranking, self.best.first = rank(self.video, self.audio, query), 0
@@ -124,7 +124,7 @@ class PositiveBrowser(Panel):
         )
 
     def draw(self, quick: bool) -> None:
-        """Points and lines at once; labels, clips and the mean over all queries once the controls rest."""
+        """Draw points and lines at once; labels, clips and the mean over all queries once the controls rest."""
         choice, agreement = self.choice, self.controls["agreement"].value
         with self.canvas.hold_sync():
             super().draw(quick)
@@ -200,7 +200,7 @@ class PositiveBrowser(Panel):
         return ShelfItem(self.clips.path(i), name, note, verdict, None, faults, self._window(i))
 
     def _window(self, i: int) -> tuple[float, float] | None:
-        """The middle of what was learned from: training takes windows from anywhere in it."""
+        """The middle window of a clip; training takes windows from anywhere in it."""
         return self.clips.window_s(i) if isinstance(self.clips, ClipDataset) else None
 
     def _pressed(self) -> list[ShelfItem]:

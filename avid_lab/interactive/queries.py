@@ -19,10 +19,10 @@ class QueryPicker:
     """Controls that choose one clip as the query of a panel; its number is the panel's control ``query``.
 
     Args:
-        panel: Whose query it is.
+        panel: The panel.
         labels: (N,) class of each clip.
         classes: Names of the classes.
-        badness: Returns (N,) numbers: clips with higher numbers are shown first by `hard`.
+        badness: Returns (N,) numbers; the button goes through the clips from the highest number down.
         hard: Label of the button that steps through the hard clips.
         hard_tip: Tooltip of that button.
 
@@ -57,7 +57,7 @@ class QueryPicker:
         self.hard.on_click(lambda _: self.go(self.next_hard()))
 
     def go(self, query: int) -> None:
-        """Ask with another clip."""
+        """Choose another clip as the query."""
         self.number.value = query
 
     def candidates(self) -> list[int]:
@@ -66,14 +66,14 @@ class QueryPicker:
         return [i for i, label in enumerate(self._labels.tolist()) if wanted in (-1, label)]
 
     def next_hard(self) -> int:
-        """The worst query; asked again, the next in that order."""
+        """The hardest query; the next call returns the next one in order."""
         badness = self._badness()
         order = sorted(self.candidates(), key=lambda i: (-badness[i], i))
         self._place = (self._place + 1) % len(order)
         return order[self._place]
 
     def restart(self, _change: Any = None) -> None:
-        """The next hard query is the worst again; fits ``widget.observe``."""
+        """Start again at the hardest query; fits ``widget.observe``."""
         self._place = -1
 
     def _of_another_class(self, _change: Any) -> None:
@@ -83,16 +83,17 @@ class QueryPicker:
 
 
 class Pages:
-    """A shelf that shows a long row of clips a page at a time.
+    """A shelf that shows a long row of clips page by page.
 
     Args:
-        label: What the clips are.
-        size: Clips of a page.
-        turned: Called after another page was asked for.
+        label: Description of the clips.
+        size: Clips per page.
+        turned: Called when the user turns the page.
+        width: Largest width of a clip in pixels.
 
     Attributes:
         widget: The root.
-        first: Place of the first clip shown.
+        first: Position of the first clip shown.
     """
 
     def __init__(self, label: str, size: int, turned: Callable[[], None], *, width: int = 136) -> None:
@@ -108,17 +109,17 @@ class Pages:
         self.widget = widgets.VBox([widgets.HBox([self.back, self.on, self.place], layout=FLOW), self.shelf])
 
     def places(self, count: int) -> range:
-        """Which of ``count`` clips are shown."""
+        """The positions, among ``count`` clips, that are shown."""
         self.first = max(0, min(self.first, (count - 1) // self.size * self.size))
         return range(self.first, min(self.first + self.size, count))
 
     def show(self, items: Sequence[ShelfItem], count: int, what: str) -> None:
-        """Show these clips, those of `places`, as a page of ``count``.
+        """Show the clips of the current page.
 
         Args:
-            items: From the first of the page on.
-            count: Of all pages together.
-            what: Text before and after "1–6 of 32", parted by a bar: "Positives | ringed".
+            items: The clips at `places`.
+            count: Number of clips on all pages.
+            what: Text before and after "1–6 of 32", separated by a bar: "Positives | ringed".
         """
         before, _, after = what.partition("|")
         last = self.first + len(items)

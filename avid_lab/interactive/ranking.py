@@ -1,4 +1,4 @@
-"""One query's ranking of all other instances, and what a cut of it at K holds: pure, and fast enough for a slider."""
+"""The ranking of all other instances for one query, and its first K: pure functions, fast enough for a slider."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from avid_lab.datasets import Manifest
 from avid_lab.mining import AGREEMENTS, agreement_plane
 from avid_lab.plots.style import AUDIO, VIDEO
 
-# What a point can be, in the order of drawing's numbers: its colour and its shape.
+# The kinds of points with their colour and shape, in the order of their numbers.
 KINDS = {
     "other class": ("#98a2ad", "o"),
     "its class, not chosen": ("#56b4e9", "s"),
@@ -33,10 +33,10 @@ class Ranking:
 
     Attributes:
         query: Index of the query.
-        video: (N,) similarity of pictures; its own is 1.
-        audio: (N,) similarity of sounds; its own is 1.
-        order: By agreement, the N - 1 others, best first: any K of `mine_positives` is its beginning.
-        score: By agreement, their agreement, falling.
+        video: (N,) similarity of the pictures; 1 for the query itself.
+        audio: (N,) similarity of the sounds; 1 for the query itself.
+        order: For each agreement, the N - 1 others, best first; its first K are those of `mine_positives`.
+        score: For each agreement, their scores in descending order.
     """
 
     query: int
@@ -48,15 +48,15 @@ class Ranking:
 
 @dataclass(frozen=True)
 class Choice:
-    """The K positives of a query and what ground truth says about them.
+    """The K positives of a query, compared with the ground truth.
 
     Attributes:
-        positives: (K,) best first.
-        threshold: By agreement, the score of the K-th.
-        kind: (N,) which of `KINDS` each instance is.
-        precision: By agreement, the share of the K that are of the query's class.
+        positives: (K,) the positives, best first.
+        threshold: For each agreement, the score of the K-th positive.
+        kind: (N,) the kind of each instance, a number into `KINDS`.
+        precision: For each agreement, the share of the K positives of the query's class.
         chance: The share of its class among all others.
-        missed: How many of its class were not chosen.
+        missed: Number of instances of its class that were not chosen.
     """
 
     positives: Int[np.ndarray, " K"]
@@ -92,11 +92,11 @@ def choose(
     labels: Int[np.ndarray, " N"],
     faulty: Sequence[bool] | np.ndarray,
 ) -> Choice:
-    """Cut a ranking at K.
+    """Take the first K of a ranking.
 
     Args:
-        ranking: Of the query.
-        agreement: Whose positives.
+        ranking: The ranking of the query.
+        agreement: Name of the agreement.
         k: K, at most N - 1.
         labels: Class of each instance.
         faulty: Whether picture and sound of each instance do not belong together.
@@ -119,7 +119,7 @@ def choose(
 
 
 def view_of(ranking: Ranking, near: bool) -> tuple[float, float, float, float]:
-    """Left, right, bottom and top of the plane: of all instances, or of the tenth that agrees most in both."""
+    """Left, right, bottom and top of the plane, for all instances or for the tenth that agrees most in both."""
     shown = slice(None)
     if near:
         shown = np.append(ranking.order["consensus"][: max(2, len(ranking.video) // 10)], ranking.query)
@@ -132,7 +132,7 @@ def view_of(ranking: Ranking, near: bool) -> tuple[float, float, float, float]:
 
 
 def faults(manifest: Manifest) -> list[str]:
-    """What ground truth says is wrong with each clip, in words; empty where nothing is, or nothing is known."""
+    """The faults of each clip according to the ground truth, in words; empty for none, or if none are known."""
     found = []
     for record in manifest.records:
         truth = record.extras
@@ -146,5 +146,5 @@ def faults(manifest: Manifest) -> list[str]:
 
 
 def two_digits(value: float | np.floating) -> str:
-    """A similarity as text, with a real minus."""
+    """A similarity as text, with a proper minus sign."""
     return f"{value:.2f}".replace("-", "−")

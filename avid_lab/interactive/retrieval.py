@@ -184,7 +184,7 @@ class RetrievalExplorer(Panel):
         return self.clips.name(i)
 
     def _window(self, i: int) -> tuple[float, float]:
-        """What the model was shown of a clip."""
+        """The part of a clip that the model saw."""
         return self.clips.window_s(i, self.windows)
 
     def _result(self, place: int, before: str) -> ShelfItem:
@@ -228,7 +228,7 @@ class RetrievalExplorer(Panel):
         return f'<div style="margin-top:8px;line-height:1.5">{text}</div>'
 
     def _most(self, found: Found, k: int) -> tuple[str, int]:
-        """The class that most of the K nearest are of, and how many; the nearest clip where there are no classes."""
+        """The most frequent class among the K nearest, and its count; without classes, the nearest clip."""
         if not self.judged:
             return self._name(int(found.order[0])), 1
         counts = np.bincount(self.labels[found.order[:k]])
@@ -237,7 +237,7 @@ class RetrievalExplorer(Panel):
     # The whole set
 
     def measured(self, direction: str, by_class: bool) -> Retrieval | str:
-        """Retrieval of every clip of the set, or why it cannot be measured; computed when first asked."""
+        """Retrieval of all clips, or the reason why it cannot be measured; computed on first use."""
         if (direction, by_class) not in self._measured:
             asks, answers = DIRECTIONS[direction]
             ks = [k for k in (1, 5, 10) if k < len(self.labels)]
@@ -275,7 +275,7 @@ class RetrievalExplorer(Panel):
         )
 
     def _badness(self) -> np.ndarray:
-        """The difficulty of each clip, by the measure in the dropdown."""
+        """The difficulty of each clip, by the measure chosen in the menu."""
         direction = self.controls["direction"].value
         asks, answers = DIRECTIONS[direction]
         if self.controls["failures"].value == WORST and asks != answers:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from avid_lab.plots.style import AUDIO, VIDEO
 
-# What a result can be, in the order of drawing's numbers: its colour and its shape.
+# The kinds of results with their colour and shape, in the order of their numbers.
 MARKS = {
     "further down": ("#98a2ad", "o"),
     "further down, of its class": ("#56b4e9", "s"),
@@ -35,10 +35,10 @@ class Found:
     """A gallery in the order of one query.
 
     Attributes:
-        order: (M,) clips, best first, ties to the lower number; within one modality without the query.
-        similarity: (M,) falling.
-        right: (M,) whether each is of the query's class; nowhere if that is not known.
-        own: Place of the query's own other half, from 0; None where it has none.
+        order: (M,) clips, best first; the lower number wins ties. Within one modality, the query is left out.
+        similarity: (M,) their similarities, in descending order.
+        right: (M,) whether each clip is of the query's class; all False if the class is not known.
+        own: Position of the query's own other modality, from 0; None if there is none.
     """
 
     order: Int[np.ndarray, " M"]
@@ -62,8 +62,8 @@ def search(
         query: Unit embedding.
         gallery: Unit embeddings of N clips.
         labels: Class of each clip.
-        itself: Which clip of the gallery the query is; None if it is none of them.
-        within: The query is of the gallery's own modality: it does not find itself.
+        itself: Index of the query in the gallery; None if it is not in it.
+        within: Whether the query is of the gallery's modality, so that it must not find itself.
     """
     similarity = gallery @ query  # (N,)
     order = similarity.argsort(descending=True, stable=True).numpy()
@@ -75,7 +75,7 @@ def search(
 
 
 def marks(found: Found, k: int) -> UInt8[np.ndarray, " M"]:
-    """Which of `MARKS` each result is, best first, with K taken."""
+    """The kind of each result, a number into `MARKS`, best first, for a given K."""
     among = np.arange(len(found.order)) < k
     mark = np.where(among, np.where(found.right, RIGHT, WRONG), np.where(found.right, MISSED, FURTHER)).astype(np.uint8)
     if found.own is not None:
@@ -87,7 +87,7 @@ def marks(found: Found, k: int) -> UInt8[np.ndarray, " M"]:
 def confident_wrong(
     query: Float[Tensor, "N D"], gallery: Float[Tensor, "N D"], labels: Int[np.ndarray, " N"], *, within: bool = False
 ) -> Float[np.ndarray, " N"]:
-    """By how much each query prefers the best answer of a wrong class to the best of its own: the higher, the worse."""
+    """How much more similar the best answer of a wrong class is than the best of its own, for each query."""
     classes, margins = torch.as_tensor(labels), []
     for rows in torch.arange(len(query)).split(_CHUNK):
         scores = query[rows] @ gallery.T  # (chunk, N)

@@ -103,7 +103,6 @@ def collapse_panels(
     names = list(next(iter(models.values())))
     _require_rows(models, names)
     kinds = {"alignment": "0 is perfect", "uniformity": "lower is more even", "effective rank": "1 is collapsed"}
-    count = max(sum(kind in name for name in names) for kind in kinds)
     shown = []
     for column, (kind, meaning) in enumerate(kinds.items()):
         short = {n: _shortened(n, kind) for n in names if kind in n}

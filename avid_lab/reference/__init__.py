@@ -42,14 +42,8 @@ __all__ = [
     "run_all",
 ]
 
-KEPT = (
-    "cross",
-    "self",
-    "joint",
-    "long",
-    "avid",
-    "cma",
-)  # their runs of seed 0 are kept next to the results, in half precision
+# Variants whose runs of seed 0 are kept next to the results, in half precision.
+KEPT = ("cross", "self", "joint", "long", "avid", "cma")
 
 
 def folder() -> Path:
@@ -101,12 +95,8 @@ def adapt(run: Run, clips: ClipDataset, config: TrainConfig, *, num_negatives: i
         raise ValueError(f"clips must have the windows that the run was trained for, {got}")
     model, pipeline = run.model(), run.pipeline()
     start = embed(model, clips, pipeline)
-    objective = AVID(
-        len(clips),
-        model.config.dim,
-        num_negatives=num_negatives,
-        generator=torch.Generator().manual_seed(config.seed),
-    )
+    generator = torch.Generator().manual_seed(config.seed)
+    objective = AVID(len(clips), model.config.dim, num_negatives=num_negatives, generator=generator)
     objective.memory.video.copy_(start.video)
     objective.memory.audio.copy_(start.audio)
     return Trainer(model, objective, clips, config, pipeline=pipeline)
@@ -155,9 +145,8 @@ def run_all(
     if path.exists():
         found = json.loads(path.read_text(encoding="utf-8"))
         if found["made_with"]["profile"] != made_with["profile"]:
-            raise ValueError(
-                f"{path}: contains runs with other settings. Choose another folder with --out, or delete it."
-            )
+            fix = "Choose another folder with --out, or delete it."
+            raise ValueError(f"{path}: contains runs with other settings. {fix}")
 
     train, test = (foley.load(profile.world, split=split, progress=progress) for split in ("train", "test"))
     found["chance"] = _rounded(score_chance(train, test))
@@ -172,15 +161,9 @@ def run_all(
         if (name, seed) in done:
             continue
         run = read(file)
-        found["runs"].append(
-            {
-                "variant": name,
-                "seed": seed,
-                "seconds": round(run.seconds, 1),
-                "loss": [round(value, 3) for value in run.loss],
-                "scores": _rounded(score_run(run, train, test, blocks=name in KEPT)),
-            }
-        )
+        about = {"variant": name, "seed": seed, "seconds": round(run.seconds, 1)}
+        scores = _rounded(score_run(run, train, test, blocks=name in KEPT))
+        found["runs"].append(about | {"loss": [round(value, 3) for value in run.loss], "scores": scores})
         if str(seed) not in found["untrained"]:
             found["untrained"][str(seed)] = _rounded(score_untrained(run, train, test))
         if name in KEPT and seed == 0:
