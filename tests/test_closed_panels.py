@@ -113,6 +113,7 @@ def run(client, code, cell):
             return printed, returned
 
 
+@pytest.mark.slow
 def test_cells_that_run_again_keep_nothing_of_what_they_made(smoke_world, monkeypatch):
     monkeypatch.setenv("AVID_LAB_PROFILE", "smoke")
     manager, client = start_new_kernel()

@@ -425,6 +425,7 @@ def test_an_interrupted_build_is_taken_up_again(folder, data, monkeypatch):
     assert seconds_shown(clips[0]["video"])[0] == 1.75
 
 
+@pytest.mark.slow
 def test_several_processes_make_the_same_cache(folder, data, clips):
     built = load(folder, workers=2)
     index = torch.arange(12)

@@ -74,6 +74,7 @@ def in_two_processes(folder, code):
     return [torch.load(folder / f"made{rank}.pt") for rank in range(2)]
 
 
+@pytest.mark.slow
 def test_two_processes_mine_half_of_the_clips_each_and_find_the_same_to_the_bit(tmp_path):
     """Few clips, and enough for tiles; an odd number, with exact duplicates, so that ties are settled the same way."""
     given = []
@@ -92,6 +93,7 @@ def test_two_processes_mine_half_of_the_clips_each_and_find_the_same_to_the_bit(
             assert torch.equal(index, expected.index) and torch.equal(score, expected.score)
 
 
+@pytest.mark.slow
 def test_two_processes_keep_equal_memories_and_one_partition(tmp_path):
     generator = torch.Generator().manual_seed(0)
     given = {

@@ -202,6 +202,7 @@ COMPILE = """
 """
 
 
+@pytest.mark.slow
 def test_the_model_compiles_as_one_graph(tmp_path):
     # In a process of its own: the run-time checks of these tests would break the graph.
     (tmp_path / "compile_it.py").write_text(textwrap.dedent(COMPILE))

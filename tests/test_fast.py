@@ -159,6 +159,7 @@ class OnGpu(torch.Tensor):
     device = torch.device("cuda")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 def test_kernels_compute_what_the_plain_path_does(device):
     """In a separate process: the interpreter is chosen on import, and checked annotations would hide kernels."""
@@ -171,6 +172,7 @@ def test_kernels_compute_what_the_plain_path_does(device):
     assert done.returncode == 0 and "kernels agree" in done.stdout, done.stderr
 
 
+@pytest.mark.slow
 def test_kernels_fit_gpus_that_are_not_here(tmp_path):
     """Without launching them: Triton and the assembler compile for any GPU."""
     pytest.importorskip("triton")

@@ -341,6 +341,7 @@ RANKS = """
 """
 
 
+@pytest.mark.slow
 def test_two_processes_share_the_queries_and_both_have_the_whole_answer(tmp_path):
     (tmp_path / "ranks.py").write_text(textwrap.dedent(RANKS))
     with socket.socket() as probe:

@@ -73,6 +73,7 @@ def run(notebook, source, tmp_path, monkeypatch):
     return [output for cell in notebook.cells for output in cell.get("outputs", [])]
 
 
+@pytest.mark.slow
 @by_name
 def test_notebook_runs_from_top_to_bottom(source, smoke_world, tmp_path, monkeypatch):
     """With the small profile; warnings that a reader would see count as failures."""
@@ -98,7 +99,7 @@ def test_the_capstone_takes_a_students_folder_without_kinds(smoke_world, tmp_pat
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("state", ["solved", "wrong"])  # blank is as it is published: the test above
+@pytest.mark.parametrize("state", ["solved", "wrong"])  # blank is as it is published: the first of these tests
 @pytest.mark.parametrize("source", WITH_EXERCISES, ids=lambda source: source.stem)
 def test_run_all_reaches_the_end_whatever_the_student_wrote(source, state, smoke_world, tmp_path, monkeypatch):
     outputs = run(answered(source, STATES[state]), source, tmp_path, monkeypatch)

@@ -139,6 +139,7 @@ def test_sound_alone_can_be_copied(tmp_path):
     assert info.video is None and info.audio is not None and copies.records[0].path == "a.m4a.mp4"
 
 
+@pytest.mark.slow
 def test_several_processes_make_the_same_files(manifest, tmp_path):
     alone = prepare(manifest, tmp_path / "alone", **SETTINGS)
     together = prepare(manifest, tmp_path / "together", **{**SETTINGS, "workers": 2})

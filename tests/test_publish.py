@@ -1,14 +1,19 @@
 """Building notebooks: what is kept, what is removed, and what stops the build."""
 
+import base64
 import json
+from io import BytesIO
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from avid_lab.course import publish
+from avid_lab.plots.style import add_axes, encode, new_figure
 
 LESSON = """\
 # %% [markdown]
@@ -169,3 +174,22 @@ def test_ids_are_unique_and_survive_a_cell_put_in(tmp_path_factory, cells, place
     ids = [cell.id for cell in after.cells]
     assert len(set(ids)) == len(ids)
     assert [cell.id for cell in after.cells if cell.source != "new = 0"] == [cell.id for cell in before.cells]
+
+
+def as_png(image) -> str:
+    with BytesIO() as buffer:
+        Image.fromarray(image).save(buffer, "png")
+        return base64.b64encode(buffer.getvalue()).decode()
+
+
+def test_charts_get_a_palette_and_photographs_stay_as_they_are():
+    figure = new_figure(6, 4)
+    add_axes(figure).plot(np.random.default_rng(0).normal(size=(30, 12)).cumsum(0))
+    chart = np.asarray(Image.open(BytesIO(encode(figure)[1])).convert("RGB"))
+    text = as_png(chart)
+    small = publish.small_png(text)
+    shown = np.asarray(Image.open(BytesIO(base64.b64decode(small))).convert("RGB"), np.int16)
+    assert len(small) < len(text) / 2 and np.abs(shown - chart).max() <= publish.LEVELS
+    assert publish.small_png(small) == small
+    noise = as_png(np.random.default_rng(0).integers(0, 255, (50, 50, 3), dtype=np.uint8))
+    assert publish.small_png(noise) == noise

@@ -181,6 +181,7 @@ def test_what_is_packed_is_not_packed_again(originals, tmp_path, monkeypatch):
         prepare(manifest, tmp_path / "out", shards=0, **SETTINGS)
 
 
+@pytest.mark.slow
 def test_several_processes_write_the_same_shards(originals, packed, tmp_path):
     again = prepare(originals, tmp_path, shards=SIZE, **{**SETTINGS, "workers": 2})
     assert again.records == packed.records
