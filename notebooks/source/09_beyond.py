@@ -165,14 +165,16 @@ print(
 # %% [markdown]
 # ## Bank, queue, batch: how old are the negatives?
 #
-# A negative from a *bank* was written when training last saw its clip. A *queue* (MoCo) keeps the last $Q$ embeddings;
-# in the *batch* all are fresh. Age matters, because the network has changed since it wrote an old note.
+# A negative from a *bank* was written when training last saw its clip. At momentum 0.5 half of that note is older still,
+# because it averages over earlier visits (notebook 02). A *queue* (MoCo) keeps the last $Q$ embeddings; in the *batch*
+# all are fresh. Age matters, because the network has changed since it wrote an old note.
 
 
 # %%
 def ages(n, batch, queue):
-    """Mean age of a negative in steps: bank of n clips in shuffled passes, queue, batch."""
-    return {"bank": n / batch / 2, "queue": queue / batch / 2, "batch": 0.0}
+    """Mean age of a negative in steps: bank of n clips, visited in shuffled passes, at momentum 0.5; queue; batch."""
+    visit, content = n / batch * 7 / 12, n / batch * (0.5 + 1 + 1 / 24)  # as in notebook 02, at momentum 0 and 0.5
+    return {"bank (last visit)": visit, "bank (content)": content, "queue": queue / batch / 2, "batch": 0.0}
 
 
 for name, n, batch, queue in (("here", N, B, 512), ("Kinetics, batch 256", 232_067, 256, 65_536)):
@@ -180,8 +182,9 @@ for name, n, batch, queue in (("here", N, B, 512), ("Kinetics, batch 256", 232_0
     print(f"{name:<20} mean age of a negative in steps: {each}")
 
 # %% [markdown]
-# At the size of Kinetics a bank's note is hundreds of steps old. AVID averages notes ($\bar{\mathbf v} \leftarrow$ half
-# old, half new); MoCo lets a second, slowly moving network write them. Our `QueueAVID` is the queue without that second
+# At the size of Kinetics the last visit to a note is hundreds of steps ago, and its content is about 1,400 steps old.
+# AVID averages notes ($\bar{\mathbf v} \leftarrow$ half old, half new), which makes them steadier and older; MoCo lets a
+# second, slowly moving network write them. Our `QueueAVID` is the queue without that second
 # network: if the network changes fast, a short queue is the better choice.
 #
 # ## SigLIP: one question for every pair
