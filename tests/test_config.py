@@ -7,7 +7,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from avid_lab.config import PRESETS, RECIPES, ModelConfig, TrainConfig, from_plain, typed_fields
+from avid_lab import foley
+from avid_lab.config import (
+    PRESETS,
+    PROFILES,
+    RECIPES,
+    ModelConfig,
+    TrainConfig,
+    course_profile,
+    from_plain,
+    profile,
+    typed_fields,
+)
 
 CONFIGS = [*PRESETS.values(), *(recipe.train for recipe in RECIPES.values())]
 ANY = st.recursive(
@@ -60,3 +71,19 @@ def test_whatever_the_values_there_is_a_configuration_or_a_value_error(kind, dat
         assert str(error)
     else:
         assert from_plain(kind, json.loads(json.dumps(asdict(made))), "there") == made
+
+
+def test_the_gpu_profile_waits_for_the_full_world_and_leaves_the_reference_runs_small(tmp_path, monkeypatch):
+    monkeypatch.setenv("AVID_LAB_DATA", str(tmp_path))
+    monkeypatch.setenv("AVID_LAB_PROFILE", "gpu")
+    assert (profile().world, profile().model) == ("pocket", "paper-small")
+    world = tmp_path / "foley" / foley.folder_of("full").name
+    world.mkdir(parents=True)
+    assert profile().world == "pocket"  # it is being rendered
+    (world / "manifest.csv").write_text("")
+    assert profile().world == "full" and profile() == PROFILES["gpu"]
+    small = course_profile()
+    assert (small.name, small.world, small.model) == ("gpu", "pocket", "pocket")
+    for name in ("cpu", "smoke"):
+        monkeypatch.setenv("AVID_LAB_PROFILE", name)
+        assert course_profile() == profile() == PROFILES[name]

@@ -15,7 +15,7 @@ from avid_lab.config import PRESETS, RECIPES, TrainConfig
 from avid_lab.encoders import AudioVisualModel
 from avid_lab.losses import nce_softmax_loss
 from avid_lab.objectives import AVID, CMA
-from avid_lab.training import Trainer, one_cycle, rate_factor
+from avid_lab.training import Trainer, memory, one_cycle, rate_factor
 
 TINY = dataclasses.replace(
     PRESETS["pocket"], video_widths=(4, 4, 4, 8, 8), audio_widths=(4, 4, 4, 8, 8), head=(8,), dim=16
@@ -223,3 +223,29 @@ def test_recipes_take_as_many_steps_as_published():
     cma = main.config(232_067, "cma")
     assert cma.steps == round(20 * 10 * 232_067 / 256) and cma.remine_every == 50.0
     assert RECIPES["pocket"].config(40).batch_size == 40
+
+
+def test_a_batch_is_split_until_a_part_fits_the_memory():
+    kept = {name: memory.activation_bytes(PRESETS[name]) for name in ("pocket", "paper-small", "paper")}
+    assert kept["pocket"] < kept["paper-small"] < kept["paper"] and 30e6 < kept["paper-small"] < 60e6
+    small = PRESETS["paper-small"]
+    room = kept["paper-small"] / memory.USABLE  # for one clip
+    for clips, parts in ((300, 1), (256, 1), (255.9, 2), (128, 2), (100, 4), (2, 128), (0.5, 128)):
+        assert memory.parts_that_fit(small, 256, clips * room) == parts
+    assert memory.parts_that_fit(small, 256, 128 * room, half=True) == 1
+    assert memory.parts_that_fit(small, 30, 12 * room) == 3  # equal parts
+    config = TrainConfig(batch_size=64)
+    assert memory.fitted(config, small, torch.device("cpu")) == config
+
+
+def test_what_a_clip_keeps_is_what_a_forward_pass_saves():
+    saved: dict[int, torch.Tensor] = {}
+    config = PRESETS["pocket"]
+    model = AudioVisualModel(config).train()
+    video = torch.zeros(2, 3, config.video.frames, 48, 48)
+    audio = torch.zeros(2, 1, config.audio.frames, config.audio.bins)
+    weights = {parameter.data_ptr() for parameter in model.parameters()}
+    with torch.autograd.graph.saved_tensors_hooks(lambda x: saved.setdefault(x.data_ptr(), x), lambda x: x):
+        held = model(video, audio)
+    found = sum(x.numel() * x.element_size() for place, x in saved.items() if place not in weights) / 2
+    assert len(held) == 2 and memory.activation_bytes(config) == pytest.approx(found, rel=0.2)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from avid_lab.atomic import replacing
 from avid_lab.commands import command, data
 from avid_lab.commands import train as training
-from avid_lab.config import PRESETS, ModelConfig, Profile, profile
+from avid_lab.config import PRESETS, ModelConfig, Profile, course_profile, profile
 
 if TYPE_CHECKING:
     from avid_lab.datasets import ClipDataset
@@ -170,7 +170,7 @@ def _reference(arguments: argparse.Namespace) -> int:
         print("\n".join(f"{name:<14}{how.about}" for name, how in VARIANTS.items()))
         return 0
     variants = tuple(arguments.variants or VARIANTS)
-    print(report(run_all(arguments.out, arguments.work, profile(), variants=variants, seeds=arguments.seeds)))
+    print(report(run_all(arguments.out, arguments.work, course_profile(), variants=variants, seeds=arguments.seeds)))
     return 0
 
 

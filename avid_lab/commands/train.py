@@ -175,8 +175,9 @@ def _prepare(
     from avid_lab import checkpoints
     from avid_lab.encoders import AudioVisualModel
     from avid_lab.objectives import AVID
-    from avid_lab.processes import local_rank, wait_for_all
-    from avid_lab.training import Trainer
+    from avid_lab.processes import local_rank, processes, wait_for_all
+    from avid_lab.training import Trainer, resolve_device
+    from avid_lab.training.memory import fitted
 
     recipe = _recipe(wanted["preset"])
     seed = wanted["train"].get("seed", recipe.train.seed)
@@ -190,6 +191,8 @@ def _prepare(
         wait_for_all()
 
     config = replace(recipe.config(len(train), wanted["objective"]), **wanted["train"])
+    if "accumulate" not in wanted["train"] and processes() == 1:
+        config = fitted(config, model.config, resolve_device(config.device))
     loss = {"num_negatives": recipe.num_negatives} | wanted["loss"]
     generator = torch.Generator().manual_seed(seed)
     if not wanted["start"]:

@@ -8,7 +8,7 @@ from functools import cached_property
 import torch
 
 from avid_lab import evaluation, foley, reference
-from avid_lab.config import Profile, profile
+from avid_lab.config import Profile, course_profile
 from avid_lab.datasets import ClipDataset
 from avid_lab.encoders import AudioVisualModel
 from avid_lab.evaluation import Embeddings
@@ -26,7 +26,7 @@ class Stage:
     Attributes:
         variant: The reference run: "cross", "self", "joint", "avid", "cma", ...
         seed: Seed of the run.
-        profile: The machine's profile.
+        profile: The machine's profile, with the reference runs' model and world.
         trained: Whether the model is the reference run's; False in the smoke profile, where it is untrained.
         label: A description for titles and captions.
     """
@@ -140,6 +140,6 @@ def stage(notebook: str, variant: str | None = None, *, seed: int = 0) -> Stage:
     """
     if variant is None and notebook not in RUNS:
         raise ValueError(f"notebook must be one of {', '.join(RUNS)}, or name a variant; got {notebook!r}")
-    made = Stage(variant or RUNS[notebook], seed, profile())
+    made = Stage(variant or RUNS[notebook], seed, course_profile())
     print(f"Stage {notebook}: {made.label}.")
     return made

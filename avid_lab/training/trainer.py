@@ -14,12 +14,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from avid_lab.config import Profile, TrainConfig
+from avid_lab.config import PRESETS, Profile, TrainConfig
 from avid_lab.datasets import ClipDataset
 from avid_lab.datasets.shards import pass_order
 from avid_lab.encoders import AudioVisualModel
 from avid_lab.objectives import AVID, CMA, InBatch, Objective, ObjectiveOutput
 from avid_lab.processes import average, local_rank, processes, rank, share
+from avid_lab.training.memory import fitted
 from avid_lab.training.schedule import rate_factor
 from avid_lab.training.step import Step, Stopwatch
 from avid_lab.transforms import InputPipeline
@@ -349,6 +350,7 @@ def avid_trainer(
         seed: Of weights, memory, negatives and batches; ``None`` takes the profile's.
     """
     seed = profile.train.seed if seed is None else seed
+    train = fitted(replace(profile.train, seed=seed), PRESETS[profile.model], resolve_device(profile.train.device))
     model = AudioVisualModel.preset(profile.model, seed=seed)
     objective = AVID(
         len(clips),
@@ -358,7 +360,7 @@ def avid_trainer(
         num_negatives=profile.num_negatives,
         generator=torch.Generator().manual_seed(seed),
     )
-    return Trainer(model, objective, clips, replace(profile.train, seed=seed))
+    return Trainer(model, objective, clips, train)
 
 
 def resolve_device(name: str) -> torch.device:

@@ -52,8 +52,9 @@ profile
 # timeline and are saved as an ordinary mp4 file. The first run takes a minute or two; later runs just read the files.
 
 # %%
-clips = al.foley.load(profile.world, split="train")
-test_clips = al.foley.load(profile.world, split="test")
+size = al.config.PRESETS[profile.model]  # of the pictures and sounds that this profile's network receives
+clips = al.foley.load(profile.world, split="train", video=size.video, audio=size.audio)
+test_clips = al.foley.load(profile.world, split="test", video=size.video, audio=size.audio)
 names = [clips.classes[c] for c in clips.labels]
 print(f"{len(clips)} clips to train on, {len(test_clips)} held out, {len(clips.classes)} kinds of scene:")
 print(", ".join(clips.classes))
