@@ -217,7 +217,7 @@ def test_a_kernel_that_fails_is_said_once_and_the_plain_path_taken(monkeypatch):
     assert kernel_or_plain(torch.zeros(2), fails, lambda: "plain") == "plain"  # never tried on a CPU
 
 
-def test_the_gpu_benchmark_runs_as_far_as_a_cpu_can():
+def test_the_gpu_benchmark_runs_as_far_as_a_cpu_can(smoke_world):
     from avid_lab.config import PRESETS
     from benchmarks import gpu
 
@@ -227,3 +227,5 @@ def test_the_gpu_benchmark_runs_as_far_as_a_cpu_can():
     assert [row.candidate for row in gpu.nce(device, 500, 4, 16)] == ["gather + bmm", "ours"]
     trained = gpu.training(device, PRESETS["pocket"], 2, 0.1)
     assert trained["clips/s"] > 0 and 0 < trained["utilisation"] < 10
+    streamed = gpu.end_to_end(device, PRESETS["pocket"], smoke_world.manifest, 0.1, batch=4, steps=4)
+    assert streamed["clips/s"] > 0 and 0 < streamed["waiting for data"] < 1 and streamed["utilisation"] > 0
