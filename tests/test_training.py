@@ -249,3 +249,13 @@ def test_what_a_clip_keeps_is_what_a_forward_pass_saves():
         held = model(video, audio)
     found = sum(x.numel() * x.element_size() for place, x in saved.items() if place not in weights) / 2
     assert len(held) == 2 and memory.activation_bytes(config) == pytest.approx(found, rel=0.2)
+
+
+def test_mining_again_is_timed_in_the_steps_that_do_it(smoke_world):
+    cma = CMA.from_avid(make(smoke_world).objective, k=4, num_within_negatives=8)
+    config = dataclasses.replace(CONFIG, remine_every=0.25)
+    steps = list(Trainer(AudioVisualModel(TINY, seed=0), cma, smoke_world, config))
+    per_pass = len(smoke_world) / CONFIG.batch_size
+    due = [int(i / per_pass * 4) > int((i - 1) / per_pass * 4) for i in range(1, 7)]
+    assert ["mining" in step.times for step in steps] == due and sum(due) >= 2
+    assert all(step.times["mining"] > 0 for step in steps if "mining" in step.times)
