@@ -356,7 +356,7 @@ def copies(quick: bool, folder: Path) -> dict[str, Any]:
             "torchcodec, originals": of(manifest, by_torchcodec, drawing()),
             "planes, prepared copies": of(made, by_planes, drawing()),
         }
-        rows += compare(case, pair, required={"planes, prepared copies": 2.5}, **shared)
+        rows += compare(f"the same, {source}", pair, required={"planes, prepared copies": 2.5}, **shared)
     except (ImportError, RuntimeError) as error:
         skipped.append(f"torchcodec: {str(error).splitlines()[0]}")
     size = {
