@@ -20,8 +20,9 @@ from avid_lab.transforms import InputPipeline
 
 __all__ = ["CheckpointError", "load_model", "load_objective", "load_official", "load_official_memory", "resume", "save"]
 
-FORMAT = 2
-READABLE = (1, 2)  # models of format 1 load as well; its unfinished runs cannot resume
+FORMAT = 3
+READABLE = (1, 2, 3)  # models of older formats load as well; their unfinished runs cannot resume
+WITH_OBJECTIVE = 2  # the first format with all of an objective
 
 
 def save(path: str | Path, trainer: Trainer) -> Path:
@@ -50,6 +51,8 @@ def resume(path: str | Path, trainer: Trainer) -> None:
             the message says what differs.
     """
     content = _read(path)
+    if content["format"] < FORMAT:
+        raise CheckpointError(f"{path}: of an older version, whose unfinished runs cannot resume. Train again.")
     here = _identity(trainer)
     different = [text for name in here for text in _differences(name, content.get(name), here[name])]
     if different:
@@ -121,7 +124,7 @@ def load_objective(path: str | Path) -> AVID | CMA:
         CheckpointError: The file is missing, truncated or no checkpoint, or holds another kind of objective.
     """
     content = _read(path)
-    if content["format"] < FORMAT:
+    if content["format"] < WITH_OBJECTIVE:
         raise CheckpointError(f"{path}: of an older version, which kept too little of its objective. Train again.")
     settings = dict(content["objective"])
     kind = settings.pop("kind")

@@ -165,7 +165,9 @@ class TrainConfig:
         accumulate: Number of parts into which each process splits its batch, to save memory. Negatives and memories do
             not change; in-batch losses and batch norm see one part at a time.
         ema: Decay of a moving average of the weights, in (0, 1), such as 0.999. None: no average.
-        precision: "float32", or "bfloat16" for the encoders (autocast); losses and memories stay in float32.
+        precision: Of the encoders (autocast): "float32", "bfloat16", or "float16" with scaled gradients; "auto" is
+            bfloat16 on NVIDIA GPUs since Ampere, float16 on older ones, and float32 elsewhere. Losses and memories are
+            in float32.
         compile: Whether to compile the model with torch.compile: slow to start, then faster.
         remine_every: Passes over the clips between two minings of CMA's positives. None: never mine again.
         seed: Seed of batches, augmentation and windows; the same seed on the same machine repeats the run.
@@ -184,7 +186,7 @@ class TrainConfig:
     clip_norm: float | None = None
     accumulate: int = 1
     ema: float | None = None
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     compile: bool = False
     remine_every: float | None = None
     seed: int = 0
@@ -211,7 +213,7 @@ class TrainConfig:
         rule = f">= 1, a divisor of the batch of {self.batch_size}, with two clips or more a part"
         _require(fits, "TrainConfig.accumulate", rule, self.accumulate)
         _require(self.ema is None or 0 < self.ema < 1, "TrainConfig.ema", "in (0, 1), or None", self.ema)
-        known = ("float32", "bfloat16")
+        known = ("auto", "float32", "bfloat16", "float16")
         _require(self.precision in known, "TrainConfig.precision", f"one of {', '.join(known)}", self.precision)
         mining = self.remine_every is None or self.remine_every > 0
         _require(mining, "TrainConfig.remine_every", "> 0 passes, or None", self.remine_every)

@@ -79,7 +79,7 @@ def measure() -> list[Measure]:
         batch = clips.batch(everyone, generator)  # the course reads decoded clips: only augmentation remains
         augment = _seconds(lambda: pipeline(batch, generator), turns=3)
         trainer = avid_trainer(clips, replace(profile, train=replace(profile.train, steps=4, batch_size=CLIPS)))
-        steps = [sum(step.times.values()) - step.times["data"] for step in trainer]
+        steps = [sum(step.times.values()) - step.times["data"] - step.times["waiting"] for step in trainer]
     step = statistics.median(steps[1:]) + augment
     found[f"training step, batch of {CLIPS}", "s"] = step
     found[f"the course's training, {profile.train.steps} steps", "min"] = profile.train.steps * step / 60

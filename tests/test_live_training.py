@@ -325,11 +325,11 @@ def good(positive_scores, negative_scores, partition):
 )
 def test_a_loss_that_cannot_train_is_refused_and_the_present_one_stays(smoke_world, live, loss, message):
     live.step()
-    before = live.runner.apply(lambda: live.trainer.generator.get_state()).result(30)
+    before = live.runner.apply(lambda: live.trainer.objective.generator.get_state()).result(30)
     with pytest.raises(LossRefused, match=message):
         live.loss = loss
     assert live.loss is losses.nce_loss and "nce_loss stays" in live.notice
-    assert torch.equal(live.trainer.generator.get_state(), before)
+    assert torch.equal(live.trainer.objective.generator.get_state(), before)
 
 
 def test_a_number_is_no_loss(live, unchecked):

@@ -16,6 +16,7 @@ from avid_lab.encoders import AudioVisualModel
 from avid_lab.losses import nce_softmax_loss
 from avid_lab.objectives import AVID, CMA
 from avid_lab.training import Trainer, memory, one_cycle, rate_factor
+from avid_lab.training.draws import Order
 
 TINY = dataclasses.replace(
     PRESETS["pocket"], video_widths=(4, 4, 4, 8, 8), audio_widths=(4, 4, 4, 8, 8), head=(8,), dim=16
@@ -51,9 +52,11 @@ def test_leaving_the_loop_pauses_it(smoke_world):
 
 
 def test_every_instance_is_seen_once_before_any_is_seen_twice(smoke_world):
-    trainer = make(smoke_world)
-    seen = torch.cat([trainer._next_index() for _ in range(len(smoke_world) // CONFIG.batch_size)])
-    assert len(seen.unique()) == len(seen)
+    a_pass = len(smoke_world) // CONFIG.batch_size
+    order = Order(smoke_world.manifest, CONFIG.batch_size, 1, seed=3)
+    passes = [[order.batch(a_pass * turn + i)[0] for i in range(a_pass)] for turn in range(2)]
+    first, second = (torch.cat(batches) for batches in passes)
+    assert len(first.unique()) == len(first) == len(second.unique()) and not torch.equal(first, second)
 
 
 def test_training_lowers_the_loss_and_moves_memories(smoke_world):
@@ -204,7 +207,7 @@ def test_every_setting_has_an_effect(smoke_world, more):
     config = dataclasses.replace(CONFIG, steps=3)
     steps = list(make(smoke_world, dataclasses.replace(config, **more)))
     assert losses(steps) != losses(make(smoke_world, config))
-    assert set(steps[0].times) == {"data", "forward", "backward", "memory"}
+    assert set(steps[0].times) == {"data", "forward", "backward", "memory", "waiting"}
     assert sum(steps[0].times.values()) <= steps[0].seconds
 
 

@@ -299,6 +299,9 @@ class Noises:
         sounds = torch.stack([torch.randn(1, 8_000, generator=torch.Generator().manual_seed(int(i))) for i in index])
         return {"video": noise(len(index), 4, 37, 37), "audio": sounds * 0.1, "index": index, "label": index}
 
+    def sounds(self, index: torch.Tensor) -> torch.Tensor:
+        return self.batch(index)["audio"]
+
 
 @pytest.fixture(scope="module")
 def pipeline() -> InputPipeline:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -131,10 +132,16 @@ def _prepare(arguments: argparse.Namespace) -> int:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that choose the clips: ``--world`` or ``--data``."""
+    """Add the options that choose the clips, ``--world`` or ``--data``, and how they are read."""
     parser.add_argument("--world", help="rendered clips: smoke, pocket or full (default: the profile's)")
     text = "your own videos instead: a folder with one sub-folder per class, or a manifest, also by its URL"
     parser.add_argument("--data", type=place, help=text)
+    text = "decode the clips once, to disk, or stream windows from the files (default: once if that is at most 8 GB)"
+    parser.add_argument("--decode", choices=("once", "stream"), help=text)
+    text = "processes that decode; 0: none but this one (default: one per core)"
+    parser.add_argument("--workers", type=int, metavar="N", help=text)
+    text = "unusable files: stop at the first, or skip them (default: skip when decoding once, stop when streaming)"
+    parser.add_argument("--on-error", choices=("stop", "skip"), help=text)
 
 
 def place(text: str) -> Path | str:
@@ -146,14 +153,22 @@ def chosen(arguments: argparse.Namespace, model: ModelConfig) -> tuple[ClipDatas
     """Training and test clips from a rendered world or the user's own videos, in the model's format."""
     from avid_lab import foley
     from avid_lab.datasets import ClipDataset, Manifest, index_folder
+    from avid_lab.processes import rank
 
+    cache: dict[str | None, Any] = {"once": True, "stream": False, None: "auto"}
+    how: dict[str, Any] = {"video": model.video, "audio": model.audio}
+    how |= {"cache": cache[arguments.decode], "workers": arguments.workers}
     if arguments.data is None:
-        clips = foley.load(arguments.world or profile().world, video=model.video, audio=model.audio)
+        clips = foley.load(arguments.world or profile().world, **how)
     else:
         listed = is_url(arguments.data) or arguments.data.is_file()
         manifest = Manifest.read(arguments.data) if listed else index_folder(arguments.data)
         _check_splits(manifest, arguments.data)
-        clips = ClipDataset(manifest, video=model.video, audio=model.audio, on_error="skip")
+        clips = ClipDataset(manifest, **how, on_error="raise" if arguments.on_error == "stop" else "skip")
+        if not clips.decoded and arguments.on_error is None:
+            clips.on_error = "raise"
+    if rank() == 0:
+        print(f"{clips.how[0].upper()}{clips.how[1:]}.", file=sys.stderr)
     held_out = "test" if "test" in clips.manifest.column("split") else "val"  # Kinetics is evaluated on "val"
     return clips.select(split="train"), clips.select(split=held_out)
 

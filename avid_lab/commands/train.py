@@ -11,7 +11,7 @@ import json
 import platform
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from avid_lab.objectives import AVID, CMA
     from avid_lab.training import Step, Trainer
 
+RECENT = 20  # steps that the shown speed is of
 CHECKED = 1000  # most held-out clips in a live check
 
 
@@ -121,8 +122,13 @@ def run(arguments: argparse.Namespace, clips_for: Callable[[ModelConfig], tuple[
     with process_group():
         trainer, test = _prepare(arguments, wanted, clips_for)
         _train(trainer, test, arguments, wanted)
-        final = f"loss {trainer.history[-1].loss:.3f}, saved as {arguments.out}"
-        return final if rank() == 0 else ""
+        final = [f"loss {trainer.history[-1].loss:.3f}, saved as {arguments.out}"]
+        if trainer.skipped:
+            final.append(f"{trainer.skipped} of {trainer.steps_done} steps overflowed in float16 and were skipped")
+        if failures := trainer.clips.failures:
+            path, problem = next(iter(failures.items()))
+            final.append(f"{len(failures)} files failed and others took their place. The first is {path}: {problem}")
+        return "\n".join(final) if rank() == 0 else ""
 
 
 def _merge(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -244,6 +250,7 @@ def _train(trainer: Trainer, test: ClipDataset, arguments: argparse.Namespace, w
     from tqdm.auto import tqdm
 
     from avid_lab import checkpoints
+    from avid_lab.media import MediaError
     from avid_lab.training import rank
 
     out, unfinished = arguments.out, _unfinished(arguments.out)
@@ -257,7 +264,7 @@ def _train(trainer: Trainer, test: ClipDataset, arguments: argparse.Namespace, w
     try:
         for step in bar:
             if logs:
-                bar.set_postfix(loss=f"{step.loss:.2f}", clips_per_s=f"{step.clips_per_s:.0f}")
+                bar.set_postfix_str(_status(trainer.history[-RECENT:]))
                 logs.step(step)
                 if _check_due(step, trainer, arguments.check_every):
                     scores = check(trainer, test)
@@ -266,6 +273,10 @@ def _train(trainer: Trainer, test: ClipDataset, arguments: argparse.Namespace, w
                     bar.write(f"pass {step.epoch:.1f}: {shown}")
             if step.index % arguments.save_every == 0 and step.index < len(trainer):
                 checkpoints.save(unfinished, trainer)
+    except MediaError as error:
+        checkpoints.save(unfinished, trainer)
+        saved = f"Step {trainer.steps_done} is saved: repeat the command to continue, with --on-error skip without it."
+        raise MediaError(error.path, error.problem, f"{error.fix} {saved}") from error
     except FloatingPointError as error:
         good = f"The last good checkpoint is {unfinished}" if unfinished.exists() else "No checkpoint was saved yet"
         raise ValueError(f"{error} {good}.") from error
@@ -276,6 +287,16 @@ def _train(trainer: Trainer, test: ClipDataset, arguments: argparse.Namespace, w
     checkpoints.save(out, trainer)
     if rank() == 0:
         unfinished.unlink(missing_ok=True)
+
+
+def _status(recent: Sequence[Step]) -> str:
+    """The last loss; the speed of the last steps, and the share of their time spent waiting for clips."""
+    seconds = sum(step.seconds for step in recent)
+    clips = sum(step.clips_per_s * step.seconds for step in recent)
+    waiting = sum(step.times.get("waiting", 0.0) for step in recent)
+    text = f"loss {recent[-1].loss:.2f}, {clips / seconds:.0f} clips/s"
+    text += f", waiting for data {100 * waiting / seconds:.0f} %"
+    return f"{text}, {recent[-1].skipped} steps skipped" if recent[-1].skipped else text
 
 
 def check(trainer: Trainer, test: ClipDataset) -> dict[str, float]:
@@ -339,6 +360,7 @@ def _record(trainer: Trainer, wanted: dict[str, Any]) -> dict[str, Any]:
         "made_with": {
             "command": shlex.join(["avid-lab", *sys.argv[1:]]),
             "clips": len(trainer.clips),
+            "reading": trainer.clips.how,
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
             "processes": processes(),
             "threads": torch.get_num_threads(),

@@ -58,7 +58,8 @@ class Logs:
     def _begin(self, path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         columns = list(dict.fromkeys(name for row in rows for name in row))
         if path == self._log_path and "times.mining" not in columns:
-            columns.append("times.mining")  # only some steps have it
+            place = columns.index("times.memory") + 1 if "times.memory" in columns else len(columns)
+            columns.insert(place, "times.mining")  # only some steps have it
         with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, columns)
             writer.writeheader()

@@ -17,7 +17,7 @@ import zipfile
 import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -25,15 +25,15 @@ from avid_lab.archives import archive_of
 from avid_lab.config import AudioSpec, VideoSpec, data_dir
 from avid_lab.datasets.manifest import Manifest, Streams
 from avid_lab.datasets.parallel import parallel
-from avid_lab.datasets.windows import COLUMN, cut, found_spans, listed_spans, read_parts
+from avid_lab.datasets.windows import COLUMN, MAX_SPANS, found_spans, listed_spans, read_parts, usable
 from avid_lab.media import MediaError
 from avid_lab.spans import Spans
 
-FORMAT = 2  # of the files; part of the key
-MAX_SPANS = 16  # per clip; if there are more, the longest are kept
+FORMAT = 3  # of the files; part of the key
 FIELDS = ("begin_s", "length_s", "frame", "frames", "sample", "samples")  # of each span
 CHECKED = 32  # clips whose checksums are verified when a cache is opened
 SPARE_BYTES = 256 * 2**20  # disk space to leave free
+KEPT_BYTES = 8 * 10**9  # of decoded clips that are worth keeping, unless more are wanted
 
 
 @dataclass(frozen=True)
@@ -142,6 +142,36 @@ def open_cache(
     if cache is None:
         raise RuntimeError(f"the cache {folder} is damaged although it was just written. Check the disk.")
     return cache
+
+
+def worth_keeping(
+    manifest: Manifest,
+    video: VideoSpec,
+    audio: AudioSpec,
+    streams: Streams,
+    side: int,
+    max_duration_s: float,
+    wanted: bool | Literal["auto"] = "auto",
+) -> tuple[bool, str]:
+    """Whether clips are decoded once, and why: "auto" keeps up to `KEPT_BYTES`, and half of the free disk, on disk."""
+    layout = _layout(manifest, float(video.fps), audio.rate, streams, side, max_duration_s)
+    size, limit = layout.frame_bytes + layout.sound_bytes, f"the limit of {_size(KEPT_BYTES)}"
+    once, files, takes = "clips are decoded once", "windows are read from the files", _size(size)
+    if wanted is True:
+        return True, f"{once}, as chosen: {takes} on disk"
+    if wanted is False:
+        return False, f"{files}, as chosen"
+    if size > KEPT_BYTES:
+        return False, f"{files}: decoded, they would take {takes}, over {limit}"
+    (data_dir() / "decoded").mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(data_dir() / "decoded").free
+    if size > free / 2 and not (data_dir() / "decoded" / _key(manifest, layout)).exists():
+        return False, f"{files}: decoded, they would take {takes} of the {_size(free)} free"
+    return True, f"{once}: they take {takes} on disk, below {limit}"
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:,.1f} MB"
 
 
 def _layout(manifest: Manifest, fps: float, rate: int, streams: Streams, side: int, max_duration_s: float) -> Layout:
@@ -283,9 +313,7 @@ def _decode(task: Task) -> tuple[int, np.ndarray, str | None]:
     room = [int(np.diff(begins)[0]) for begins in (place.frame_begin, place.sample_begin)]
     seconds = max(count / unit for count, unit in zip(room, (place.fps, place.rate), strict=True))
     try:
-        spans = cut(task.spans or found_spans(task.path, task.streams), seconds)
-        if len(spans) > MAX_SPANS:
-            spans = tuple(sorted(sorted(spans, key=lambda span: span[0] - span[1])[:MAX_SPANS]))
+        spans = usable(task.spans or found_spans(task.path, task.streams), seconds)
         parts = read_parts(task.path, spans, fps=place.fps, rate=place.rate, size=place.side, streams=task.streams)
     except MediaError as error:
         return task.clip, rows, f"{error.problem}. {error.fix}"

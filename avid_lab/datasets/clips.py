@@ -2,40 +2,41 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Int64
+from jaxtyping import Float32, Float64, Int64
 from torch import Tensor
-from torch.utils.data import Dataset, get_worker_info
+from torch.utils.data import Dataset
 
 from avid_lab.config import AudioSpec, VideoSpec, side_for
-from avid_lab.datasets.cache import DecodedCache, open_cache
+from avid_lab.datasets import loader
+from avid_lab.datasets.cache import DecodedCache, open_cache, worth_keeping
 from avid_lab.datasets.manifest import Manifest, Streams
-from avid_lab.datasets.parallel import usable_cores
-from avid_lab.datasets.windows import Place, Places, cut, found_spans, listed_spans
-from avid_lab.media import MediaError, read_clip
-from avid_lab.media.planes import read_planes
+from avid_lab.datasets.windows import Place, Places, found_spans, listed_spans, read_window, usable
+from avid_lab.media import MediaError
 from avid_lab.spans import Spans
 
 _VIDEO, _AUDIO = VideoSpec(), AudioSpec()
-Result = TypeVar("Result")
+Wanted = Literal["video", "audio"] | None
 
 
 class ClipDataset(Dataset[dict[str, Any]]):
     """Clips of a manifest as tensors.
 
     Frames are squares a seventh larger than ``video.size`` (`side_for`), which leaves room for random crops;
-    `InputPipeline` crops them to ``video.size``. With the cache, every file is decoded once (the first
-    ``max_duration_s`` seconds of its spans) into memory-mapped files below ``data_dir()``, shared by all selections;
-    without it, every access decodes. Windows are inside the spans that have both picture and sound: those in the
-    manifest's column ``both_s``, otherwise those that `media.probe` finds. A span shorter than a window is padded.
+    `InputPipeline` crops them to ``video.size``. There are two ways to the same tensors, equal to the bit. With the
+    cache, every file is decoded once (the first ``max_duration_s`` seconds of its spans) into memory-mapped files below
+    ``data_dir()``, shared by all selections. Without it, windows are read from the files each time; `batches` and
+    `Trainer` then read ahead in worker processes. Windows are inside the spans that have both picture and sound: those
+    in the manifest's column ``both_s``, otherwise those that `media.probe` finds. A span shorter than a window is
+    padded.
 
     Args:
         manifest: The clips.
@@ -43,18 +44,24 @@ class ClipDataset(Dataset[dict[str, Any]]):
         audio: Sound of a window.
         streams: "audio" or "video" reads only that stream, for datasets without the other. Batches then have no
             "video" or no "audio" entry, instead of black pictures or silence that could be mistaken for data.
-        cache: Decode everything once (True) or on every access (False).
+        cache: Decode everything once (True), read the files each time (False), or "auto": once if the decoded clips
+            take at most 8 GB and half of the free disk. ``how`` says which, and why.
         planes: Without the cache, returns pictures as the decoder stores them, for `InputPipeline` to augment in one
             step. From files of 320x240 pixels this is over 50 % faster (README, "How fast"). Batches hold ``luma``
             uint8 (B, T, H, W), ``chroma`` uint8 (B, 2, T, H / 2, W / 2) and ``to_rgb`` (B, 3, 4) instead of ``video``.
             Frames keep the size of their files, which must all be equal; crops are drawn from the whole frame.
-            `PlaneAugmentation` explains how hue differs.
+            `PlaneAugmentation` explains how hue differs. Sound is decoded from shortly before the window only, so the
+            noise that AAC makes up differs from the cache's.
         progress: Show a progress bar while decoding.
-        workers: Decoding processes for the cache, threads without it; None chooses, 0 decodes in this process. A worker
-            process of a `torch.utils.data.DataLoader` uses no further threads.
-        on_error: For unusable files: "raise" raises an error; "skip" leaves them out, lists them in ``skipped`` and
-            warns.
+        workers: Processes that decode: the cache, or windows ahead of training. None chooses, 0: this process only.
+        on_error: For unusable files: "raise" raises an error; "skip" goes on without them. The cache leaves them out,
+            lists them in ``skipped`` and warns. Without it, the next usable clip takes the place of such a clip in
+            random batches, with a warning; ``failures`` lists them. `windows` of certain clips always raises.
         max_duration_s: Use only this many seconds of each file, from the first that have picture and sound.
+
+    Attributes:
+        how: Whether clips are decoded once or read each time, and why.
+        failures: The problem of each file that failed while it was read, by path; shared by all selections.
 
     Raises:
         MediaError: A file is unusable (with ``on_error="raise"``).
@@ -69,7 +76,7 @@ class ClipDataset(Dataset[dict[str, Any]]):
         video: VideoSpec = _VIDEO,
         audio: AudioSpec = _AUDIO,
         streams: Streams = "both",
-        cache: bool = True,
+        cache: bool | Literal["auto"] = "auto",
         planes: bool = False,
         progress: bool = True,
         workers: int | None = None,
@@ -82,18 +89,22 @@ class ClipDataset(Dataset[dict[str, Any]]):
             raise ValueError(f"on_error must be 'raise' or 'skip'; got {on_error!r}")
         if streams not in ("both", "video", "audio"):
             raise ValueError(f"streams must be 'both', 'video' or 'audio'; got {streams!r}")
-        if cache and video.size is None:
+        if cache not in (True, False, "auto"):
+            raise ValueError(f"cache must be True, False or 'auto'; got {cache!r}")
+        if cache is True and video.size is None:
             raise ValueError("the cache needs frames of one size: give VideoSpec a size, or pass cache=False")
-        if planes and (cache or streams == "audio"):
+        if planes and (cache is True or streams == "audio"):
             raise ValueError("planes=True needs cache=False, and pictures: planes are read from the files each time")
-        if on_error == "skip" and not cache:
-            raise ValueError("on_error='skip' needs cache=True: only then are all files tried before the first is used")
         if not max_duration_s > 0:
             raise ValueError(f"max_duration_s must be > 0 seconds; got {max_duration_s!r}")
+        if workers is not None and workers < 0:
+            raise ValueError(f"workers must be >= 0 processes, or None; got {workers}")
         self.manifest, self.video, self.audio = manifest, video, audio
         self.streams: Streams = streams
-        self.planes, self._workers = planes, usable_cores() if workers is None else workers
+        self.planes, self.on_error = planes, on_error
+        self.workers = loader.default_workers() if workers is None else workers
         self.skipped: tuple[tuple[str, str], ...] = ()
+        self.failures: dict[str, str] = {}
         self._read_as = video if video.size is None else replace(video, size=side_for(video.size))
         self._cache: DecodedCache | None = None
         self._rows = np.arange(len(manifest))  # where clip i is in the cache
@@ -101,8 +112,12 @@ class ClipDataset(Dataset[dict[str, Any]]):
         self._known: dict[int, Places] = {}
         # The spans with all wanted streams; without the cache, None until a clip is probed.
         self._spans: list[Spans | None] = [self._listed(i) for i in range(len(manifest))]
+        side = self._read_as.size
+        if side is None or planes:
+            cache, self.how = False, "windows are read from the files each time"
+        else:
+            cache, self.how = worth_keeping(manifest, video, audio, streams, side, max_duration_s, cache)
         if cache:
-            side = self._read_as.size
             assert side is not None
             self._cache = open_cache(
                 manifest,
@@ -143,12 +158,17 @@ class ClipDataset(Dataset[dict[str, Any]]):
         return len(self.manifest)
 
     def __repr__(self) -> str:
-        kind = "decoded on the fly" if self._cache is None else f"cached in {self._cache.folder}"
+        kind = "read from the files each time" if self._cache is None else f"cached in {self._cache.folder}"
         video, audio = self.video, self.audio
         return (
             f"ClipDataset({len(self)} clips of {len(self.classes)} classes: "
             f"{video.frames} frames at {video.fps:g} fps, {audio.duration_s:g} s of sound at {audio.rate} Hz, {kind})"
         )
+
+    @property
+    def decoded(self) -> bool:
+        """Whether the clips are in the cache of decoded clips."""
+        return self._cache is not None
 
     @property
     def labels(self) -> Int64[Tensor, "N"]:
@@ -191,7 +211,7 @@ class ClipDataset(Dataset[dict[str, Any]]):
         """
         chosen = [int(i) for i in indices]
         self._check(chosen)
-        result = ClipDataset.__new__(ClipDataset)
+        result = type(self).__new__(type(self))
         result.__dict__.update(self.__dict__)
         result._take(chosen)
         return result
@@ -223,12 +243,10 @@ class ClipDataset(Dataset[dict[str, Any]]):
             IndexError: An index is outside the dataset.
             MediaError: A file is unusable (without the cache).
         """
-        index = index.cpu()
-        places = self._places(index)
         if generator is None:
-            return self._gather(index, [clip.at(0.5) for clip in places])
-        draw = torch.rand(len(index), 2, generator=generator, dtype=torch.float64, device=generator.device).tolist()
-        return self._gather(index, [clip.near(*drawn) for clip, drawn in zip(places, draw, strict=True)])
+            return self.at(index, 1)
+        draw = torch.rand(len(index), 2, generator=generator, dtype=torch.float64, device=generator.device)
+        return self.at(index, draw.cpu())
 
     def windows(self, index: Int64[Tensor, "B"], count: int) -> dict[str, Tensor]:
         """``count`` evenly spaced windows of each clip, first to last, all of clip 0 before those of clip 1.
@@ -242,9 +260,97 @@ class ClipDataset(Dataset[dict[str, Any]]):
         """
         if count < 1:
             raise ValueError(f"count must be >= 1 window per clip; got {count}")
-        places = np.linspace(0, 1, count).tolist() if count > 1 else [0.5]
-        found = [clip.at(place) for clip in self._places(index.cpu()) for place in places]
-        return self._gather(index.cpu().repeat_interleave(count), found)
+        return self.at(index, count)
+
+    def batches(self, indices: Iterable[Tensor], count: int = 1, *, pin: bool = False) -> Iterator[dict[str, Tensor]]:
+        """`windows` of each of these, in order; without the cache, worker processes read ahead.
+
+        Args:
+            indices: Clips of each batch, (B,).
+            count: Windows of each clip.
+            pin: Whether batches from files are in page-locked memory, from which a GPU copies in the background.
+
+        Raises:
+            IndexError: An index is outside the dataset.
+            MediaError: A file is unusable (without the cache).
+        """
+        return loader.load(self, ((index, count) for index in indices), pin=pin)
+
+    def sounds(self, index: Int64[Tensor, "B"]) -> Float32[Tensor, "B 1 samples"]:
+        """The sound in the middle of each of these clips; with ``on_error="skip"``, of the next for unusable ones.
+
+        Raises:
+            IndexError: An index is outside the dataset.
+            MediaError: A file is unusable (without the cache).
+        """
+        middle = (torch.full((len(part), 2), 0.5, dtype=torch.float64) for part in index.split(64))
+        requests = zip(index.split(64), middle, strict=True)
+        return torch.cat([batch["audio"] for batch in loader.load(self, requests, "audio")])
+
+    def at(
+        self, index: Int64[Tensor, "B"], where: Float64[Tensor, "B 2"] | int, wanted: Wanted = None
+    ) -> dict[str, Tensor]:
+        """Windows by their draws, two numbers in [0, 1] for each clip (see `batch`), or a number of windows."""
+        index = index.cpu()
+        self._check(index.tolist())
+        if self._cache is not None:
+            return self._gather(self._cache, index, where, wanted)
+        batch = loader.Batch(self, index, where, wanted)
+        for row in range(len(index)):
+            batch.read(row)
+        for notice in batch.notices:
+            warnings.warn(notice, stacklevel=3)
+        return batch.wait()
+
+    def read(self, index: int, where: Float64[Tensor, "2"] | int, wanted: Wanted = None) -> dict[str, Tensor]:
+        """The windows of one clip, from its file: each entry with a leading dimension of the number of windows.
+
+        Raises:
+            MediaError: The file is unusable.
+        """
+        streams, spans = wanted or self.streams, self.spans(index)
+        video = None if streams == "audio" else self._read_as
+        audio = None if streams == "video" else self.audio
+        path = self.path(index)
+        windows = [
+            read_window(path, spans[place.span], place, video=video, audio=audio, planes=self.planes)
+            for place in self._placed(index, where)
+        ]
+        return {name: torch.stack([window[name] for window in windows]) for name in windows[0]}
+
+    def spans(self, index: int) -> Spans:
+        """The spans of clip ``index`` that have all wanted streams.
+
+        Raises:
+            MediaError: The file is unusable (without the cache).
+        """
+        spans = self._spans[index]
+        if spans is None:
+            self._spans[index] = spans = usable(found_spans(self.path(index), self.streams), self._seconds[index])
+        return spans
+
+    def note_spans(self, index: int, spans: Spans) -> None:
+        """Keep the spans that a worker has found."""
+        self._spans[index] = spans
+
+    def instead(self, index: int, error: MediaError) -> int:
+        """The clip that takes the place of one that failed.
+
+        Raises:
+            MediaError: None may.
+        """
+        if self.on_error == "raise":
+            raise error
+        self.failures[self.manifest.records[index].path] = error.problem
+        other = self.stand_in(index)
+        if other is None:
+            raise error
+        return other
+
+    def stand_in(self, index: int) -> int | None:
+        """The clip itself, or if it is known to fail, the next that is not."""
+        order = itertools.chain(range(index, len(self)), range(index)) if self.failures else (index,)
+        return next((i for i in order if self.manifest.records[i].path not in self.failures), None)
 
     def window_s(self, index: int, count: int = 1) -> tuple[float, float]:
         """The times, in the file of clip ``index``, of picture and sound of each window that `windows` returns.
@@ -256,9 +362,8 @@ class ClipDataset(Dataset[dict[str, Any]]):
         """
         if count < 1:
             raise ValueError(f"count must be >= 1 window per clip; got {count}")
-        places, ends, wanted = self._places(torch.tensor([index]))[0], [], self.streams
-        spans = self._spans[index]
-        assert spans is not None
+        self._check([index])
+        places, spans, ends, wanted = self._places(index), self.spans(index), [], self.streams
         for place in (places.at(0.0), places.at(1.0)) if count > 1 else (places.at(0.5),):
             span_s = spans[place.span][0]
             ends += [(span_s + place.video_s, self.video.duration_s)] * (wanted != "audio")
@@ -267,74 +372,42 @@ class ClipDataset(Dataset[dict[str, Any]]):
 
     def _listed(self, index: int) -> Spans | None:
         spans = listed_spans(self.manifest.records[index]) if self.streams == "both" else None
-        return spans and cut(spans, self._seconds[index])
+        return spans and usable(spans, self._seconds[index])
 
-    def _places(self, index: Tensor) -> list[Places]:
-        """Where windows of these clips may lie."""
-        rows = index.tolist()
-        self._check(rows)
-        unknown = list({i for i in rows if self._spans[i] is None})
-        found = self._side_by_side(lambda i: found_spans(self.path(i), self.streams), unknown)
-        for i, spans in zip(unknown, found, strict=True):
-            self._spans[i] = cut(spans, self._seconds[i])
-        video_s, audio_s = self.video.duration_s * (self.streams != "audio"), self.audio.duration_s
-        audio_s *= self.streams != "video"
-        for i in {*rows} - self._known.keys():
-            self._known[i] = Places([end_s - begin_s for begin_s, end_s in self._spans[i] or ()], video_s, audio_s)
-        return [self._known[i] for i in rows]
+    def _places(self, index: int) -> Places:
+        """Where windows of a clip may lie."""
+        if index not in self._known:
+            lengths_s = [end_s - begin_s for begin_s, end_s in self.spans(index)]
+            video_s, audio_s = self.video.duration_s, self.audio.duration_s
+            self._known[index] = Places(
+                lengths_s, video_s * (self.streams != "audio"), audio_s * (self.streams != "video")
+            )
+        return self._known[index]
 
-    def _side_by_side(self, work: Callable[[int], Result], items: Sequence[int]) -> list[Result]:
-        """Work on each item in threads: FFmpeg releases Python's lock while it decodes."""
-        threads = 1 if get_worker_info() else min(self._workers, len(items))
-        if threads < 2:
-            return [work(item) for item in items]
-        with ThreadPoolExecutor(threads) as pool:
-            return list(pool.map(work, items))
+    def _placed(self, index: int, where: Tensor | int) -> list[Place]:
+        places = self._places(index)
+        if isinstance(where, Tensor):
+            return [places.near(*where.tolist())]
+        return [places.at(place) for place in (np.linspace(0, 1, where).tolist() if where > 1 else [0.5])]
 
     def _check(self, indices: list[int]) -> None:
         outside = [i for i in indices if not 0 <= i < len(self)]
         if outside:
             raise IndexError(f"clip {outside[0]} is outside this dataset of {len(self)} clips, 0 to {len(self) - 1}")
 
-    def _gather(self, index: Tensor, places: list[Place]) -> dict[str, Tensor]:
-        # On the cache's grid of frames and samples, with or without the cache.
+    def _gather(self, cache: DecodedCache, index: Tensor, where: Tensor | int, wanted: Wanted) -> dict[str, Tensor]:
+        count = where if isinstance(where, int) else 1
+        wheres = [where] * len(index) if isinstance(where, int) else list(where)
+        places = [place for i, at in zip(index.tolist(), wheres, strict=True) for place in self._placed(i, at)]
+        index = index.repeat_interleave(count)
+        rows, streams = self._rows[index.numpy()], wanted or self.streams
         spans = np.array([place.span for place in places], np.int64)
-        first_frame = np.array([int(place.video_s * self.video.fps + 1e-6) for place in places], np.int64)
-        first_sample = np.array([int(place.audio_s * self.audio.rate + 1e-6) for place in places], np.int64)
-        if self._cache is None:
-            batch = self._from_files(index.tolist(), spans, first_frame, first_sample)
-        else:
-            batch, rows = {}, self._rows[index.numpy()]
-            if self.streams != "audio":
-                frames = torch.from_numpy(self._cache.frames(rows, spans, first_frame, self.video.frames))
-                batch["video"] = frames.permute(0, 4, 1, 2, 3)  # (B, 3, T, H, W), channels last in memory
-            if self.streams != "video":
-                samples = self._cache.samples(rows, spans, first_sample, self.audio.samples)
-                batch["audio"] = torch.from_numpy(samples).unsqueeze(1)
+        batch: dict[str, Tensor] = {}
+        if streams != "audio":
+            first = np.array([int(place.video_s * self.video.fps + 1e-6) for place in places], np.int64)
+            frames = torch.from_numpy(cache.frames(rows, spans, first, self.video.frames))
+            batch["video"] = frames.permute(0, 4, 1, 2, 3)  # (B, 3, T, H, W), channels last in memory
+        if streams != "video":
+            first = np.array([int(place.audio_s * self.audio.rate + 1e-6) for place in places], np.int64)
+            batch["audio"] = torch.from_numpy(cache.samples(rows, spans, first, self.audio.samples)).unsqueeze(1)
         return {**batch, "index": index, "label": self.labels[index]}
-
-    def _from_files(
-        self, index: list[int], spans: np.ndarray, first_frame: np.ndarray, first_sample: np.ndarray
-    ) -> dict[str, Tensor]:
-        def read(place: int) -> dict[str, Tensor]:
-            clip_spans = self._spans[index[place]]
-            assert clip_spans is not None
-            path, begin_s = self.path(index[place]), clip_spans[spans[place]][0]
-            start_s = float(begin_s + first_frame[place] / self.video.fps)
-            audio_start_s = float(begin_s + first_sample[place] / self.audio.rate)
-            audio = None if self.streams == "video" else self.audio
-            if self.planes:
-                clip = read_planes(path, start_s, self.video, audio, audio_start_s=audio_start_s)
-                found = {"luma": clip.luma, "chroma": clip.chroma, "to_rgb": clip.to_rgb, "audio": clip.audio}
-            else:
-                video = None if self.streams == "audio" else self._read_as
-                clip = read_clip(path, start_s, video, audio, audio_start_s=audio_start_s)
-                found = {"video": clip.video, "audio": clip.audio}
-            return {name: tensor for name, tensor in found.items() if tensor is not None}
-
-        clips = self._side_by_side(read, range(len(index)))
-        for name in ("video", "luma"):
-            if len({clip[name].shape for clip in clips if name in clip}) > 1:
-                fix = "take them one by one" if self.planes else "give VideoSpec a size, or take them one by one"
-                raise ValueError(f"these clips differ in size: {fix}, or prepare copies of one size")
-        return {name: torch.stack([clip[name] for clip in clips]) for name in (clips[0] if clips else ())}

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from avid_lab.config import AudioSpec, VideoSpec
 from avid_lab.datasets.manifest import Record, Streams
 from avid_lab.media import Clip, MediaError, probe, read_clip
+from avid_lab.media.planes import read_planes
 from avid_lab.spans import Spans, from_text
 
 COLUMN = "both_s"  # of a manifest: the spans in which a file has picture and sound
+MAX_SPANS = 16  # per clip; if there are more, the longest are used
+TAIL_S = 0.1  # of picture or sound that may be missing at the end of a span
+WHOLE_S = 30.0  # up to this length, the sound of a span is decoded from its beginning
 
 
 def listed_spans(record: Record) -> Spans | None:
@@ -57,6 +63,17 @@ def cut(spans: Spans, seconds: float) -> Spans:
     return tuple(kept)
 
 
+def usable(spans: Spans, seconds: float) -> Spans:
+    """The spans in which windows may be: those in the first ``seconds``; of very many, the longest."""
+    return tuple(sorted(sorted(cut(spans, seconds), key=lambda span: span[0] - span[1])[:MAX_SPANS]))
+
+
+def on_grid(start_s: float, length_s: float, unit: float | int, count: int) -> tuple[int, int]:
+    """The first of ``count`` frames or samples of a span, ``unit`` a second, and how many the span has from there."""
+    length = max(1, int(length_s * unit + 1e-6))
+    return min(int(start_s * unit + 1e-6), max(length - count, 0)), min(count, length)
+
+
 @dataclass(frozen=True)
 class Part:
     """A span that was read; its clip lasts ``length_s`` seconds."""
@@ -78,13 +95,10 @@ def read_parts(path: Path, spans: Spans, *, fps: float, rate: int, size: int, st
         video = None if streams == "audio" else VideoSpec(frames, fps, size)
         audio = None if streams == "video" else AudioSpec(rate, samples / rate, frames=1, n_fft=2)
         clip = read_clip(path, begin_s, video, audio)
-        # A file may be truncated or damaged: only what could be read counts.
-        lengths_s = [end_s - begin_s]
-        if clip.video is not None:
-            lengths_s.append((frames - clip.padded_frames) / fps if clip.padded_frames else end_s - begin_s)
-        if clip.audio is not None:
-            lengths_s.append((samples - clip.padded_samples) / rate if clip.padded_samples else end_s - begin_s)
-        parts.append(Part(begin_s, min(lengths_s), clip))
+        # A file may be truncated or damaged: only what could be read counts. Codecs may swallow the last moment.
+        missing_s = max(clip.padded_frames / fps, clip.padded_samples / rate)
+        length_s = end_s - begin_s if missing_s <= TAIL_S else min(frames / fps, samples / rate) - missing_s
+        parts.append(Part(begin_s, length_s, clip))
     return parts
 
 
@@ -138,3 +152,70 @@ class Places:
 
     def _room(self, span: int, length_s: float) -> float:
         return max(self.lengths_s[span] - length_s, 0.0)
+
+
+def read_window(
+    path: Path,
+    span_s: tuple[float, float],
+    place: Place,
+    *,
+    video: VideoSpec | None,
+    audio: AudioSpec | None,
+    planes: bool = False,
+) -> dict[str, Tensor]:
+    """One window of a file, to the bit what the decoded cache holds: the same frames, sound and padding.
+
+    What an AAC decoder makes of a frame depends on all frames before. So the sound of a span is decoded from its
+    beginning, unless the span is longer than `WHOLE_S`, or planes are wanted, which are for speed.
+
+    Args:
+        path: The file.
+        span_s: Begin and end of the span.
+        place: The window's place in it.
+        video: Format of the frames, None for no picture.
+        audio: Format of the waveform, None for no sound.
+        planes: Return pictures as the decoder stores them.
+
+    Returns:
+        ``video`` uint8 (3, T, H, W), channels last in memory, or ``luma``, ``chroma``, ``to_rgb``; ``audio`` float32
+        (1, samples).
+
+    Raises:
+        MediaError: The file is unusable.
+    """
+    begin_s, length_s = span_s[0], span_s[1] - span_s[0]
+    start_s, sound_s, skipped, frames, samples = begin_s, begin_s, 0, 0, 0
+    picture = sound = None
+    if video is not None:
+        first, frames = on_grid(place.video_s, length_s, video.fps, video.frames)
+        start_s, picture = float(begin_s + first / video.fps), replace(video, frames=frames)
+    if audio is not None:
+        first, samples = on_grid(place.audio_s, length_s, audio.rate, audio.samples)
+        if planes or length_s > WHOLE_S:
+            sound_s, count = float(begin_s + first / audio.rate), samples
+        else:
+            skipped, count = first, max(1, int(length_s * audio.rate + 1e-6))
+        sound = AudioSpec(audio.rate, count / audio.rate, frames=1, n_fft=2)
+    found: dict[str, Tensor] = {}
+    if planes and picture is not None:
+        clip = read_planes(path, start_s, picture, sound, audio_start_s=sound_s)
+        found = {"luma": _repeat_last(clip.luma, 0, video), "chroma": _repeat_last(clip.chroma, 1, video)}
+        found["to_rgb"] = clip.to_rgb
+    else:
+        clip = read_clip(path, start_s, picture, sound, audio_start_s=sound_s)
+        if clip.video is not None:
+            found = {"video": _repeat_last(clip.video, 1, video)}
+    if audio is not None and clip.audio is not None:
+        kept = np.rint(clip.audio[0].numpy()[skipped : skipped + samples] * 32767).astype(np.int16)
+        out = np.zeros((1, audio.samples), np.float32)
+        out[0, : len(kept)] = kept * np.float32(1 / 32767)
+        found["audio"] = torch.from_numpy(out)
+    return found
+
+
+def _repeat_last(frames: Tensor, dim: int, video: VideoSpec | None) -> Tensor:
+    """Frames, padded with the last one."""
+    count = frames.shape[dim]
+    if video is None or count == video.frames:
+        return frames
+    return frames.index_select(dim, torch.arange(video.frames).clamp(max=count - 1))

@@ -160,8 +160,9 @@ def _inputs(
         raise ValueError(f"windows and batch_size must be >= 1; got {windows} and {batch_size}")
     device = next(model.parameters()).device
     parts = torch.arange(len(clips)).split(max(1, batch_size // windows))
-    for index in tqdm(parts, desc=what, unit="batch", disable=not progress):
-        yield [x.to(device) for x in pipeline(clips.windows(index, windows))]
+    batches = clips.batches(parts, windows, pin=device.type == "cuda")
+    for batch in tqdm(batches, desc=what, unit="batch", total=len(parts), disable=not progress):
+        yield [x.to(device) for x in pipeline(batch)]
 
 
 @contextmanager
@@ -198,7 +199,6 @@ def random_twin(
     twin.train()
     order = torch.randperm(len(clips), generator=torch.Generator().manual_seed(seed))
     with torch.no_grad(), evaluating(pipeline):
-        for index in order[:256].split(64):
-            if len(index) > 1:
-                twin(*(x.to(device) for x in pipeline(clips.batch(index))))
+        for batch in clips.batches([index for index in order[:256].split(64) if len(index) > 1]):
+            twin(*(x.to(device) for x in pipeline(batch)))
     return twin.eval()

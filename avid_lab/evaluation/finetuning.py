@@ -13,11 +13,13 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from avid_lab.datasets import ClipDataset
+from avid_lab.datasets.loader import load
 from avid_lab.encoders import AudioVisualModel
 from avid_lab.evaluation.embeddings import evaluating, random_twin
 from avid_lab.evaluation.probes import labelled_subset
 from avid_lab.evaluation.results import Table
 from avid_lab.metrics import chance_accuracy, estimate
+from avid_lab.training.draws import Order, generator_for
 from avid_lab.transforms import InputPipeline
 
 Modality = Literal["video", "audio"]
@@ -119,7 +121,6 @@ def fine_tune(
         raise ValueError(f"fine-tuning needs at least two labelled clips; got {len(clips)}")
     size = min(config.batch_size, max(2, len(clips) // 2))
     classes = int(max(train.labels.max(), test.labels.max())) + 1
-    generator = torch.Generator().manual_seed(seed)
     steps = len(clips) // size
     falls = [round(share * config.epochs) * steps for share in config.milestones]
     cuda = [device] if device.type == "cuda" else []
@@ -130,14 +131,15 @@ def fine_tune(
         network = nn.Sequential(encoder, nn.Dropout(config.dropout), head).to(device).train()
         optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
         schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, falls, config.decay)
-        losses, total, order = [], 0.0, torch.empty(0, dtype=torch.int64)
+        losses, total = [], 0.0
         pipeline.train()
-        bar = tqdm(range(config.epochs * steps), desc=f"fine-tuning {modality}", unit="step", disable=not progress)
-        for step in bar:
-            if step % steps == 0:
-                order, total = torch.randperm(len(clips), generator=generator), 0.0
-            batch = clips.batch(order[(step % steps) * size :][:size], generator)
-            x = pipeline(batch, generator)[which].to(device)
+        order = Order(clips.manifest, size, 1, seed)
+        requests = (order.batch(step) for step in range(config.epochs * steps))
+        batches = load(clips, requests, pin=device.type == "cuda")
+        total_steps, what = config.epochs * steps, f"fine-tuning {modality}"
+        bar = tqdm(batches, desc=what, total=total_steps, unit="step", disable=not progress)
+        for step, batch in enumerate(bar):
+            x = pipeline(batch, generator_for(seed, "fine-tuning", step))[which].to(device)
             loss = nn.functional.cross_entropy(network(x), batch["label"].to(device))
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
@@ -146,6 +148,7 @@ def fine_tune(
             total += loss.item()
             if (step + 1) % steps == 0:
                 losses.append(total / steps)
+                total = 0.0
                 bar.set_postfix(loss=f"{losses[-1]:.2f}")
         network.eval()
         pipeline.eval()
@@ -159,8 +162,10 @@ def _classify(
 ) -> Tensor:
     device = next(network.parameters()).device
     rows = []
-    for index in tqdm(torch.arange(len(clips)).split(16), desc="testing", unit="batch", disable=not progress):
-        x = pipeline(clips.windows(index, windows))[which].to(device)
+    parts = torch.arange(len(clips)).split(16)
+    batches = clips.batches(parts, windows, pin=device.type == "cuda")
+    for batch in tqdm(batches, desc="testing", total=len(parts), unit="batch", disable=not progress):
+        x = pipeline(batch)[which].to(device)
         rows.append(network(x).softmax(1).unflatten(0, (-1, windows)).mean(1).cpu())
     return torch.cat(rows)
 

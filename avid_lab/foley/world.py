@@ -7,6 +7,7 @@ import os
 import shutil
 import zlib
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -77,10 +78,11 @@ def load(
     video: VideoSpec | None = None,
     audio: AudioSpec | None = None,
     root: str | os.PathLike[str] | None = None,
+    cache: bool | Literal["auto"] = "auto",
     workers: int | None = None,
     progress: bool = True,
 ) -> ClipDataset:
-    """The clips of a world as a dataset; renders and decodes them first if necessary.
+    """The clips of a world as a dataset; renders them first if necessary.
 
     Args:
         preset: A name from `PRESETS`, or your own configuration.
@@ -88,7 +90,8 @@ def load(
         video: Frames of a window; by default those of the model preset "pocket".
         audio: Sound of a window; by default that of the model preset "pocket".
         root: As for `build`.
-        workers: As for `build`.
+        cache: As for `ClipDataset`.
+        workers: Processes that render, and those of `ClipDataset`.
         progress: Show progress bars.
 
     Raises:
@@ -97,9 +100,8 @@ def load(
     """
     manifest = build(preset, root, workers=workers, progress=progress)
     pocket = MODELS["pocket"]
-    clips = ClipDataset(
-        manifest, video=video or pocket.video, audio=audio or pocket.audio, workers=workers, progress=progress
-    )
+    specs: dict[str, Any] = {"video": video or pocket.video, "audio": audio or pocket.audio}
+    clips = ClipDataset(manifest, **specs, cache=cache, workers=workers, progress=progress)
     return clips if split is None else clips.select(split=split)
 
 

@@ -25,8 +25,9 @@ class Step:
         learning_rate: Used in this step.
         seconds: Wall-clock time of the step.
         clips_per_s: Batch size / seconds.
-        times: Seconds by activity: "data" (reading and augmenting), "forward" (embeddings and loss),
-            "backward" (gradients and weights), "memory"; in some steps of CMA also "mining".
+        times: Seconds by activity: "data" (copying and augmenting), "forward" (embeddings and loss), "backward"
+            (gradients and weights), "memory", "waiting" (for clips to be read); in some steps of CMA also "mining".
+        skipped: Steps so far whose gradient overflowed in float16, so that they changed no weights.
     """
 
     index: int
@@ -38,6 +39,7 @@ class Step:
     seconds: float
     clips_per_s: float
     times: dict[str, float] = field(default_factory=dict)
+    skipped: int = 0
 
     def row(self) -> dict[str, int | float]:
         """Everything as one flat row: ``terms`` becomes "terms.v2a" and so on."""
@@ -70,7 +72,7 @@ def _from_row(row: dict[str, float]) -> Step:
         if inner and not math.isnan(value):
             settings.setdefault(outer, {})[inner] = value
         elif not inner:
-            settings[outer] = int(value) if outer in ("index", "total") else value
+            settings[outer] = int(value) if outer in ("index", "total", "skipped") else value
     return Step(**settings)
 
 

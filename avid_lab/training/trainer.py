@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
@@ -16,27 +17,31 @@ from torch.nn.parallel import DistributedDataParallel
 
 from avid_lab.config import PRESETS, Profile, TrainConfig
 from avid_lab.datasets import ClipDataset
-from avid_lab.datasets.shards import pass_order
+from avid_lab.datasets.loader import load
 from avid_lab.encoders import AudioVisualModel
 from avid_lab.objectives import AVID, CMA, InBatch, Objective, ObjectiveOutput
+from avid_lab.precision import autocast_type
 from avid_lab.processes import average, local_rank, processes, rank, share
+from avid_lab.training.draws import Order, generator_for
 from avid_lab.training.memory import fitted
 from avid_lab.training.schedule import rate_factor
 from avid_lab.training.step import Step, Stopwatch
 from avid_lab.transforms import InputPipeline
 
+GRADIENT_SCALE = 1024.0  # of the first step in float16: NCE's gradients at a temperature of 0.07 are large
+
 
 @dataclass(frozen=True)
 class Part:
-    """The clips of a batch that are embedded together, and where their random numbers come from.
+    """The clips of a batch that are embedded together.
 
     Attributes:
-        index: Instances.
-        seed: Of windows, augmentation and negatives of this part; None: the run's own generators.
+        clips: Their windows, as `ClipDataset.batch` returns them.
+        number: Which part of the whole batch this is.
     """
 
-    index: Tensor
-    seed: int | None = None
+    clips: dict[str, Tensor]
+    number: int
 
 
 @dataclass(frozen=True)
@@ -52,8 +57,14 @@ class Embedded:
 class Trainer:
     """Trains a model with an objective on clips, one step at a time.
 
-    A step draws a batch, augments it, embeds it, computes the objective's loss, updates the weights, and then, visibly,
-    the memory. All random numbers come from one generator seeded by ``config.seed``, except the objective's own.
+    A step takes a batch, augments it, embeds it, computes the objective's loss, updates the weights, and then, visibly,
+    the memory. Batches are made ahead by worker processes where windows are read from files (see `ClipDataset`). Which
+    clips a batch has, their windows and their augmentation depend only on ``config.seed``, the step and the place in
+    the batch: not on workers, nor on whether clips are decoded or read, nor on whether the run was interrupted. Only
+    the negatives of a batch in one part come from the objective's own generator.
+
+    A batch that does not fit the device's memory is embedded again in twice as many parts, and so are all later ones;
+    a warning says so.
 
     Several processes (see `process_group`) share every batch; each holds the whole model and memory. Gradients are
     averaged (DistributedDataParallel), memories take the embeddings of all, and all use one partition constant. A batch
@@ -97,7 +108,6 @@ class Trainer:
         self.objective = objective.to(self.device)
         self.clips = clips
         self.pipeline = (pipeline or InputPipeline(clips.video, clips.audio).fit(clips)).to(self.device)
-        self.generator = torch.Generator().manual_seed(config.seed)
         share([*self.objective.buffers(), *self.pipeline.buffers()])
         if processes() > 1 and self.device.type == "cuda":
             nn.SyncBatchNorm.convert_sync_batchnorm(self.model)
@@ -112,7 +122,14 @@ class Trainer:
         self.steps_done = 0
         self.learning_rate_scale = 1.0
         self.objective_settings = self.objective.settings()  # at the start of the run: a resumed run must have the same
-        self._order = torch.empty(0, dtype=torch.int64)  # instances left of this pass over the clips
+        self.accumulate = config.accumulate  # parts of this process's batch; more if memory does not suffice
+        self.skipped = 0
+        self._type = autocast_type(config.precision, self.device)
+        half = self._type == torch.float16
+        self._scaler = torch.amp.GradScaler(self.device.type, init_scale=GRADIENT_SCALE, enabled=half)
+        parts = processes() * config.accumulate
+        self._order = Order(clips.manifest, config.batch_size, parts, config.seed)
+        self._batches: Iterator[dict[str, Tensor]] | None = None
 
     def __len__(self) -> int:
         """Steps of the whole run."""
@@ -141,21 +158,16 @@ class Trainer:
         self.model.train()
         self.pipeline.train()
 
-        parts = self._next_parts()
-        self._settle_partition(parts)
-        self.optimizer.zero_grad(set_to_none=True)
-        embedded, reports = [], []
-        for part in parts:
-            with self._gradients_averaged(part is parts[-1]):
-                part = self._forward(part, self._embed, clock)
-                reports.append(self._report(part.output))
-                clock.lap("forward")
-                (part.output.loss / len(parts)).backward()
-                clock.lap("backward")
-            embedded.append(part)
-        self._clip_gradient()
-        self.optimizer.step()
-        self._average_weights()
+        batch = self._next_batch()
+        clock.lap("waiting")
+        embedded, reports = self._backward(batch, clock)
+        self._scaler.unscale_(self.optimizer)
+        if self._clip_gradient():
+            self._scaler.step(self.optimizer)
+            self._average_weights()
+        else:
+            self.skipped += 1
+        self._scaler.update()
         clock.lap("backward")
         index, video, audio = (torch.cat([getattr(e, name) for e in embedded]) for name in ("index", "video", "audio"))
         self.objective.memory.update(index, video.detach(), audio.detach())
@@ -165,6 +177,7 @@ class Trainer:
             clock.lap("mining")
 
         seconds = time.perf_counter() - clock.begun
+        waiting = clock.times.pop("waiting")
         means = {name: sum(report[name] for report in reports) / len(reports) for name in reports[0]}
         done = Step(
             index=self.steps_done,
@@ -175,9 +188,12 @@ class Trainer:
             learning_rate=rate,
             seconds=seconds,
             clips_per_s=self.config.batch_size / seconds,
-            times=clock.times,
+            times=clock.times | {"waiting": waiting},  # last, as it is in logs
+            skipped=self.skipped,
         )
         self.history.append(done)
+        if self.steps_done >= self.config.steps:
+            self._batches = None
         return done
 
     def fork(self) -> Trainer:
@@ -194,7 +210,8 @@ class Trainer:
         if self.objective.generator is None:
             self.objective.generator = torch.Generator()
             self.objective.generator.set_state(torch.get_rng_state())
-        twin = copy.deepcopy(self, {id(self.clips): self.clips, id(self.history): list(self.history)})
+        shared = {id(self.clips): self.clips, id(self.history): list(self.history), id(self._batches): None}
+        twin = copy.deepcopy(self, shared)
         if self.config.compile:
             twin.model.compile()
         return twin
@@ -210,8 +227,9 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "steps_done": self.steps_done,
             "learning_rate_scale": float(self.learning_rate_scale),
-            "order": self._order,
-            "generator": self.generator.get_state(),
+            "parts of a batch": processes() * self.accumulate,
+            "scaler": self._scaler.state_dict(),
+            "skipped": self.skipped,
             "objective_generator": None if objective_rng is None else objective_rng.get_state(),
             "global_rng": torch.get_rng_state(),
             "cuda_rng": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
@@ -227,8 +245,11 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         self.steps_done = state["steps_done"]
         self.learning_rate_scale = state["learning_rate_scale"]
-        self._order = state["order"].cpu()
-        self.generator.set_state(state["generator"].cpu())
+        self.accumulate = max(1, state["parts of a batch"] // processes())
+        if state["scaler"]:
+            self._scaler.load_state_dict(state["scaler"])
+        self.skipped = state["skipped"]
+        self._batches = None  # those made ahead are of another step
         if state["objective_generator"] is not None:
             self.objective.generator = self.objective.generator or torch.Generator()
             self.objective.generator.set_state(state["objective_generator"].cpu())
@@ -236,40 +257,94 @@ class Trainer:
         if state["cuda_rng"] is not None and self.device.type == "cuda":
             torch.cuda.set_rng_state(state["cuda_rng"].cpu(), self.device)
 
-    def _next_index(self) -> Tensor:
-        """The next batch of a random order over all clips (`pass_order`); a new one begins when too few are left."""
-        size = self.config.batch_size
-        if len(self._order) < size:
-            parts = processes() * self.config.accumulate
-            self._order = pass_order(self.clips.manifest, size, parts, self.generator)
-        index, self._order = self._order[:size], self._order[size:]
-        return index
+    def _next_batch(self) -> dict[str, Tensor]:
+        """This process's share of the next batch."""
+        if self._batches is None:
+            end = max(self.config.steps, self.steps_done + 1)
+            requests = (self._share(step) for step in range(self.steps_done, end))
+            self._batches = load(self.clips, requests, pin=self.device.type == "cuda")
+        try:
+            return next(self._batches)
+        except BaseException:
+            self._batches = None  # begin again with the step that failed
+            raise
 
-    def _next_parts(self) -> list[Part]:
-        """This process's share of the next batch. All processes draw the same numbers, so each knows every share."""
-        index, count = self._next_index(), processes() * self.config.accumulate
-        if count == 1:
-            return [Part(index)]
-        seeds = torch.randint(2**62, (count,), generator=self.generator).tolist()
-        parts = [Part(clips, seed) for clips, seed in zip(index.chunk(count), seeds, strict=True)]
-        first = rank() * self.config.accumulate
-        return parts[first : first + self.config.accumulate]
+    def _share(self, step: int) -> tuple[Tensor, Tensor]:
+        """Clips and windows of this process in a step."""
+        index, draws = (values.chunk(processes())[rank()] for values in self._order.batch(step))
+        return index, draws
+
+    def _parts(self, batch: dict[str, Tensor]) -> list[Part]:
+        count, first = self.accumulate, rank() * self.accumulate
+        pieces = {name: value.chunk(count) for name, value in batch.items()}
+        return [Part({name: piece[i] for name, piece in pieces.items()}, first + i) for i in range(count)]
+
+    def _backward(self, batch: dict[str, Tensor], clock: Stopwatch) -> tuple[list[Embedded], list[dict[str, float]]]:
+        """The gradients of a batch; in more parts than before if it does not fit the device's memory."""
+        while True:
+            before = self._drawn()
+            try:
+                return self._backward_in_parts(self._parts(batch), clock)
+            except torch.OutOfMemoryError as error:
+                parts = 2 * self.accumulate
+                share = self.config.batch_size // processes()
+                if processes() > 1 or share % parts or share < 2 * parts:
+                    raise
+                problem = str(error).splitlines()[0]
+            # Not in the handler, which holds on to the failed attempt's tensors.
+            self._draw_again(before)
+            self.optimizer.zero_grad(set_to_none=True)
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+            self.accumulate = parts
+            warnings.warn(
+                f"Out of memory at step {self.steps_done + 1}: batches are embedded in {parts} parts from here on "
+                f"(as with accumulate={parts}). {problem}",
+                stacklevel=3,
+            )
+
+    def _backward_in_parts(self, parts: list[Part], clock: Stopwatch) -> tuple[list[Embedded], list[dict[str, float]]]:
+        self._settle_partition(parts)
+        self.optimizer.zero_grad(set_to_none=True)
+        embedded, reports = [], []
+        for part in parts:
+            with self._gradients_averaged(part is parts[-1]):
+                done = self._forward(part, self._embed, clock)
+                reports.append(self._report(done.output))
+                clock.lap("forward")
+                self._scaler.scale(done.output.loss / len(parts)).backward()
+                clock.lap("backward")
+            embedded.append(done)
+        return embedded, reports
+
+    def _drawn(self) -> tuple[list[Tensor], Tensor, Tensor, Tensor | None]:
+        """What an attempt at a batch changes, apart from gradients."""
+        own = self.objective.generator
+        buffers = [buffer.clone() for buffer in self.model.buffers()]
+        return buffers, self.objective.partition, torch.get_rng_state(), None if own is None else own.get_state()
+
+    def _draw_again(self, before: tuple[list[Tensor], Tensor, Tensor, Tensor | None]) -> None:
+        buffers, self.objective.partition, state, own = before
+        for buffer, value in zip(self.model.buffers(), buffers, strict=True):
+            buffer.copy_(value)
+        torch.set_rng_state(state)
+        if own is not None and self.objective.generator is not None:
+            self.objective.generator.set_state(own)
 
     def _forward(self, part: Part, embed: nn.Module, clock: Stopwatch) -> Embedded:
-        """Draw a part's windows, augment and embed them, and compute the objective."""
+        """Augment and embed a part, and compute the objective."""
+        generator = generator_for(self.config.seed, "part", self.steps_done, part.number)
         own = self.objective.generator
-        generator = self.generator if part.seed is None else torch.Generator().manual_seed(part.seed)
-        batch = self.clips.batch(part.index, generator)
-        batch = {name: value.to(self.device) for name, value in batch.items()}
+        batch = {name: value.to(self.device, non_blocking=True) for name, value in part.clips.items()}
         video, audio = self.pipeline(batch, generator=generator)
         clock.lap("data")
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
+        with torch.autocast(self.device.type, self._type, enabled=self._type is not None):
             video_embedding, audio_embedding = embed(video, audio)
         if self.device.type == "cpu" and not (video_embedding.isfinite().all() and audio_embedding.isfinite().all()):
             raise FloatingPointError(  # elsewhere the loss shows it, without waiting for the device
                 f"embeddings are not finite at step {self.steps_done + 1}. Lower learning_rate; nothing was updated."
             )
-        if part.seed is not None:
+        if processes() * self.accumulate > 1:
             self.objective.generator = generator  # this part's own negatives, in whichever process it runs
         try:
             output = self.objective(video_embedding, audio_embedding, batch["index"])
@@ -291,16 +366,20 @@ class Trainer:
             )
         return report
 
-    def _clip_gradient(self) -> None:
+    def _clip_gradient(self) -> bool:
+        """Whether the gradient can be used. It cannot where float16 overflowed: the next is scaled less."""
         parameters = [p for p in self.model.parameters() if p.grad is not None]
         norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
         if not norm.isfinite():
+            if self._scaler.is_enabled() and self._scaler.get_scale() > 1:
+                return False
             raise FloatingPointError(
                 f"the gradient norm is {norm.item()} at step {self.steps_done + 1}, the loss is finite. "
                 "Lower learning_rate or raise temperature; nothing was updated."
             )
         if self.config.clip_norm is not None:
             nn.utils.clip_grads_with_norm_(parameters, self.config.clip_norm, norm)
+        return True
 
     @torch.no_grad()
     def _average_weights(self) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Float32, Int64
 from torch import Tensor, nn
 
 from avid_lab.config import AudioSpec, VideoSpec
@@ -27,8 +27,8 @@ class Clips(Protocol):
 
     def __len__(self) -> int: ...
 
-    def batch(self, index: Int64[Tensor, "B"], generator: torch.Generator | None = None) -> dict[str, Tensor]:
-        """Windows of these clips."""
+    def sounds(self, index: Int64[Tensor, "B"]) -> Float32[Tensor, "B 1 samples"]:
+        """The sound in the middle of each of these clips."""
         ...
 
 
@@ -114,7 +114,7 @@ class InputPipeline(nn.Module):
         if len(clips) == 0:
             raise ValueError("fit needs at least one clip; got none")
         index = torch.linspace(0, len(clips) - 1, min(limit, len(clips))).round().long()
-        self.spectrogram.fit(torch.cat([clips.batch(part)["audio"] for part in index.split(64)]))
+        self.spectrogram.fit(clips.sounds(index))
         return self
 
     def pixels(self, video: Float[Tensor, "B 3 T H W"]) -> Float[Tensor, "B 3 T H W"]:
