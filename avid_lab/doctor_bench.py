@@ -197,7 +197,7 @@ def _predict(preset: str, recipe: Recipe, manifest: Manifest, sample: int | None
     config = replace(recipe.train, steps=3 if on_cpu else 8, batch_size=count)
     negatives = min(recipe.num_negatives, count - 1)
     trainer = avid_trainer(clips, Profile(preset, "", recipe.model, config, negatives))
-    seconds = [step.seconds - step.times.get("waiting", step.times["data"]) for step in trainer]
+    seconds = [step.seconds - step.times["waiting"] for step in trainer]
     training, cores = count / statistics.median(seconds[1:]), usable_cores()
     if on_cpu:
         rate, bound = 1 / (1 / training + 1 / (reading * cores)), "both"

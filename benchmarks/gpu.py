@@ -191,7 +191,7 @@ def end_to_end(
         (left * right).sum().backward()
     taken = list(Trainer(model, objective, clips, settings))[steps // 4 :]  # without the start
     spent = sum(step.seconds for step in taken)
-    waiting = sum(step.times.get("waiting", step.times["data"]) for step in taken)
+    waiting = sum(step.times["waiting"] for step in taken)
     rate = batch * len(taken) / spent
     made = {
         "batch": batch,

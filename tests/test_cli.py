@@ -151,6 +151,21 @@ def test_train_mine_and_evaluate_follow_each_other(smoke_world, tmp_path, capsys
     assert all(row["clip"] != row["positive"] for row in rows)
 
 
+def test_a_finished_training_is_not_trained_again(smoke_world, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("AVID_LAB_PROFILE", "smoke")
+    checkpoint = tmp_path / "checkpoint.pt"
+    command = ["train", "--steps", "2", "--out", str(checkpoint)]
+    assert cli.main(command) == 0
+    before = checkpoint.stat()
+    capsys.readouterr()
+    assert cli.main(command) == 0
+    assert "finished before" in capsys.readouterr().out and checkpoint.stat() == before
+    assert cli.main([*command, "--fresh"]) == 0
+    assert "saved as" in capsys.readouterr().out and checkpoint.stat().st_mtime_ns > before.st_mtime_ns
+    assert cli.main(["train", "--steps", "3", "--out", str(checkpoint)]) == 0
+    assert "saved as" in capsys.readouterr().out
+
+
 def test_the_demo_ends_with_a_table_and_a_report_that_stands_alone(smoke_world, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("AVID_LAB_PROFILE", "smoke")
     assert cli.main(["demo", "--steps", "2", "--out", str(tmp_path)]) == 0

@@ -7,6 +7,7 @@ Next to the checkpoint are ``run.json`` (all settings, readable by ``--config``)
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import platform
 import shlex
@@ -82,6 +83,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=Path, default=Path("runs/train/checkpoint.pt"), help="the checkpoint (default: %(default)s)"
     )
+    parser.add_argument("--fresh", action="store_true", help="train again, even if this run is finished")
     parser.add_argument(
         "--save-every", type=int, default=50, metavar="STEPS", help="steps between saves (default: %(default)s)"
     )
@@ -121,6 +123,9 @@ def run(arguments: argparse.Namespace, clips_for: Callable[[ModelConfig], tuple[
         )
     with process_group():
         trainer, test = _prepare(arguments, wanted, clips_for)
+        if trainer.steps_done >= len(trainer):
+            done = f"loss {trainer.history[-1].loss:.3f}, finished before as {arguments.out}; --fresh trains it again"
+            return done if rank() == 0 else ""
         _train(trainer, test, arguments, wanted)
         final = [f"loss {trainer.history[-1].loss:.3f}, saved as {arguments.out}"]
         if trainer.skipped:
@@ -218,6 +223,9 @@ def _prepare(
         except checkpoints.CheckpointError as error:
             fix = "Repeat the command that started it, choose another --out, or delete it."
             raise ValueError(f"an unfinished run is in the way: {error}. {fix}") from error
+    elif arguments.out.exists() and not arguments.fresh:
+        with contextlib.suppress(checkpoints.CheckpointError):  # of another run, which this one replaces
+            checkpoints.resume(arguments.out, trainer)
     return trainer, test
 
 
@@ -293,7 +301,7 @@ def _status(recent: Sequence[Step]) -> str:
     """The last loss; the speed of the last steps, and the share of their time spent waiting for clips."""
     seconds = sum(step.seconds for step in recent)
     clips = sum(step.clips_per_s * step.seconds for step in recent)
-    waiting = sum(step.times.get("waiting", 0.0) for step in recent)
+    waiting = sum(step.times["waiting"] for step in recent)
     text = f"loss {recent[-1].loss:.2f}, {clips / seconds:.0f} clips/s"
     text += f", waiting for data {100 * waiting / seconds:.0f} %"
     return f"{text}, {recent[-1].skipped} steps skipped" if recent[-1].skipped else text

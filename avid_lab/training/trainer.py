@@ -30,6 +30,8 @@ from avid_lab.transforms import InputPipeline
 
 GRADIENT_SCALE = 1024.0  # of the first step in float16: NCE's gradients at a temperature of 0.07 are large
 
+FITTED = 512  # clips in shards that a new pipeline is fitted to
+
 
 @dataclass(frozen=True)
 class Part:
@@ -107,7 +109,9 @@ class Trainer:
         self.model.audio_encoder.to(memory_format=torch.channels_last)
         self.objective = objective.to(self.device)
         self.clips = clips
-        self.pipeline = (pipeline or InputPipeline(clips.video, clips.audio).fit(clips)).to(self.device)
+        # Clips in shards are fitted on the first only: others may have to be downloaded.
+        sample = clips.subset(range(min(FITTED, len(clips)))) if clips.manifest.shards else clips
+        self.pipeline = (pipeline or InputPipeline(clips.video, clips.audio).fit(sample)).to(self.device)
         share([*self.objective.buffers(), *self.pipeline.buffers()])
         if processes() > 1 and self.device.type == "cuda":
             nn.SyncBatchNorm.convert_sync_batchnorm(self.model)
