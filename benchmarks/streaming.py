@@ -30,7 +30,7 @@ def run(quick: bool) -> dict[str, Any]:
     """An epoch with a simulated device, and the start of ``avid-lab train``."""
     with tempfile.TemporaryDirectory() as folder:
         world = foley.build(replace(foley.PRESETS["smoke"], clips=64), folder, progress=False)
-        rows = epochs(world, 10 if quick else 30)
+        rows = epochs(world, 10 if quick else 20)
         return {"rows": as_json(rows), "first step": first_step(world, Path(folder), 2_000 if quick else FILES)}
 
 
