@@ -39,8 +39,9 @@ def length_s(spans: Spans) -> float:
 
 
 def to_text(spans: Spans) -> str:
-    """Spans as a manifest holds them: ``"0-4.2;6-10"``, to the millisecond; "" for none."""
-    return ";".join(f"{round(begin_s, 3):.10g}-{round(end_s, 3):.10g}" for begin_s, end_s in spans)
+    """Spans as a manifest holds them: ``"0-4.2;6-10"``, to the millisecond; "" for none. Shorter ones are left out."""
+    rounded = [(round(begin_s, 3), round(end_s, 3)) for begin_s, end_s in spans]
+    return ";".join(f"{begin_s:.10g}-{end_s:.10g}" for begin_s, end_s in rounded if begin_s < end_s)
 
 
 def from_text(text: str) -> Spans:

@@ -10,13 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from avid_lab import cli
 from avid_lab.datasets import Manifest, Record, index_folder
 from avid_lab.datasets.prepare import prepare
 from avid_lab.datasets.recordings import Groups, join_siblings, summary, trusted, with_splits
 from avid_lab.media import Clip, write_clip
-from avid_lab.spans import without
+from avid_lab.spans import from_text, joined, length_s, to_text, without
 
 FPS, RATE = 8.0, 8000
 
@@ -272,6 +274,14 @@ def test_files_beside_the_class_folders_are_named(tmp_path):
     assert "1  lie beside the class folders; their class is 'unlabelled': 2x.mp4" in summary(index(tmp_path), 0.5)
     shutil.rmtree(tmp_path / "dog")
     assert "beside" not in summary(index(tmp_path), 0.5)
+
+
+@given(st.lists(st.floats(0, 1e4), max_size=8))
+def test_spans_survive_as_text_to_the_millisecond(times):
+    edges = sorted(times)
+    spans = joined(zip(edges[::2], edges[1::2], strict=False))
+    again = from_text(to_text(spans))
+    assert abs(length_s(again) - length_s(spans)) <= 0.0021 * (len(spans) + 1)
 
 
 def test_spans_without_holes():

@@ -46,7 +46,7 @@ class ProbeTask:
     path: Path
     streams: Streams
     min_duration_s: float
-    version: int = 5  # results of older rules are discarded
+    version: int = 6  # results of older rules are discarded
 
 
 def crashed(task: ProbeTask) -> dict[str, Any]:
@@ -182,7 +182,7 @@ def _still(pictures: list[tuple[float, np.ndarray]], duration_s: float) -> Spans
     ]
     if pictures and len(same) == len(pictures) - 1:
         return ((0.0, duration_s),)
-    return tuple((begin_s, min(end_s, duration_s)) for begin_s, end_s in joined(same))
+    return common(joined(same), ((0.0, duration_s),))  # the last pictures may lie beyond the end
 
 
 def _silent(sounds: list[tuple[float, np.ndarray]], info: MediaInfo) -> Spans:
