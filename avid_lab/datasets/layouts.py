@@ -157,7 +157,8 @@ def _below(root: Path, path: str) -> str:
 
 
 def _no_video(path: str) -> Unusable:
-    return Unusable(path, "no video file", f"its name ends in {PurePosixPath(path).suffix or 'nothing'}")
+    suffix = PurePosixPath(path).suffix
+    return Unusable(path, "no video file", f"its name ends with {suffix}" if suffix else "its name has no extension")
 
 
 def _by_folder(path: str) -> Candidate:
