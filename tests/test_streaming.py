@@ -167,13 +167,18 @@ def run(out, *options):
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+def ended(process):
+    """Wait for its end, without an error."""
+    _, said = process.communicate(timeout=200)
+    assert process.returncode == 0, said
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="interrupts by signal")
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGKILL])
 def test_a_stopped_run_leaves_no_process_and_resumes(smoke_world, tmp_path, stop):
     whole, out = tmp_path / "whole" / "checkpoint.pt", tmp_path / "run" / "checkpoint.pt"
-    done = run(whole)
-    assert done.wait(timeout=200) == 0, done.communicate()[1]
+    ended(run(whole))
     process, deadline = run(out), time.monotonic() + 200
     while steps_logged(out) < 6:
         assert process.poll() is None and time.monotonic() < deadline
@@ -184,8 +189,7 @@ def test_a_stopped_run_leaves_no_process_and_resumes(smoke_world, tmp_path, stop
     assert process.returncode == (cli.INTERRUPTED if stop == signal.SIGINT else -stop)
     while any(os.path.exists(f"/proc/{child}") for child in children):
         assert time.monotonic() < deadline
-    again = run(out)
-    assert again.wait(timeout=200) == 0, again.communicate()[1]
+    ended(run(out))
     assert curve(out) == curve(whole) and not leftovers(out.parent)
 
 
