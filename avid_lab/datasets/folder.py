@@ -31,7 +31,7 @@ VIDEO_EXTENSIONS = frozenset(
     | {".ogv", ".ts", ".vob", ".webm", ".wmv"}
 )
 AUDIO_EXTENSIONS = frozenset({".aac", ".aif", ".aiff", ".flac", ".m4a", ".mp3", ".ogg", ".opus", ".wav"})
-PREPARED = ".prepared"  # marks a folder of copies
+PREPARED = ".prepared"  # marks a folder of copies: the journal of finished tasks and the names of all files written
 REPORT_COLUMNS = ("path", "reason", "detail")
 
 

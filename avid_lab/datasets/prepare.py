@@ -22,7 +22,6 @@ from avid_lab.media import Clip, MediaError, probe, write_clip
 from avid_lab.media.write import AAC_RATES
 from avid_lab.spans import Spans, to_text
 
-JOURNAL = PREPARED  # in the folder of the copies: finished tasks and the names of all files written
 SIDE = 256  # room for random crops of the largest preset, 224
 # Of `write_clip`, measured by `benchmarks/loading.py`: reading a window costs a third less than from groups of two
 # seconds with B-frames and without this tuning, and files are no larger.
@@ -117,7 +116,7 @@ def prepare(
             _copy,
             tasks,
             [task.source for task in tasks],
-            out / JOURNAL,
+            out / PREPARED,
             is_done=_is_whole,
             workers=workers,
             progress=progress,
@@ -149,7 +148,7 @@ def prepare(
 
 def _require_ours(manifest: Manifest, out: Path, copies: Sequence[str]) -> None:
     """Refuse to overwrite anything but copies of an earlier call, and record the names of the new copies."""
-    ours = {name for key, name in entries(out / JOURNAL) if key == "copy"}
+    ours = {name for key, name in entries(out / PREPARED) if key == "copy"}
     originals = {os.path.realpath(manifest.path(i)) for i in range(len(manifest))}
     foreign = [
         path
@@ -162,7 +161,7 @@ def _require_ours(manifest: Manifest, out: Path, copies: Sequence[str]) -> None:
     if foreign:
         rule = f"{foreign[0]} was not made by an earlier call ({len(foreign)} such files) and would be overwritten"
         raise ValueError(f"{rule}. Choose an empty folder for the copies.")
-    with appending(out / JOURNAL) as append:
+    with appending(out / PREPARED) as append:
         for name in copies:
             if name not in ours:
                 append(["copy", name])
@@ -233,7 +232,7 @@ def _shards(
         _shard,
         shards,
         [out] * len(shards),
-        out / JOURNAL,
+        out / PREPARED,
         is_done=is_whole,
         workers=(cores if cores > 1 else 0) if workers is None else workers,
         progress=progress,
