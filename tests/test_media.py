@@ -111,7 +111,7 @@ def numbered_file(request, tmp_path_factory):
 
 
 @settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(start_s=st.floats(0, 7.9), fps=st.sampled_from([4.0, 8.0, 16.0, 20.0, 29.97, 60.0]))
+@given(start_s=st.floats(0, 7.9), fps=st.sampled_from([1.0, 2.0, 4.0, 8.0, 16.0, 20.0, 29.97, 60.0]))
 def test_every_frame_is_the_one_on_screen(numbered_file, start_s, fps):
     origin_s = 0.0  # the first frame of each file is second 0, whatever its timestamp
     clip = read_clip(numbered_file, start_s, VideoSpec(8, fps, 64), None)
@@ -132,6 +132,25 @@ def test_variable_frame_rate_shows_the_last_frame_until_the_next(tmp_path):
     assert numbers(clip.video) == expected
     in_the_gap = read_clip(path, 2.0, VideoSpec(2, 10.0, 64), None)
     assert numbers(in_the_gap.video) == [4, 4] and in_the_gap.padded_frames == 0
+
+
+@settings(max_examples=20, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    steps=st.lists(st.sampled_from([0.01, 0.02, 0.05, 0.3, 0.6]), min_size=30, max_size=60),
+    fps=st.sampled_from([1.0, 3.0, 10.0, 24.0]),
+    start_s=st.floats(0, 1),
+    suffix=st.sampled_from([".mp4", ".mkv"]),
+)
+def test_frames_left_out_while_decoding_are_never_those_on_screen(tmp_path, steps, fps, start_s, suffix):
+    times_s = [0.0, *itertools.accumulate(steps)]
+    path = make(tmp_path / f"uneven{suffix}", numbered(len(times_s)), times_s, options={"bf": "4", "g": "40"})
+    count = max(1, int((times_s[-1] - start_s) * fps))
+    shown = numbers(read_clip(path, start_s, VideoSpec(count, fps, 64), None).video)
+    for k, number in enumerate(shown):  # Matroska rounds to milliseconds: either neighbour is right there
+        right = {
+            max(i for i, t in enumerate(times_s) if t <= start_s + k / fps + d) for d in (-6e-4, 6e-4) if k or d > 0
+        }
+        assert number in right
 
 
 def test_the_end_is_padded_and_counted(tmp_path):

@@ -32,11 +32,12 @@ PLAIN = 4.0  # a picture with a smaller standard deviation has no fingerprint
 WORDS = 4  # words of 64 bits in each fingerprint
 BANDS = 17  # of the sound's fingerprint, spaced evenly on a logarithmic axis
 LOWEST_HZ, HIGHEST_HZ = 150.0, 3500.0
+FRAME = 512  # samples of each of its spectra
 # Columns that do not apply to a copy, which is cut and has its own clock.
 OF_THE_FILE = frozenset(
     {"both_share", "offset_s", "gaps", "restarts", "still", "silent", "cancelled", "damaged", "hdr"}
 )
-READ_BYTES = 2**16  # read from the beginning, middle and end of a file, to find possibly identical files
+READ_BYTES = 2**14  # read from the beginning, middle and end of a file, to find possibly identical files
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class ProbeTask:
     path: Path
     streams: Streams
     min_duration_s: float
-    version: int = 6  # results of older rules are discarded
+    version: int = 7  # results of older rules are discarded
 
 
 def crashed(task: ProbeTask) -> dict[str, Any]:
@@ -232,15 +233,14 @@ def sound_print(sound: np.ndarray) -> np.ndarray:
     After Haitsma and Kalker, "A Highly Robust Audio Fingerprinting System" (ISMIR 2002), but at 17 moments over the
     whole sound instead of every 12 ms, so that codec delays do not matter. None if there is no sound.
     """
-    size, hop = 512, 256
-    frames = (len(sound) - size) // hop + 1
+    hop = FRAME // 2
+    frames = (len(sound) - FRAME) // hop + 1
     if frames < BANDS or np.abs(sound).max() < SILENCE:
         return np.zeros(0, np.uint64)
-    pieces = np.lib.stride_tricks.sliding_window_view(sound, size)[::hop] * np.hanning(size).astype(np.float32)
+    pieces = np.lib.stride_tricks.sliding_window_view(sound, FRAME)[::hop] * _HANN
     waves = np.fft.rfft(pieces)  # (frames, bins)
     power = waves.real**2 + waves.imag**2
-    edges = np.geomspace(LOWEST_HZ, HIGHEST_HZ, BANDS + 1) * size / LISTEN_RATE
-    bands = np.add.reduceat(power, np.ceil(edges).astype(int), axis=1)[:, :BANDS]
+    bands = np.add.reduceat(power, _EDGES, axis=1)[:, :BANDS]
     moments = np.add.reduceat(bands, np.arange(BANDS) * frames // BANDS, axis=0)  # (17, 17)
     level = np.log(moments + 1e-9)
     return _packed(np.diff(np.diff(level, axis=0), axis=1) > 0)
@@ -255,3 +255,5 @@ def _hex(words: np.ndarray) -> str:
 
 
 _COSINES = np.cos(np.pi / SMALL * (np.arange(SMALL) + 0.5) * np.arange(8)[:, None]).astype(np.float32)  # (8, S)
+_HANN = np.hanning(FRAME).astype(np.float32)
+_EDGES = np.ceil(np.geomspace(LOWEST_HZ, HIGHEST_HZ, BANDS + 1) * FRAME / LISTEN_RATE).astype(int)

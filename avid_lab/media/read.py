@@ -224,7 +224,7 @@ def read_frames(
         out[done:until] = image
         return out
 
-    for time_s, frame in source.frames("video", start_s):
+    for time_s, frame in source.frames("video", start_s, instants_s):
         # Instants at which it is not yet there.
         until = bisect_left(instants_s, time_s - tolerance_s)
         if shown is None:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import errno
 import math
 import os
-from collections.abc import Iterator
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +19,14 @@ import av.error
 from av.stream import Disposition
 
 from avid_lab.archives import Member, archive_of, find_member
-from avid_lab.media.clock import KINDS, Clock, Kind, Parts, Track, make_clock
+from avid_lab.media.clock import GAP_S, KINDS, Clock, Kind, Parts, Track, make_clock
 from avid_lab.media.transport import programmes
 from avid_lab.media.types import MediaError
 
 LEADS_S = (0.0, 2.0, math.inf)  # how far before a moment decoding starts: further back until it was far enough
 SKIPPABLE = ("h264", "hevc")  # decoders that can leave out frames which no other frame refers to ...
-SKIP_MARGIN_S = 0.5  # ... which is done where they end this long before the moment wanted
+REORDERED = 32  # ... once it is known how long each is shown, from at most this many packets after it
+TICK_S = 1e-3  # the coarsest unit of common timestamps
 SEEKS_BADLY = ("mpeg",)  # formats whose packets are timed otherwise after a seek than before
 FIRST_PACKETS = 200  # packets in which a scan looks for the first frame
 FIRST_S = 3600  # no stream begins this long before 0
@@ -294,13 +298,16 @@ class Source:
             return spans[0][0]
         return 0.0 if start_s is None else start_s - self.origin_s
 
-    def frames(self, kind: Kind, start_s: float) -> Iterator[tuple[float, Any]]:
-        """Frames in order with the second each is shown at; the first is at or before ``start_s`` if any is."""
+    def frames(self, kind: Kind, start_s: float, instants_s: Sequence[float] = ()) -> Iterator[tuple[float, Any]]:
+        """Frames in order with the second each is shown at; the first is at or before ``start_s`` if any is.
+
+        With ``instants_s``, sorted, some frames that are shown at none of these instants are left out.
+        """
         first, frames = None, iter(())
         if kind == "video" and self._in_order:
             self._lateness()
         for lead_s in LEADS_S:
-            frames = self._decode(kind, self._packets(kind, start_s - lead_s), start_s)
+            frames = self._decode(kind, self._packets(kind, start_s - lead_s), instants_s)
             first = next(frames, None)
             if first is None:
                 continue
@@ -394,14 +401,14 @@ class Source:
             self.last_error = error.strerror
             return []
 
-    def _decode(self, kind: Kind, packets: Iterator[Any], wanted_s: float) -> Iterator[tuple[float, Any]]:
+    def _decode(self, kind: Kind, packets: Iterator[Any], instants_s: Sequence[float]) -> Iterator[tuple[float, Any]]:
         time_s, last = self.begin_s(kind), None
         context, tick_s = getattr(self, kind).codec_context, float(getattr(self, kind).time_base)
-        skips = context.name in SKIPPABLE
+        skips = bool(instants_s) and context.name in SKIPPABLE and not self._in_order
         late = self._late if kind == "video" and self._in_order else None
-        for packet in packets:
+        for packet, unseen in self._unseen(packets, instants_s) if skips else zip(packets, repeat(False)):
             if skips:
-                context.skip_frame = "NONREF" if self._ends_early(packet, tick_s, wanted_s) else "DEFAULT"
+                context.skip_frame = "NONREF" if unseen else "DEFAULT"
             for frame in self._frames_of(packet):
                 if late is not None and frame.dts is not None:
                     time_s = (frame.dts - late) * tick_s - self.origin_s
@@ -412,7 +419,33 @@ class Source:
                 last = frame
                 yield time_s, frame
 
-    def _ends_early(self, packet: Any, tick_s: float, wanted_s: float) -> bool:
-        if packet.pts is None or not packet.duration:
-            return False
-        return packet.pts * tick_s - self.origin_s + max(SKIP_MARGIN_S, packet.duration * tick_s) <= wanted_s
+    def _unseen(self, packets: Iterator[Any], instants_s: Sequence[float]) -> Iterator[tuple[Any, bool]]:
+        """Each packet, and whether its frame is surely shown at none of the instants.
+
+        A frame is shown until the next one's timestamp, which comes among the next packets: no later packet is shown
+        before it is decoded. One frame in half of `GAP_S` is kept, so that what is left out is no gap.
+        """
+        second = 1 / float(self.video.time_base)  # in ticks
+        instants = [(instant_s + self.origin_s) * second for instant_s in instants_s]
+        early, apart = TICK_S * second, GAP_S / 2 * second
+        ahead: deque[tuple[Any, int | None]] = deque()  # packets and their timestamps
+        kept, dts = -math.inf, None
+        for packet in chain(packets, (None,)):
+            if packet is not None:
+                ahead.append((packet, packet.pts))
+                dts = packet.dts
+            while ahead and (packet is None or len(ahead) > REORDERED or _follows(dts, ahead[0][1])):
+                first, pts = ahead.popleft()
+                unseen = False
+                if pts is not None and ahead:
+                    later = [other for _, other in ahead if other is not None and other > pts]
+                    end = min(later, default=math.inf)
+                    place = bisect_left(instants, pts - early)
+                    unseen = end < instants[-1] and instants[place] >= end + early and abs(pts - kept) < apart
+                    kept = kept if unseen else pts
+                yield first, unseen
+
+
+def _follows(dts: int | None, pts: int | None) -> bool:
+    """Whether all that is decoded from ``dts`` on is shown after ``pts``."""
+    return pts is None or (dts is not None and dts >= pts)
