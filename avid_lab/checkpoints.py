@@ -12,13 +12,23 @@ import torch
 from avid_lab.atomic import replacing
 from avid_lab.config import ModelConfig, from_plain
 from avid_lab.encoders import AudioVisualModel
+from avid_lab.fetching import CATALOGUE, weights
 from avid_lab.objectives import AVID, CMA
-from avid_lab.official import CheckpointError, load_official, load_official_memory
+from avid_lab.official import CheckpointError, load_official, load_official_memory, released_pipeline
 from avid_lab.training import Trainer, processes, rank
 from avid_lab.training.step import from_columns, to_columns
 from avid_lab.transforms import InputPipeline
 
-__all__ = ["CheckpointError", "load_model", "load_objective", "load_official", "load_official_memory", "resume", "save"]
+__all__ = [
+    "CheckpointError",
+    "load_model",
+    "load_objective",
+    "load_official",
+    "load_official_memory",
+    "load_weights",
+    "resume",
+    "save",
+]
 
 FORMAT = 3
 READABLE = (1, 2, 3)  # models of older formats load as well; their unfinished runs cannot resume
@@ -115,6 +125,40 @@ def load_model(path: str | Path, *, ema: bool = False) -> tuple[AudioVisualModel
     pipeline = InputPipeline(config.video, config.audio)
     pipeline.load_state_dict(content["trainer"]["pipeline"])
     return model.eval(), pipeline.eval()
+
+
+def load_weights(source: str | Path) -> tuple[AudioVisualModel, InputPipeline | None]:
+    """A network to start from or to look at, in evaluation mode, with its input pipeline.
+
+    Args:
+        source: The name of a released network that `avid-lab fetch` got, such as "avid-cma-audioset"; or a file: a
+            released one, or a checkpoint that `save` wrote.
+
+    Returns:
+        The network, and the pipeline it was trained with. The pipeline of a released network is None where the authors'
+        spectrogram statistics are not beside its file: fit one, ``InputPipeline(video, audio).fit(clips)``.
+
+    Raises:
+        CheckpointError: The file is missing or no such file.
+        FileNotFoundError: The released network was not fetched; the message names the command.
+    """
+    path = weights(str(source)) if str(source) in CATALOGUE else Path(source)
+    if not path.is_file():
+        names = ", ".join(entry.name for entry in CATALOGUE.values() if entry.kind == "weights")
+        raise CheckpointError(f"{source}: no such file, and no released network: those are {names}.")
+    if _is_ours(path):
+        return load_model(path)
+    model = load_official(path)
+    return model, released_pipeline(path, model.config)
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a file is of `save`, by its structure alone: tensors are not read."""
+    try:
+        content = torch.load(path, map_location="meta", weights_only=True)
+    except (RuntimeError, OSError, EOFError, pickle.UnpicklingError, ValueError, KeyError):
+        return False  # the loader of released files says what is wrong
+    return isinstance(content, dict) and "format" in content
 
 
 def load_objective(path: str | Path) -> AVID | CMA:

@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from avid_lab.commands import course, data, models
+from avid_lab.commands import course, data, fetch, models
 from avid_lab.doctor import PASSIVE_OPENMP
 
 USER_ERROR, INTERRUPTED = 2, 130
@@ -84,6 +84,6 @@ def _parser() -> argparse.ArgumentParser:
         prog="avid-lab", description="See, hear and train audio-visual self-supervised learning.", allow_abbrev=False
     )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for family in (course, models, data):
+    for family in (course, fetch, models, data):
         family.add(commands)
     return parser

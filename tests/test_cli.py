@@ -37,6 +37,7 @@ COMMANDS = [
     "train",
     "mine",
     "evaluate",
+    "fetch",
     "reference",
     "publish",
 ]

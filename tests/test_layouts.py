@@ -22,6 +22,7 @@ from avid_lab.media import Clip, write_clip
 
 PICTURE = torch.randint(0, 256, (3, 8, 32, 32), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
 SOUND = torch.sin(torch.arange(8000) / 3)[None] / 2
+IDS = ("-abCDeFgHiJ", "b_c-d_e-f_g", "Y0123456789")
 
 
 @pytest.fixture(scope="session")
@@ -218,6 +219,35 @@ def test_hmdb51(tmp_path, put):
     assert index(tmp_path, "hmdb51", fold=2).column("split") == ["", "test", "", "train"]
 
 
+def test_ave_has_one_clip_for_a_video(tmp_path, put):
+    header = "Category&VideoID&Quality&StartTime&EndTime\n"
+    speech = "Male speech, man speaking"
+    bell, two, split = f"Church bell&{IDS[0]}&good&0&10\n", f"Bark&{IDS[1]}&good&7&9\n", f"{speech}&{IDS[2]}&good&0&5\n"
+    again, other = f"{speech}&{IDS[1]}&good&0&2\n", f"Clock&{IDS[2]}&good&0&5\n"
+    write(tmp_path / "Annotations.txt", header + bell + two + split + again + other + f"Goat&{'g' * 11}&good&1&2\n")
+    write(tmp_path / "trainSet.txt", bell + split + f"Goat&{'g' * 11}&good&1&2\n")
+    write(tmp_path / "valSet.txt", two + again)
+    write(tmp_path / "testSet.txt", other + "no event\n")
+    for name in IDS:
+        put(f"AVE/{name}.mp4")
+    manifest = index(tmp_path, "ave")
+    assert rows(manifest) == [
+        (IDS[0], f"AVE/{IDS[0]}.mp4", "Church bell", "train"),
+        (IDS[2], f"AVE/{IDS[2]}.mp4", "Clock", "test"),
+        (IDS[1], f"AVE/{IDS[1]}.mp4", "Bark", "val"),
+    ]
+    assert manifest.column("labels") == ["Church bell", f"{speech};Clock", f"Bark;{speech}"]
+    assert manifest.column("events") == ["0-10", "0-5;0-5", "7-9;0-2"]
+    assert left_out(manifest) == {
+        "ggggggggggg": "missing",
+        IDS[2]: "in two splits",
+        "testSet.txt, line 2": "bad line",
+    }
+    for name in ("trainSet.txt", "valSet.txt", "testSet.txt"):
+        (tmp_path / name).unlink()
+    assert index(tmp_path, "ave").column("split") == ["", "", ""]  # the annotations alone know no splits
+
+
 def test_esc50_has_sound_only(tmp_path, put, monkeypatch):
     text = (
         "filename,fold,target,category,esc10,src_file,take\n"
@@ -276,6 +306,7 @@ BAD_LISTS = [
     ("vggsound", "vggsound.csv", "a,1,rain,dev\n", "must be id,start,label,train or test; got 'a,1,rain,dev'"),
     ("ucf101", "trainlist01.txt", "v_YoYo.avi 1\n", 'line 1: a line must be "Class/video.avi"'),
     ("hmdb51", "wave_test_split1.txt", "a.avi 3\n", "and 0, 1 or 2; got 'a.avi 3'"),
+    ("ave", "trainSet.txt", "Bark&a&good&1\n", "line 1: a line must be class&video id&quality&start&end"),
     ("esc50", "esc50.csv", "name,fold\n", "line 1: a line must name filename, fold and category"),
 ]
 
@@ -304,8 +335,6 @@ def test_binary_lists_and_unknown_layouts(tmp_path):
 
 
 # ---- lists and folders as they really are
-
-IDS = ("-abCDeFgHiJ", "b_c-d_e-f_g", "Y0123456789")
 
 
 @pytest.mark.parametrize(

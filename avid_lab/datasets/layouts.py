@@ -449,6 +449,39 @@ def _esc50_entry(header: list[str], fold: int, row: list[str]) -> Entry:
     return Entry(known["filename"], names, known["category"], split, {"fold": known["fold"]})
 
 
+def _ave(lists: Sequence[Path], fold: int) -> Iterator[Entry | Unusable]:
+    """``Annotations.txt`` and ``trainSet.txt``, ``valSet.txt``, ``testSet.txt``: class&id&quality&start&end.
+
+    A clip is a video. If it has several events, the columns ``labels`` and ``events`` have all of them (in seconds);
+    its label is the first in its split. A few videos have events in two splits: the held-out one counts, so that no
+    test clip is trained on.
+    """
+    events: dict[str, dict[tuple[str, str], str]] = {}  # by video: class and span, and their split
+    for path in lists:
+        split = SPLITS.get(path.stem.lower().removesuffix("set"), "")  # none in Annotations.txt, which has all events
+        for line, text in _lines(path):
+            fields = text.strip().split("&")
+            if fields[:2] == ["Category", "VideoID"]:
+                continue
+            try:
+                _require(len(fields) == 5, "be class&video id&quality&start&end")
+                video, event = _id(fields[1]), (fields[0], f"{_seconds(fields[3]):g}-{_seconds(fields[4]):g}")
+            except _BadLine as error:
+                yield _bad(path, line, str(error), text)
+                continue
+            known = events.setdefault(video, {})
+            known[event] = split or known.get(event, "")
+    for video, known in events.items():
+        splits = set(known.values()) - {""}
+        split = next((name for name in ("test", "val", "train") if name in splits), "")
+        label = next(label for (label, _), place in known.items() if place == split)
+        extras = {"labels": ";".join(label for label, _ in known), "events": ";".join(span for _, span in known)}
+        yield Entry(video, (video,), label, split, extras, video)
+        if len(splits) > 1:
+            places = " and ".join(f"{label!r} in {place}" for (label, _), place in known.items())
+            yield Unusable(video, "in two splits", f"as {places}; it counts as {split}")
+
+
 # ---- reading lists
 
 
@@ -532,5 +565,6 @@ LAYOUTS: dict[str, Layout] = {
     # Half of UCF101 and most of HMDB51 have no sound; both serve to evaluate video only.
     "ucf101": Layout(_ucf101, r"(train|test)list0\d\.txt|classInd\.txt", "video", folds=3),
     "hmdb51": Layout(_hmdb51, r".*_test_split\d\.txt", "video", folds=3),
+    "ave": Layout(_ave, r"(annotations|(train|val|test)set)\.txt"),
     "esc50": Layout(_esc50, r"esc50\.csv", "audio", folds=5),
 }

@@ -54,6 +54,23 @@ class AudioVisualModel(nn.Module):
             raise ValueError(f"name must be a model preset: one of {', '.join(PRESETS)}; got {name!r}")
         return cls(PRESETS[name], seed=seed)
 
+    @classmethod
+    def released(cls, name: str) -> AudioVisualModel:
+        """A network that the paper's authors released, in evaluation mode; `avid-lab fetch` gets its file first.
+
+        Its input is that of the preset "paper". `checkpoints.load_weights` also gives the authors' input pipeline.
+
+        Args:
+            name: "avid-cma-audioset", "avid-audioset", "avid-cma-kinetics" or "avid-kinetics".
+
+        Raises:
+            ValueError: No released network has this name, or its file is damaged.
+            FileNotFoundError: It was not fetched; the message names the command. Nothing is fetched here.
+        """
+        from avid_lab.official import load_released  # it builds this class
+
+        return load_released(name)
+
     def embed_video(self, video: Float[Tensor, "B 3 T H W"]) -> Float[Tensor, "B D"]:
         """Unit embeddings of pictures."""
         return _unit(self.video_head(self.video_encoder(video)))

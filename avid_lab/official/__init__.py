@@ -5,8 +5,8 @@ is CC BY-NC: for research. Their input, as in ``PRESETS["paper"]``:
 
 * video: 0.5 s, 8 frames at 16 per second, 224 x 224, ImageNet mean and standard deviation;
 * audio: 2 s at 24 kHz, mono; 200 x 257 log spectrogram (STFT of length 1024 every 10 ms, power, bins averaged in pairs,
-  decibels with top_db 100), z-scored per bin. The statistics are not in the files: fit them with
-  ``InputPipeline(video, audio).fit(clips)``, or set your own.
+  decibels with top_db 100), z-scored per bin. The statistics are in a file of their own, which `avid-lab fetch` gets
+  with the weights; `released_pipeline` reads it.
 
 A file is a dict with ``model`` and, in training files, ``train_criterion`` (memories, positives, the shared Z). It is
 read with ``weights_only``, so no code in it ever runs.
@@ -19,5 +19,7 @@ from avid_lab.official.files import (
     load_official,
     load_official_criterion,
     load_official_memory,
+    load_released,
+    released_pipeline,
 )
 from avid_lab.official.names import CheckpointError, from_official, to_official

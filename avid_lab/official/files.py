@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import pickle
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Int64
 from torch import Tensor
 
 from avid_lab.config import ModelConfig
 from avid_lab.encoders import AudioVisualModel
+from avid_lab.fetching import STATISTICS, weights
 from avid_lab.memory import MemoryBank
 from avid_lab.official.names import CheckpointError, config_of, criterion_tensors, from_official, some
+from avid_lab.transforms import InputPipeline
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,45 @@ def load_official(path: str | Path) -> AudioVisualModel:
     path = Path(path)
     state = from_official(_part(path, _read(path), "model"))
     return _fill(path, state, config_of(path, state))
+
+
+def load_released(name: str) -> AudioVisualModel:
+    """A released network that `avid-lab fetch` got, in evaluation mode.
+
+    Raises:
+        ValueError: No released network has this name.
+        FileNotFoundError: It was not fetched; the message names the command.
+        CheckpointError: Its file is damaged.
+    """
+    return load_official(weights(name))
+
+
+def released_pipeline(path: str | Path, config: ModelConfig) -> InputPipeline | None:
+    """The authors' input pipeline, if their spectrogram statistics are beside the weights; else None.
+
+    Args:
+        path: The weights' file.
+        config: The network's.
+
+    Raises:
+        CheckpointError: The statistics are unreadable, or of another spectrogram.
+    """
+    path = Path(path).with_name(STATISTICS.place)
+    if not path.is_file():
+        return None
+    bins, found = config.audio.bins, {}
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            found = {name: torch.from_numpy(file[name]) for name in ("mean", "std")}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise CheckpointError(f"{path}: not the spectrogram's statistics ({error}). Fetch it again.") from error
+    if any(x.shape != (bins,) for x in found.values()):
+        shapes = " and ".join(str(tuple(x.shape)) for x in found.values())
+        raise CheckpointError(f"{path}: mean and std must have {bins} values each; got {shapes}. Fetch it again.")
+    pipeline = InputPipeline(config.video, config.audio)
+    pipeline.spectrogram.mean.copy_(found["mean"])
+    pipeline.spectrogram.std.copy_(found["std"] + 1e-5)  # as released
+    return pipeline.eval()
 
 
 def load_official_criterion(path: str | Path) -> OfficialCriterion:
