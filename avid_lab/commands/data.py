@@ -14,6 +14,7 @@ from avid_lab.config import ModelConfig, profile
 
 if TYPE_CHECKING:
     from avid_lab.datasets import ClipDataset, Manifest
+    from avid_lab.datasets.manifest import Streams
 
 
 def add(commands: Any) -> None:
@@ -149,7 +150,9 @@ def place(text: str) -> Path | str:
     return text if is_url(text) else Path(text)
 
 
-def chosen(arguments: argparse.Namespace, model: ModelConfig) -> tuple[ClipDataset, ClipDataset]:
+def chosen(
+    arguments: argparse.Namespace, model: ModelConfig, streams: Streams = "both"
+) -> tuple[ClipDataset, ClipDataset]:
     """Training and test clips from a rendered world or the user's own videos, in the model's format."""
     from avid_lab import foley
     from avid_lab.datasets import ClipDataset, Manifest, index_folder
@@ -159,12 +162,16 @@ def chosen(arguments: argparse.Namespace, model: ModelConfig) -> tuple[ClipDatas
     how: dict[str, Any] = {"video": model.video, "audio": model.audio}
     how |= {"cache": cache[arguments.decode], "workers": arguments.workers}
     if arguments.data is None:
+        if streams != "both":
+            raise ValueError(f"--streams {streams} is for public sets: name one with --data MANIFEST.csv")
         clips = foley.load(arguments.world or profile().world, **how)
     else:
         listed = is_url(arguments.data) or arguments.data.is_file()
         manifest = Manifest.read(arguments.data) if listed else index_folder(arguments.data)
         _check_splits(manifest, arguments.data)
-        clips = ClipDataset(manifest, **how, on_error="raise" if arguments.on_error == "stop" else "skip")
+        clips = ClipDataset(
+            manifest, **how, streams=streams, on_error="raise" if arguments.on_error == "stop" else "skip"
+        )
         if not clips.decoded and arguments.on_error is None:
             clips.on_error = "raise"
     if rank() == 0:

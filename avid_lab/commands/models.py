@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,8 +17,10 @@ from avid_lab.config import PRESETS, ModelConfig, Profile, course_profile, profi
 
 if TYPE_CHECKING:
     from avid_lab.datasets import ClipDataset
+    from avid_lab.encoders import AudioVisualModel
     from avid_lab.evaluation import Subject
     from avid_lab.reference import Run
+    from avid_lab.transforms import InputPipeline
 
 PROTOCOLS = {  # the same as `evaluation.PROTOCOLS`, which would import torch
     "retrieval": "* R@1, 5, 10, median rank and mAP in four directions, by instance and by class",
@@ -48,7 +51,7 @@ def add(commands: Any) -> None:
 
     text = "find each clip's positives with a trained model and write them as CSV"
     mine = command(commands, "mine", _mine, text, uses="avid_lab.evaluation")
-    mine.add_argument("checkpoint", type=Path, help="checkpoint of `avid-lab train` or `avid-lab demo`")
+    _add_model(mine)
     data.add_options(mine)
     mine.add_argument("-k", type=int, default=32, help="positives per clip (default: %(default)s)")
     text = "when two clips agree: consensus, union, video, audio, ... (default: %(default)s)"
@@ -58,7 +61,7 @@ def add(commands: Any) -> None:
 
     text = "evaluate a trained model, with intervals, next to random initialisation and chance"
     evaluate = command(commands, "evaluate", _evaluate, text, uses="avid_lab.evaluation")
-    evaluate.add_argument("checkpoint", type=Path, help="checkpoint of `avid-lab train` or `avid-lab demo`")
+    _add_model(evaluate)
     data.add_options(evaluate)
     _add_protocols(evaluate)
 
@@ -118,11 +121,12 @@ def _mine(arguments: argparse.Namespace) -> int:
     from avid_lab.mining import agreement_named, mine_positives
 
     agreement = agreement_named(arguments.agreement)
-    model, pipeline = checkpoints.load_model(arguments.checkpoint)
+    source = _source(arguments)
+    model, pipeline = checkpoints.load_weights(source)
     clips, _ = data.chosen(arguments, model.config)
     if not 1 <= arguments.k < len(clips):  # before anything long is computed
         raise ValueError(f"-k must be between 1 and {len(clips) - 1}, one less than the clips; got {arguments.k}")
-    space = evaluation.embed(model, clips, pipeline, progress=True)
+    space = evaluation.embed(model, clips, _pipeline(source, model, pipeline, clips), progress=True)
     positives = mine_positives(space.video, space.audio, arguments.k, agreement, progress=True)
     names = [record.id for record in clips.manifest.records]
     with replacing(arguments.out) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
@@ -139,13 +143,15 @@ def _mine(arguments: argparse.Namespace) -> int:
 def _evaluate(arguments: argparse.Namespace) -> int:
     from avid_lab import evaluation
 
-    what = list(PROTOCOLS) if "all" in (arguments.what or ()) else arguments.what or evaluation.QUICK
-    ours = _subject(arguments, arguments.checkpoint)
+    usual = evaluation.QUICK if arguments.streams == "both" else ("probe", "svm")
+    what = list(PROTOCOLS) if "all" in (arguments.what or ()) else arguments.what or usual
+    source = _source(arguments)
+    ours = _subject(arguments, source)
     other = None if arguments.compare is None else _subject(arguments, arguments.compare)
     second = None if other is None else evaluation.evaluate(other, what, seed=arguments.seed)
     clips = f"{len(ours.train):,} training and {len(ours.test):,} test clips"
-    print(f"{arguments.checkpoint}: {clips}. Intervals: bootstrap over clips, not over training seeds.", flush=True)
-    kept: dict[str, Any] = {"checkpoint": str(arguments.checkpoint), "clips": clips, "seed": arguments.seed}
+    print(f"{source}: {clips}. Intervals: bootstrap over clips, not over training seeds.", flush=True)
+    kept: dict[str, Any] = {"checkpoint": str(source), "clips": clips, "seed": arguments.seed}
     kept |= {"windows": arguments.windows, "tables": {}}
     if other is not None:
         kept["compare"] = {"checkpoint": str(arguments.compare), "tables": {}, "differences": {}}
@@ -185,7 +191,10 @@ def _add_protocols(parser: argparse.ArgumentParser) -> None:
     parser.epilog = "\n".join(["protocols, those marked * by default:", *rows])
     text = "protocols from the list below, or all"
     parser.add_argument("--what", nargs="+", metavar="PROTOCOL", choices=["all", *PROTOCOLS], help=text)
-    parser.add_argument("--compare", type=Path, metavar="OTHER", help="a second checkpoint; shows paired differences")
+    text = "a second checkpoint, or the name of released weights; shows paired differences"
+    parser.add_argument("--compare", metavar="OTHER", help=text)
+    text = "use pictures or sounds only: video for UCF-101 and HMDB-51, audio for ESC-50 (default: %(default)s)"
+    parser.add_argument("--streams", choices=("both", "video", "audio"), default="both", help=text)
     parser.add_argument("--windows", type=int, default=2, help="windows averaged per clip (default: %(default)s)")
     parser.add_argument("--epochs", type=int, default=16, help="epochs of fine-tuning (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the untrained network (default: %(default)s)")
@@ -201,14 +210,47 @@ def _profile(arguments: argparse.Namespace, clips: ClipDataset) -> Profile:
     return replace(chosen, train=replace(chosen.train, steps=steps, batch_size=size, seed=arguments.seed))
 
 
-def _subject(arguments: argparse.Namespace, checkpoint: Path) -> Subject:
+def _add_model(parser: argparse.ArgumentParser) -> None:
+    text = "checkpoint of `avid-lab train` or `avid-lab demo`"
+    parser.add_argument("checkpoint", nargs="?", type=Path, metavar="CHECKPOINT", help=text)
+    text = (
+        "instead of a checkpoint: released weights by name, such as avid-cma-audioset (`avid-lab fetch` lists them), "
+    )
+    parser.add_argument("--weights", metavar="NAME|PATH", help=f"{text}or their file")
+
+
+def _source(arguments: argparse.Namespace) -> str | Path:
+    """What `checkpoints.load_weights` takes, from the command line."""
+    if (arguments.checkpoint is None) == (arguments.weights is None):
+        raise ValueError("give either a CHECKPOINT or --weights NAME|PATH, such as --weights avid-cma-audioset")
+    return arguments.checkpoint or arguments.weights
+
+
+def _pipeline(
+    source: str | Path, model: AudioVisualModel, pipeline: InputPipeline | None, clips: ClipDataset
+) -> InputPipeline:
+    """The model's pipeline; one fitted to these clips where the authors' statistics are not beside their weights."""
+    if pipeline is not None:
+        return pipeline
+    from avid_lab.transforms import InputPipeline
+
+    made = InputPipeline(model.config.video, model.config.audio)
+    if clips.streams == "video":
+        return made
+    about = "has no spectrogram statistics beside it, so those of your training clips take their place"
+    print(f"{source} {about}. `avid-lab fetch` gets the authors'.", file=sys.stderr)
+    return made.fit(clips)
+
+
+def _subject(arguments: argparse.Namespace, source: str | Path) -> Subject:
     from avid_lab import checkpoints
     from avid_lab.evaluation import FineTuneConfig, Subject
     from avid_lab.training import resolve_device
 
     device = resolve_device(arguments.device)
-    model, pipeline = checkpoints.load_model(checkpoint)
-    train, test = data.chosen(arguments, model.config)
+    model, pipeline = checkpoints.load_weights(source)
+    train, test = data.chosen(arguments, model.config, arguments.streams)
+    pipeline = _pipeline(source, model, pipeline, train)
     schedule = FineTuneConfig(epochs=arguments.epochs)
     return Subject(
         model.to(device), pipeline.to(device), train, test, arguments.windows, progress=True, fine_tuning=schedule

@@ -24,9 +24,13 @@ from avid_lab.commands.train_logs import Logs, sibling, summary_writer
 from avid_lab.config import RECIPES, ModelConfig, Recipe, TrainConfig, profile, typed_fields
 
 if TYPE_CHECKING:
+    import torch
+
     from avid_lab.datasets import ClipDataset
+    from avid_lab.encoders import AudioVisualModel
     from avid_lab.objectives import AVID, CMA
     from avid_lab.training import Step, Trainer
+    from avid_lab.transforms import InputPipeline
 
 RECENT = 20  # steps that the shown speed is of
 CHECKED = 1000  # most held-out clips in a live check
@@ -70,9 +74,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "To resume an interrupted run, repeat its command. "
         "Several processes: torchrun --nproc-per-node=N -m avid_lab train ..."
     )
-    parser.add_argument("--preset", choices=sorted(RECIPES), help="model and schedule (default: the profile's)")
+    parser.add_argument(
+        "--preset", choices=sorted(RECIPES), help="model and schedule (default: the profile's; with --weights, one-gpu)"
+    )
     parser.add_argument("--config", type=Path, help="run.json of another run; other options override it")
-    parser.add_argument("--objective", choices=("avid", "cma"), help="avid (default) or cma, which needs --from")
+    parser.add_argument(
+        "--objective", choices=("avid", "cma"), help="avid (default) or cma, which needs --from or --weights"
+    )
     parser.add_argument(
         "--from",
         dest="start",
@@ -80,6 +88,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="CHECKPOINT",
         help="start from the model and memory of this trained AVID",
     )
+    text = (
+        "start from this network and new memories of the clips: released weights by name (`avid-lab fetch`), or a file"
+    )
+    parser.add_argument("--weights", metavar="NAME|PATH", help=text)
     parser.add_argument(
         "--out", type=Path, default=Path("runs/train/checkpoint.pt"), help="the checkpoint (default: %(default)s)"
     )
@@ -141,7 +153,7 @@ def _merge(arguments: argparse.Namespace) -> dict[str, Any]:
     wanted: dict[str, Any] = {"loss": {}, "train": {}}
     if arguments.config is not None:
         wanted |= _read_config(arguments.config)
-    for name in ("preset", "objective", "start", "world", "data"):
+    for name in ("preset", "objective", "start", "weights", "world", "data"):
         given = getattr(arguments, name)
         wanted[name] = str(given) if given is not None else wanted.get(name)
     if arguments.world or arguments.data:  # either of them replaces both
@@ -150,11 +162,20 @@ def _merge(arguments: argparse.Namespace) -> dict[str, Any]:
         options = {f.name: getattr(arguments, f.name) for f in fields(kind) if hasattr(arguments, f.name)}
         wanted[section] = wanted[section] | options
     wanted["objective"] = wanted["objective"] or "avid"
-    if wanted["objective"] == "cma" and not wanted["start"]:
-        raise ValueError("--objective cma needs --from CHECKPOINT: a trained AVID, whose memory it mines")
+    if wanted["start"] and wanted["weights"]:
+        raise ValueError(
+            "--from and --weights exclude each other: the first takes a run's memory, the second makes a new one"
+        )
+    if wanted["objective"] == "cma" and not (wanted["start"] or wanted["weights"]):
+        rule = "--objective cma needs --from CHECKPOINT, a trained AVID, whose memory it mines"
+        raise ValueError(f"{rule}; or --weights, whose embeddings of the clips it mines")
+    if wanted["weights"]:
+        wanted["preset"] = wanted["preset"] or "one-gpu"
     idle = sorted(OF_CMA & set(wanted["loss"])) if wanted["objective"] == "avid" else []
     if idle:
-        raise ValueError(f"{', '.join(idle)}: for CMA only. Add --objective cma --from CHECKPOINT, or leave it out.")
+        raise ValueError(
+            f"{', '.join(idle)}: for CMA only. Add --objective cma and --from or --weights, or leave it out."
+        )
     arguments.world, arguments.data = wanted["world"], place(wanted["data"]) if wanted["data"] else None
     return wanted
 
@@ -164,7 +185,7 @@ def _read_config(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
         raise ValueError(f"{path}: not JSON ({error}). Give the run.json of another run.") from error
-    known = {"preset", "objective", "start", "world", "data", "loss", "train", "made_with"}
+    known = {"preset", "objective", "start", "weights", "world", "data", "loss", "train", "made_with"}
     if not isinstance(content, dict) or set(content) - known:
         odd = ", ".join(sorted(set(content) - known)) if isinstance(content, dict) else type(content).__name__
         raise ValueError(f"{path}: must be an object with {', '.join(sorted(known))}; got {odd}")
@@ -189,12 +210,15 @@ def _prepare(
     from avid_lab.processes import local_rank, processes, wait_for_all
     from avid_lab.training import Trainer, resolve_device
     from avid_lab.training.memory import fitted
+    from avid_lab.transforms import InputPipeline
 
     recipe = _recipe(wanted["preset"])
     seed = wanted["train"].get("seed", recipe.train.seed)
     model, pipeline = AudioVisualModel.preset(recipe.model, seed=seed), None
     if wanted["start"]:
         model, pipeline = checkpoints.load_model(wanted["start"])
+    elif wanted["weights"]:
+        model, pipeline = checkpoints.load_weights(wanted["weights"])
     if local_rank() > 0:  # one process per machine renders and decodes for all
         wait_for_all()
     train, test = clips_for(model.config)
@@ -207,7 +231,15 @@ def _prepare(
     loss = {"num_negatives": recipe.num_negatives} | wanted["loss"]
     generator = torch.Generator().manual_seed(seed)
     if not wanted["start"]:
-        objective = AVID(len(train), model.config.dim, generator=generator, **loss)
+        cma = wanted["objective"] == "cma"
+        common = {name: value for name, value in loss.items() if not (cma and name in {*OF_CMA, "cross", "within"})}
+        objective = AVID(len(train), model.config.dim, generator=generator, **common)
+        if wanted["weights"]:
+            pipeline = pipeline or InputPipeline(model.config.video, model.config.audio).fit(train)
+            if not _unfinished(arguments.out).exists():  # its memories are in that file
+                _remember(objective, model, pipeline, train, resolve_device(config.device))
+        if cma:
+            objective = _cma(objective, wanted["loss"])
     else:
         avid = checkpoints.load_objective(wanted["start"])
         if not isinstance(avid, AVID) or len(avid.memory) != len(train):
@@ -227,6 +259,18 @@ def _prepare(
         with contextlib.suppress(checkpoints.CheckpointError):  # of another run, which this one replaces
             checkpoints.resume(arguments.out, trainer)
     return trainer, test
+
+
+def _remember(
+    objective: AVID, model: AudioVisualModel, pipeline: InputPipeline, clips: ClipDataset, device: torch.device
+) -> None:
+    """Begin the memories with what the model makes of each clip, as a trained AVID's would."""
+    from avid_lab.evaluation import embed
+    from avid_lab.processes import rank
+
+    found = embed(model.to(device), clips, pipeline.to(device), windows=1, progress=rank() == 0)
+    objective.memory.video.copy_(found.video)
+    objective.memory.audio.copy_(found.audio)
 
 
 def _recipe(preset: str | None) -> Recipe:
@@ -360,7 +404,7 @@ def _record(trainer: Trainer, wanted: dict[str, Any]) -> dict[str, Any]:
     used = {**settings, **{names.get(name, name): weight for name, weight in settings["weights"].items()}}
     device = trainer.device
     return {
-        **{name: wanted[name] for name in ("preset", "objective", "start")},
+        **{name: wanted[name] for name in ("preset", "objective", "start", "weights")},
         "world": None if wanted["data"] else wanted["world"] or profile().world,
         "data": wanted["data"],
         "loss": {f.name: used[f.name] for f in fields(LossConfig) if f.name in used},

@@ -15,6 +15,7 @@ from avid_lab.datasets import ClipDataset
 from avid_lab.encoders import AudioVisualModel
 from avid_lab.transforms import InputPipeline
 
+PIXELS = 4_014_080  # embedded at a time on a CPU
 POOLED_SIDES = {"block1": 12, "block2": 8, "block3": 6, "block4": 4}  # side of the grid on which a block is probed
 
 
@@ -48,7 +49,7 @@ def embed(
     pipeline: InputPipeline,
     *,
     windows: int = 2,
-    batch_size: int = 128,
+    batch_size: int | None = None,
     progress: bool = False,
 ) -> Embeddings:
     """Embed every clip without augmentation.
@@ -58,15 +59,18 @@ def embed(
         clips: Clips to embed.
         pipeline: The one the model was trained with (it holds the spectrogram statistics).
         windows: Windows per clip, evenly spaced in time; their embeddings are averaged.
-        batch_size: Windows embedded at a time.
+        batch_size: Windows embedded at a time; None takes `windows_at_a_time`.
         progress: Whether to show a progress bar.
 
     Raises:
-        ValueError: ``windows`` or ``batch_size`` is below one.
+        ValueError: ``windows`` or ``batch_size`` is below one, or the clips are read for one sense only.
     """
+    if clips.streams != "both":
+        raise ValueError(f"embed needs clips with picture and sound; these are read for {clips.streams} only")
     rows: list[tuple[Tensor, ...]] = []
     with evaluating(model, pipeline):
-        for video, audio in _inputs(model, clips, pipeline, windows, batch_size, "embedding", progress):
+        for inputs in _inputs(model, clips, pipeline, windows, batch_size, "embedding", progress):
+            video, audio = inputs["video"], inputs["audio"]
             video_features, audio_features = model.video_encoder(video), model.audio_encoder(audio)
             heads = model.video_head(video_features), model.audio_head(audio_features)
             units = [nn.functional.normalize(x.float(), dim=1) for x in heads]
@@ -90,8 +94,8 @@ class BlockFeatures:
     """Features of every block for every window, max-pooled to a small grid; all on the CPU.
 
     Attributes:
-        video: By block, (N, W, F) features of pictures.
-        audio: By block, (N, W, F) features of sounds.
+        video: By block, (N, W, F) features of pictures; empty if the clips are read for their sound only.
+        audio: By block, (N, W, F) features of sounds; empty if they are read for their picture only.
         labels: (N,) classes.
     """
 
@@ -107,7 +111,7 @@ def block_features(
     pipeline: InputPipeline,
     *,
     windows: int = 2,
-    batch_size: int = 128,
+    batch_size: int | None = None,
     progress: bool = False,
 ) -> BlockFeatures:
     """The features that the paper probes: the map of each block, max-pooled over time and to 12, 8, 6 or 4 per side.
@@ -120,21 +124,21 @@ def block_features(
         clips: The clips.
         pipeline: The pipeline that the model was trained with.
         windows: Windows per clip, evenly spaced in time.
-        batch_size: Windows per batch.
+        batch_size: Windows per batch; None takes `windows_at_a_time`.
         progress: Whether to show a progress bar.
 
     Raises:
         ValueError: ``windows`` or ``batch_size`` is below one.
     """
     rows: dict[str, dict[str, list[Tensor]]] = {"video": {}, "audio": {}}
+    encoders = {"video": model.video_encoder, "audio": model.audio_encoder}
     with evaluating(model, pipeline):
         for inputs in _inputs(model, clips, pipeline, windows, batch_size, "features", progress):
-            encoders = model.video_encoder, model.audio_encoder
-            for kept, encoder, x in zip(rows.values(), encoders, inputs, strict=True):
-                maps = encoder.block_maps(x)
+            for sense, x in inputs.items():
+                maps = encoders[sense].block_maps(x)
                 for name, side in POOLED_SIDES.items():
                     pooled = _max_pool(maps[name].float(), side)
-                    kept.setdefault(name, []).append(pooled.unflatten(0, (-1, windows)).cpu())
+                    rows[sense].setdefault(name, []).append(pooled.unflatten(0, (-1, windows)).cpu())
     video, audio = ({name: torch.cat(parts) for name, parts in kept.items()} for kept in rows.values())
     return BlockFeatures(video, audio, clips.labels)
 
@@ -151,18 +155,30 @@ def _inputs(
     clips: ClipDataset,
     pipeline: InputPipeline,
     windows: int,
-    batch_size: int,
+    batch_size: int | None,
     what: str,
     progress: bool,
-) -> Iterator[list[Tensor]]:
+) -> Iterator[dict[str, Tensor]]:
     """Pictures and spectrograms of all windows, those of one clip together, on the model's device."""
+    batch_size = windows_at_a_time(model) if batch_size is None else batch_size
     if windows < 1 or batch_size < 1:
         raise ValueError(f"windows and batch_size must be >= 1; got {windows} and {batch_size}")
     device = next(model.parameters()).device
     parts = torch.arange(len(clips)).split(max(1, batch_size // windows))
     batches = clips.batches(parts, windows, pin=device.type == "cuda")
     for batch in tqdm(batches, desc=what, unit="batch", total=len(parts), disable=not progress):
-        yield [x.to(device) for x in pipeline(batch)]
+        yield {sense: x.to(device) for sense, x in pipeline.senses(batch).items()}
+
+
+def windows_at_a_time(model: AudioVisualModel) -> int:
+    """How many windows are embedded at once: 128 of a small model; fewer large pictures, which need memory.
+
+    The paper's model takes 10 on a CPU (about 1 GB) and 100 on a GPU.
+    """
+    video = model.config.video
+    pixels = video.frames * (video.size or 224) ** 2
+    most = PIXELS * (1 if next(model.parameters()).device.type == "cpu" else 10)
+    return max(1, min(128, most // pixels))
 
 
 @contextmanager
@@ -199,6 +215,9 @@ def random_twin(
     twin.train()
     order = torch.randperm(len(clips), generator=torch.Generator().manual_seed(seed))
     with torch.no_grad(), evaluating(pipeline):
-        for batch in clips.batches([index for index in order[:256].split(64) if len(index) > 1]):
-            twin(*(x.to(device) for x in pipeline(batch)))
+        for batch in clips.batches(
+            [index for index in order[:256].split(max(2, min(64, windows_at_a_time(twin)))) if len(index) > 1]
+        ):
+            for sense, x in pipeline.senses(batch).items():
+                {"video": twin.embed_video, "audio": twin.embed_audio}[sense](x.to(device))
     return twin.eval()

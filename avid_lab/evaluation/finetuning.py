@@ -115,7 +115,6 @@ def fine_tune(
         raise ValueError(f"modality must be 'video' or 'audio'; got {modality!r}")
     config = config or FineTuneConfig()
     device = next(model.parameters()).device
-    which = 0 if modality == "video" else 1
     clips = train.subset(labelled_subset(train.labels, fraction, seed=seed))
     if len(clips) < 2:
         raise ValueError(f"fine-tuning needs at least two labelled clips; got {len(clips)}")
@@ -126,7 +125,7 @@ def fine_tune(
     cuda = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=cuda), evaluating(pipeline):
         torch.manual_seed(seed)  # dropout has no generator of its own
-        encoder = copy.deepcopy((model.video_encoder, model.audio_encoder)[which])
+        encoder = copy.deepcopy(model.video_encoder if modality == "video" else model.audio_encoder)
         head = nn.Linear(encoder.features, classes)
         network = nn.Sequential(encoder, nn.Dropout(config.dropout), head).to(device).train()
         optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
@@ -139,7 +138,7 @@ def fine_tune(
         total_steps, what = config.epochs * steps, f"fine-tuning {modality}"
         bar = tqdm(batches, desc=what, total=total_steps, unit="step", disable=not progress)
         for step, batch in enumerate(bar):
-            x = pipeline(batch, generator_for(seed, "fine-tuning", step))[which].to(device)
+            x = pipeline.senses(batch, generator_for(seed, "fine-tuning", step))[modality].to(device)
             loss = nn.functional.cross_entropy(network(x), batch["label"].to(device))
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
@@ -152,20 +151,20 @@ def fine_tune(
                 bar.set_postfix(loss=f"{losses[-1]:.2f}")
         network.eval()
         pipeline.eval()
-        probabilities = _classify(network, test, pipeline, which, config.windows, progress)
+        probabilities = _classify(network, test, pipeline, modality, config.windows, progress)
     return FineTuned(network, losses, probabilities, test.labels)
 
 
 @torch.no_grad()
 def _classify(
-    network: nn.Module, clips: ClipDataset, pipeline: InputPipeline, which: int, windows: int, progress: bool
+    network: nn.Module, clips: ClipDataset, pipeline: InputPipeline, modality: Modality, windows: int, progress: bool
 ) -> Tensor:
     device = next(network.parameters()).device
     rows = []
     parts = torch.arange(len(clips)).split(16)
     batches = clips.batches(parts, windows, pin=device.type == "cuda")
     for batch in tqdm(batches, desc="testing", total=len(parts), unit="batch", disable=not progress):
-        x = pipeline(batch)[which].to(device)
+        x = pipeline.senses(batch)[modality].to(device)
         rows.append(network(x).softmax(1).unflatten(0, (-1, windows)).mean(1).cpu())
     return torch.cat(rows)
 

@@ -173,7 +173,7 @@ def probe_table(
         correct = fitted(y).mean(1).argmax(1) == test.labels
         rows[f"{modality} {block}"] = estimate(correct.double(), chance=chance)
     kind = {"linear": "Linear probe", "svm": "One-vs-rest linear SVM"}[classifier]
-    windows = next(iter(test.video.values())).shape[1]
+    windows = next(iter((test.video or test.audio).values())).shape[1]
     return Table(f"{kind} of each frozen block, mean of {windows} window(s) a clip: accuracy", rows)
 
 

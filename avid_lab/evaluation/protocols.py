@@ -78,6 +78,8 @@ def _labels(ours: Subject, blank: Subject) -> Table:
 
 def _fine_tune(ours: Subject, blank: Subject) -> Table:
     how: dict[str, Any] = {"untrained": blank.model, "config": ours.fine_tuning, "progress": ours.progress}
+    if ours.train.streams != "both":
+        how["modalities"] = (ours.train.streams,)
     return fine_tune_table(ours.model, ours.train, ours.test, ours.pipeline, **how)
 
 
@@ -94,13 +96,15 @@ PROTOCOLS: dict[str, Callable[[Subject, Subject], Table]] = {
     "finetune": _fine_tune,
 }
 ASK_CLASSES = ("knn", "positives", "similarity", "probe", "svm", "labels", "finetune")
+ONE_SENSE = ("probe", "svm", "finetune")  # those that clips with pictures or sounds only can answer
 QUICK = ("retrieval", "knn", "positives", "similarity", "collapse", "probe")
 
 
 def evaluate(subject: Subject, what: Sequence[str] = QUICK, *, seed: int = 0) -> Iterator[tuple[str, Table]]:
     """Run protocols one after another, each compared with the untrained twin and chance.
 
-    Those that ask about classes give an empty table, which says so, where the training or the test clips have only one.
+    Those that ask about classes give an empty table, which says so, where the training or the test clips have only one;
+    so do those that compare picture and sound, where the clips are read for one of them.
 
     Args:
         subject: The model and its clips.
@@ -122,7 +126,10 @@ def evaluate(subject: Subject, what: Sequence[str] = QUICK, *, seed: int = 0) ->
     )
     classes = min(len(clips.labels.unique()) for clips in (subject.train, subject.test))
     for name in what:
-        if name in ASK_CLASSES and classes < 2:
+        if name not in ONE_SENSE and subject.test.streams != "both":
+            reason = f"Not measured: it compares picture and sound, and the clips are read for {subject.test.streams}."
+            yield name, Table(name, {}, reason)
+        elif name in ASK_CLASSES and classes < 2:
             reason = "Not measured: it asks about classes, and the training or the test clips have only one."
             yield name, Table(name, {}, reason)
         else:

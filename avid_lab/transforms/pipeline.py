@@ -83,27 +83,42 @@ class InputPipeline(nn.Module):
         Raises:
             ValueError: Training mode without a generator, or planes with an augmentation that takes frames only.
         """
-        device = self.pixel_mean.device
-        audio = batch["audio"].to(device)
-        planes = None
-        if "luma" in batch:
-            planes = batch["luma"].to(device), batch["chroma"].to(device), batch["to_rgb"].to(device)
+        made = self.senses(batch, generator)
+        return made["video"], made["audio"]
+
+    def senses(self, batch: Mapping[str, Any], generator: torch.Generator | None = None) -> dict[str, Tensor]:
+        """As `forward`, by name, for batches that may have pictures or sounds only: "video", "audio" or both."""
         if not self.training:
-            video = planes_to_rgb(*planes) if planes else batch["video"].to(device)
-            return self._normalise(centre_crop(video, self.size)), self.spectrogram(audio)
-        if generator is None:
+            generator = None
+        elif generator is None:
             raise ValueError(
                 "augmentation draws random numbers: pass generator=torch.Generator(), or call .eval() first"
             )
+        made = {}
+        if "video" in batch or "luma" in batch:
+            made["video"] = self._pictures(batch, generator)
+        if "audio" in batch:
+            audio = batch["audio"].to(self.pixel_mean.device)
+            if generator is not None:
+                draw = torch.rand(len(audio), 1, 1, generator=generator, device=generator.device).to(audio.device)
+                audio = audio * (1 + self.gain * (2 * draw - 1))
+            made["audio"] = self.spectrogram(audio)
+        return made
+
+    def _pictures(self, batch: Mapping[str, Any], generator: torch.Generator | None) -> Tensor:
+        device = self.pixel_mean.device
+        planes = None
+        if "luma" in batch:
+            planes = batch["luma"].to(device), batch["chroma"].to(device), batch["to_rgb"].to(device)
+        if generator is None:
+            video = planes_to_rgb(*planes) if planes else batch["video"].to(device)
+            return self._normalise(centre_crop(video, self.size))
         if planes is None:
-            video = self._normalise(self.augmentation(batch["video"].to(device), generator))
-        elif isinstance(self.augmentation, PlaneAugmentation):
-            video = self.augmentation.augment(*planes, generator).contiguous(memory_format=torch.channels_last_3d)
-        else:
-            kind = type(self.augmentation).__name__
-            raise ValueError(f"planes need a PlaneAugmentation; got {kind}: pass that, or ClipDataset(planes=False)")
-        draw = torch.rand(len(audio), 1, 1, generator=generator, device=generator.device).to(device)
-        return video, self.spectrogram(audio * (1 + self.gain * (2 * draw - 1)))
+            return self._normalise(self.augmentation(batch["video"].to(device), generator))
+        if isinstance(self.augmentation, PlaneAugmentation):
+            return self.augmentation.augment(*planes, generator).contiguous(memory_format=torch.channels_last_3d)
+        kind = type(self.augmentation).__name__
+        raise ValueError(f"planes need a PlaneAugmentation; got {kind}: pass that, or ClipDataset(planes=False)")
 
     def fit(self, clips: Clips, *, limit: int = 512) -> InputPipeline:
         """Measure the spectrogram's statistics on the centre windows of up to ``limit`` clips, evenly spaced.
