@@ -1,13 +1,20 @@
 """Every notebook runs from top to bottom, whatever the student wrote, and matches its source."""
 
 import os
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from test_fetching import Handler, Service, running
+from test_official import released_state, write
 
+from avid_lab import fetching
 from avid_lab.course import publish
 from avid_lab.course.exercises import EXERCISES
 from avid_lab.course.filling import exercises_in, fill
+from avid_lab.fetching import Remote
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 SOURCES = publish.sources(NOTEBOOKS / "source")
@@ -96,6 +103,29 @@ def test_the_capstone_takes_a_students_folder_without_kinds(smoke_world, tmp_pat
     printed = "".join(output.get("text", "") for output in run(notebook, source, tmp_path, monkeypatch))
     assert "10 clips to learn from, 2 held out, no kinds" in printed and "one clip is 50 points" in printed
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == ["mine"]  # nothing lies beside it
+
+
+@pytest.mark.slow
+def test_the_capstone_asks_the_authors_network_once_it_was_fetched(smoke_world, tmp_path, monkeypatch):
+    source = next(source for source in SOURCES if source.stem.startswith("10"))
+    entry = fetching.CATALOGUE["avid-cma-audioset"]
+    folder, weights, statistics = fetching.folder_of(entry), *(tmp_path / remote.place for remote in entry.files)
+    write(weights, released_state())
+    np.savez(statistics, mean=np.full(257, -40.0), std=np.full(257, 20.0))
+    service = Service(files={path.name: path.read_bytes() for path in (weights, statistics)})
+    assert not folder.exists()
+    outputs = run(publish.read_source(source), source, tmp_path, monkeypatch)
+    printed = "".join(output.get("text", "") for output in outputs)
+    assert "Run `avid-lab fetch avid-cma-audioset`" in printed and "The committed network: 30 of your clips" in printed
+    try:
+        with running(type("Served", (Handler,), {"service": service})) as service.address:
+            files = tuple(Remote(service.url("ranges", remote.place)) for remote in entry.files)
+            fetching.fetch(replace(entry, files=files), progress=False)
+        outputs = run(publish.read_source(source), source, tmp_path, monkeypatch)
+        printed = "".join(output.get("text", "") for output in outputs)
+        assert "The authors' network avid-cma-audioset: 30 of your clips" in printed and "committed" not in printed
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.mark.slow

@@ -90,13 +90,13 @@ def _table() -> str:
     from avid_lab.fetching import CATALOGUE, is_here, size_text
 
     titles = {"weights": "The authors' networks", "set": "Public sets", "lists": "Lists of public sets, without videos"}
-    lines = [f"{'NAME':<19}{'SIZE':>8}  {'LICENCE':<29}FOR"]
+    lines = [f"{'NAME':<19}{'SIZE':>8}  {'LICENCE':<30}FOR"]
     for kind, title in titles.items():
         lines += ["", title]
         for entry in (entry for entry in CATALOGUE.values() if entry.kind == kind):
             state = "" if entry.files else " [by hand]"
             state = " [here]" if is_here(entry) else state
             size = size_text(entry.size) + ("+" if kind == "weights" else "")
-            lines.append(f"{entry.name:<19}{size:>8}  {entry.licence:<29}{entry.purpose}{state}")
+            lines.append(f"{entry.name:<19}{size:>8}  {entry.licence:<30}{entry.purpose}{state}")
     lines += ["", "`avid-lab fetch NAME` shows licence and source, and fetches. Sizes are approximate; weights may"]
     return "\n".join([*lines, "come with the memories of their training clips, which make the file larger."])

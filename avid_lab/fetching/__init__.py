@@ -63,16 +63,18 @@ def fetch(
     if missing or entry.lists:
         require_online(entry.page)
         folder.mkdir(parents=True, exist_ok=True)
+    offers = {remote: look(remote.url) for remote in missing}
     if missing and not entry.lists:  # archives of lists are fetched one after another, each if it fits
         guess = entry.size // len(entry.files)
-        sizes = [(look(remote.url).size or guess) * (1 + remote.unpack) for remote in missing]  # archive and contents
-        require_room(folder, sum(sizes))
+        require_room(
+            folder, sum((offers[remote].size or guess) * (1 + remote.unpack) for remote in missing)
+        )  # unpacked
     for remote in [*entry.files, *_listed(entry, folder, progress)]:
         if _is_done(remote, folder):
             say(f"{remote.place}: here already")
             continue
         path = folder / remote.place
-        checksum = download(remote.url, path, sha256=remote.sha256, progress=progress)
+        checksum = download(remote.url, path, sha256=remote.sha256, offer=offers.get(remote), progress=progress)
         size = path.stat().st_size
         if remote.unpack:
             unpack(path, progress=progress)
@@ -101,7 +103,7 @@ def weights(name: str) -> Path:
         raise ValueError(f"name must be one of the released weights, {known}; got {name!r}")
     path = folder_of(entry) / entry.files[0].place
     if not path.is_file():
-        raise FileNotFoundError(f"{path} is not here. Run `avid-lab fetch {name}` ({entry.licence}).")
+        raise FileNotFoundError(f"{path} is not here. Run `avid-lab fetch {name}`; licence: {entry.licence}.")
     return path
 
 

@@ -77,7 +77,7 @@ def look(url: str) -> Offer:
     return Offer(url, int(size) if size.isdigit() else None, version, ranges)
 
 
-def download(url: str, target: Path, *, sha256: str = "", progress: bool = True) -> str:
+def download(url: str, target: Path, *, sha256: str = "", offer: Offer | None = None, progress: bool = True) -> str:
     """Fetch a file; return its SHA-256.
 
     A transfer that is cut goes on where it stopped, here and in the next call. The file gets its name when it is whole
@@ -87,6 +87,7 @@ def download(url: str, target: Path, *, sha256: str = "", progress: bool = True)
         url: Its address.
         target: Where to; its folder is made.
         sha256: The checksum that it must have, if known.
+        offer: What `look` has found; None looks now.
         progress: Whether to show bytes, rate and time left.
 
     Raises:
@@ -97,7 +98,7 @@ def download(url: str, target: Path, *, sha256: str = "", progress: bool = True)
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(target.with_name(f".{target.name}.lock"), timeout=0):
-            return _Transfer(url, target, sha256, progress).run()
+            return _Transfer(url, target, sha256, progress).run(offer or look(url))
     except Timeout as error:
         raise OSError(f"{target}: another process is fetching it. Wait for that one, or stop it.") from error
 
@@ -110,8 +111,7 @@ class _Transfer:
         self.staged = target.with_name(f".{target.name}.fetch")
         self.note = target.with_name(f".{target.name}.fetch.json")
 
-    def run(self) -> str:
-        offer = look(self.url)
+    def run(self, offer: Offer) -> str:
         made = json.dumps(asdict(offer))
         if not (offer.ranges and _text(self.note) == made):
             self._discard()  # no part can be continued, or it is of another version of the file
