@@ -69,13 +69,12 @@ def measure() -> list[Measure]:
         whole = replace(video, frames=32, size=56), replace(audio, duration_s=4.0)
         paths = [manifest.path(i) for i in range(CLIPS)]
         found["decoding whole clips, one worker", "clips/s"] = CLIPS / _seconds(lambda: _decode(paths, *whole), turns=1)
-        planes = ClipDataset(manifest, video=video, audio=audio, cache=False, planes=True, workers=0)
+        clips = ClipDataset(manifest, video=video, audio=audio, cache=False, workers=0)
         pipeline = InputPipeline(video, audio).train()
         everyone, generator = torch.arange(CLIPS), torch.Generator().manual_seed(0)
-        load = _seconds(lambda: pipeline(planes.batch(everyone, generator), generator), turns=2)
+        load = _seconds(lambda: pipeline(clips.batch(everyone, generator), generator), turns=2)
         found["file to augmented input, one worker", "clips/s"] = CLIPS / load
         torch.set_num_threads(threads)
-        clips = ClipDataset(manifest, video=video, audio=audio, cache=False, workers=0)
         batch = clips.batch(everyone, generator)  # the course reads decoded clips: only augmentation remains
         augment = _seconds(lambda: pipeline(batch, generator), turns=3)
         trainer = avid_trainer(clips, replace(profile, train=replace(profile.train, steps=4, batch_size=CLIPS)))

@@ -27,10 +27,9 @@ from avid_lab.datasets.prepare import prepare
 from avid_lab.datasets.windows import COLUMN
 from avid_lab.foley import FoleyConfig
 from avid_lab.media import Clip, MediaError, probe, read_clip, write_clip
-from avid_lab.media.planes import read_planes
 from avid_lab.training import avid_trainer
-from avid_lab.transforms import LogSpectrogram, PlaneAugmentation, VideoAugmentation
-from avid_lab.transforms.picture import _draw_crop
+from avid_lab.transforms import InputPipeline, LogSpectrogram, VideoAugmentation
+from avid_lab.transforms.picture import _draw_crops
 from benchmarks.harness import as_json, compare
 
 SOUND = AudioSpec()  # 2 s at 24 kHz
@@ -64,12 +63,10 @@ def published(
             if len(images) == 8:
                 break
     width, height = images[0].size
-    top, left, h, w = (
-        int(x) for x in torch.cat(_draw_crop(torch.tensor(draw[:4])[None], (0.08, 1.0), height, width)).tolist()
-    )
+    top, left, h, w = _draw_crops(torch.tensor(draw[:4])[None], (0.08, 1.0), height, width)[0].tolist()
     frames = []
     for image in images:
-        image = TV.resized_crop(image, top, left, max(h, 1), max(w, 1), [size, size])
+        image = TV.resized_crop(image, top, left, h, w, [size, size])
         image = TV.hflip(image) if draw[4] < 0.5 else image
         image = TV.adjust_brightness(image, 0.6 + 0.8 * draw[5])
         image = TV.adjust_contrast(image, 0.6 + 0.8 * draw[6])
@@ -106,6 +103,11 @@ def decode_alone(path: Path) -> None:
                     break
 
 
+def augmenting(size: int) -> InputPipeline:
+    """The augmentation of training with the published range of crops."""
+    return InputPipeline(VideoSpec(8, 16.0, size), SOUND, augmentation=VideoAugmentation(size, scale=(0.08, 1.0)))
+
+
 def run(quick: bool) -> dict[str, Any]:
     """Milliseconds per clip, without workers: workers scale with the cores."""
     threads = torch.get_num_threads()
@@ -116,28 +118,17 @@ def run(quick: bool) -> dict[str, Any]:
         for size, width, height, required in ((224, 320, 240, 1.9), (112, 128, 128, 2.2)):
             path = make_file(Path(folder) / f"{width}.mp4", width, height)
             generator = torch.Generator().manual_seed(0)
-            spec = VideoSpec(8, 16.0, size)
-            planes, colours = PlaneAugmentation(size, scale=(0.08, 1.0)), VideoAugmentation(size, scale=(0.08, 1.0))
+            pipeline = augmenting(size)
 
             def as_published(path: Path = path, size: int = size, generator: torch.Generator = generator) -> Any:
                 return published(path, size, generator, spectrogram)
 
-            def by_planes(
-                path: Path = path, spec: VideoSpec = spec, to: Any = planes, g: torch.Generator = generator
-            ) -> Any:
-                clip = read_planes(path, 1.0, spec, SOUND, audio_start_s=0.5)
-                assert clip.audio is not None
-                planes = clip.luma[None], clip.chroma[None], clip.to_rgb[None]
-                return to.augment(*planes, g), spectrogram(clip.audio[None])
-
-            def by_rgb(
-                path: Path = path, spec: VideoSpec = spec, to: Any = colours, g: torch.Generator = generator
-            ) -> Any:
+            def as_here(path: Path = path, to: InputPipeline = pipeline, g: torch.Generator = generator) -> Any:
                 clip = read_clip(path, 1.0, VideoSpec(8, 16.0, None), SOUND, audio_start_s=0.5)
                 assert clip.video is not None and clip.audio is not None
-                return to(clip.video[None], g), spectrogram(clip.audio[None])
+                return to({"video": clip.video[None], "audio": clip.audio[None]}, g)
 
-            candidates = {"published pipeline": as_published, "planes, one affine": by_planes, "RGB, batched": by_rgb}
+            candidates = {"published pipeline": as_published, "read_clip, InputPipeline": as_here}
             try:
                 candidates["torchcodec + torchvision v2"] = partial(torchcodec(size, spectrogram), path, 1.0)
             except (ImportError, RuntimeError) as error:
@@ -152,7 +143,7 @@ def run(quick: bool) -> dict[str, Any]:
                 name,
                 candidates,
                 turns=9 if quick else 41,
-                required={"planes, one affine": required},
+                required={"read_clip, InputPipeline": required},
                 unit="clip",
                 least_s=dict.fromkeys(candidates, float(np.median(decoding))),
             )
@@ -168,7 +159,6 @@ def run(quick: bool) -> dict[str, Any]:
 def training(quick: bool) -> dict[str, dict[str, float]]:
     """A step of the course's training on all cores, with clips decoded in advance or from files each time."""
     size, ways = PROFILES["cpu"], {"decoded cache": {}, "files": {"cache": False}}
-    ways["files, planes"] = {"cache": False, "planes": True}
     size = replace(size, train=replace(size.train, steps=4 if quick else 12))
     run, found = PRESETS[size.model], {}
     with tempfile.TemporaryDirectory() as folder:
@@ -306,15 +296,14 @@ def encode(
 
 
 def copies(quick: bool, folder: Path) -> dict[str, Any]:
-    """Random windows from prepared copies against the same windows from the originals, and the copies' settings."""
+    """Random windows from prepared copies against those of the originals, and the copies' settings."""
     (folder / "originals").mkdir()
     manifest, source = originals(folder / "originals")
     made = prepare(manifest, folder / "copies", workers=0, progress=False)
-    spectrogram, generator = LogSpectrogram(SOUND), torch.Generator().manual_seed(0)
-    planes, colours = PlaneAugmentation(224, scale=(0.08, 1.0)), VideoAugmentation(224, scale=(0.08, 1.0))
+    spectrogram, generator, pipeline = LogSpectrogram(SOUND), torch.Generator().manual_seed(0), augmenting(224)
 
     def of(clips: Manifest, load: Callable[[Path, float], Any], starts: torch.Generator) -> Callable[[], None]:
-        """One random window of each file; all candidates of a case draw the same."""
+        """One random window of each file."""
 
         def work() -> None:
             for i in range(SOURCES):
@@ -322,17 +311,14 @@ def copies(quick: bool, folder: Path) -> dict[str, Any]:
 
         return work
 
-    def by_planes(path: Path, start_s: float) -> Any:
-        clip = read_planes(path, start_s, VideoSpec(8, 16.0, 224), SOUND, audio_start_s=start_s - 0.5)
-        assert clip.audio is not None
-        return planes.augment(clip.luma[None], clip.chroma[None], clip.to_rgb[None], generator), spectrogram(
-            clip.audio[None]
-        )
+    def streamed(manifest: Manifest, starts: torch.Generator) -> Callable[[], None]:
+        """One random window of each file, as `Trainer` reads it."""
+        clips = ClipDataset(manifest, video=VideoSpec(8, 16.0, 224), audio=SOUND, cache=False, workers=0)
 
-    def by_rgb(path: Path, start_s: float) -> Any:
-        clip = read_clip(path, start_s, VideoSpec(8, 16.0, 256), SOUND, audio_start_s=start_s - 0.5)
-        assert clip.video is not None and clip.audio is not None
-        return colours(clip.video[None], generator), spectrogram(clip.audio[None])
+        def work() -> None:
+            pipeline(clips.batch(torch.arange(SOURCES), starts), generator)
+
+        return work
 
     def by_published(path: Path, start_s: float) -> Any:
         return published(path, 224, generator, spectrogram, start_s)
@@ -343,20 +329,19 @@ def copies(quick: bool, folder: Path) -> dict[str, Any]:
     turns, skipped = (3 if quick else 15), []
     ways = {
         "published pipeline, originals": of(manifest, by_published, drawing()),
-        "planes, originals": of(manifest, by_planes, drawing()),
-        "RGB, prepared copies": of(made, by_rgb, drawing()),
-        "planes, prepared copies": of(made, by_planes, drawing()),
+        "streamed originals": streamed(manifest, drawing()),
+        "streamed copies": streamed(made, drawing()),
     }
     shared: dict[str, Any] = {"turns": turns, "amount": float(SOURCES), "unit": "clip"}
     case = f"random window of 10 s, 224 pixels ({source})"
-    rows = compare(case, ways, required={"planes, prepared copies": 5.0}, **shared)
+    rows = compare(case, ways, required={"streamed copies": 5.0}, **shared)
     try:
         by_torchcodec = torchcodec(224, spectrogram)
         pair = {
             "torchcodec, originals": of(manifest, by_torchcodec, drawing()),
-            "planes, prepared copies": of(made, by_planes, drawing()),
+            "streamed copies": streamed(made, drawing()),
         }
-        rows += compare(f"the same, {source}", pair, required={"planes, prepared copies": 2.5}, **shared)
+        rows += compare(f"the same, {source}", pair, required={"streamed copies": 2.5}, **shared)
     except (ImportError, RuntimeError) as error:
         skipped.append(f"torchcodec: {str(error).splitlines()[0]}")
     size = {
@@ -397,7 +382,7 @@ def sweep(quick: bool, manifest: Manifest, folder: Path) -> list[dict[str, Any]]
             for name in names:
                 begun = time.process_time()
                 path = folder / f"{name}-{i}.mp4"
-                read_planes(path, start_s, VideoSpec(8, 16.0, 224), SOUND, audio_start_s=start_s - 0.5)
+                read_clip(path, start_s, VideoSpec(8, 16.0, 256), SOUND, audio_start_s=start_s - 0.5)
                 times[name].append(time.process_time() - begun)
     for name, row in found.items():
         row["window, ms"] = 1e3 * float(np.mean(np.sort(times[name])[: -len(times[name]) // 4]))  # but the slowest

@@ -14,14 +14,10 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from avid_lab.config import AudioSpec, VideoSpec
 from avid_lab.kernels import kernel_or_plain
 from avid_lab.losses import nce_loss, nce_softmax_loss
-from avid_lab.media import Clip, MediaError, read_clip, write_clip
-from avid_lab.media.planes import WEIGHTS, read_planes, rgb_matrix
 from avid_lab.objectives import AVID
 from avid_lab.objectives.gather import gathered_scores, score_instances
-from avid_lab.transforms import IMAGENET_MEAN, IMAGENET_STD, PlaneAugmentation, VideoAugmentation
 
 
 def plain_scores(query, bank, picked):
@@ -97,57 +93,6 @@ def test_scoring_256_queries_takes_few_megabytes_in_addition_to_the_scores(tmp_p
     )
     assert done.returncode == 0, done.stderr
     assert float(done.stdout) < 5  # scores and their gradient are 2 MiB; a plain gather is 134 MB
-
-
-# ---- planes
-
-
-@pytest.fixture(scope="module")
-def coloured_file(tmp_path_factory):
-    """Four seconds of smooth moving colours, 96 x 64 pixels."""
-    coarse = torch.rand(1, 3, 10, 16, generator=torch.Generator().manual_seed(0))
-    wide = F.interpolate(coarse, scale_factor=12, mode="bicubic")[0].clamp(0, 1)
-    video = torch.stack([wide[:, 8 : 8 + 64, i : i + 96] for i in range(64)], 1)
-    sound = 0.3 * torch.sin(torch.arange(64_000) / 20)[None]
-    path = tmp_path_factory.mktemp("planes") / "clip.mp4"
-    return write_clip(path, Clip((video * 255).byte(), sound, 16.0, 16_000))
-
-
-def test_planes_are_the_frames_that_read_clip_shows(coloured_file):
-    sound = AudioSpec(16_000, 1.0)
-    planes = read_planes(coloured_file, 1.5, VideoSpec(8, 8.0, None), sound, audio_start_s=1.0)
-    clip = read_clip(coloured_file, 1.5, VideoSpec(8, 8.0, None), sound, audio_start_s=1.0)
-    chroma = torch.stack([F.interpolate(plane.float()[None], scale_factor=2)[0] for plane in planes.chroma])
-    yuv = torch.cat([planes.luma[None].float(), chroma])
-    rgb = torch.einsum("ij,jthw->ithw", planes.to_rgb[:, :3], yuv) + planes.to_rgb[:, 3].view(3, 1, 1, 1)
-    assert (rgb.clamp(0, 1) - clip.video / 255).abs().mean() < 0.01
-    assert torch.equal(planes.audio, clip.audio)
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_the_fused_affine_is_the_augmentation_of_the_rgb_frames(coloured_file, seed):
-    planes = read_planes(coloured_file, 1.5, VideoSpec(4, 8.0, None))
-    clip = read_clip(coloured_file, 1.5, VideoSpec(4, 8.0, None), None)
-    two = (torch.stack([x, x]) for x in (planes.luma, planes.chroma, planes.to_rgb))
-    fused = PlaneAugmentation(48).augment(*two, torch.Generator().manual_seed(seed))
-    plain = VideoAugmentation(48)(torch.stack([clip.video] * 2), torch.Generator().manual_seed(seed))
-    mean, std = (torch.tensor(x).view(3, 1, 1, 1) for x in (IMAGENET_MEAN, IMAGENET_STD))
-    off = (fused * std + mean - plain).abs()
-    assert off.mean() < 0.01 and off.max() < 0.1  # chroma is interpolated once rather than twice
-
-
-def test_colour_matrices_send_white_to_white_and_grey_to_grey():
-    for name in WEIGHTS:
-        for full_range, black, white in ((False, 16, 235), (True, 0, 255)):
-            matrix = rgb_matrix(name, full_range=full_range)
-            for luma, value in ((black, 0.0), (white, 1.0)):
-                rgb = matrix @ torch.tensor([luma, 128.0, 128.0, 1.0])
-                torch.testing.assert_close(rgb, torch.full((3,), value), atol=1e-5, rtol=0)
-
-
-def test_planes_past_the_end_name_the_file(coloured_file):
-    with pytest.raises(MediaError, match=r"clip\.mp4.*starts at 9\.000 s"):
-        read_planes(coloured_file, 9.0, VideoSpec(4, 8.0, None))
 
 
 # ---- kernels of a GPU, beside the plain path

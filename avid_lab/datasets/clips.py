@@ -46,12 +46,6 @@ class ClipDataset(Dataset[dict[str, Any]]):
             "video" or no "audio" entry, instead of black pictures or silence that could be mistaken for data.
         cache: Decode everything once (True), read the files each time (False), or "auto": once if the decoded clips
             take at most 8 GB and half of the free disk. ``how`` says which, and why.
-        planes: Without the cache, returns pictures as the decoder stores them, for `InputPipeline` to augment in one
-            step. From files of 320x240 pixels this is over 50 % faster (README, "How fast"). Batches hold ``luma``
-            uint8 (B, T, H, W), ``chroma`` uint8 (B, 2, T, H / 2, W / 2) and ``to_rgb`` (B, 3, 4) instead of ``video``.
-            Frames keep the size of their files, which must all be equal; crops are drawn from the whole frame.
-            `PlaneAugmentation` explains how hue differs. Sound is decoded from shortly before the window only, so the
-            noise that AAC makes up differs from the cache's.
         progress: Show a progress bar while decoding.
         workers: Processes that decode: the cache, or windows ahead of training. None chooses, 0: this process only.
         on_error: For unusable files: "raise" raises an error; "skip" goes on without them. The cache leaves them out,
@@ -77,7 +71,6 @@ class ClipDataset(Dataset[dict[str, Any]]):
         audio: AudioSpec = _AUDIO,
         streams: Streams = "both",
         cache: bool | Literal["auto"] = "auto",
-        planes: bool = False,
         progress: bool = True,
         workers: int | None = None,
         on_error: Literal["raise", "skip"] = "raise",
@@ -93,15 +86,13 @@ class ClipDataset(Dataset[dict[str, Any]]):
             raise ValueError(f"cache must be True, False or 'auto'; got {cache!r}")
         if cache is True and video.size is None:
             raise ValueError("the cache needs frames of one size: give VideoSpec a size, or pass cache=False")
-        if planes and (cache is True or streams == "audio"):
-            raise ValueError("planes=True needs cache=False, and pictures: planes are read from the files each time")
         if not max_duration_s > 0:
             raise ValueError(f"max_duration_s must be > 0 seconds; got {max_duration_s!r}")
         if workers is not None and workers < 0:
             raise ValueError(f"workers must be >= 0 processes, or None; got {workers}")
         self.manifest, self.video, self.audio = manifest, video, audio
         self.streams: Streams = streams
-        self.planes, self.on_error = planes, on_error
+        self.on_error = on_error
         self.workers = loader.default_workers() if workers is None else workers
         self.skipped: tuple[tuple[str, str], ...] = ()
         self.failures: dict[str, str] = {}
@@ -113,7 +104,7 @@ class ClipDataset(Dataset[dict[str, Any]]):
         # The spans with all wanted streams; without the cache, None until a clip is probed.
         self._spans: list[Spans | None] = [self._listed(i) for i in range(len(manifest))]
         side = self._read_as.size
-        if side is None or planes:
+        if side is None:
             cache, self.how = False, "windows are read from the files each time"
         else:
             cache, self.how = worth_keeping(manifest, video, audio, streams, side, max_duration_s, cache)
@@ -313,10 +304,13 @@ class ClipDataset(Dataset[dict[str, Any]]):
         audio = None if streams == "video" else self.audio
         path = self.path(index)
         windows = [
-            read_window(path, spans[place.span], place, video=video, audio=audio, planes=self.planes)
+            read_window(path, spans[place.span], place, video=video, audio=audio)
             for place in self._placed(index, where)
         ]
-        return {name: torch.stack([window[name] for window in windows]) for name in windows[0]}
+        # Stacked with their channels last, as they are in memory.
+        return {
+            name: torch.stack([window[name].movedim(0, -1) for window in windows]).movedim(-1, 1) for name in windows[0]
+        }
 
     def spans(self, index: int) -> Spans:
         """The spans of clip ``index`` that have all wanted streams.

@@ -119,8 +119,7 @@ class Batch:
                 self._memory[name] = torch.empty(size, dtype=dtype, pin_memory=self.pin)
             whole = self._memory[name]
         if whole.shape[1:] != torch.Size(shape[1:]):
-            fix = "take them one by one" if self.clips.planes else "give VideoSpec a size, or take them one by one"
-            raise ValueError(f"these clips differ in size: {fix}, or prepare copies of one size")
+            raise ValueError("these clips differ in size: give VideoSpec a size, or take them one by one")
         return whole[row * self.windows : (row + 1) * self.windows]
 
     def read(self, row: int) -> None:

@@ -14,7 +14,6 @@ from torch import Tensor
 from avid_lab.config import AudioSpec, VideoSpec
 from avid_lab.datasets.manifest import Record, Streams
 from avid_lab.media import Clip, MediaError, probe, read_clip
-from avid_lab.media.planes import read_planes
 from avid_lab.spans import Spans, from_text
 
 COLUMN = "both_s"  # of a manifest: the spans in which a file has picture and sound
@@ -161,12 +160,11 @@ def read_window(
     *,
     video: VideoSpec | None,
     audio: AudioSpec | None,
-    planes: bool = False,
 ) -> dict[str, Tensor]:
     """One window of a file, to the bit what the decoded cache holds: the same frames, sound and padding.
 
     What an AAC decoder makes of a frame depends on all frames before. So the sound of a span is decoded from its
-    beginning, unless the span is longer than `WHOLE_S`, or planes are wanted, which are for speed.
+    beginning, unless the span is longer than `WHOLE_S`.
 
     Args:
         path: The file.
@@ -174,37 +172,31 @@ def read_window(
         place: The window's place in it.
         video: Format of the frames, None for no picture.
         audio: Format of the waveform, None for no sound.
-        planes: Return pictures as the decoder stores them.
 
     Returns:
-        ``video`` uint8 (3, T, H, W), channels last in memory, or ``luma``, ``chroma``, ``to_rgb``; ``audio`` float32
-        (1, samples).
+        ``video`` uint8 (3, T, H, W), channels last in memory; ``audio`` float32 (1, samples).
 
     Raises:
         MediaError: The file is unusable.
     """
     begin_s, length_s = span_s[0], span_s[1] - span_s[0]
-    start_s, sound_s, skipped, frames, samples = begin_s, begin_s, 0, 0, 0
+    start_s, sound_s, until_s, skipped, frames, samples = begin_s, begin_s, None, 0, 0, 0
     picture = sound = None
     if video is not None:
         first, frames = on_grid(place.video_s, length_s, video.fps, video.frames)
         start_s, picture = float(begin_s + first / video.fps), replace(video, frames=frames)
     if audio is not None:
         first, samples = on_grid(place.audio_s, length_s, audio.rate, audio.samples)
-        if planes or length_s > WHOLE_S:
+        if length_s > WHOLE_S:
             sound_s, count = float(begin_s + first / audio.rate), samples
         else:
             skipped, count = first, max(1, int(length_s * audio.rate + 1e-6))
+            until_s = begin_s + (first + samples) / audio.rate
         sound = AudioSpec(audio.rate, count / audio.rate, frames=1, n_fft=2)
     found: dict[str, Tensor] = {}
-    if planes and picture is not None:
-        clip = read_planes(path, start_s, picture, sound, audio_start_s=sound_s)
-        found = {"luma": _repeat_last(clip.luma, 0, video), "chroma": _repeat_last(clip.chroma, 1, video)}
-        found["to_rgb"] = clip.to_rgb
-    else:
-        clip = read_clip(path, start_s, picture, sound, audio_start_s=sound_s)
-        if clip.video is not None:
-            found = {"video": _repeat_last(clip.video, 1, video)}
+    clip = read_clip(path, start_s, picture, sound, audio_start_s=sound_s, audio_until_s=until_s)
+    if clip.video is not None:
+        found["video"] = _repeat_last(clip.video, video)
     if audio is not None and clip.audio is not None:
         kept = np.rint(clip.audio[0].numpy()[skipped : skipped + samples] * 32767).astype(np.int16)
         out = np.zeros((1, audio.samples), np.float32)
@@ -213,9 +205,9 @@ def read_window(
     return found
 
 
-def _repeat_last(frames: Tensor, dim: int, video: VideoSpec | None) -> Tensor:
-    """Frames, padded with the last one."""
-    count = frames.shape[dim]
+def _repeat_last(frames: Tensor, video: VideoSpec | None) -> Tensor:
+    """Frames (3, T, H, W), padded with the last one."""
+    count = frames.shape[1]
     if video is None or count == video.frames:
         return frames
-    return frames.index_select(dim, torch.arange(video.frames).clamp(max=count - 1))
+    return frames.index_select(1, torch.arange(video.frames).clamp(max=count - 1))

@@ -19,6 +19,7 @@ from avid_lab.media.types import AudioStream, Clip, MediaError, MediaInfo, Video
 from avid_lab.spans import Spans, common, joined
 
 PREROLL_S = 0.3  # sound decoded and discarded before a window, so that codecs with memory (AAC, MP3, Opus) settle
+SETTLED_S = 0.1  # sound decoded after the last moment wanted, so that a resampler does not taper off before it
 CANCELLED = 0.1  # channels cancel if their average has less than this share of their mean level (-20 dB)
 JITTER_S = 0.02  # sound frames follow each other unless timestamps are off by this much (Vorbis is, by 10 ms)
 PHASES = 2048  # precision of the resampled grid's position
@@ -56,6 +57,7 @@ def read_clip(
     audio: AudioSpec | None,
     *,
     audio_start_s: float | None = None,
+    audio_until_s: float | None = None,
     short_side: int | None = None,
 ) -> Clip:
     """Reads one clip: exactly the frames and samples that the specs ask for, picture and sound on one clock.
@@ -71,6 +73,7 @@ def read_clip(
         video: Format of the frames, or None for no picture.
         audio: Format of the waveform, or None for no sound.
         audio_start_s: Where the sound starts, if not at ``start_s``.
+        audio_until_s: Up to where the sound is wanted, if not to its end: what follows may be left silent.
         short_side: Where ``video.size`` is None: frames keep their aspect and are made smaller until their shorter side
             is at most this; both sides are even then.
 
@@ -96,7 +99,7 @@ def read_clip(
             picture = read_images(source, start_s, video, short_side)
             over.append((picture.end_s, start_s))
         if audio is not None:
-            sound = read_sound(source, audio_start_s, audio)
+            sound = read_sound(source, audio_start_s, audio, audio_until_s)
             over.append((sound.end_s, audio_start_s))
         if all(end_s <= begin_s for end_s, begin_s in over):
             raise is_over(source, *max(over))
@@ -270,12 +273,14 @@ class Sound:
     cancelled: bool
 
 
-def read_sound(source: Source, start_s: float, spec: AudioSpec) -> Sound:
-    """The samples wanted."""
+def read_sound(source: Source, start_s: float, spec: AudioSpec, until_s: float | None = None) -> Sound:
+    """The samples wanted, those after ``until_s`` only if they say how to mix the channels; see `read_clip`."""
     source.check("audio")
     sound = np.zeros(spec.samples, np.float32)
     covered = np.zeros(spec.samples, bool)
     stop_s = start_s + spec.samples / spec.rate
+    if until_s is not None and source.audio.codec_context.channels == 1:
+        stop_s = min(stop_s, until_s + SETTLED_S)
     pieces, cancelled = [], False
     for run_s, frames in _runs(source, start_s - PREROLL_S, stop_s):
         pieces.append((run_s, run_s + sum(frame.samples for frame in frames) / frames[0].sample_rate))

@@ -8,10 +8,8 @@ generator, CPU and GPU draw the same numbers.
 from avid_lab.transforms.picture import (
     IMAGENET_MEAN,
     IMAGENET_STD,
-    PlaneAugmentation,
     VideoAugmentation,
     centre_crop,
-    planes_to_rgb,
 )
 from avid_lab.transforms.pipeline import Clips, InputPipeline
 from avid_lab.transforms.sound import LogSpectrogram

@@ -1,19 +1,20 @@
-"""Frames to a network's input: random crops, flips and colours as a few matrix products."""
+"""Frames to a network's input: random crops, flips and colours."""
 
 from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float, UInt8
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Float32, Int64, UInt8
 from torch import Tensor, nn
 
 from avid_lab.config import side_for
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-CACHED_VALUES = 600_000  # float32 values that a CPU core works on at a time: about its second-level cache
 # Luma and chroma (NTSC's YIQ): hue is a rotation of the chroma plane, which leaves luma and greys alone.
 RGB_TO_YIQ = ((0.299, 0.587, 0.114), (0.595716, -0.274453, -0.321263), (0.211456, -0.522591, 0.311135))
 
@@ -21,9 +22,9 @@ RGB_TO_YIQ = ((0.299, 0.587, 0.114), (0.595716, -0.274453, -0.321263), (0.211456
 class VideoAugmentation(nn.Module):
     """A random crop, flip and colour change: one draw per clip, the same for all its frames.
 
-    Crop, flip and resize are one matrix per axis (with the triangle filter of an anti-aliased bilinear resize), the
-    colour changes one 3x4 matrix, so a batch costs three matrix products. Colours change in the order brightness,
-    contrast (about the clip's mean luma), saturation, hue, and are clamped to [0, 1] once, at the end.
+    Crops are resized by an anti-aliased bilinear filter: on a CPU as bytes, elsewhere by one matrix per axis for the
+    whole batch. All colour changes are one 3x4 matrix. They come in the order brightness, contrast (about the clip's
+    mean luma), saturation, hue, and are clamped to [0, 1] once, at the end.
 
     Args:
         size: Side of the output.
@@ -65,111 +66,85 @@ class VideoAugmentation(nn.Module):
         self.brightness, self.contrast, self.saturation, self.hue = brightness, contrast, saturation, hue
 
     def forward(
-        self, video: UInt8[Tensor, "B 3 T H W"], generator: torch.Generator
-    ) -> Float[Tensor, "B 3 T {self.size} {self.size}"]:
-        """Augments a batch; values in [0, 1]."""
-        height, width = video.shape[-2:]
-        draw = torch.rand(video.shape[0], 9, generator=generator, device=generator.device).to(video.device)
-        top, left, crop_height, crop_width = _draw_crop(draw[:, :4], self.scale, height, width)
-        rows = _resize_matrix(top, crop_height, height, self.size)  # (B, size, H)
-        columns = _resize_matrix(left, crop_width, width, self.size)  # (B, size, W)
-        flipped = draw[:, 4] < self.flip
-        columns = torch.where(flipped[:, None, None], columns.flip(1), columns)
-
-        def factor(column: int, strength: float) -> Tensor:
-            return 1 + strength * (2 * draw[:, column] - 1)
-
-        brightness, contrast = factor(5, self.brightness), factor(6, self.contrast)
-        colours = _colour_matrix(factor(7, self.saturation), factor(8, self.hue) - 1)
-        colours = colours * (brightness * contrast)[:, None, None]
-        grey = brightness * (1 - contrast)  # contrast pulls towards the clip's grey, which saturation and hue keep
-        out = torch.empty(*video.shape[:3], self.size, self.size, device=video.device)
-        for part in self._parts(video):
-            image = _resample(video[part], rows[part], columns[part])
-            pixels = image.flatten(2)  # (b, 3, T * size * size)
-            luma = pixels.mean(2) @ torch.tensor(RGB_TO_YIQ[0], device=pixels.device)
-            pixels = torch.baddbmm((grey[part] * luma)[:, None, None], colours[part], pixels)
-            torch.clamp(pixels.view_as(image), 0, 1, out=out[part])
-        return out
-
-    @staticmethod
-    def _parts(video: Tensor) -> list[slice]:
-        """The batch in parts that fit a CPU core's cache; whole on a GPU."""
-        clips = len(video) if video.device.type != "cpu" else max(1, CACHED_VALUES // max(1, video[:1].numel()))
-        return [slice(begin, begin + clips) for begin in range(0, len(video), max(1, clips))]
-
-
-class PlaneAugmentation(VideoAugmentation):
-    """`VideoAugmentation` and ImageNet normalisation of a clip's planes of luma and chroma, in one affine step.
-
-    Planes are cropped, flipped and resized by the same matrices; from YCbCr to normalised RGB is then one 3x4 matrix,
-    in which colour space, brightness, contrast, saturation, hue and normalisation are already multiplied together.
-    Colours are clamped once, to [0, 1] before normalisation.
-
-    Differences from the usual order (decode to RGB, resize, jitter in turn): hue turns the chroma plane of YIQ, which
-    keeps luma, while PIL's and torchvision's hue turns HSV's, which does not; nothing is rounded or clamped in between;
-    chroma is resized once, from half the resolution.
-    """
-
-    def augment(
         self,
-        luma: UInt8[Tensor, "B T H W"],
-        chroma: UInt8[Tensor, "B 2 T H2 W2"],
-        to_rgb: Float[Tensor, "B 3 4"],
+        video: UInt8[Tensor, "B 3 T H W"],
         generator: torch.Generator,
+        mean: Sequence[float] = (0.0, 0.0, 0.0),
+        std: Sequence[float] = (1.0, 1.0, 1.0),
     ) -> Float[Tensor, "B 3 T {self.size} {self.size}"]:
-        """A network's input of clips (see `avid_lab.media.planes`): normalised, where `forward` is in [0, 1]."""
-        (clips, frames, height, width), device, size = luma.shape, luma.device, self.size
-        draw = torch.rand(clips, 9, generator=generator, device=generator.device).to(device)
-        top, left, crop_height, crop_width = _draw_crop(draw[:, :4], self.scale, height, width)
-        flip = (draw[:, 4] < self.flip).tolist()
-        planes = torch.empty(clips, 3, frames, size, size, device=device)
-        # A chroma sample is centred between four luma samples: FFmpeg's scaler assumes this, whatever the header says.
-        for plane, out, scale in ((luma[:, None], planes[:, :1], 1), (chroma, planes[:, 1:], 2)):
-            rows = _parts_and_matrices(top / scale, crop_height / scale, plane.shape[3], size)
-            columns = _parts_and_matrices(left / scale, crop_width / scale, plane.shape[4], size)
-            for clip, (high, down), (wide, across), turned in zip(range(clips), rows, columns, flip, strict=True):
-                image = plane[clip, ..., high, wide].float().flatten(0, 1)  # (C T, h, w)
-                image = torch.matmul(image, (across.flip(0) if turned else across).T)  # (C T, h, size)
-                torch.matmul(down, image, out=out[clip].view(-1, size, size))
+        """Augments a batch: (x - mean) / std of colours x in [0, 1], with channels last in memory."""
+        draw = torch.rand(video.shape[0], 9, generator=generator, device=generator.device).cpu()
+        crops = _draw_crops(draw[:, :4], self.scale, *video.shape[-2:])  # (B, 4)
+        flip = draw[:, 4] < self.flip
 
         def factor(column: int, strength: float) -> Tensor:
             return 1 + strength * (2 * draw[:, column] - 1)
 
         brightness, contrast = factor(5, self.brightness), factor(6, self.contrast)
         colours = _colour_matrix(factor(7, self.saturation), factor(8, self.hue) - 1)
-        colours = (brightness * contrast)[:, None, None] * colours
-        black, std, luma_of = (torch.tensor(x, device=device) for x in (IMAGENET_MEAN, IMAGENET_STD, RGB_TO_YIQ[0]))
-        pixels = planes.flatten(2)  # (B, 3, T * size * size)
-        matrix, offset = to_rgb[:, :, :3], to_rgb[:, :, 3:]
-        mean = luma_of @ (matrix @ pixels.mean(2, keepdim=True) + offset)  # (B, 1), the luma of each clip
-        offset = colours @ offset + (brightness * (1 - contrast))[:, None, None] * mean[:, None]
-        pixels = torch.baddbmm((offset - black[:, None]) / std[:, None], colours @ matrix / std[:, None], pixels)
-        for channel, low, high in zip(pixels.unbind(1), -black / std, (1 - black) / std, strict=True):
-            channel.clamp_(float(low), float(high))
-        return pixels.view_as(planes)
+        colours = colours * (brightness * contrast)[:, None, None] / 255
+        # Contrast pulls towards the clip's mean luma, which saturation and hue keep.
+        grey = (brightness * (1 - contrast))[:, None] * torch.tensor(RGB_TO_YIQ[0]) / 255  # (B, 3)
+        black, scale = torch.tensor(mean), torch.tensor(std)
+        low, high = -black / scale, (1 - black) / scale
+        colours, grey = colours / scale[:, None], grey[:, None] / scale[:, None]  # (B, 3, 3)
+        out = torch.empty(len(video), video.shape[2], self.size, self.size, 3, device=video.device)
+        if video.device.type == "cpu":
+            for i, crop in enumerate(crops.tolist()):
+                pixels = _resized(video[i], crop, bool(flip[i]), self.size).float()  # (T, S, S, 3)
+                offset = low + grey[i] @ pixels.mean((0, 1, 2))
+                _affine(pixels, colours[i], offset, low, high, out[i])
+            return out.permute(0, 4, 1, 2, 3)
+        colours, grey, low, high = (x.to(video.device) for x in (colours, grey, low, high))
+        image = _resampled(video, crops.to(video.device), flip.to(video.device), self.size)
+        pixels = image.flatten(2)  # (B, 3, T * S * S)
+        offset = low[:, None] + grey @ pixels.mean(2, keepdim=True)  # (B, 3, 1)
+        pixels = torch.baddbmm(offset, colours, pixels).clamp(low[:, None], high[:, None])
+        return out.permute(0, 4, 1, 2, 3).copy_(pixels.view_as(image))
 
 
-def _parts_and_matrices(
-    begin: Tensor, length: Tensor, full: int, size: int
-) -> list[tuple[slice, Float[Tensor, "size part"]]]:
-    """`_resize_matrix` of each clip, cut to the part of the axis that it looks at."""
-    reach = (length / size).clamp(min=1)
-    low = (begin - reach).floor().clamp(min=0).int().tolist()
-    high = (begin + length + reach).ceil().clamp(max=full).int().tolist()
-    whole = _resize_matrix(begin, length, full, size)
-    parts = [slice(*ends) for ends in zip(low, high, strict=True)]
-    return [(part, matrix[:, part]) for part, matrix in zip(parts, whole, strict=True)]
-
-
-def _draw_crop(
-    draw: Tensor, scale: tuple[float, float], height: int, width: int
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Top, left, height, width of a random crop of each clip, in (fractions of) pixels, from four uniform numbers."""
+def _draw_crops(
+    draw: Float[Tensor, "B 4"], scale: tuple[float, float], height: int, width: int
+) -> Int64[Tensor, "B 4"]:
+    """Top, left, height, width of a random crop of each clip, in pixels, from four uniform numbers."""
     area = height * width * (scale[0] + (scale[1] - scale[0]) * draw[:, 0])
     aspect = torch.exp(math.log(4 / 3) * (2 * draw[:, 1] - 1))
-    crop_height, crop_width = (area / aspect).sqrt().clamp(max=height), (area * aspect).sqrt().clamp(max=width)
-    return (height - crop_height) * draw[:, 2], (width - crop_width) * draw[:, 3], crop_height, crop_width
+    high = (area / aspect).sqrt().round().clamp(1, height)
+    wide = (area * aspect).sqrt().round().clamp(1, width)
+    return torch.stack([(height - high) * draw[:, 2], (width - wide) * draw[:, 3], high, wide], 1).round().long()
+
+
+def _resized(clip: UInt8[Tensor, "3 T H W"], crop: Sequence[int], flip: bool, size: int) -> UInt8[Tensor, "T S S 3"]:
+    """A crop (top, left, height, width), flipped and resized by an anti-aliased bilinear filter: bytes, for a CPU."""
+    top, left, high, wide = crop
+    frames = clip[:, :, top : top + high, left : left + wide].transpose(0, 1)  # (T, 3, h, w)
+    frames = F.interpolate(frames, (size, size), mode="bilinear", antialias=True)
+    return (frames.flip(3) if flip else frames).permute(0, 2, 3, 1)
+
+
+def _resampled(
+    video: UInt8[Tensor, "B 3 T H W"], crops: Int64[Tensor, "B 4"], flip: Bool[Tensor, "B"], size: int
+) -> Float32[Tensor, "B 3 T S S"]:
+    """As `_resized`, of a batch with one matrix per axis, for a GPU; values in [0, 255]."""
+    clips, channels, frames, height, width = video.shape
+    top, left, high, wide = crops.T.float()
+    rows, columns = _resize_matrix(top, high, height, size), _resize_matrix(left, wide, width, size)
+    columns = torch.where(flip[:, None, None], columns.flip(1), columns)
+    image = video.to(torch.float32, memory_format=torch.contiguous_format).flatten(1, 2)  # (B, 3 T, H, W)
+    image = torch.matmul(rows[:, None], image)  # (B, 3 T, S, W)
+    image = torch.bmm(image.view(clips, -1, width), columns.transpose(1, 2))  # (B, 3 T S, S)
+    return image.view(clips, channels, frames, size, size)
+
+
+def _affine(
+    pixels: Float32[Tensor, "T S S 3"], matrix: Tensor, offset: Tensor, low: Tensor, high: Tensor, out: Tensor
+) -> None:
+    """``matrix @ pixel + offset`` of every pixel, clamped to [low, high]."""
+    # Eight pixels a row: a product with only three columns is slow on a CPU.
+    count = 8 if pixels.numel() % 24 == 0 else 1
+    rows = out.view(-1, 3 * count)
+    torch.addmm(offset.repeat(count), pixels.reshape(-1, 3 * count), torch.block_diag(*[matrix.T] * count), out=rows)
+    torch.clamp(rows, low.repeat(count), high.repeat(count), out=rows)
 
 
 def _resize_matrix(begin: Tensor, length: Tensor, full: int, size: int) -> Float[Tensor, "B size full"]:
@@ -181,6 +156,7 @@ def _resize_matrix(begin: Tensor, length: Tensor, full: int, size: int) -> Float
     centre = begin[:, None, None] + (torch.arange(size, device=begin.device)[:, None] + 0.5) * step  # (B, size, 1)
     pixel = torch.arange(full, device=begin.device) + 0.5
     weight = (1 - (pixel - centre).abs() / step.clamp(min=1)).clamp(min=0)
+    weight = weight * ((pixel > begin[:, None, None]) & (pixel < (begin + length)[:, None, None]))
     return weight / weight.sum(2, keepdim=True)
 
 
@@ -202,26 +178,6 @@ def _yiq() -> tuple[Float[Tensor, "3 3"], Float[Tensor, "3 3"]]:
     return to_yiq, torch.linalg.inv(to_yiq)
 
 
-def _resample(video: Tensor, rows: Tensor, columns: Tensor) -> Float[Tensor, "B 3 T size size"]:
-    """Apply the row and column matrices of each clip; values in [0, 1]."""
-    clips, channels, frames, _, width = video.shape
-    size = rows.shape[1]
-    image = video.to(torch.float32, memory_format=torch.contiguous_format).flatten(1, 2)  # (B, 3 T, H, W)
-    image = torch.matmul(rows[:, None] / 255, image)  # (B, 3 T, size, W)
-    image = torch.bmm(image.view(clips, -1, width), columns.transpose(1, 2))  # (B, 3 T size, size)
-    return image.view(clips, channels, frames, size, size)
-
-
-def planes_to_rgb(
-    luma: UInt8[Tensor, "B T H W"], chroma: UInt8[Tensor, "B 2 T H2 W2"], to_rgb: Float[Tensor, "B 3 4"]
-) -> UInt8[Tensor, "B 3 T H W"]:
-    """Frames of `avid_lab.media.planes`, each sample of chroma for the four of luma around it."""
-    chroma = chroma.repeat_interleave(2, dim=3).repeat_interleave(2, dim=4)
-    planes = torch.cat([luma[:, None], chroma], 1).float()
-    rgb = torch.einsum("bij,bjthw->bithw", to_rgb[:, :, :3], planes) + to_rgb[:, :, 3, None, None, None]
-    return (rgb.clamp(0, 1) * 255).round().byte()
-
-
 def centre_crop(video: UInt8[Tensor, "B 3 T H W"], size: int) -> Float[Tensor, "B 3 T {size} {size}"]:
     """The centre square of each frame, in [0, 1].
 
@@ -233,6 +189,8 @@ def centre_crop(video: UInt8[Tensor, "B 3 T H W"], size: int) -> Float[Tensor, "
     if shorter == kept or (height, width) == (size, size):
         top, left = (height - size) // 2, (width - size) // 2
         return video[..., top : top + size, left : left + size] / 255
-    side = torch.full((len(video),), size * shorter / kept if shorter > kept else shorter, device=video.device)
-    rows = _resize_matrix((height - side) / 2, side, height, size)
-    return _resample(video, rows, _resize_matrix((width - side) / 2, side, width, size))
+    side = round(size * shorter / kept) if shorter > kept else shorter
+    top, left = (height - side) // 2, (width - side) // 2
+    frames = video[..., top : top + side, left : left + side].transpose(1, 2).flatten(0, 1)  # (B T, 3, side, side)
+    frames = F.interpolate(frames / 255, (size, size), mode="bilinear", antialias=True)
+    return frames.unflatten(0, (len(video), -1)).transpose(1, 2)

@@ -13,10 +13,8 @@ from avid_lab.config import AudioSpec, VideoSpec
 from avid_lab.transforms.picture import (
     IMAGENET_MEAN,
     IMAGENET_STD,
-    PlaneAugmentation,
     VideoAugmentation,
     centre_crop,
-    planes_to_rgb,
 )
 from avid_lab.transforms.sound import LogSpectrogram
 
@@ -41,7 +39,7 @@ class InputPipeline(nn.Module):
     Args:
         video: Format of the frames; ``size`` is the side of the crop.
         audio: Format of waveforms and spectrograms.
-        augmentation: Replaces the default `PlaneAugmentation` of training, which is `VideoAugmentation` for frames.
+        augmentation: Replaces the default `VideoAugmentation` of training.
         gain: In training the waveform is multiplied by a number drawn from [1 - gain, 1 + gain].
 
     Raises:
@@ -65,7 +63,7 @@ class InputPipeline(nn.Module):
         if not 0 <= gain < 1:
             raise ValueError(f"gain must be in [0, 1); got {gain}")
         self.size, self.gain = video.size, gain
-        self.augmentation = augmentation or PlaneAugmentation(video.size)
+        self.augmentation = augmentation or VideoAugmentation(video.size)
         self.spectrogram = LogSpectrogram(audio)
         self.register_buffer("pixel_mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(IMAGENET_STD).view(3, 1, 1, 1), persistent=False)
@@ -77,11 +75,10 @@ class InputPipeline(nn.Module):
 
         Args:
             batch: ``video`` uint8 (B, 3, T, H, W) and ``audio`` float (B, 1, samples); other entries are ignored.
-                Instead of ``video``, the ``luma``, ``chroma`` and ``to_rgb`` of ``ClipDataset(..., planes=True)``.
             generator: Draws the augmentation; needed in training mode, not used in evaluation mode.
 
         Raises:
-            ValueError: Training mode without a generator, or planes with an augmentation that takes frames only.
+            ValueError: Training mode without a generator.
         """
         made = self.senses(batch, generator)
         return made["video"], made["audio"]
@@ -95,8 +92,12 @@ class InputPipeline(nn.Module):
                 "augmentation draws random numbers: pass generator=torch.Generator(), or call .eval() first"
             )
         made = {}
-        if "video" in batch or "luma" in batch:
-            made["video"] = self._pictures(batch, generator)
+        if "video" in batch:
+            video = batch["video"].to(self.pixel_mean.device)
+            if generator is None:
+                made["video"] = self._normalise(centre_crop(video, self.size))
+            else:
+                made["video"] = self.augmentation(video, generator, IMAGENET_MEAN, IMAGENET_STD)
         if "audio" in batch:
             audio = batch["audio"].to(self.pixel_mean.device)
             if generator is not None:
@@ -104,21 +105,6 @@ class InputPipeline(nn.Module):
                 audio = audio * (1 + self.gain * (2 * draw - 1))
             made["audio"] = self.spectrogram(audio)
         return made
-
-    def _pictures(self, batch: Mapping[str, Any], generator: torch.Generator | None) -> Tensor:
-        device = self.pixel_mean.device
-        planes = None
-        if "luma" in batch:
-            planes = batch["luma"].to(device), batch["chroma"].to(device), batch["to_rgb"].to(device)
-        if generator is None:
-            video = planes_to_rgb(*planes) if planes else batch["video"].to(device)
-            return self._normalise(centre_crop(video, self.size))
-        if planes is None:
-            return self._normalise(self.augmentation(batch["video"].to(device), generator))
-        if isinstance(self.augmentation, PlaneAugmentation):
-            return self.augmentation.augment(*planes, generator).contiguous(memory_format=torch.channels_last_3d)
-        kind = type(self.augmentation).__name__
-        raise ValueError(f"planes need a PlaneAugmentation; got {kind}: pass that, or ClipDataset(planes=False)")
 
     def fit(self, clips: Clips, *, limit: int = 512) -> InputPipeline:
         """Measure the spectrogram's statistics on the centre windows of up to ``limit`` clips, evenly spaced.
