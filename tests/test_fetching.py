@@ -182,6 +182,17 @@ def test_what_arrived_is_kept_for_the_next_call(service, tmp_path, impatient):
     assert here(tmp_path) == ["a.bin"]
 
 
+def test_a_part_that_is_whole_is_not_asked_for_again(service, tmp_path, impatient):
+    service.cuts = 2
+    with pytest.raises(OSError, match="are kept"):
+        download(service.url("ranges"), tmp_path / "a.bin", progress=False)
+    (part,) = tmp_path.glob(".a.bin.fetch*.part")
+    part.write_bytes(DATA)
+    before = len(service.transfers())
+    download(service.url("ranges"), tmp_path / "a.bin", sha256=SHA256, progress=False)
+    assert len(service.transfers()) == before and here(tmp_path) == ["a.bin"]
+
+
 def test_a_part_of_another_version_is_not_continued(service, tmp_path, impatient):
     service.cuts = 2
     with pytest.raises(OSError, match="are kept"):
@@ -219,6 +230,8 @@ def test_offline_nothing_is_asked(service, tmp_path, monkeypatch):
     monkeypatch.setenv("AVID_LAB_OFFLINE", "1")
     with pytest.raises(OSError, match="is not fetched, because AVID_LAB_OFFLINE is set"):
         download(service.url("ranges"), tmp_path / "a.bin", progress=False)
+    with pytest.raises(OSError, match="AVID_LAB_OFFLINE is set"):  # neither are sets in shards
+        al.Manifest.read(service.url("ranges", "manifest.csv"))
     assert service.asked == []
 
 

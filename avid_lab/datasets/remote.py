@@ -23,6 +23,7 @@ from filelock import FileLock
 from avid_lab.archives import archive_of
 from avid_lab.atomic import replacing
 from avid_lab.config import data_dir
+from avid_lab.fetching import require_online
 
 SCHEMES = ("http", "https")  # nothing that runs a command or reads this machine's own files
 TIMEOUT_S = 60.0  # without a byte
@@ -39,10 +40,11 @@ def copy_manifest(url: str) -> tuple[Path, str]:
 
     Raises:
         ValueError: The URL's scheme is not http or https.
-        OSError: It cannot be fetched.
+        OSError: It cannot be fetched, or ``AVID_LAB_OFFLINE`` forbids it.
     """
     if urlsplit(url).scheme not in SCHEMES:
         raise ValueError(f"a remote manifest must have a URL that begins with http:// or https://; got {url!r}")
+    require_online(url)
     with _opened(url) as answer:
         content = answer.read()
     base = url.partition("?")[0].rpartition("/")[0]
@@ -62,7 +64,7 @@ def fetch(base: str, root: Path, path: Path) -> None:
         path: A clip's path in ``root``.
 
     Raises:
-        OSError: It cannot be fetched, or there is no room for it.
+        OSError: It cannot be fetched, there is no room for it, or ``AVID_LAB_OFFLINE`` forbids it.
     """
     target = archive_of(path) or path
     if not _note_use(target):
@@ -70,6 +72,7 @@ def fetch(base: str, root: Path, path: Path) -> None:
         lock.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(lock):
             if not _note_use(target):
+                require_online(base)
                 _download(f"{base}/{quote(target.relative_to(root).as_posix())}", target)
 
 

@@ -27,6 +27,7 @@ __all__ = [
     "find",
     "folder_of",
     "is_here",
+    "require_online",
     "size_text",
     "weights",
 ]

@@ -112,9 +112,11 @@ class _Transfer:
         self.note = target.with_name(f".{target.name}.fetch.json")
 
     def run(self, offer: Offer) -> str:
-        made = json.dumps(asdict(offer))
-        if not (offer.ranges and _text(self.note) == made):
+        made, parts = json.dumps(asdict(offer)), self._parts()
+        if not (offer.ranges and _text(self.note) == made) or len(parts) > 1:
             self._discard()  # no part can be continued, or it is of another version of the file
+        elif parts and parts[0].stat().st_size == offer.size:  # stopped just before it got its name
+            os.replace(parts[0], self.staged)
         self.note.write_text(made, encoding="utf-8")
         if not self.staged.exists():
             self._transfer(offer)
