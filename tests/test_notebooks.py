@@ -116,14 +116,14 @@ def test_the_capstone_asks_the_authors_network_once_it_was_fetched(smoke_world, 
     assert not folder.exists()
     outputs = run(publish.read_source(source), source, tmp_path, monkeypatch)
     printed = "".join(output.get("text", "") for output in outputs)
-    assert "Run `avid-lab fetch avid-cma-audioset`" in printed and "The committed network: 30 of your clips" in printed
+    assert "Run `avid-lab fetch avid-cma-audioset`" in printed and "the committed network: 30 of your clips" in printed
     try:
         with running(type("Served", (Handler,), {"service": service})) as service.address:
             files = tuple(Remote(service.url("ranges", remote.place)) for remote in entry.files)
             fetching.fetch(replace(entry, files=files), progress=False)
         outputs = run(publish.read_source(source), source, tmp_path, monkeypatch)
         printed = "".join(output.get("text", "") for output in outputs)
-        assert "The authors' network avid-cma-audioset: 30 of your clips" in printed and "committed" not in printed
+        assert "the authors' network avid-cma-audioset: 30 of your clips" in printed and "committed" not in printed
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

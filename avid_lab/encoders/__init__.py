@@ -1,6 +1,7 @@
 """The two encoders of AVID, each with a projection head.
 
-`blocks` has the convolutions, `networks` stacks them into the video and the audio network, `model` joins the two.
+`blocks` has the convolutions, `networks` stacks them into the video and the audio network, `model` joins the two, and
+`released` reads the files of the authors' networks.
 Shapes: video (B, 3, T, H, W), spectrogram (B, 1, frames, bins), features (B, F), embeddings (B, D) of unit length.
 Source: Morgado, Vasconcelos, Misra, "Audio-Visual Instance Discrimination with Cross-Modal Agreement", section 3.
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +13,8 @@ from torch import Tensor, nn
 from avid_lab.config import PRESETS, ModelConfig
 from avid_lab.encoders.blocks import ProjectionHead
 from avid_lab.encoders.networks import AudioEncoder, Encoder, TorchvisionVideoEncoder, VideoEncoder
+from avid_lab.encoders.released import fill, read_model
+from avid_lab.fetching import weights
 
 
 class AudioVisualModel(nn.Module):
@@ -67,9 +70,19 @@ class AudioVisualModel(nn.Module):
             ValueError: No released network has this name, or its file is damaged.
             FileNotFoundError: It was not fetched; the message names the command. Nothing is fetched here.
         """
-        from avid_lab.official import load_released  # it builds this class
+        return cls.from_released_file(weights(name))
 
-        return load_released(name)
+    @classmethod
+    def from_released_file(cls, path: str | Path) -> AudioVisualModel:
+        """The network of a file that the paper's authors released, in evaluation mode.
+
+        Raises:
+            CheckpointError: The file is missing or unreadable, or its keys or shapes differ from the paper's.
+        """
+        config, state = read_model(Path(path))
+        model = cls(config, seed=0)
+        fill(Path(path), model, state)
+        return model.eval()
 
     def embed_video(self, video: Float[Tensor, "B 3 T H W"]) -> Float[Tensor, "B D"]:
         """Unit embeddings of pictures."""

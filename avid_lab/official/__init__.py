@@ -14,12 +14,12 @@ read with ``weights_only``, so no code in it ever runs.
 
 from __future__ import annotations
 
+from avid_lab.encoders.released import CheckpointError, from_official
 from avid_lab.official.files import (
     OfficialCriterion,
     load_official,
     load_official_criterion,
     load_official_memory,
-    load_released,
     released_pipeline,
 )
-from avid_lab.official.names import CheckpointError, from_official, to_official
+from avid_lab.official.names import to_official

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import pickle
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,9 +13,10 @@ from torch import Tensor
 
 from avid_lab.config import ModelConfig
 from avid_lab.encoders import AudioVisualModel
-from avid_lab.fetching import STATISTICS, weights
+from avid_lab.encoders.released import CheckpointError, read_part
+from avid_lab.fetching import STATISTICS
 from avid_lab.memory import MemoryBank
-from avid_lab.official.names import CheckpointError, config_of, criterion_tensors, from_official, some
+from avid_lab.official.names import criterion_tensors
 from avid_lab.transforms import InputPipeline
 
 
@@ -44,20 +43,7 @@ def load_official(path: str | Path) -> AudioVisualModel:
     Raises:
         CheckpointError: The file is missing or unreadable, or its keys or shapes differ from the paper's.
     """
-    path = Path(path)
-    state = from_official(_part(path, _read(path), "model"))
-    return _fill(path, state, config_of(path, state))
-
-
-def load_released(name: str) -> AudioVisualModel:
-    """A released network that `avid-lab fetch` got, in evaluation mode.
-
-    Raises:
-        ValueError: No released network has this name.
-        FileNotFoundError: It was not fetched; the message names the command.
-        CheckpointError: Its file is damaged.
-    """
-    return load_official(weights(name))
+    return AudioVisualModel.from_released_file(path)
 
 
 def released_pipeline(path: str | Path, config: ModelConfig) -> InputPipeline | None:
@@ -102,7 +88,7 @@ def load_official_criterion(path: str | Path) -> OfficialCriterion:
         CheckpointError: The file is missing or unreadable, or has no memories.
     """
     path = Path(path)
-    found = criterion_tensors(_part(path, _read(path), "train_criterion"))
+    found = criterion_tensors(read_part(path, "train_criterion"))
     absent = [name for name in ("memory.video", "memory.audio") if name not in found]
     if absent:
         raise CheckpointError(f"{path}: has no {' and no '.join(absent)}. Use a training file, which has memories.")
@@ -124,40 +110,3 @@ def load_official_memory(path: str | Path) -> MemoryBank:
         CheckpointError: The file is missing or unreadable, or has no memories.
     """
     return load_official_criterion(path).memory
-
-
-def _fill(path: Path, state: dict[str, Tensor], config: ModelConfig) -> AudioVisualModel:
-    model = AudioVisualModel(config, seed=0)
-    expected = model.state_dict()
-    problems = {
-        "missing": [name for name in expected if name not in state],
-        "unexpected": [name for name in state if name not in expected],
-        "of another shape": [n for n, x in state.items() if n in expected and x.shape != expected[n].shape],
-    }
-    if any(problems.values()):
-        found = "; ".join(f"{len(names)} {kind}: {some(names)}" for kind, names in problems.items() if names)
-        raise CheckpointError(f"{path}: not the paper's network. {found}. Use a released AVID or AVID-CMA file.")
-    model.load_state_dict(state)
-    return model.eval()
-
-
-def _read(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise CheckpointError(f"{path}: no such file. Give a released *_checkpoint.pth.tar file.")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, OSError, EOFError, pickle.UnpicklingError, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(
-            f"{path}: not a readable checkpoint ({reason}). Download it again, or choose a released file."
-        ) from error
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{path}: must contain a dict with 'model'; got {type(content).__name__}.")
-    return content
-
-
-def _part(path: Path, content: dict[str, Any], name: str) -> dict[str, Tensor]:
-    part = content.get(name)
-    if not isinstance(part, dict):
-        raise CheckpointError(f"{path}: has no '{name}'; it has {some(list(content))}. Use another released file.")
-    return {key: x for key, x in part.items() if isinstance(x, Tensor)}
