@@ -6,7 +6,8 @@
 # * turn a folder of videos into a data set, and say of every file that was left out why it was,
 # * check a data set for shortcuts *before* you train on it,
 # * adapt a trained network to your videos, judge it on few clips without fooling yourself, and ask it with a clip of your own,
-# * save, resume and load runs, the authors' released weights among them,
+# * save, resume and load runs,
+# * ask the paper's own network what it hears in your videos,
 # * calculate what Kinetics-400 or AudioSet would cost you, before you spend it.
 #
 # **Needs:** notebooks 03 and 08. **Time:** 60 minutes and then as long as your project lasts; about 1 minute is computing on one core of a laptop's CPU (GPU: not measured).
@@ -319,16 +320,93 @@ print(f"next step: {one:.6f} and {other_one:.6f}, difference {abs(one - other_on
 model, pipeline = al.checkpoints.load_model(saved)  # for use, without the training
 
 # %% [markdown]
-# ## The authors' released weights
+# ## What does the paper's network hear in your videos?
 #
-# The authors publish checkpoints of AVID and AVID+CMA, trained on Kinetics-400 and AudioSet, on the page of their code, `facebookresearch/AVID-CMA` on GitHub (for non-commercial use: read its licence). Nothing is downloaded here. Once you have a file, it is one line:
+# The authors publish four networks: AVID and AVID+CMA, each trained on Kinetics-400 and on AudioSet (CC BY-NC 4.0: for research only). Nothing is downloaded here. In a terminal,
 #
-# ```python
-# model = al.checkpoints.load_official("AVID-CMA_Kinetics_..._checkpoint.pth.tar")
-# memory = al.checkpoints.load_official_memory(...)   # the memories of all training clips, in files that have them
+# ```sh
+# avid-lab fetch avid-cma-audioset    # shows the licence and asks before it fetches
 # ```
 #
-# To see that the line works, here is a stand-in: the paper's network with *random* weights, written under the released file's names, and read back.
+# puts one where the next cell finds it. Run the section again afterwards: without it, the committed network of the course takes its place, and the cell says so. The paper's network sees 8 frames of 224 x 224 pixels and hears 2 s as a spectrogram of 200 x 257; the cell reads them straight from your files.
+
+# %%
+lab.predict(
+    "10-4",
+    "The network hears a clip's sound. In how many per cent of your clips is the clip's own picture among the five that fit best?",
+    low=0,
+    high=100,
+    unit="%",
+)
+
+# %%
+RELEASED = "avid-cma-audioset"  # or avid-audioset, avid-cma-kinetics, avid-kinetics
+# Clips at most: the paper's network takes half a second for each on one CPU core, and its untrained twin as long.
+LISTENED = 60
+
+try:
+    theirs, ears = al.checkpoints.load_weights(RELEASED)
+    whose = f"the authors' network {RELEASED}"
+except FileNotFoundError as missing:
+    theirs, ears, whose = stage.model, stage.pipeline, "the committed network"
+    print(f"{missing} Until then, the committed network answers: it knows nothing but a rendered world.")
+heard = al.ClipDataset(
+    manifest, video=theirs.config.video, audio=theirs.config.audio, cache=False, workers=WORKERS, progress=False
+)
+heard = heard.subset(torch.linspace(0, len(heard) - 1, min(LISTENED, len(heard))).round().long())
+if ears is None:  # the authors' spectrogram statistics are missing
+    ears = al.InputPipeline(theirs.config.video, theirs.config.audio).fit(heard)
+begun = time.perf_counter()
+understood = evaluation.embed(theirs, heard, ears, windows=1)
+print(f"{whose}: {len(heard)} of your clips in {time.perf_counter() - begun:.0f} s")
+
+# %%
+twin = evaluation.random_twin(theirs, heard, ears)
+ignorant = evaluation.embed(twin, heard, ears, windows=1)
+few = min(5, len(heard))
+answers = {
+    name: al.metrics.retrieval(x.audio, x.video, ks=sorted({1, few, min(10, len(heard))}))
+    for name, x in ((whose, understood), ("untrained", ignorant))
+}
+own_picture = answers[whose].recall[few]
+plots.recall_bars(answers, title=f"Own picture among the {few} best for a sound: {own_picture:.0%}")
+
+# %%
+lab.reveal(
+    "10-4",
+    round(100 * own_picture, 1),
+    f"that is {whose} on {len(heard)} clips; by chance it is {answers[whose].chance_recall[few]:.0%}. Clips that sound alike share their pictures, so even a good ear misses some",
+    close=0.25,
+)
+
+# %% [markdown]
+# Which of your clips are alike *to its ear*? The pairs below never saw a label. Play both clips of a pair in the explorer before you decide what they share: the event, or only the room, the microphone, the music?
+
+# %%
+alike = understood.audio @ understood.audio.T
+alike.fill_diagonal_(-1)
+nearest = alike.max(1)
+shown = set()
+for i in nearest.values.argsort(descending=True).tolist():
+    pair = tuple(sorted((i, int(nearest.indices[i]))))
+    if pair not in shown and len(shown) < 8:
+        shown.add(pair)
+        one, two = (f"{heard.path(k).parent.name}/{heard.path(k).stem}" for k in pair)
+        print(f"{nearest.values[i]:.2f}  {one:<32}{two}")
+RetrievalExplorer(understood, heard, theirs, ears)
+
+# %%
+lab.note(
+    "10-d",
+    "Three pairs that the network hears as alike: what do they share, and would you have paired them with your eyes closed?",
+)
+
+# %% [markdown]
+# From the command line, the same network evaluates, mines and trains on any manifest, at its own input size: `avid-lab evaluate --weights avid-cma-audioset --data MANIFEST.csv`, and so do `mine` and `train`.
+#
+# ### A file in the released format
+#
+# `al.checkpoints.load_official(PATH)` reads a released file, `load_official_memory(PATH)` the memories of its training clips, where it has them. To see that this works, here is a stand-in: the paper's network with *random* weights, written under the released file's names, and read back.
 
 # %%
 paper = al.AudioVisualModel.preset("paper" if stage.trained else "paper-small", seed=0).eval()
@@ -343,8 +421,6 @@ print("sees", loaded.config.video, "\nhears", loaded.config.audio)
 stand_in.unlink()
 
 # %% [markdown]
-# The released network wants its own input: 8 frames of 224 x 224 and 2 s of sound as 200 x 257. Give `loaded.config.video` and `.audio` to your `ClipDataset`, fit an `al.InputPipeline` to it, and everything above works with it: embed, ask, continue.
-#
 # ## The road to Kinetics and AudioSet
 #
 # First, how fast is *this* machine with the paper's network? One training step of two clips, random input:
@@ -468,6 +544,7 @@ frames(draw_days, [20, 40, 80, 160, 320, 640], label="clips a second and GPU")
 # On a machine with eight GPUs, the recipe of the paper for prepared Kinetics copies is:
 #
 # ```sh
+# avid-lab fetch kinetics400-val kinetics400-train --to KINETICS   # 407 GB
 # avid-lab data index KINETICS --layout kinetics400        # counts what is missing, silent, broken
 # avid-lab data prepare KINETICS/manifest.csv COPIES
 # torchrun --nproc-per-node=8 -m avid_lab train --preset paper --data COPIES/manifest.csv --precision bfloat16
@@ -541,7 +618,7 @@ lab.note(
 # * A data set is a list of files *and* the list of those left out, with reasons.
 # * Look for shortcuts before training: what four trivial numbers can do is no achievement of a network.
 # * Few held-out clips give wide intervals; pair comparisons, and split by recording.
-# * Checkpoints hold everything that the next step depends on; released weights load by one line.
+# * Checkpoints hold everything that the next step depends on; the authors' networks load by their names.
 # * Calculate the bill first. Windows times seconds a window is the time; decoding, not memory, is the wall.
 #
 # **Further reading.** W. Kay et al., *The Kinetics Human Action Video Dataset*, arXiv 2017. J. F. Gemmeke et al., *Audio Set: An Ontology and Human-Labeled Dataset for Audio Events*, ICASSP 2017.
