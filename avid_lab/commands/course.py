@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import socket
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 from avid_lab.commands import command
 from avid_lab.commands.data import place
 from avid_lab.config import RECIPES
+from avid_lab.shipped import shipped
 
 
 def add(commands: Any) -> None:
@@ -49,8 +51,8 @@ def add(commands: Any) -> None:
     publish = command(commands, "publish", _publish, "build the notebooks from their sources")
     for parser in (edition, publish):
         parser.add_argument("names", nargs="*", metavar="NAME", help='notebooks, such as "03" (default: all)')
-        text = "sources (default: %(default)s)"
-        parser.add_argument("--source", type=Path, default=Path("notebooks/source"), help=text)
+        text = "sources (default: those of the course)"
+        parser.add_argument("--source", type=Path, default=shipped("notebooks", "source"), help=text)
     text = "folder of the notebooks (default: %(default)s)"
     publish.add_argument("--out", type=Path, default=Path("notebooks"), help=text)
     publish.add_argument("--no-execute", action="store_true", help="do not run the notebooks; leave outputs out")
@@ -73,7 +75,7 @@ def _lab(arguments: argparse.Namespace) -> int:
     if not folder.parent.is_dir():
         raise ValueError(f"{folder}: no such folder. Name the folder that holds the notebooks, or will hold your copy.")
     if not working.is_own(folder):
-        print("\n".join(working.copy(_notebooks(), folder, update=arguments.update)))
+        print("\n".join(working.copy(shipped("notebooks"), folder, update=arguments.update)))
     first = min((path.name for path in folder.glob("*.ipynb")), default=None)
     options = [f"--ServerApp.root_dir={folder}"]
     if first:
@@ -84,6 +86,9 @@ def _lab(arguments: argparse.Namespace) -> int:
         options.append("--no-browser")
     if hasattr(os, "geteuid") and os.geteuid() == 0:  # in a container; the server listens to this machine only
         options.append("--allow-root")
+    # Jupyter's event log imports a check of internationalised addresses, which compiles a grammar for four seconds and
+    # is never used: without it, jsonschema leaves out that check.
+    sys.modules.setdefault("rfc3987_syntax", None)  # pyright: ignore[reportArgumentType]
     from jupyterlab.labapp import LabApp
 
     LabApp.launch_instance([*options, *arguments.rest])
@@ -123,7 +128,7 @@ def _doctor(arguments: argparse.Namespace) -> int:
 def _reset(arguments: argparse.Namespace) -> int:
     from avid_lab.course import working
 
-    print(working.reset(_notebooks(), arguments.folder, arguments.name))
+    print(working.reset(shipped("notebooks"), arguments.folder, arguments.name))
     return 0
 
 
@@ -154,15 +159,6 @@ def _publish(arguments: argparse.Namespace) -> int:
 
         print(build_site(sorted(arguments.out.glob("[0-9][0-9]_*.ipynb")), arguments.site)[0])
     return 0
-
-
-def _notebooks() -> Path:
-    """The course's notebooks, in the current folder or in the checkout that contains this package."""
-    places = (Path("notebooks"), Path(__file__).parents[2] / "notebooks")
-    for folder in places:
-        if any(folder.glob("*.ipynb")):
-            return folder
-    raise ValueError("no notebooks found. Run this in the project's folder, or name a folder: avid-lab lab FOLDER")
 
 
 def _require_free(port: int) -> None:

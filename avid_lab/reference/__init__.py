@@ -26,6 +26,7 @@ from avid_lab.reference.report import difference, report
 from avid_lab.reference.runs import VARIANTS, Run, Snapshot, Variant, depth, machine, read
 from avid_lab.reference.runs import train as train_run
 from avid_lab.reference.scores import score_chance, score_run, score_untrained
+from avid_lab.shipped import shipped
 from avid_lab.training import Trainer
 
 __all__ = [
@@ -47,16 +48,15 @@ KEPT = ("cross", "self", "joint", "long", "avid", "cma")
 
 
 def folder() -> Path:
-    """The folder of the committed runs: ``data/reference`` in this checkout or in the current folder.
+    """The folder of the committed runs.
 
     Raises:
-        ValueError: There is no such folder.
+        ValueError: It has no runs.
     """
-    places = (Path(__file__).parents[2] / "data" / "reference", Path("data") / "reference")
-    for place in places:
-        if (place / "runs.json").exists():
-            return place
-    raise ValueError(f"no reference runs in {' or '.join(map(str, places))}. Run `avid-lab reference` to make them.")
+    place = shipped("data", "reference")
+    if not (place / "runs.json").exists():
+        raise ValueError(f"no reference runs in {place}. Run `avid-lab reference` to make them.")
+    return place
 
 
 def load(variant: str, seed: int = 0) -> Run:

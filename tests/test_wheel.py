@@ -1,0 +1,110 @@
+"""The wheel is the whole course: built here, installed alone, used in an empty folder."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+import urllib.request
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+MOST_BYTES = 40e6
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    out = tmp_path_factory.mktemp("wheel")
+    subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", out], cwd=ROOT, check=True)
+    return next(out.glob("*.whl"))
+
+
+@pytest.fixture(scope="module")
+def installed(wheel, tmp_path_factory):
+    """An environment with the wheel; its dependencies are those of this one."""
+    place = tmp_path_factory.mktemp("installed")
+    venv.create(place, with_pip=True)
+    site = next(place.glob("lib/python*/site-packages"))
+    (site / "dependencies.pth").write_text(next(path for path in sys.path if path.endswith("site-packages")))
+    scripts = place / "bin"
+    subprocess.run([scripts / "pip", "install", "--quiet", "--no-deps", "--no-index", wheel], check=True)
+    return scripts
+
+
+@pytest.fixture
+def run(installed, tmp_path, monkeypatch):
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+
+    def call(*command: str, folder: Path = tmp_path) -> str:
+        done = subprocess.run([installed / command[0], *command[1:]], cwd=folder, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    return call
+
+
+def test_the_wheel_has_the_course_and_stays_small(wheel):
+    with zipfile.ZipFile(wheel) as opened:
+        names = set(opened.namelist())
+    assert wheel.stat().st_size < MOST_BYTES
+    for folder in ("notebooks", "data"):
+        files = subprocess.run(["git", "ls-files", folder], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        missing = {f"avid_lab/course_files/{name}" for name in files.splitlines()} - names
+        assert files and not missing
+    assert any(name.endswith("/licenses/LICENSE") for name in names)
+
+
+def test_the_source_distribution_builds_the_same_wheel(wheel, tmp_path):
+    subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", "sdist", "-d", tmp_path], cwd=ROOT, check=True)
+    source = next(tmp_path.glob("*.tar.gz"))
+    subprocess.run(["tar", "-xf", source, "-C", tmp_path], check=True)
+    unpacked = tmp_path / source.name.removesuffix(".tar.gz")
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", tmp_path], cwd=unpacked, check=True
+    )
+    contents = []
+    for path in (wheel, next(tmp_path.glob("*.whl"))):
+        with zipfile.ZipFile(path) as opened:
+            contents.append({item.filename: item.CRC for item in opened.infolist()})
+    assert contents[0] == contents[1]
+
+
+def test_every_command_of_the_course_works_in_an_empty_folder(run, tmp_path):
+    code = "import avid_lab; from avid_lab import reference; print(avid_lab.__file__, reference.load('cma').variant)"
+    assert str(ROOT) not in run("python", "-c", code)
+    assert "00_start_here" in run("avid-lab", "publish", "--no-execute", "00")
+    assert (tmp_path / "notebooks" / "00_start_here.ipynb").is_file()
+    for kind in ("student", "instructor"):
+        run("avid-lab", "edition", kind, kind, "02")
+        assert list((tmp_path / kind).rglob("02_contrast.ipynb"))
+
+
+def test_the_lab_opens_a_copy_of_the_notebooks(installed, run, tmp_path):
+    lab = Path(sys.prefix) / "share" / "jupyter" / "lab"  # of the environment that has JupyterLab
+    command = [installed / "avid-lab", "lab", "--no-browser", "--port", "9917"]
+    environment = os.environ | {"JUPYTERLAB_DIR": str(lab)}
+    log = tmp_path / "log.txt"
+    with log.open("w") as file:
+        server = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=file, stderr=file)
+    try:
+        end = time.monotonic() + 120
+        while time.monotonic() < end and server.poll() is None:
+            try:
+                with urllib.request.urlopen("http://localhost:9917/api", timeout=5) as answer:
+                    assert answer.status == 200
+                break
+            except OSError:
+                time.sleep(0.2)
+        else:
+            pytest.fail(log.read_text())
+    finally:
+        server.terminate()
+        server.wait(timeout=30)
+    assert len(list((tmp_path / "my_course").glob("*.ipynb"))) == 11
+    run("avid-lab", "reset", "05")
