@@ -1,7 +1,7 @@
 // A chart on a canvas: hover, click, lasso, drag, keys, legend. What the pointer does is drawn here, not by the kernel.
 
 const REACH = 14  // pixels from the pointer within which a point is touched
-const FLIGHT_MS = 320
+const FLIGHT_MS = 320, FRAME_MS = 40  // the picture of a running training shares its cores
 const ROLES = ["ink", "muted", "faint", "paper", "grid"]
 const RED_GREEN_BLUE = /[\d.]+/g
 
@@ -194,7 +194,7 @@ function render({model, el}) {
                 [mark.x, mark.y] = t === 1 ? mark.goal : mark.since.map((from, i) => between(from, mark.goal[i], share))
         }
         flies = t < 1
-        if (flies) ask()
+        if (flies) setTimeout(ask, FRAME_MS)
     }
 
     // Text and lines
