@@ -60,7 +60,9 @@ def make(path: Path, frames: np.ndarray | None, times_s: list[float], codec: str
                 images.append(frame)
             tracks.append((stream, images))
         if sound is not None:
-            stream = container.add_stream(settings.get("audio_codec", "aac"), rate=rate, layout="mono")
+            stream = container.add_stream(
+                settings.get("audio_codec", "aac"), rate=rate, layout=settings.get("layout", "mono")
+            )
             if stream.codec_context.name in ("mp2", "pcm_s16le"):
                 whole = (sound[None] * 32_767).astype(np.int16)
                 frame = av.AudioFrame.from_ndarray(whole, format="s16", layout="mono")
@@ -151,6 +153,21 @@ def test_frames_left_out_while_decoding_are_never_those_on_screen(tmp_path, step
             max(i for i, t in enumerate(times_s) if t <= start_s + k / fps + d) for d in (-6e-4, 6e-4) if k or d > 0
         }
         assert number in right
+
+
+@pytest.mark.parametrize("layout", ["mono", "stereo"])
+@pytest.mark.parametrize("rate", [22_050, 24_000])
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts"])
+def test_sound_up_to_a_moment_is_that_of_the_whole(tmp_path, suffix, rate, layout):
+    sound = 0.3 * np.random.default_rng(0).standard_normal(4 * rate).astype(np.float32)
+    path = make(tmp_path / f"noise{suffix}", None, [], sound=sound, rate=rate, layout=layout)
+    assert probe(path).audio.channels == (1 if layout == "mono" else 2)
+    spec = AudioSpec(24_000, 3.9)
+    whole = read_clip(path, 0.0, None, spec).audio[0]
+    for until_s in (0.3, 1.7, 3.1):
+        part = read_clip(path, 0.0, None, spec, audio_until_s=until_s).audio[0]
+        until = int(until_s * 24_000)
+        assert torch.equal(part[:until], whole[:until])
 
 
 def test_the_end_is_padded_and_counted(tmp_path):

@@ -7,6 +7,7 @@ import os
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 
 import av
 import numpy as np
@@ -274,12 +275,14 @@ class Sound:
 
 
 def read_sound(source: Source, start_s: float, spec: AudioSpec, until_s: float | None = None) -> Sound:
-    """The samples wanted, those after ``until_s`` only if they say how to mix the channels; see `read_clip`."""
+    """The samples wanted; after ``until_s`` only where that changes those before; see `read_clip`."""
     source.check("audio")
     sound = np.zeros(spec.samples, np.float32)
     covered = np.zeros(spec.samples, bool)
     stop_s = start_s + spec.samples / spec.rate
-    if until_s is not None and source.audio.codec_context.channels == 1:
+    context = source.audio.codec_context
+    # All frames together say how to mix channels, and, where timestamps are rounded, when the sound begins.
+    if until_s is not None and context.channels == 1 and source.audio.time_base == Fraction(1, context.sample_rate):
         stop_s = min(stop_s, until_s + SETTLED_S)
     pieces, cancelled = [], False
     for run_s, frames in _runs(source, start_s - PREROLL_S, stop_s):
