@@ -14,17 +14,23 @@ for name, value in (("OMP_WAIT_POLICY", "passive"), ("GOMP_SPINCOUNT", "0"), ("O
     os.environ.setdefault(name, value)
 
 SECTIONS = ("mining", "nce", "loading", "streaming", "training", "rendering", "gpu", "feel")
+LONG = ("recipe",)  # half an hour and more: only when named
 FOLDER = Path(__file__).parent / "results"
 
 
 def main() -> int:
     """Measure, write, draw."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("sections", nargs="*", metavar="SECTION", help=f"some of {', '.join(SECTIONS)} (default: all)")
+    parser.add_argument(
+        "sections",
+        nargs="*",
+        metavar="SECTION",
+        help=f"some of {', '.join(SECTIONS)} (default: all), {', '.join(LONG)}",
+    )
     parser.add_argument("--quick", action="store_true", help="the small cases only")
     parser.add_argument("--draw", action="store_true", help="measure nothing; draw and print earlier results")
     arguments = parser.parse_args()
-    if unknown := set(arguments.sections) - set(SECTIONS):
+    if unknown := set(arguments.sections) - {*SECTIONS, *LONG}:
         parser.error(f"no such section: {', '.join(sorted(unknown))}")
     FOLDER.mkdir(exist_ok=True)
     if not arguments.draw:

@@ -204,7 +204,7 @@ def test_a_training_is_predicted_from_its_own_files(smoke_world, tmp_path, capsy
     assert (found.clips, found.batch, found.bound) == (clips, 8, "both")
     assert found.rate == pytest.approx(1 / (1 / found.training + 1 / (found.reading * found.cores)))
     windows, hours = found.hours["AVID"]
-    assert windows == 900 * min(64, clips) and hours == pytest.approx(windows / found.rate / 3600)
+    assert windows == 1100 * min(64, clips) and hours == pytest.approx(windows / found.rate / 3600)
     assert cli.main(["doctor", "--bench", "--preset", "pocket", str(manifest.root / "manifest.csv"), "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["preset"] == "pocket" and told["reading"] > 0 and told["training"] > 0
@@ -228,4 +228,4 @@ def test_speeds_are_measured_and_printed_as_json(capsys):
     assert cli.main(["doctor", "--bench", "--json"]) == 0
     found = {row["name"]: row["value"] for row in json.loads(capsys.readouterr().out)}
     assert all(value > 0 for value in found.values())
-    assert found["the course's training, 900 steps"] == pytest.approx(found["training step, batch of 64"] * 15)
+    assert found["the course's training, 1100 steps"] == pytest.approx(found["training step, batch of 64"] * 1100 / 60)

@@ -117,6 +117,8 @@ def test_the_video_network_is_an_independently_written_forward():
     [
         ((1, 3, 3), (1, 2, 2), (0, 1, 1)),
         ((1, 3, 3), 1, (0, 1, 1)),
+        ((2, 3, 3), (2, 2, 2), (0, 1, 1)),
+        ((3, 2, 2), (3, 1, 1), (0, 0, 0)),
         ((3, 1, 1), (2, 1, 1), (1, 0, 0)),
         ((3, 1, 1), 1, (1, 0, 0)),
         ((3, 7, 7), (1, 2, 2), (1, 3, 3)),
@@ -137,8 +139,9 @@ def test_a_factored_convolution_is_the_convolution_and_so_is_its_gradient(kernel
     torch.testing.assert_close(*results)
 
 
-def test_embeddings_are_unit_vectors_and_features_are_the_maximum_of_the_last_block():
-    model, (video, audio) = AudioVisualModel(TINY, seed=0), clips()
+@pytest.mark.parametrize("pooled", [1, 3, 4])
+def test_embeddings_are_unit_vectors_and_features_are_the_maxima_of_the_last_blocks(pooled):
+    model, (video, audio) = AudioVisualModel(dataclasses.replace(TINY, pooled_blocks=pooled), seed=0), clips()
     v, a = model(video, audio)
     assert v.shape == a.shape == (3, 16)
     torch.testing.assert_close(torch.stack([v.norm(dim=1), a.norm(dim=1)]), torch.ones(2, 3))
@@ -146,9 +149,20 @@ def test_embeddings_are_unit_vectors_and_features_are_the_maximum_of_the_last_bl
     for encoder, x in ((model.video_encoder, video), (model.audio_encoder, audio)):
         maps = encoder.block_maps(x)
         assert list(maps) == ["stem", "block1", "block2", "block3", "block4"]
-        torch.testing.assert_close(encoder(x), maps["block4"].flatten(2).amax(2))
-        assert encoder.features == 10
+        expected = torch.cat([blocks.flatten(2).amax(2) for blocks in list(maps.values())[-pooled:]], 1)
+        torch.testing.assert_close(encoder(x), expected)
+        assert encoder.features == expected.shape[1] == sum((4, 6, 8, 10)[-pooled:])
     assert model.double()(video.double(), audio.double())[0].dtype == torch.float64
+
+
+def test_the_pocket_stem_joins_two_frames():
+    model, (video, _) = AudioVisualModel(TINY, seed=0).eval(), clips()
+    assert model.video_encoder.block_maps(video)["stem"].shape == (3, 4, 4, 8, 8)
+    other = video.clone()
+    other[:, :, 2:4] += 1.0  # the second pair of frames
+    stem = model.video_encoder.stages["stem"]
+    changed = (stem(video) != stem(other)).flatten(3).any(3).any(1)  # (B, T)
+    assert changed.tolist() == [[False, True, False, False]] * 3
 
 
 def test_a_seed_decides_the_weights_and_leaves_the_global_state_alone():

@@ -138,7 +138,7 @@ def test_block_features_are_the_max_over_the_grid_of_every_window(smoke_world, p
     first = torch.nn.functional.adaptive_max_pool2d(maps["block1"].amax(2), 12).flatten(1)
     torch.testing.assert_close(made.video["block1"][1], first, atol=1e-5, rtol=1e-4)
     grid = made.audio["block4"][1].unflatten(1, (8, -1)).amax(2)
-    torch.testing.assert_close(grid, features, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(grid, features[:, -8:], atol=1e-5, rtol=1e-4)  # the last block comes last
     assert torch.equal(made.labels, some.labels)
 
 

@@ -5,6 +5,10 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
+import platform
+import subprocess
+import sys
+import textwrap
 
 import pytest
 import torch
@@ -17,6 +21,7 @@ from avid_lab.losses import nce_softmax_loss
 from avid_lab.objectives import AVID, CMA
 from avid_lab.training import Trainer, memory, one_cycle, rate_factor
 from avid_lab.training.draws import Order
+from avid_lab.transforms import InputPipeline, VideoAugmentation
 
 TINY = dataclasses.replace(
     PRESETS["pocket"], video_widths=(4, 4, 4, 8, 8), audio_widths=(4, 4, 4, 8, 8), head=(8,), dim=16
@@ -209,6 +214,47 @@ def test_every_setting_has_an_effect(smoke_world, more):
     assert losses(steps) != losses(make(smoke_world, config))
     assert set(steps[0].times) == {"data", "forward", "backward", "memory", "waiting"}
     assert sum(steps[0].times.values()) <= steps[0].seconds
+
+
+def test_clips_are_augmented_as_the_configuration_says(smoke_world):
+    strong = make(smoke_world, dataclasses.replace(CONFIG, crop=0.3, colour=1.0)).pipeline.augmentation
+    assert strong.scale == (0.3, 1.0)
+    assert (strong.brightness, strong.contrast, strong.saturation, strong.hue) == (0.4, 0.4, 0.4, 0.2)
+    plain = make(smoke_world, dataclasses.replace(CONFIG, crop=1.0, colour=0.0)).pipeline.augmentation
+    assert plain.scale == (1.0, 1.0) and plain.brightness == plain.hue == 0.0
+
+
+def test_an_augmentation_of_the_users_own_stays(smoke_world):
+    own = VideoAugmentation(TINY.video.size, flip=0.0)
+    pipeline = InputPipeline(TINY.video, TINY.audio, augmentation=own)
+    objective = AVID(len(smoke_world), TINY.dim, num_negatives=16)
+    trainer = Trainer(AudioVisualModel(TINY, seed=0), objective, smoke_world, CONFIG, pipeline=pipeline)
+    assert trainer.pipeline.augmentation is own
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc returns memory at once")
+def test_freed_memory_is_used_again():
+    script = """
+        import resource, sys, threading, torch
+        from avid_lab.training.memory import keep_freed_memory
+        if sys.argv[1] == "keep":
+            keep_freed_memory()
+        def work():
+            for turn in range(12):
+                if turn == 2:
+                    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+                torch.ones(2**22) + 1  # 16 MB twice, freed at once
+            print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+    """
+    faults = {}
+    for way in ("keep", "default"):
+        command = [sys.executable, "-c", textwrap.dedent(script), way]
+        faults[way] = int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    assert faults["keep"] < faults["default"] / 10, faults
 
 
 def test_schedules():

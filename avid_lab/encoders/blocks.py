@@ -59,10 +59,10 @@ class VideoBlock(nn.Module):
 
     def forward(self, x: Float[Tensor, "B C T H W"]) -> Float[Tensor, "B C2 T2 H2 W2"]:
         """One residual block."""
-        y = F.relu(self.spatial1_norm(self.spatial1(x)))
-        y = F.relu(self.temporal1_norm(self.temporal1(y)))
-        y = F.relu(self.spatial2_norm(self.spatial2(y)))
-        return F.relu(self.out_norm(self.temporal2(y) + self.shortcut(x)))
+        y = F.relu(self.spatial1_norm(self.spatial1(x)), inplace=True)
+        y = F.relu(self.temporal1_norm(self.temporal1(y)), inplace=True)
+        y = F.relu(self.spatial2_norm(self.spatial2(y)), inplace=True)
+        return F.relu(self.out_norm(self.temporal2(y) + self.shortcut(x)), inplace=True)
 
 
 class AudioBlock(nn.Module):
@@ -77,8 +77,8 @@ class AudioBlock(nn.Module):
 
     def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C2 H2 W2"]:
         """One plain block."""
-        x = F.relu(self.norm1(self.conv1(x)))
-        return F.relu(self.norm2(self.conv2(x)))
+        x = F.relu(self.norm1(self.conv1(x)), inplace=True)
+        return F.relu(self.norm2(self.conv2(x)), inplace=True)
 
 
 class ProjectionHead(nn.Sequential):

@@ -38,7 +38,7 @@ class AudioVisualModel(nn.Module):
             if seed is not None:
                 torch.default_generator.manual_seed(seed)  # torch.manual_seed would also reseed a GPU
             self.video_encoder = _video_encoder(config)
-            self.audio_encoder = AudioEncoder(config.audio_widths)
+            self.audio_encoder = AudioEncoder(config.audio_widths, config.pooled_blocks)
             self.video_head = ProjectionHead(
                 self.video_encoder.features, config.head, config.dim, norm=config.head_norm
             )
@@ -136,8 +136,15 @@ class AudioVisualModel(nn.Module):
 
 def _video_encoder(config: ModelConfig) -> Encoder:
     if config.video_backbone == "r2plus1d_18":
-        return TorchvisionVideoEncoder()
-    return VideoEncoder(config.video_widths, config.video_blocks, config.video_stem, config.video_stem_pool)
+        return TorchvisionVideoEncoder(config.pooled_blocks)
+    return VideoEncoder(
+        config.video_widths,
+        config.video_blocks,
+        config.video_stem,
+        config.video_stem_stride,
+        config.video_stem_pool,
+        config.pooled_blocks,
+    )
 
 
 def _unit(x: Tensor) -> Tensor:

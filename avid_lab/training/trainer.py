@@ -23,10 +23,10 @@ from avid_lab.objectives import AVID, CMA, InBatch, Objective, ObjectiveOutput
 from avid_lab.precision import autocast_type
 from avid_lab.processes import average, local_rank, processes, rank, share
 from avid_lab.training.draws import Order, generator_for
-from avid_lab.training.memory import fitted
+from avid_lab.training.memory import fitted, keep_freed_memory
 from avid_lab.training.schedule import rate_factor
 from avid_lab.training.step import Step, Stopwatch
-from avid_lab.transforms import InputPipeline
+from avid_lab.transforms import InputPipeline, VideoAugmentation
 
 GRADIENT_SCALE = 1024.0  # of the first step in float16: NCE's gradients at a temperature of 0.07 are large
 
@@ -80,7 +80,8 @@ class Trainer:
             temperature, number of negatives, loss, momentum of the memory) may be changed between steps.
         clips: The instances; their number must be the objective's.
         config: Steps, batch size, learning rate, seed, device, and more.
-        pipeline: Turns clips into network inputs; ``None`` fits a new one to these clips.
+        pipeline: Turns clips into network inputs; ``None`` fits a new one to these clips. It augments as ``config``
+            says, unless it was made with an augmentation of its own.
 
     Attributes:
         history: Every `Step` so far.
@@ -104,6 +105,8 @@ class Trainer:
         self.config = config = config or TrainConfig()
         _check(objective, clips, config)
         self.device = resolve_device(config.device)
+        if self.device.type == "cpu":
+            keep_freed_memory()
         self.model = model.to(self.device)
         self.model.video_encoder.to(memory_format=torch.channels_last_3d)  # then 2-D kernels run without copies
         self.model.audio_encoder.to(memory_format=torch.channels_last)
@@ -112,6 +115,8 @@ class Trainer:
         # Clips in shards are fitted on the first only: others may have to be downloaded.
         sample = clips.subset(range(min(FITTED, len(clips)))) if clips.manifest.shards else clips
         self.pipeline = (pipeline or InputPipeline(clips.video, clips.audio).fit(sample)).to(self.device)
+        if self.pipeline.default_augmentation:
+            self.pipeline.augmentation = _augmentation(self.pipeline.size, config)
         share([*self.objective.buffers(), *self.pipeline.buffers()])
         if processes() > 1 and self.device.type == "cuda":
             nn.SyncBatchNorm.convert_sync_batchnorm(self.model)
@@ -121,7 +126,7 @@ class Trainer:
         self._embed = DistributedDataParallel(self.model) if processes() > 1 else self.model
         self.ema = copy.deepcopy(self.model).requires_grad_(False) if config.ema is not None else None
         rule = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
-        self.optimizer = rule(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+        self.optimizer = rule(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
         self.history: list[Step] = []
         self.steps_done = 0
         self.learning_rate_scale = 1.0
@@ -463,6 +468,13 @@ def resolve_device(name: str) -> torch.device:
         fix = 'Choose one of these, or "auto".'
         raise ValueError(f"device {name!r} is not on this machine, which has {', '.join(there)}.{why} {fix}")
     return torch.device(name)
+
+
+def _augmentation(size: int, config: TrainConfig) -> VideoAugmentation:
+    much = 0.4 * config.colour
+    return VideoAugmentation(
+        size, scale=(config.crop, 1.0), brightness=much, contrast=much, saturation=much, hue=much / 2
+    )
 
 
 def _check(objective: Objective | InBatch, clips: ClipDataset, config: TrainConfig) -> None:

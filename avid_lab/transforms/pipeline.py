@@ -39,7 +39,8 @@ class InputPipeline(nn.Module):
     Args:
         video: Format of the frames; ``size`` is the side of the crop.
         audio: Format of waveforms and spectrograms.
-        augmentation: Replaces the default `VideoAugmentation` of training.
+        augmentation: Of training. None: the default `VideoAugmentation`, which `Trainer` replaces with that of its
+            configuration.
         gain: In training the waveform is multiplied by a number drawn from [1 - gain, 1 + gain].
 
     Raises:
@@ -64,6 +65,7 @@ class InputPipeline(nn.Module):
             raise ValueError(f"gain must be in [0, 1); got {gain}")
         self.size, self.gain = video.size, gain
         self.augmentation = augmentation or VideoAugmentation(video.size)
+        self.default_augmentation = augmentation is None
         self.spectrogram = LogSpectrogram(audio)
         self.register_buffer("pixel_mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(IMAGENET_STD).view(3, 1, 1, 1), persistent=False)
