@@ -35,7 +35,7 @@ lint: $(VENV)/.dev  ## ruff, pyright and the floors of the house
 notebooks: $(VENV)/.dev  ## build notebooks/*.ipynb from notebooks/source/*.py (NOTEBOOKS="00 03" for some)
 	$(BIN)/avid-lab publish $(NOTEBOOKS)
 
-benchmark: $(VENV)/.lab  ## measure the fast paths (SECTIONS="mining nce loading streaming training rendering feel recipe", QUICK=--quick)
+benchmark: $(VENV)/.lab  ## measure the fast paths (SECTIONS="mining nce loading streaming training rendering feel recipe calibration", QUICK=--quick)
 	$(BIN)/python -m benchmarks $(SECTIONS) $(QUICK)
 
 clean:  ## remove the environment; rendered clips stay in the cache folder

@@ -107,7 +107,7 @@ def report(results: dict[str, Any]) -> str:
         "",
         "Numbers are per cent on held-out clips, mean ± standard deviation over the seeds. Positives are judged on the",
         "training clips; training never saw their labels. *Untrained* is the same network with random weights.",
-        "[search.md](search.md) says how the recipe was chosen.",
+        "[search.md](search.md) says how the recipe was found, [calibration.md](calibration.md) what CMA calibrates.",
     ]
     for heading, (text, variants, names) in TABLES.items():
         there = [name for name in variants if _values(results, name, names[0])]
