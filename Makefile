@@ -33,6 +33,7 @@ lint: $(VENV)/.dev  ## ruff, pyright and the floors of the house
 	$(BIN)/lint-imports
 
 notebooks: $(VENV)/.dev  ## build notebooks/*.ipynb from notebooks/source/*.py (NOTEBOOKS="00 03" for some)
+	$(BIN)/python -m avid_lab.course --mistakes
 	$(BIN)/avid-lab publish $(NOTEBOOKS)
 
 benchmark: $(VENV)/.lab  ## measure the fast paths (SECTIONS="mining nce loading streaming training rendering feel recipe calibration", QUICK=--quick)

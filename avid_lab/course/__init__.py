@@ -13,11 +13,12 @@
         ...
 
 If the answer is blank, the badge is amber and the reference runs instead. If it is wrong, the badge is red and names
-the mistake. If it is right, the badge is green and ``nce_loss(...)`` calls the student's code from then on. So *use*
-the function in later cells: train with it, draw with it. The notebook's first code cell imports ``math``, ``torch``
-and ``torch.nn.functional as F``, which solutions need. The badge shows the task and folded hints: mention ``lab.hint``
-and ``lab.solution``, but do not call them. ``python -m avid_lab.course`` lists the exercises; ``--cells 02`` prints a
-notebook's cells to paste. Exercises live in ``exercises/notebook_NN.py``; to add one, add an `Exercise` there.
+the mistake. If it is right, the badge is green and ``nce_loss(...)`` calls the student's code from then on, and gives
+its result the reference's type. So *use* the function in later cells: train with it, draw with it. The notebook's
+first code cell imports ``math``, ``torch`` and ``torch.nn.functional as F``, which solutions need. The badge shows the
+task and folded hints: mention ``lab.hint`` and ``lab.solution``, but do not call them. ``python -m avid_lab.course``
+lists the exercises; ``--cells 02`` prints a notebook's cells to paste. Exercises live in
+``exercises/notebook_NN.py``; to add one, add an `Exercise` there.
 
 *Whose code.* ``lab.credit("nce_loss")`` is "your code" or "reference": ``title=f"... ({lab.credit('nce_loss')})"``.
 

@@ -135,7 +135,7 @@ def note(key: str, prompt: str = "", text: str | None = None, **values: Any) -> 
 
 
 def progress(notebook: str | None = None) -> None:
-    """Show which exercises are solved and how many predictions came true.
+    """Show which exercises are solved, which mistakes were made on the way, and how many predictions came true.
 
     Args:
         notebook: Only this one, "02"; None shows all.
@@ -143,7 +143,7 @@ def progress(notebook: str | None = None) -> None:
     from avid_lab.course.exercises import EXERCISES
 
     known = student.record()
-    rows = []
+    rows, learned = [], []
     for name in sorted({exercise.notebook for exercise in EXERCISES.values()}):
         if notebook is not None and name != notebook:
             continue
@@ -154,6 +154,7 @@ def progress(notebook: str | None = None) -> None:
                 status = "right" if entry.get("solved") else entry.get("status", "blank")
                 helped = " (solution seen)" if entry.get("solution_seen") else ""
                 cells.append(f"{SIGNS[status]} <code>{exercise.name}</code>{helped}")
+                learned += [f"<code>{exercise.name}</code>: {prose(title)}" for title in entry.get("mistakes", [])]
         guessed = [p for key, p in known["predictions"].items() if key.startswith(f"{name}-") and "hit" in p]
         came_true = f"{sum(p['hit'] for p in guessed)} of {len(guessed)} predictions came true" if guessed else ""
         rows.append(f"<tr><td><b>{name}</b></td><td>{' &nbsp; '.join(cells)}</td><td>{came_true}</td></tr>")
@@ -163,7 +164,11 @@ def progress(notebook: str | None = None) -> None:
         display(Box("plain", f"{head} This notebook has no exercises that check themselves."))
         return
     head += " ✓ right &nbsp; ✗ not yet &nbsp; ○ not started"
-    display(Box("plain", f'{head}<table style="margin:.4em 0;text-align:left">{"".join(rows)}</table>'))
+    table = f'{head}<table style="margin:.4em 0;text-align:left">{"".join(rows)}</table>'
+    if learned := list(dict.fromkeys(learned)):
+        items = "".join(f"<li>{line}</li>" for line in learned)
+        table += f"<details><summary>Mistakes on the way ({len(learned)})</summary><ul>{items}</ul></details>"
+    display(Box("plain", table))
 
 
 def _sentence(text: str) -> str:

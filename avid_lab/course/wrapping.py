@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 import difflib
 import functools
 import hashlib
+import inspect
+import re
 from collections.abc import Callable
 from typing import Any
 
+from IPython.core.getipython import get_ipython
 from IPython.display import display
 
 from avid_lab.course import student
@@ -61,14 +65,16 @@ def find(name: str) -> Exercise:
 
 
 def _driven(asked: Exercise, function: Function, verdict: Verdict) -> Function:
-    """The function that the notebook calls from now on."""
+    """The function that the notebook calls from now on; a right answer's results have the reference's form."""
+    fitted = asked.fitted(function)
+    signature = inspect.signature(function)
 
     @functools.wraps(function)
     def run(*args: Any, **kwargs: Any) -> Any:
         if run.__dict__["verdict"].status != "right":
             return asked.reference(*args, **kwargs)
         try:
-            return function(*args, **kwargs)
+            return fitted(*signature.bind(*args, **kwargs).args)
         except Exception as error:  # it passed on small inputs: report it, and let the notebook continue
             _demote(run, asked, error)
             return asked.reference(*args, **kwargs)
@@ -94,6 +100,9 @@ def _remember(verdict: Verdict, function: Function) -> None:
     code = function.__code__
     answer = hashlib.sha1(repr((code.co_code, code.co_consts, code.co_names)).encode()).hexdigest()[:12]
     new = verdict.status != "blank" and answer != before.get("answer")
+    mistakes = before.get("mistakes", [])
+    if verdict.status == "wrong" and new:
+        mistakes = [*mistakes, verdict.title]
     student.write(
         "exercises",
         verdict.name,
@@ -101,6 +110,7 @@ def _remember(verdict: Verdict, function: Function) -> None:
         title=verdict.title,
         answer=answer,
         attempts=before.get("attempts", 0) + new,
+        mistakes=mistakes,  # in the order in which they were made
         **({"solved": True} if verdict.status == "right" else {}),  # never taken back, not even by another kernel
     )
 
@@ -146,3 +156,31 @@ def credit(*names: str) -> str:
     if not yours:
         return "reference"
     return "your code" if len(yours) == len(chosen) else f"your {', '.join(yours)}; the rest reference"
+
+
+def unreadable(name: str, line: int, text: str) -> Function:
+    """The reference, for a cell that Python cannot read; a badge says where. Later cells run as usual."""
+    verdict = Verdict(name, "wrong", "Python cannot read this cell", f"Line {line}: {text}.")
+    VERDICTS[name] = verdict
+    student.write("exercises", name, status="wrong", title=verdict.title)
+    display(verdict_box(find(name), verdict))
+    return _driven(find(name), find(name).reference, verdict)
+
+
+def _readable(lines: list[str]) -> list[str]:
+    """An input transformer: one message for an exercise's cell with a syntax error, instead of NameErrors below."""
+    cell = "".join(lines)
+    found = re.search(r"^@exercise\(\s*[\"'](\w+)[\"']\s*\)\s*\ndef\s+(\w+)", cell, re.MULTILINE)
+    if found is None:
+        return lines
+    try:
+        ast.parse(cell)
+    except SyntaxError as error:
+        exercise_name, name = found.groups()
+        call = f"unreadable({exercise_name!r}, {error.lineno or 0}, {str(error.msg)!r})"
+        return [f"from {__name__} import unreadable\n", f"{name} = {call}\n"]
+    return lines
+
+
+if (_shell := get_ipython()) is not None and _readable not in _shell.input_transformers_post:
+    _shell.input_transformers_post.append(_readable)

@@ -19,6 +19,12 @@ def log_spectrogram_bins(power):
     return decibels.clamp(min=decibels.max() - 100)
 
 
+def _by_slices(power):
+    x = torch.cat([power[:, :1], (power[:, 1::2] + power[:, 2::2]) / 2], dim=1)
+    x = 10 * x.clamp(min=1e-10).log10()
+    return x.clamp(min=x.max() - 100)
+
+
 def _decibels_averaged(power):
     """Decibels are averaged instead of power. The mean of two logarithms is not the logarithm of the mean: average
     the power first, then take the logarithm.
@@ -110,11 +116,13 @@ EXERCISES = (
             _added,
             _every_second,
         ),
+        forms=(_by_slices,),
+        large=lambda: (normal(100, 257, seed=2).square(),),
         hints=(
             "Three steps: pairs, decibels, floor. `power[:, 1:]` is everything but the lowest bin.",
             "`x.unflatten(1, (-1, 2))` turns (frames, n) into (frames, n / 2, 2); the mean over the last axis averages each pair.",
-            "Put the lowest bin back in front with `torch.cat([power[:, :1], pairs], dim=1)`; then `10 * x.clamp(min=1e-10).log10()` "
-            "and `.clamp(min=loudest - 100)`.",
+            "Put the lowest bin back in front with `torch.cat([power[:, :1], pairs], dim=1)`. A decibel is `10 * x.log10()`; "
+            "`clamp` keeps numbers above a floor, first of the power (silence has none), then of the decibels.",
         ),
     ),
 )

@@ -26,6 +26,21 @@ def _nce(positive, negative, noise):
     return yes, no
 
 
+def _as_written(positive, negative, Z):
+    K = negative.shape[1]
+    noise = K * Z
+    yes = positive.exp() / (positive.exp() + noise)
+    no = noise / (negative.exp() + noise)
+    return -(yes.log().sum(1) + no.log().sum(1)).mean()
+
+
+def _z_again(positive, negative, Z):
+    """Z is estimated anew from each batch. The notebook estimates Z once and keeps it: use the Z that you are given.
+    Otherwise the ruler moves with every batch.
+    """
+    return nce_loss(positive, negative, negative.detach().exp().mean())
+
+
 def _no_k(positive, negative, Z):
     """K is missing before Z. There are K noise pairs for each real pair, so the odds are `exp(s)` against `K * Z`,
     in both halves.
@@ -258,9 +273,9 @@ def _only_batch(memory, index, embedding, momentum):
     return F.normalize(momentum * memory[index] + (1 - momentum) * embedding.detach(), dim=1)
 
 
-def _update(seed, momentum):
-    index = torch.randperm(9, generator=seeded(seed))[:4]
-    return unit(9, 5, seed), index, unit(4, 5, seed + 1, grad=True), momentum
+def _update(seed, momentum, rows=9, batch=4, dim=5):
+    index = torch.randperm(rows, generator=seeded(seed))[:batch]
+    return unit(rows, dim, seed), index, unit(batch, dim, seed + 1, grad=True), momentum
 
 
 # --- negatives --------------------------------------------------------------------------------------------------------
@@ -288,9 +303,7 @@ def _last_never(index, N, K, generator):
 
 
 def _neighbour_twice(index, N, K, generator):
-    """Not all instances are equally likely. If you hit the query, you take a fixed other instance, so that one
-    comes up twice as often as the rest.
-    """
+    """Not all instances are equally likely. Every instance but the query should come up equally often."""
     draw = torch.randint(N, (len(index), K), generator=generator)
     return torch.where(draw == index[:, None], (draw + 1) % N, draw)
 
@@ -301,6 +314,18 @@ def _one_row(index, N, K, generator):
     """
     draw = torch.randint(N - 1, (1, K), generator=generator).expand(len(index), K)
     return draw + (draw >= index[:, None])
+
+
+def _other_queries(index, N, K, generator):
+    """Other queries are never drawn. Each row excludes only its own query: the others are strangers like all the rest."""
+    allowed = torch.ones(len(index), N)
+    allowed[:, index.unique()[: N - 2]] = 0
+    return torch.multinomial(allowed, K, replacement=True, generator=generator)
+
+
+def _same_each_time(index, N, K, generator):
+    """Every call gives the same draw. Draw from the generator that you are given, and never seed it yourself."""
+    return sample_negatives(index, N, K, generator.manual_seed(0))
 
 
 def _no_generator(index, N, K, generator):
@@ -318,7 +343,7 @@ def form_of_negatives(drawn, index, N, K):
     """What is wrong with the shape, type or range of a draw of negatives; None if nothing is."""
     if not isinstance(drawn, torch.Tensor) or drawn.shape != (len(index), K):
         got = tuple(drawn.shape) if isinstance(drawn, torch.Tensor) else type(drawn).__name__
-        return f"It should be {(len(index), K)}; yours is {got}."
+        return f"It should be {(len(index), K)}, a row for each query; yours is {got}."
     if drawn.dtype.is_floating_point:
         return "Instances are whole numbers: int64, as from `torch.randint`."
     if drawn.min() < 0 or drawn.max() >= N:
@@ -328,55 +353,94 @@ def form_of_negatives(drawn, index, N, K):
     return None
 
 
-def _draw(function, index, N, K, seed=0):
-    return function(torch.tensor(index), N, K, seeded(seed))
+def uneven(counts):
+    """What is wrong with the numbers of draws of instances that are equally likely; None if nothing is."""
+    counts = counts.double()
+    expected = counts.mean()
+    if (counts - expected).abs().max() < 6 * expected.sqrt():
+        return None
+    text = f"{[int(n) for n in counts]} draws of the allowed instances; about {expected:.0f} of each is fair."
+    ordered = counts.sort().values
+    if ordered[-1] > 1.6 * ordered[-2] and ordered[-2] - ordered[0] < 8 * expected.sqrt():
+        text += " One instance comes up too often: does it stand in for all draws that are not allowed?"
+    return text
+
+
+def unrepeatable(draw):
+    """Whether the same seed gives different draws; ``draw`` maps a generator to a draw."""
+    same = torch.equal(draw(seeded(7)), draw(seeded(7)))
+    return None if same else "The same seed gave different draws: pass `generator=generator`."
+
+
+def unchanging(draw):
+    """Whether a generator gives the same draw again and again."""
+    generator = seeded(7)
+    first = draw(generator)
+    same = torch.equal(first, draw(generator)) and bool((first != first[:, :1]).any())  # unless there is no choice
+    return (
+        "Two calls with the same generator gave equal draws: draw from it, and never seed it yourself."
+        if same
+        else None
+    )
+
+
+def _draw(function, index, N, K, generator=None):
+    return function(torch.tensor(index), N, K, generator or seeded(0))
+
+
+QUERIES = [2, 0, 4] * 600  # without replacement, a query has at most N - 1 negatives: so ask often
 
 
 def _form(function):
-    return form_of_negatives(_draw(function, [1, 4, 0], 5, 7), [1, 4, 0], 5, 7)
+    return form_of_negatives(_draw(function, [1, 4, 0], 9, 7), [1, 4, 0], 9, 7)
 
 
 def _excludes_query(function):
-    index = torch.arange(6)
-    hits = (_draw(function, list(range(6)), 6, 400) == index[:, None]).double().mean()
-    return f"Of 400 draws per query, {hits:.0%} were the query itself." if hits > 0 else None
+    index = torch.tensor(QUERIES)
+    hits = (_draw(function, QUERIES, 5, 3) == index[:, None]).double().mean()
+    return f"With N = 5, {hits:.0%} of the draws were the query itself." if hits > 0 else None
+
+
+def _counts(function):
+    drawn = _draw(function, QUERIES, 5, 3)
+    for place, query in enumerate(QUERIES[:3]):
+        yield query, torch.bincount(drawn[place::3].flatten(), minlength=5)
+
+
+def _reaches_others(function):
+    drawn = torch.cat([_draw(function, [0, 1, 2], 9, 5, seeded(seed)) for seed in range(40)])
+    never = {0, 1, 2} & (set(range(9)) - set(drawn.flatten().tolist()))
+    return "The other queries of the batch were never drawn. Each row excludes only its own query." if never else None
 
 
 def _reaches_all(function):
-    drawn = _draw(function, [2, 0, 4], 5, 600)
-    for row, query in zip(drawn, (2, 0, 4), strict=True):
-        if missing := set(range(5)) - {query} - set(row.tolist()):
-            return f"With N = 5 and query {query}, 600 draws never gave {sorted(missing)}."
+    for query, counts in _counts(function):
+        if missing := [i for i in range(5) if i != query and not counts[i]]:
+            return f"With N = 5 and query {query}, 1,800 draws never gave {missing}."
     return None
 
 
 def _uniform(function):
-    drawn = _draw(function, [2, 0, 4], 5, 4000)
-    for row, query in zip(drawn, (2, 0, 4), strict=True):
-        counts = torch.bincount(row, minlength=5)
-        others = counts[torch.arange(5) != query].double()
-        if (others - 1000).abs().max() > 200:
-            return f"With N = 5 and query {query}, 4,000 draws gave {counts.tolist()}; about 1,000 of each is fair."
+    for query, counts in _counts(function):
+        if text := uneven(counts[torch.arange(5) != query]):
+            return f"With N = 5 and query {query}: {text}"
     return None
 
 
 def _rows_differ(function):
     drawn = _draw(function, [0, 0, 0], 50, 20)
-    return "Three queries got three equal rows." if (drawn == drawn[:1]).all() else None
+    return "Three queries got three equal rows: draw (B, K) numbers, not K." if (drawn == drawn[:1]).all() else None
 
 
-def _repeats(function):
-    first, again, other = (_draw(function, [3, 1], 1000, 30, seed) for seed in (7, 7, 8))
-    if not torch.equal(first, again):
-        return "The same seed gave different draws."
-    return "Different seeds gave the same draws." if torch.equal(first, other) else None
+def _draws(function):
+    return lambda generator: _draw(function, [3, 1], 1000, 30, generator)
 
 
 EXERCISES = (
     Exercise(
         task="Write the noise-contrastive loss: K + 1 yes-or-no questions per query, averaged over the batch.",
         reference=nce_loss,
-        probes=(lambda: _scores(4, 6, 0, 1.7), lambda: _scores(7, 3, 5, 0.6)),
+        probes=(lambda: _scores(4, 6, 0, 1.7), lambda: _scores(7, 3, 5, 0.6), lambda: _scores(3, 5, 7, 2.5)),
         wrong=(
             _no_k,
             _no_z,
@@ -389,13 +453,16 @@ EXERCISES = (
             _detached_positive,
             _detached_negative,
             _per_query,
+            _z_again,
         ),
+        forms=(_as_written,),
+        large=lambda: _scores(64, 512, 9, 3.0),
         hints=(
             "First translate the equation literally: two fractions, two logarithms, two sums. K is `negative.shape[1]`.",
-            "`yes = e^s+ / (e^s+ + K Z)` has shape (B, 1), `no = K Z / (e^s_k + K Z)` has (B, K). Sum the logarithms over "
-            "axis 1, then average over the batch.",
-            "`-(yes.log().sum(1) + no.log().sum(1)).mean()`. Safe at any score: `F.softplus(log_KZ - positive)` and "
-            "`F.softplus(negative - log_KZ)`.",
+            "The probability `yes` = e^s+ / (e^s+ + K Z) has shape (B, 1), and `no` = K Z / (e^s_k + K Z) has (B, K). Sum the "
+            "logarithms over axis 1, then average over the batch.",
+            "For each query, add -log of `yes` and the K values of -log of `no`; the mean over queries comes last. "
+            "`F.softplus(x)` is log(1 + e^x): with x = log(K Z) - s+ it is -log of `yes`, safe at any score.",
         ),
         remarks=(Property("overflow", _no_overflow),),
     ),
@@ -403,11 +470,12 @@ EXERCISES = (
         task="Estimate Z, the mean of exp(score) over random pairs, as a constant without a gradient.",
         reference=partition_constant,
         probes=(lambda: (normal(4, 6, seed=2, scale=2.0, grad=True),), lambda: (normal(3, 11, seed=3, grad=True),)),
+        large=lambda: (normal(64, 512, seed=4, grad=True),),
         wrong=(_z_sum, _z_per_row, _z_of_mean, _z_no_exp, _z_gradient, _z_log, _z_row_sum),
         hints=(
             "The negatives are a random sample of all pairs, so their mean estimates the mean of all.",
             "`exp` first, then one mean over all queries and all negatives.",
-            "`negative.detach().exp().mean()`. Why `detach`?",
+            "`x.exp()`, then `.mean()` without an axis. `x.detach()` keeps gradients out. Why must they stay out?",
         ),
     ),
     Exercise(
@@ -424,10 +492,12 @@ EXERCISES = (
             _overwritten,
             _only_batch,
         ),
+        large=lambda: _update(6, 0.5, rows=2000, batch=64, dim=128),
         hints=(
             "There are three steps: mix, normalise, write into a copy. `memory[index]` are the old notes, (B, D).",
             "`mixed = momentum * memory[index] + (1 - momentum) * embedding.detach()`; its rows are shorter than one.",
-            "`updated = memory.clone()`, then `updated[index] = F.normalize(mixed, dim=1)`, and return `updated`.",
+            "`updated = memory.clone()` is a copy, and `updated[index] = ...` writes rows into it. `F.normalize(x, dim=1)` makes "
+            "each row one long. What do you return?",
         ),
     ),
     Exercise(
@@ -437,20 +507,33 @@ EXERCISES = (
             lambda: (torch.tensor([3, 0, 8]), 9, 5, seeded(0)),
             lambda: (integers(4, below=20, seed=1), 20, 7, seeded(1)),
         ),
-        wrong=(_turned, _with_query, _last_never, _neighbour_twice, _one_row, _no_generator),
+        wrong=(
+            _turned,
+            _with_query,
+            _last_never,
+            _neighbour_twice,
+            _one_row,
+            _no_generator,
+            _same_each_time,
+            _other_queries,
+        ),
         hints=(
             "There are N - 1 allowed instances. Draw among N - 1 numbers. Which number stands for which instance?",
             "Numbers below the query stand for themselves. From the query on, each number moves up by one.",
-            "`draw = torch.randint(N - 1, (len(index), K), generator=generator)`, then `draw + (draw >= index[:, None])`.",
+            "`torch.randint(N - 1, (len(index), K), generator=generator)` draws them. If `draw` holds the numbers, "
+            "`draw >= index[:, None]` is True, which counts as 1, exactly where a number must move up.",
         ),
         properties=(
             Property("the shape is wrong", _form),
+            Property("the generator is not used", lambda function: unrepeatable(_draws(function))),
+            Property("every call gives the same draw", lambda function: unchanging(_draws(function))),
+            Property("other queries are never drawn", _reaches_others),
+            Property("all queries share one row of negatives", _rows_differ),
             Property("the query is among its own negatives", _excludes_query),
             Property("some instances are never drawn", _reaches_all),
-            Property("all queries share one row of negatives", _rows_differ),
-            Property("the generator is not used", _repeats),
             Property("not all instances are equally likely", _uniform),
         ),
+        large=lambda: (integers(64, below=2000, seed=2), 2000, 512, seeded(2)),
         random=True,
     ),
 )

@@ -28,6 +28,20 @@ def _score(query, memory, index, negatives, temperature):
     return positive / temperature, negative / temperature
 
 
+def _by_term(video, audio, video_memory, audio_memory, index, negatives, temperature):
+    v_yes = (video * audio_memory[index]).sum(1, keepdim=True)
+    v_no = (video[:, None] * audio_memory[negatives]).sum(2)
+    a_yes = (audio * video_memory[index]).sum(1, keepdim=True)
+    a_no = (audio[:, None] * video_memory[negatives]).sum(2)
+    return {"v2a": (v_yes / temperature, v_no / temperature), "a2v": (a_yes / temperature, a_no / temperature)}
+
+
+def _copied(video, audio, video_memory, audio_memory, index, negatives, temperature):
+    """The term "a2v" is a copy of "v2a". In "a2v" a sound asks, and the memory of pictures answers."""
+    term = _score(video, audio_memory, index, negatives, temperature)
+    return {"v2a": term, "a2v": term}
+
+
 def _within(video, audio, video_memory, audio_memory, index, negatives, temperature):
     """This is within (Self-AVID), not across. You compare pictures with pictures and sounds with sounds: that is
     Self-AVID. In "v2a" a picture asks, and the memory of *sounds* answers.
@@ -102,15 +116,15 @@ def _detached_query(video, audio, video_memory, audio_memory, index, negatives, 
     return cross_terms(video.detach(), audio.detach(), video_memory, audio_memory, index, negatives, temperature)
 
 
-def _inputs(seed, batch, count):
-    index = torch.randperm(12, generator=seeded(seed))[:batch]
+def _inputs(seed, batch, count, instances=12, dim=6):
+    index = torch.randperm(instances, generator=seeded(seed))[:batch]
     return (
-        unit(batch, 6, seed, grad=True),
-        unit(batch, 6, seed + 1, grad=True),
-        unit(12, 6, seed + 2),
-        unit(12, 6, seed + 3),
+        unit(batch, dim, seed, grad=True),
+        unit(batch, dim, seed + 1, grad=True),
+        unit(instances, dim, seed + 2),
+        unit(instances, dim, seed + 3),
         index,
-        integers(batch, count, below=12, seed=seed + 4),
+        integers(batch, count, below=instances, seed=seed + 4),
         0.07,
     )
 
@@ -130,12 +144,15 @@ EXERCISES = (
             _first_negatives,
             _negatives_within,
             _detached_query,
+            _copied,
         ),
+        forms=(_by_term,),
+        large=lambda: _inputs(20, 32, 128, instances=400, dim=64),
         hints=(
             "Read the term's name aloud: in v2a, the *a*udio memory answers a *v*ideo query.",
             "`memory[index]` is (B, D), one positive per row. `memory[negatives]` is (B, K, D).",
-            "`(query * memory[index]).sum(1, keepdim=True)` and `torch.einsum('bd,bkd->bk', query, memory[negatives])`, both divided "
-            "by the temperature: once for (video, audio_memory), once for (audio, video_memory).",
+            "`(query * memory[index]).sum(1, keepdim=True)` is (B, 1), and `torch.einsum('bd,bkd->bk', query, memory[negatives])` "
+            "is (B, K). Divide both by the temperature. Which two pairs of query and memory do you need?",
         ),
     ),
 )

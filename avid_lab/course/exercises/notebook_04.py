@@ -113,9 +113,15 @@ def _share_of_all(confidence, correct, bins):
     not by N.
     """
     place = (confidence * bins).long().clamp(max=bins - 1)
-    mean, _ = reliability(confidence, correct, bins)
     share = place.bincount(weights=correct.double(), minlength=bins) / len(confidence)
-    return mean, torch.where(mean.isnan(), mean, share)
+    return reliability(confidence, correct, bins)[0], share
+
+
+def _both_of_all(confidence, correct, bins):
+    """Both are divided by the number of all predictions. Divide by the number of members of the bin, not by N."""
+    place = (confidence * bins).long().clamp(max=bins - 1)
+    mean = place.bincount(weights=confidence.double(), minlength=bins) / len(confidence)
+    return mean, _share_of_all(confidence, correct, bins)[1]
 
 
 def _equally_full(confidence, correct, bins):
@@ -146,8 +152,12 @@ def _returned_turned(confidence, correct, bins):
     return tuple(reversed(reliability(confidence, correct, bins)))
 
 
-def _confident(seed, bins):
-    confidence = torch.rand(60, generator=seeded(seed)).sqrt()
+def _low():
+    return torch.linspace(0, 0.55, 20), torch.arange(20) % 3 == 0, 10  # as in the notebook: the last bins are empty
+
+
+def _confident(seed, bins, count=60):
+    confidence = torch.rand(count, generator=seeded(seed)).sqrt()
     confidence = confidence[(confidence < 0.4) | (confidence > 0.62)]  # leaves a bin empty
     confidence[:3] = 1.0
     correct = torch.rand(len(confidence), generator=seeded(seed + 1)) < 0.6
@@ -160,22 +170,25 @@ EXERCISES = (
         task="How often is a pair of the same class more similar than a pair of different classes? Ties count half.",
         reference=similarity_auc,
         probes=(_similarities, _with_ties, lambda: (torch.full((3,), 0.5), torch.full((4,), 0.5))),
+        large=lambda: (normal(300, seed=7), normal(1000, seed=8)),
         wrong=(_ties_lost, _ties_won, _auc_turned, _above_zero, _side_by_side, _difference_of_means, _counted),
         hints=(
             "Imagine that you draw one pair of each kind, again and again. How often is the same pair more similar?",
             "All S x T comparisons at once: `gap = same[:, None] - different[None]`.",
-            "`(gap > 0).double().mean() + (gap == 0).double().mean() / 2`.",
+            "`(gap > 0).double().mean()` is the share of wins. What do the ties, `gap == 0`, add to it?",
         ),
     ),
     Exercise(
         task="Sort predictions into bins of confidence. Return the mean confidence and the share of right predictions in each bin.",
         reference=reliability,
-        probes=(lambda: _confident(0, 10), lambda: _confident(5, 5), lambda: _confident(9, 8)),
+        probes=(lambda: _confident(0, 10), lambda: _confident(5, 5), lambda: _confident(9, 8), _low),
+        large=lambda: _confident(3, 10, 20_000),
         wrong=(
             _middle_of_bin,
             _one_is_lost,
             _empty_is_zero,
             _share_of_all,
+            _both_of_all,
             _equally_full,
             _correct_only,
             _returned_turned,
@@ -183,8 +196,8 @@ EXERCISES = (
         hints=(
             "Which bin does a prediction belong to? `confidence * bins`, rounded down; mind 1.0.",
             "`bincount` counts; `bincount(weights=...)` sums. Pass `minlength=bins` to both.",
-            "`place = (confidence * bins).long().clamp(max=bins - 1)`, then sums of `confidence` and of `correct` per place, each "
-            "divided by `place.bincount(minlength=bins)`. Zero divided by zero is NaN, as required.",
+            "`place = (confidence * bins).long().clamp(max=bins - 1)`. A mean is a sum divided by the number of members; what "
+            "should `bincount` sum for each of the two results? Zero divided by zero is NaN, as required.",
         ),
     ),
 )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from avid_lab.course.checks import Exercise
-from avid_lab.course.exercises.inputs import integers, normal, unit
+from avid_lab.course.checks import Exercise, Property
+from avid_lab.course.exercises.inputs import integers, normal, seeded, unit
 
 # --- consensus --------------------------------------------------------------------------------------------------------
 
@@ -134,12 +134,25 @@ def _score_changed(score, k):
     return _ranked(score.fill_diagonal_(-torch.inf))[:, :k]
 
 
+def _never_itself(function):
+    for words, (score, k) in {"high": _some_scores(), "below -1": _low_scores()}.items():
+        chosen = function(score, k) == torch.arange(len(score))[:, None]
+        if chosen.any():
+            row = int(chosen.any(1).nonzero()[0])
+            return f"With scores that are {words}, query {row} chose itself. Exclude it by its index, with -infinity."
+    return None
+
+
 def _some_scores():
     return normal(8, 8, seed=0, scale=0.5) + torch.eye(8), 3
 
 
 def _negative_scores():
     return -normal(7, 7, seed=1).abs() + 2 * torch.eye(7), 4
+
+
+def _low_scores():
+    return -1 - torch.rand(6, 6, generator=seeded(6)) * 0.9, 5
 
 
 def _duplicates():
@@ -216,17 +229,19 @@ EXERCISES = (
             lambda: (unit(3, 5, 0), unit(3, 5, 1), unit(7, 5, 2), unit(7, 5, 3)),
             lambda: (unit(4, 3, 4), unit(4, 3, 5), unit(4, 3, 6), unit(4, 3, 7)),
         ),
+        large=lambda: (unit(200, 32, 8), unit(200, 32, 9), unit(200, 32, 10), unit(200, 32, 11)),
         wrong=(_union, _average, _product, _video_only, _audio_only, _across, _gallery_by_queries, _minimum_of_vectors),
         hints=(
             "Compute two tables of similarities, each (Q, N), and combine them into one.",
             "One product gives a table of all similarities: `video_query @ video.T`.",
-            "`torch.minimum(video_query @ video.T, audio_query @ audio.T)`.",
+            "`torch.minimum(a, b)` takes the smaller of two tables, entry by entry. Which two?",
         ),
     ),
     Exercise(
         task="Find the k others with the highest score for each query: never itself, best first; the lower index wins ties.",
         reference=top_k_positives,
-        probes=(_some_scores, _negative_scores, _duplicates, _many_ties),
+        probes=(_some_scores, _negative_scores, _low_scores, _duplicates, _many_ties),
+        large=lambda: (normal(200, 200, seed=5), 64),
         wrong=(
             _with_self,
             _first_dropped,
@@ -238,21 +253,24 @@ EXERCISES = (
             _scores_returned,
             _score_changed,
         ),
+        properties=(Property("the query is among its own positives", _never_itself),),
         hints=(
             "First make sure that no clip can choose itself, whatever its score. Then sort each row.",
             "`score.clone().fill_diagonal_(-torch.inf)` excludes each query by its index. Why `clone`?",
-            "`.sort(dim=1, descending=True, stable=True).indices[:, :k]`: *stable* keeps the lower index first among equals.",
+            "`x.sort(dim=1, descending=True, stable=True)` gives `.values` and `.indices`; *stable* keeps the lower index first "
+            "among equals. Which do you need, and how many columns?",
         ),
     ),
     Exercise(
         task="What share of the positives has the same class as their query?",
         reference=precision_at_k,
         probes=(lambda: _mined(0, 12, 5), lambda: _mined(4, 20, 3), lambda: _mined(8, 9, 6)),
+        large=lambda: _mined(9, 800, 32),
         wrong=(_count, _any_hit, _first_only, _index_for_label, _of_class, _per_query, _of_whom),
         hints=(
             "Compare two tables of classes of shape (N, k), entry by entry.",
             "`labels[positives]` is the class of each positive, (N, k). The query's class is the same along a row.",
-            "`(labels[positives] == labels[:, None]).double().mean()`.",
+            "`labels[:, None]`, (N, 1), is repeated along each row in a comparison. The mean of True and False is a share.",
         ),
     ),
 )

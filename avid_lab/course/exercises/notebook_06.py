@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from avid_lab.course.checks import Exercise, Property
 from avid_lab.course.exercises.inputs import integers, seeded, unit
-from avid_lab.course.exercises.notebook_02 import form_of_negatives
+from avid_lab.course.exercises.notebook_02 import form_of_negatives, unchanging, uneven, unrepeatable
 
 # --- negatives --------------------------------------------------------------------------------------------------------
 
@@ -22,7 +22,7 @@ def cma_negatives(index, positives, N, K, generator):
     return torch.multinomial(allowed, K, replacement=True, generator=generator)
 
 
-def _draw(index, N, K, generator, *excluded):
+def _without(index, N, K, generator, *excluded):
     allowed = torch.ones(len(index), N)
     for some in excluded:
         allowed.scatter_(1, some, 0)
@@ -33,30 +33,28 @@ def _query_in(index, positives, N, K, generator):
     """The query is among its own negatives. Positives are *others*, so excluding them does not exclude the query:
     do both.
     """
-    return _draw(index, N, K, generator, positives[index])
+    return _without(index, N, K, generator, positives[index])
 
 
 def _positives_in(index, positives, N, K, generator):
     """The positives are among the negatives. One term would pull a clip closer while another pushes it away."""
-    return _draw(index, N, K, generator, index[:, None])
+    return _without(index, N, K, generator, index[:, None])
 
 
 def _first_positive(index, positives, N, K, generator):
     """Only the first positive is excluded. Exclude all P positives, not only the best one."""
-    return _draw(index, N, K, generator, index[:, None], positives[index][:, :1])
+    return _without(index, N, K, generator, index[:, None], positives[index][:, :1])
 
 
 def _batch_rows(index, positives, N, K, generator):
     """The positives of other instances are excluded. Row b of the batch is instance `index[b]`: its positives are
     `positives[index[b]]`, not `positives[b]`.
     """
-    return _draw(index, N, K, generator, index[:, None], positives[: len(index)])
+    return _without(index, N, K, generator, index[:, None], positives[: len(index)])
 
 
 def _resampled_once(index, positives, N, K, generator):
-    """Not all allowed instances are equally likely. The instance that replaces excluded draws comes up too often:
-    all allowed instances must be equally likely.
-    """
+    """Not all allowed instances are equally likely. All allowed instances must come up equally often."""
     banned = torch.cat([index[:, None], positives[index]], dim=1)
     draw = torch.randint(N, (len(index), K), generator=generator)
     free = torch.tensor([next(j for j in range(N) if j not in row) for row in banned.tolist()])
@@ -68,12 +66,17 @@ def _shared(index, positives, N, K, generator):
     leaves too few. Each row has its own exclusions.
     """
     banned = torch.cat([index, positives[index].flatten()])
-    return _draw(index, N, K, generator, banned[None].expand(len(index), -1))
+    return _without(index, N, K, generator, banned[None].expand(len(index), -1))
 
 
 def _any_generator(index, positives, N, K, generator):
     """The generator is not used. Pass `generator=generator`. Otherwise nobody can repeat the run."""
     return cma_negatives(index, positives, N, K, None)
+
+
+def _same_each_time(index, positives, N, K, generator):
+    """Every call gives the same draw. Draw from the generator that you are given, and never seed it yourself."""
+    return cma_negatives(index, positives, N, K, generator.manual_seed(0))
 
 
 def _small():
@@ -82,20 +85,25 @@ def _small():
     return torch.tensor([7, 2, 9]), positives
 
 
-def _some(function, K=600, seed=0):
+def _draw(function, generator):
+    return function(*_small(), 10, 6, generator)
+
+
+def _some(function):
+    """Queries, their positives, and many draws for each: 100 calls, because six draws may be all without replacement."""
     index, positives = _small()
-    return index, positives[index], function(index, positives, 10, K, seeded(seed))
+    generator = seeded(0)
+    return index, positives[index], torch.cat([_draw(function, generator) for _ in range(100)], dim=1)
 
 
 def _form(function):
-    index, _, drawn = _some(function, 7)
-    return form_of_negatives(drawn, index, 10, 7)
+    return form_of_negatives(_draw(function, seeded(0)), [7, 2, 9], 10, 6)
 
 
 def _no_query(function):
     index, _, drawn = _some(function)
     hits = (drawn == index[:, None]).double().mean()
-    return f"Of 600 draws per query, {hits:.0%} were the query itself." if hits > 0 else None
+    return f"{hits:.0%} of the draws were the query itself." if hits > 0 else None
 
 
 def _hits(function):
@@ -115,29 +123,32 @@ def _not_the_later_ones(function):
 
 def _own_positives(function):
     hits = _hits(function)
-    return "Some of a query's positives turned up among its negatives." if hits.any() else None
+    return (
+        "Some of a query's positives turned up among its negatives. Row b is instance `index[b]`."
+        if hits.any()
+        else None
+    )
+
+
+def _counts(function):
+    index, positives, drawn = _some(function)
+    for query, own, row in zip(index.tolist(), positives.tolist(), drawn, strict=True):
+        allowed = [i for i in range(10) if i not in (query, *own)]
+        yield f"For query {query} with positives {own}", torch.bincount(row, minlength=10)[allowed]
 
 
 def _reaches_all(function):
-    index, positives, drawn = _some(function)
-    for query, own, row in zip(index.tolist(), positives.tolist(), drawn, strict=True):
-        if missing := set(range(10)) - {query, *own} - set(row.tolist()):
-            return f"For query {query} with positives {own}, 600 draws of N = 10 never gave {sorted(missing)}."
+    for words, counts in _counts(function):
+        if (counts == 0).any():
+            return f"{words}, 600 draws of N = 10 never gave {int((counts == 0).sum())} of the six allowed instances."
     return None
 
 
 def _uniform(function):
-    index, positives, drawn = _some(function, 6000)
-    for query, own, row in zip(index.tolist(), positives.tolist(), drawn, strict=True):
-        counts = row.bincount(minlength=10)[[i for i in range(10) if i not in (query, *own)]]
-        if (counts - 1000).abs().max() > 200:
-            return f"6,000 draws from the six allowed instances of query {query} gave {counts.tolist()}; 1,000 each is fair."
+    for words, counts in _counts(function):
+        if text := uneven(counts):
+            return f"{words}: {text}"
     return None
-
-
-def _repeats(function):
-    first, again = (_some(function, 30, seed=7)[2] for _ in range(2))
-    return None if torch.equal(first, again) else "The same seed gave different draws."
 
 
 # --- the loss ---------------------------------------------------------------------------------------------------------
@@ -169,6 +180,16 @@ def _log(negatives, Z):
     return math.log(negatives.shape[1]) + torch.as_tensor(Z).log()
 
 
+def _as_written(video, video_memory, positives, negatives, temperature, Z):
+    K = negatives.shape[1]
+    s_yes = (video[:, None] * video_memory[positives]).sum(2) / temperature
+    s_no = (video[:, None] * video_memory[negatives]).sum(2) / temperature
+    noise = K * Z
+    yes = s_yes.exp() / (s_yes.exp() + noise)
+    no = noise / (s_no.exp() + noise)
+    return -(yes.log().mean(1) + no.log().sum(1)).mean()
+
+
 def _sum_over_positives(video, video_memory, positives, negatives, temperature, Z):
     """The positives are summed instead of averaged. With a sum, 32 positives weigh 32 times as much as one. Average
     over them, so that you can choose K and P freely.
@@ -176,6 +197,11 @@ def _sum_over_positives(video, video_memory, positives, negatives, temperature, 
     yes, no = _scores(video, video_memory, positives, negatives, temperature)
     log_noise = _log(negatives, Z)
     return (F.softplus(log_noise - yes).sum(1) + F.softplus(no - log_noise).sum(1)).mean()
+
+
+def _batch_sum(video, video_memory, positives, negatives, temperature, Z):
+    """The batch is summed instead of averaged. End with a mean over the queries."""
+    return len(video) * within_positive_loss(video, video_memory, positives, negatives, temperature, Z)
 
 
 def _mean_over_negatives(video, video_memory, positives, negatives, temperature, Z):
@@ -234,17 +260,27 @@ def _detached(video, video_memory, positives, negatives, temperature, Z):
     return within_positive_loss(video.detach().requires_grad_(), video_memory, positives, negatives, temperature, Z)
 
 
-def _terms(seed, P, K):
-    own, others = integers(5, P, below=20, seed=seed), integers(5, K, below=20, seed=seed + 1)
-    return unit(5, 8, seed + 2, grad=True), unit(20, 8, seed + 3), own, others, 0.2, torch.tensor(3.0)
+def _terms(seed, P, K, B=5, N=20):
+    own, others = integers(B, P, below=N, seed=seed), integers(B, K, below=N, seed=seed + 1)
+    return unit(B, 8, seed + 2, grad=True), unit(N, 8, seed + 3), own, others, 0.2, torch.tensor(3.0)
 
 
 EXERCISES = (
     Exercise(
         task="Draw K negatives for each query from all instances except the query and its positives.",
         reference=cma_negatives,
-        probes=(lambda: (*_small(), 10, 5, seeded(0)), lambda: (*_small(), 10, 9, seeded(1))),
-        wrong=(_query_in, _positives_in, _first_positive, _batch_rows, _shared, _resampled_once, _any_generator),
+        probes=(lambda: (*_small(), 10, 5, seeded(0)), lambda: (*_small(), 10, 6, seeded(1))),
+        large=lambda: (torch.arange(64), integers(400, 32, below=400, seed=2), 400, 128, seeded(2)),
+        wrong=(
+            _query_in,
+            _positives_in,
+            _first_positive,
+            _batch_rows,
+            _shared,
+            _resampled_once,
+            _any_generator,
+            _same_each_time,
+        ),
         hints=(
             "Make a table (B, N) of weights: one for allowed, zero for excluded. Which entries of row b are zero?",
             "`weights.scatter_(1, positives[index], 0)` sets P entries in each row to zero. Do the same for the query itself.",
@@ -252,12 +288,13 @@ EXERCISES = (
         ),
         properties=(
             Property("the shape is wrong", _form),
+            Property("the generator is not used", lambda function: unrepeatable(lambda g: _draw(function, g))),
+            Property("every call gives the same draw", lambda function: unchanging(lambda g: _draw(function, g))),
             Property("the query is among its own negatives", _no_query),
             Property("the positives are among the negatives", _no_positives),
             Property("only the first positive is excluded", _not_the_later_ones),
             Property("the positives of other instances are excluded", _own_positives),
             Property("some allowed instances are never drawn", _reaches_all),
-            Property("the generator is not used", _repeats),
             Property("not all allowed instances are equally likely", _uniform),
         ),
         random=True,
@@ -268,6 +305,7 @@ EXERCISES = (
         probes=(lambda: _terms(0, 3, 6), lambda: _terms(10, 4, 2)),
         wrong=(
             _sum_over_positives,
+            _batch_sum,
             _mean_over_negatives,
             _no_k,
             _p_for_k,
@@ -277,11 +315,14 @@ EXERCISES = (
             _best_only,
             _detached,
         ),
+        forms=(_as_written,),
+        large=lambda: _terms(20, 32, 64, 64, 400),
         hints=(
             "It is `nce_loss` of notebook 02 with P positives instead of one, and with the memory of the query's own modality.",
             "`video_memory[positives]` is (B, P, D): one score for each positive. Average *their* losses over P, and sum "
             "the losses of the negatives over K.",
-            "`F.softplus(log_KZ - yes).mean(1) + F.softplus(no - log_KZ).sum(1)`, then the mean over queries.",
+            "With scores `yes` (B, P) and `no` (B, K), the losses are softplus of log(K Z) - yes and of no - log(K Z). Which of "
+            "the two is averaged, which is summed, and what comes last?",
         ),
     ),
 )

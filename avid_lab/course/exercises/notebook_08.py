@@ -56,6 +56,18 @@ def _exactly(score, k):
     return ((score > score.diagonal()[:, None]).sum(1) == k - 1).double().mean()
 
 
+def _ties_out(score, k):
+    """Ties count against the target. Only items that score *higher* push the target down, so compare with `>`."""
+    return ((score >= score.diagonal()[:, None]).sum(1) <= k).double().mean()
+
+
+def _tied():
+    score = normal(6, 6, seed=5)
+    score[0] = torch.tensor([1.0, 2.0, 1.0, 0.0, -1.0, -2.0])  # the target of query 0 and item 2 share the second place
+    score[1, :3] = 3.0  # here the target shares the first
+    return score, 2
+
+
 def _table(seed, n, k):
     return normal(n, n, seed=seed) + 1.5 * torch.eye(n), k
 
@@ -127,12 +139,39 @@ def _ties_high(train, train_labels, test, k):
     return counts.shape[1] - 1 - counts.flip(1).argmax(1)
 
 
-def _features(seed, k):
-    labels = integers(30, below=4, seed=seed)
+def _weighted(train, train_labels, test, k):
+    """Votes are weighted by similarity. Each of the k neighbours has one vote; do not weight them."""
+    similarity = F.normalize(test, dim=1) @ F.normalize(train, dim=1).T
+    weight, near = similarity.topk(k, dim=1)
+    return torch.zeros(len(test), int(train_labels.max()) + 1).scatter_add_(1, train_labels[near], weight).argmax(1)
+
+
+def _ties_near(train, train_labels, test, k):
+    """Ties go to the nearest neighbour's class. If classes tie, return the lower one."""
+    similarity = F.normalize(test, dim=1) @ F.normalize(train, dim=1).T
+    votes = train_labels[similarity.topk(k, dim=1).indices]
+    counts = (votes[:, :, None] == votes[:, None]).sum(2)  # (M, k): votes for each neighbour's class
+    return votes.gather(1, counts.argmax(1, keepdim=True))[:, 0]
+
+
+def _distance(train, train_labels, test, k):
+    """Nearest by distance, not by angle. Cosine similarity compares directions: normalise first, or long vectors win."""
+    return _vote(-torch.cdist(test, train), train_labels, k)
+
+
+def _first_skipped(train, train_labels, test, k):
+    """The nearest neighbour is skipped. Test clips are not among the training clips, so nothing has to be left out."""
+    similarity = F.normalize(test, dim=1) @ F.normalize(train, dim=1).T
+    votes = train_labels[similarity.topk(k + 1, dim=1).indices[:, 1:]]
+    return F.one_hot(votes, int(train_labels.max()) + 1).sum(1).argmax(1)
+
+
+def _features(seed, k, n=30, m=25):
+    labels = integers(n, below=4, seed=seed)
     centres = normal(4, 6, seed=seed + 1) * 1.0
-    length = 1 + 4 * torch.arange(30).remainder(5)[:, None]  # of very different lengths
-    train = (centres[labels] + normal(30, 6, seed=seed + 2)) * length
-    test = centres[integers(25, below=4, seed=seed + 3)] + normal(25, 6, seed=seed + 4)
+    length = 1 + 4 * torch.arange(n).remainder(5)[:, None]  # of very different lengths
+    train = (centres[labels] + normal(n, 6, seed=seed + 2)) * length
+    test = centres[integers(m, below=4, seed=seed + 3)] + normal(m, 6, seed=seed + 4)
     return train, labels, test, k
 
 
@@ -144,14 +183,9 @@ def linear_probe_step(features, labels, weight, bias, learning_rate):
 
     The loss is softmax cross-entropy, averaged over the batch. The features are frozen.
     """
-    features = features.detach()
     belief = (features @ weight.T + bias).softmax(1)  # (B, C)
     wrong = (belief - F.one_hot(labels, len(weight))) / len(features)  # (B, C): gradient with respect to the logits
     return weight - learning_rate * wrong.T @ features, bias - learning_rate * wrong.sum(0)
-
-
-def _wrong(features, labels, weight, bias):
-    return ((features @ weight.T + bias).softmax(1) - F.one_hot(labels, len(weight))) / len(features)
 
 
 def _ascent(features, labels, weight, bias, learning_rate):
@@ -171,17 +205,8 @@ def _bias_stays(features, labels, weight, bias, learning_rate):
     return linear_probe_step(features, labels, weight, bias, learning_rate)[0], bias
 
 
-def _not_frozen(features, labels, weight, bias, learning_rate):
-    """The features are not frozen. A gradient reaches the features, so you fine-tune the network instead of asking
-    what it knows. `detach` them.
-    """
-    wrong = _wrong(features, labels, weight, bias)
-    return weight - learning_rate * wrong.T @ features, bias - learning_rate * wrong.sum(0)
-
-
 def _squares(features, labels, weight, bias, learning_rate):
     """The softmax is missing. This is the step of a squared error: the softmax is missing."""
-    features = features.detach()
     wrong = (features @ weight.T + bias - F.one_hot(labels, len(weight))) / len(features)
     return weight - learning_rate * wrong.T @ features, bias - learning_rate * wrong.sum(0)
 
@@ -190,10 +215,17 @@ def _softmax_over_batch(features, labels, weight, bias, learning_rate):
     """The softmax runs over the batch. The probabilities of the *classes* sum to one: `softmax(1)`. Yours sum to
     one over the clips of the batch.
     """
-    features = features.detach()
     belief = (features @ weight.T + bias).softmax(0)
     wrong = (belief - F.one_hot(labels, len(weight))) / len(features)
     return weight - learning_rate * wrong.T @ features, bias - learning_rate * wrong.sum(0)
+
+
+def _softmax_twice(features, labels, weight, bias, learning_rate):
+    """The softmax is taken twice. `F.cross_entropy` takes logits and computes the softmax itself."""
+    w, b = weight.clone().requires_grad_(), bias.clone().requires_grad_()
+    loss = F.cross_entropy((features @ w.T + b).softmax(1), labels)
+    new = torch.autograd.grad(loss, (w, b))
+    return weight - learning_rate * new[0], bias - learning_rate * new[1]
 
 
 def _step_only(features, labels, weight, bias, learning_rate):
@@ -211,27 +243,41 @@ def _changed_in_place(features, labels, weight, bias, learning_rate):
 
 
 def _probe(seed, rate):
-    features = normal(8, 5, seed=seed, grad=True)
-    return features, integers(8, below=3, seed=seed + 1), normal(3, 5, seed=seed + 2), normal(3, seed=seed + 3), rate
+    features, labels = normal(8, 5, seed=seed), integers(8, below=3, seed=seed + 1)
+    return features, labels, normal(3, 5, seed=seed + 2), normal(3, seed=seed + 3), rate
 
 
 EXERCISES = (
     Exercise(
         task="For what share of the queries is the one right item among the k best?",
         reference=recall_at_k,
-        probes=(lambda: _table(0, 12, 2), lambda: _table(1, 20, 3), lambda: _table(2, 15, 4)),
-        wrong=(_columns, _worst, _precision, _one_more, _only_first, _number, _exactly),
+        probes=(lambda: _table(0, 12, 2), lambda: _table(1, 20, 3), lambda: _table(2, 15, 4), _tied),
+        large=lambda: _table(3, 200, 10),
+        wrong=(_columns, _worst, _precision, _one_more, _only_first, _number, _exactly, _ties_out),
         hints=(
             "For each query, how many items beat the right one? It is among the k best if fewer than k do.",
             "The score of the right item of query i is `score[i, i]`: `score.diagonal()[:, None]` has one per row.",
-            "`((score > score.diagonal()[:, None]).sum(1) < k).double().mean()`.",
+            "`score > score.diagonal()[:, None]` marks the items that beat the target. Count them in each row, and compare with k.",
         ),
     ),
     Exercise(
         task="Let the k nearest training clips vote on the class of each test clip.",
         reference=knn_predict,
         probes=(lambda: _features(0, 3), lambda: _features(10, 4), lambda: _features(20, 6)),
-        wrong=(_not_normalised, _normalised_columns, _farthest, _nearest_only, _mean_label, _neighbours, _ties_high),
+        wrong=(
+            _not_normalised,
+            _normalised_columns,
+            _farthest,
+            _nearest_only,
+            _mean_label,
+            _neighbours,
+            _ties_high,
+            _weighted,
+            _ties_near,
+            _distance,
+            _first_skipped,
+        ),
+        large=lambda: _features(30, 20, 400, 200),
         hints=(
             "There are three steps: the similarity of every test clip to every training clip, the k best of each row, a vote.",
             "`F.normalize(x, dim=1)` makes rows of length one; `.topk(k, dim=1).indices` gives the neighbours; "
@@ -247,16 +293,17 @@ EXERCISES = (
             _ascent,
             _batch_sum,
             _bias_stays,
-            _not_frozen,
             _squares,
             _softmax_over_batch,
             _step_only,
             _changed_in_place,
+            _softmax_twice,
         ),
         hints=(
             "The gradient of cross-entropy with respect to the logits is simple: belief minus truth. Or use autograd.",
             "`belief = (features @ weight.T + bias).softmax(1)`, `truth = F.one_hot(labels, C)`; divide by B.",
-            "With `wrong = (belief - truth) / B`, the weight's gradient is `wrong.T @ features` and the bias's is `wrong.sum(0)`.",
+            "With `wrong = (belief - truth) / B`, the weight's gradient is `wrong.T @ features`. The bias has no features: what is "
+            "its gradient? Which sign has a step downhill?",
         ),
     ),
 )

@@ -18,6 +18,24 @@ def info_nce(video, audio, temperature):
     return (F.cross_entropy(score, target) + F.cross_entropy(score.T, target)) / 2
 
 
+def _by_probabilities(video, audio, temperature):
+    score = video @ audio.T / temperature
+    rows, columns = score.softmax(1).diagonal(), score.softmax(0).diagonal()
+    return -(rows.log().mean() + columns.log().mean()) / 2
+
+
+def _attraction_only(video, audio, temperature):
+    """Only the right pairs count. Nothing pushes the wrong pairs apart: the denominator (the softmax) is missing."""
+    return -(video * audio).sum(1).mean() / temperature
+
+
+def _softmax_twice(video, audio, temperature):
+    """The softmax is taken twice. `F.cross_entropy` takes scores and computes the softmax itself."""
+    score = video @ audio.T / temperature
+    target = torch.arange(len(score))
+    return (F.cross_entropy(score.softmax(1), target) + F.cross_entropy(score.T.softmax(1), target)) / 2
+
+
 def _one_way(video, audio, temperature):
     """Only pictures ask. Only pictures ask for sounds. Let sounds ask for pictures, too (`score.T`), and take the
     mean of the two.
@@ -96,6 +114,22 @@ def sigmoid_loss(video, audio, temperature, bias):
     score = video @ audio.T / temperature + bias  # (B, B)
     sign = 2 * torch.eye(len(video), device=video.device) - 1  # +1 on the diagonal, -1 elsewhere
     return -F.logsigmoid(sign * score).sum() / len(video)
+
+
+def _by_probability(video, audio, temperature, bias):
+    sign = 2 * torch.eye(len(video)) - 1
+    return -torch.sigmoid(sign * (video @ audio.T / temperature + bias)).log().sum() / len(video)
+
+
+def _softmax_rows(video, audio, temperature, bias):
+    """This is softmax (InfoNCE), one way, not sigmoid. Here every pair is its own yes-or-no question."""
+    return _one_way(video, audio, temperature)
+
+
+def _labels_zero(video, audio, temperature, bias):
+    """The labels of the wrong pairs are 0 instead of -1. With a sign of 0, a wrong pair costs log 2, whatever its score."""
+    score = video @ audio.T / temperature + bias
+    return -F.logsigmoid(torch.eye(len(video)) * score).sum() / len(video)
 
 
 def _no_bias(video, audio, temperature, bias):
@@ -219,6 +253,19 @@ def _logistic(similarity, floor):
     return floor + (1 - floor) * _z(similarity).sigmoid()
 
 
+def _clipped(similarity, floor):
+    """Clipped at the floor instead of rescaled. All weights below the floor become equal. Rescale: `floor + (1 - floor) *
+    share`.
+    """
+    return torch.special.ndtr(_z(similarity)).clamp(min=floor)
+
+
+def _ranks(similarity, floor):
+    """Ranks instead of the normal distribution. The weight depends on how far a pair is from the mean, not on its rank."""
+    rank = similarity.detach().argsort().argsort()
+    return floor + (1 - floor) * rank / (len(rank) - 1)
+
+
 def _gradient(similarity, floor):
     """A gradient flows through the weights. Weights are constants: `detach`. Otherwise the network can lower its
     loss by distrusting everything.
@@ -243,11 +290,15 @@ EXERCISES = (
             _one_softmax,
             _positive_left_out,
             _audio_detached,
+            _attraction_only,
+            _softmax_twice,
         ),
+        forms=(_by_probabilities,),
+        large=lambda: _batch(8, 128, 0.1),
         hints=(
             "Compute a table of scores, (B, B). Which entry of row i is right?",
             "`F.cross_entropy(score, target)` with `target = torch.arange(B)` asks each row; `score.T` asks each column.",
-            "`(F.cross_entropy(score, target) + F.cross_entropy(score.T, target)) / 2`, `score = video @ audio.T / temperature`.",
+            "`score = video @ audio.T / temperature`. There are two cross-entropies, with the same `target`; what is the result?",
         ),
     ),
     Exercise(
@@ -263,11 +314,15 @@ EXERCISES = (
             _wrong_pairs_only,
             _sign_turned,
             _softmax,
+            _softmax_rows,
+            _labels_zero,
         ),
+        forms=(_by_probability,),
+        large=lambda: _pairs(8, 128, 0.1, -5.0),
         hints=(
             "Ask each of the B x B pairs: do you belong together? The right answer is yes on the diagonal, no elsewhere.",
             "A sign of +1 on the diagonal and -1 elsewhere turns both into one formula: `-logsigmoid(sign * score)`.",
-            "`sign = 2 * torch.eye(B) - 1`; `-F.logsigmoid(sign * (video @ audio.T / temperature + bias)).sum() / B`.",
+            "`sign = 2 * torch.eye(B) - 1`; the score of a pair includes the bias. Sum over all pairs, and divide by B.",
         ),
     ),
     Exercise(
@@ -277,11 +332,23 @@ EXERCISES = (
             lambda: (normal(9, seed=0, scale=0.2, grad=True), 0.25),
             lambda: (normal(6, seed=1, scale=0.3).add(0.4).requires_grad_(), 0.1),
         ),
-        wrong=(_weights_turned, _variance, _no_mean, _floor_added, _no_floor, _logistic, _gradient),
+        wrong=(
+            _weights_turned,
+            _variance,
+            _no_mean,
+            _floor_added,
+            _no_floor,
+            _logistic,
+            _gradient,
+            _clipped,
+            _ranks,
+        ),
+        large=lambda: (normal(1600, seed=2), 0.25),
         hints=(
             "How many standard deviations above the mean is each pair? Use that number.",
             "`torch.special.ndtr(z)` is the share of a normal distribution below z.",
-            "`z = (s - s.mean()) / s.std(correction=0)` with `s = similarity.detach()`, then `floor + (1 - floor) * ndtr(z)`.",
+            "`z = (s - s.mean()) / s.std(correction=0)` with `s = similarity.detach()`. The share lies in [0, 1]: stretch and shift "
+            "it to [floor, 1].",
         ),
     ),
 )

@@ -1,0 +1,57 @@
+"""A limit on the time of a student's code, which may never end.
+
+A second thread raises an exception in the thread that runs the code, at its next Python instruction. Unlike a signal,
+this works on every system and in every thread; unlike another process, it needs no copies of functions and tensors.
+A single long call of torch is interrupted when it returns.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+AGAIN_S = 0.2  # a bare `except:` may swallow the exception, so it comes again
+
+
+class OutOfTime(BaseException):
+    """The code ran too long. It is no `Exception`, so that `except Exception` does not swallow it."""
+
+
+@contextmanager
+def at_most(limit_s: float) -> Iterator[None]:
+    """Interrupt the block after ``limit_s`` seconds.
+
+    Raises:
+        OutOfTime: The block ran longer.
+    """
+    thread, over, raised = threading.get_ident(), threading.Event(), threading.Event()
+
+    def watch() -> None:
+        wait_s = limit_s
+        while not over.wait(wait_s):
+            raised.set()
+            _raise_in(thread, OutOfTime)
+            wait_s = AGAIN_S
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    try:
+        watcher.start()
+        yield
+    finally:
+        while watcher.is_alive():
+            try:
+                over.set()
+                watcher.join()
+            except OutOfTime:  # it arrived as the block ended
+                continue
+        if raised.is_set():
+            _raise_in(thread, None)  # one that has not arrived yet
+    if raised.is_set():  # the block swallowed it
+        raise OutOfTime
+
+
+def _raise_in(thread: int, kind: type[BaseException] | None) -> None:
+    """Raise an exception in another thread; None takes back one that has not arrived."""
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), None if kind is None else ctypes.py_object(kind))

@@ -1,0 +1,781 @@
+"""Answers as students write them, right and wrong; written before anybody looked at how the checker judges them.
+
+An answer is the body of the exercise's function; without a ``return``, its last statement is the result. A wrong answer
+comes with a pattern: words that name the real mistake.
+"""
+
+import inspect
+import linecache
+import math
+import textwrap
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from avid_lab.course.exercises import EXERCISES
+
+
+def source_of(name, body):
+    """The function with this body."""
+    body = textwrap.dedent(body).strip()
+    if "return" not in body:
+        lines = body.splitlines()
+        start, end, last = lines[-1].rpartition("; ")
+        body = "\n".join([*lines[:-1], f"{start}{end}return {last}"])
+    parameters = ", ".join(inspect.signature(EXERCISES[name].reference).parameters)
+    return f"def {name}({parameters}):\n{textwrap.indent(body, '    ')}\n"
+
+
+def written(name, body):
+    """The student's function."""
+    source, file = source_of(name, body), f"<cell {name} {abs(hash(body))}>"
+    linecache.cache[file] = len(source), None, source.splitlines(True), file
+    space = {"math": math, "torch": torch, "F": F, "np": np}
+    exec(compile(source, file, "exec"), space)
+    return space[name]
+
+
+def odd(name):
+    """A right answer whose result is no tensor, where there is one: an array, a number, a list, a named tuple."""
+    bodies = RIGHT[name]
+    marks = ("namedtuple", "tolist()", ".item()", "np.", "return rows", "return out", "] for ")
+    body = next((body for mark in marks for body in bodies if mark in body), bodies[-1])
+    return written(name, f"import numpy as np\n{body}")
+
+
+RIGHT = {
+    "log_spectrogram_bins": [
+        "p = power[:, 1:].reshape(len(power), -1, 2).mean(-1); x = torch.cat((power[:, :1], p), 1)\n"
+        "db = 10 * torch.log10(x.clamp(min=1e-10)); torch.clamp(db, min=float(db.max()) - 100)",
+        "a = power.numpy(); x = np.concatenate([a[:, :1], (a[:, 1::2] + a[:, 2::2]) / 2], 1)\n"
+        "db = 10 * np.log10(np.maximum(x, 1e-10)); np.maximum(db, db.max() - 100)",
+        "x = torch.cat([power[:, :1], F.avg_pool1d(power[:, None, 1:], 2)[:, 0]], 1)\n"
+        "db = 10 * x.clamp_min(1e-10).log() / math.log(10); db.maximum(db.max() - 100)",
+        "x = torch.empty(len(power), power.shape[1] // 2 + 1); x[:, 0] = power[:, 0]\n"
+        "for i in range(1, x.shape[1]): x[:, i] = (power[:, 2 * i - 1] + power[:, 2 * i]) / 2\n"
+        "x = x.clamp(min=x.max() * 1e-10); return 10 * torch.log10(x)",
+        "x = torch.cat([power[:, 0:1], (power[:, 1::2] + power[:, 2::2]) * 0.5], dim=-1)\n"
+        "db = 10 * x.log10(); torch.where(db < db.max() - 100, db.max() - 100, db)",
+        "x = torch.cat([power[:, :1], power[:, 1:].unfold(1, 2, 2).mean(-1)], 1)\n"
+        "db = 10.0 * (x + 1e-30).log10(); db.clamp(db.amax() - 100)",
+    ],
+    "nce_loss": [
+        "K = negative.shape[1]; p = torch.exp(positive) / (torch.exp(positive) + K * Z)\n"
+        "q = K * Z / (torch.exp(negative) + K * Z); -(torch.log(p).sum(1) + torch.log(q).sum(1)).mean()",
+        "c = torch.log(negative.size(1) * Z); -(F.logsigmoid(positive - c).sum(1) + F.logsigmoid(c - negative).sum(1)).mean()",
+        "c = math.log(negative.shape[1] * float(Z)); yes = torch.sigmoid(positive - c); no = 1 - torch.sigmoid(negative - c)\n"
+        "-torch.log(torch.cat([yes, no], 1)).sum(1).mean()",
+        "s = torch.cat([positive, negative], 1) - math.log(negative.shape[1] * Z); y = torch.zeros_like(s); y[:, 0] = 1\n"
+        "F.binary_cross_entropy_with_logits(s, y, reduction='sum') / len(s)",
+        "B, K = negative.shape; total = 0\nfor b in range(B):\n  total = total - torch.log(positive[b, 0].exp() / "
+        "(positive[b, 0].exp() + K * Z))\n  for k in range(K): total = total - torch.log(K * Z / (negative[b, k].exp() + K * Z))\n"
+        "return total / B",
+        "B, K = negative.shape; return (F.softplus(torch.log(K * Z) - positive).sum() + F.softplus(negative - torch.log(K * Z))"
+        ".sum()) / B",
+        "K = negative.shape[1]; a = -(positive - torch.logaddexp(positive, torch.log(torch.as_tensor(K * Z)))).mean()\n"
+        "a + torch.log1p(negative.exp() / (K * Z)).sum(dim=1).mean()",
+    ],
+    "partition_constant": [
+        "torch.exp(negative).mean().item()",
+        "torch.exp(negative.detach()).sum() / negative.numel()",
+        "np.exp(negative.detach().numpy()).mean()",
+        "B, K = negative.shape; return negative.exp().sum(1).div(K).mean().detach()",
+        "z = 0.0\nfor row in negative.tolist():\n  for s in row: z += math.exp(s)\nreturn z / negative.numel()",
+        "torch.logsumexp(negative.detach().flatten(), 0).exp() / negative.numel()",
+        "with torch.no_grad():\n  Z = negative.exp().mean()\nreturn Z",
+    ],
+    "memory_update": [
+        "new = memory.clone(); m = momentum * memory[index] + (1 - momentum) * embedding.detach()\n"
+        "new[index] = m / m.norm(dim=1, keepdim=True); new",
+        "with torch.no_grad():\n  m = torch.lerp(embedding, memory[index], momentum)\n  out = memory.clone()\n"
+        "  out[index] = F.normalize(m, dim=-1)\nreturn out",
+        "m = memory.detach().numpy().copy(); i = index.numpy(); x = momentum * m[i] + (1 - momentum) * embedding.detach().numpy()\n"
+        "m[i] = x / np.linalg.norm(x, axis=1, keepdims=True); m",
+        "m = F.normalize(momentum * memory[index] + (1 - momentum) * embedding, dim=1).detach()\nmemory.index_copy(0, index, m)",
+        "out = memory.clone().detach()\nfor b, i in enumerate(index):\n  v = momentum * memory[i] + (1 - momentum) * embedding[b]"
+        ".detach()\n  out[i] = v / torch.sqrt((v * v).sum())\nreturn out",
+        "a = memory * 1.0; a[index] *= momentum; a[index] += (1 - momentum) * embedding.data; F.normalize(a, dim=1)",
+    ],
+    "sample_negatives": [
+        "r = torch.randint(0, N - 1, (index.numel(), K), generator=generator); r[r >= index.unsqueeze(1)] += 1; r",
+        "out = torch.randint(N, (len(index), K), generator=generator)\nwhile (bad := out == index[:, None]).any():\n"
+        "  out = torch.where(bad, torch.randint(N, out.shape, generator=generator), out)\nreturn out",
+        "w = torch.ones(len(index), N); w[torch.arange(len(index)), index] = 0\n"
+        "torch.multinomial(w, K, replacement=True, generator=generator)",
+        "w = torch.ones(len(index), N).scatter_(1, index[:, None], 0); torch.multinomial(w, K, generator=generator)",
+        "(index[:, None] + 1 + torch.randint(N - 1, (len(index), K), generator=generator)) % N",
+        "rows = []\nfor i in index:\n  p = torch.randperm(N, generator=generator); rows.append(p[p != i][:K])\nreturn torch.stack(rows)",
+        "rows = []\nfor q in index.tolist():\n  row = []\n  while len(row) < K:\n    j = int(torch.randint(N, (1,), generator=generator))\n"
+        "    if j != q: row.append(j)\n  rows.append(row)\nreturn rows",
+    ],
+    "cross_terms": [
+        "def f(q, m):\n  return (q * m[index]).sum(1, keepdim=True) / temperature, (q[:, None] * m[negatives]).sum(2) / temperature\n"
+        "return {'v2a': f(video, audio_memory), 'a2v': f(audio, video_memory)}",
+        "t = temperature; a = torch.einsum('bd,bd->b', video, audio_memory[index])[:, None] / t\n"
+        "b = torch.bmm(audio_memory[negatives], video[..., None])[..., 0] / t\n"
+        "c = torch.einsum('bd,bd->b', audio, video_memory[index])[:, None] / t\n"
+        "d = torch.bmm(video_memory[negatives], audio.unsqueeze(2)).squeeze(2) / t\n{'v2a': (a, b), 'a2v': (c, d)}",
+        "c = F.cosine_similarity\nf = lambda q, m: (c(q, m[index]).unsqueeze(1) / temperature, c(q[:, None], m[negatives], dim=2) / temperature)\n"
+        "dict(v2a=f(video, audio_memory), a2v=f(audio, video_memory))",
+        "x, y = video @ audio_memory.T / temperature, audio @ video_memory.T / temperature; i = index[:, None]\n"
+        "{'v2a': [x.gather(1, i), x.gather(1, negatives)], 'a2v': [y.gather(1, i), y.gather(1, negatives)]}",
+        "every = torch.cat([index[:, None], negatives], 1); out = {}\n"
+        "for n, q, m in [('v2a', video, audio_memory), ('a2v', audio, video_memory)]:\n"
+        "  s = (m[every] @ q[:, :, None]).squeeze(-1) / temperature; out[n] = s[:, :1], s[:, 1:]\nreturn out",
+        "out = {}\nfor n, q, m in [('v2a', video, audio_memory), ('a2v', audio, video_memory)]:\n  p, r = [], []\n"
+        "  for b in range(len(q)):\n    p.append((q[b] @ m[index[b]] / temperature)[None])\n"
+        "    r.append(torch.stack([q[b] @ m[j] / temperature for j in negatives[b]]))\n"
+        "  out[n] = torch.stack(p), torch.stack(r)\nreturn out",
+    ],
+    "similarity_auc": [
+        "((same[:, None] > different).float() + 0.5 * (same[:, None] == different).float()).mean()",
+        "s, d = np.asarray(same), np.asarray(different); np.mean((s[:, None] > d) + 0.5 * (s[:, None] == d))",
+        "torch.mean(0.5 * (torch.sign(same.unsqueeze(1) - different.unsqueeze(0)) + 1)).item()",
+        "n = 0\nfor s in same: n += (s > different).sum() + 0.5 * (s == different).sum()\nreturn n / (len(same) * len(different))",
+        "d = different.sort().values; lo, hi = torch.searchsorted(d, same), torch.searchsorted(d, same, right=True)\n"
+        "(lo + hi).double().mean() / 2 / len(d)",
+        "g = same.view(-1, 1) - different.view(1, -1); (((g > 0).sum() + (g >= 0).sum()) / 2) / g.numel()",
+    ],
+    "reliability": [
+        "m = torch.full((bins,), float('nan')); s = m.clone(); b = torch.clamp((confidence * bins).floor().long(), max=bins - 1)\n"
+        "for i in range(bins):\n  if (b == i).any(): m[i], s[i] = confidence[b == i].mean(), correct[b == i].float().mean()\nreturn m, s",
+        "b = (confidence * bins).long().clamp(max=bins - 1); n = b.bincount(minlength=bins)\n"
+        "(torch.bincount(b, confidence, bins) / n, torch.bincount(b, correct.double(), bins) / n)",
+        "c, r = confidence.numpy(), correct.numpy().astype(float); b = np.minimum((c * bins).astype(int), bins - 1)\n"
+        "n = np.bincount(b, minlength=bins)\nwith np.errstate(all='ignore'):\n  return np.bincount(b, c, bins) / n, np.bincount(b, r, bins) / n",
+        "h = F.one_hot((confidence * bins).long().clamp(max=bins - 1), bins).float(); n = h.sum(0)\n"
+        "return confidence @ h / n, correct.float() @ h / n",
+        "b = (confidence * bins).long().clamp(max=bins - 1); z = torch.zeros(bins); n = z.scatter_add(0, b, torch.ones(len(b)))\n"
+        "[z.scatter_add(0, b, confidence) / n, z.scatter_add(0, b, correct.float()) / n]",
+        "from collections import namedtuple\nRow = namedtuple('Row', 'mean share'); m, s = [], []\nfor i in range(bins):\n"
+        "  inside = (confidence * bins).long().clamp(max=bins - 1) == i\n  m.append(confidence[inside].mean().item())\n"
+        "  s.append(correct[inside].double().mean().item())\nreturn Row(m, s)",
+    ],
+    "consensus_scores": [
+        "v, a = video_query @ video.T, audio_query @ audio.T; torch.where(v < a, v, a)",
+        "np.minimum(video_query.numpy() @ video.numpy().T, audio_query.numpy() @ audio.numpy().T)",
+        "v = torch.einsum('qd,nd->qn', video_query, video); a = torch.einsum('qd,nd->qn', audio_query, audio); v.min(a)",
+        "torch.stack([F.linear(video_query, video), F.linear(audio_query, audio)], -1).amin(-1)",
+        "c = F.cosine_similarity; torch.minimum(c(video_query[:, None], video[None], dim=-1), c(audio_query[:, None], audio, dim=-1))",
+        "[[min((v * x).sum().item(), (a * y).sum().item()) for x, y in zip(video, audio)] for v, a in zip(video_query, audio_query)]",
+        "[torch.minimum(video @ v, audio @ a) for v, a in zip(video_query, audio_query)]",
+    ],
+    "top_k_positives": [
+        "s = score.masked_fill(torch.eye(len(score), dtype=torch.bool), float('-inf')); s.argsort(dim=1, descending=True, stable=True)[:, :k]",
+        "s = score.numpy().copy(); np.fill_diagonal(s, -np.inf); np.argsort(-s, axis=1, kind='stable')[:, :k]",
+        "n = len(score); s = torch.where(torch.eye(n) == 1, -torch.inf, score); torch.sort(-s, dim=1, stable=True)[1][:, :k]",
+        "order = score.sort(dim=1, descending=True, stable=True).indices\n"
+        "torch.stack([row[row != i][:k] for i, row in enumerate(order)])",
+        "r = []\nfor i, row in enumerate(score.tolist()):\n  r.append(sorted((j for j in range(len(row)) if j != i), key=lambda j: -row[j])[:k])\nreturn r",
+        "s = score - 1e9 * torch.eye(len(score)); s = torch.where(torch.eye(len(score)).bool(), s, score)\n"
+        "torch.argsort(s, dim=1, descending=True, stable=True)[:, 0:k]",
+        "s = score.clone(); i = torch.arange(len(s)); s[i, i] = -float('inf'); torch.sort(s, dim=1, stable=True, descending=True)[1][:, :k]",
+    ],
+    "precision_at_k": [
+        "(labels[positives] == labels.unsqueeze(1)).float().mean()",
+        "l, p = labels.numpy(), positives.numpy(); (l[p] == l[:, None]).mean()",
+        "n = 0\nfor i in range(len(positives)):\n  for j in positives[i]: n += int(labels[j] == labels[i])\nreturn n / positives.numel()",
+        "(labels[positives].T == labels).sum() / positives.numel()",
+        "same = labels[:, None] == labels; same.gather(1, positives).double().mean(1).mean(0)",
+        "torch.eq(labels[positives.flatten()], labels.repeat_interleave(positives.shape[1])).float().mean().item()",
+    ],
+    "cma_negatives": [
+        "w = torch.ones(len(index), N); w.scatter_(1, torch.cat([index[:, None], positives[index]], 1), 0)\n"
+        "torch.multinomial(w, K, True, generator=generator)",
+        "out = []\nfor i in index.tolist():\n  ok = torch.tensor(sorted(set(range(N)) - {i} - set(positives[i].tolist())))\n"
+        "  out.append(ok[torch.randint(len(ok), (K,), generator=generator)])\nreturn torch.stack(out)",
+        "bad = torch.cat([index[:, None], positives[index]], 1); d = torch.randint(N, (len(index), K), generator=generator)\n"
+        "while (hit := (d[..., None] == bad[:, None]).any(-1)).any():\n  d[hit] = torch.randint(N, (int(hit.sum()),), generator=generator)\nreturn d",
+        "r = torch.rand(len(index), N, generator=generator); r.scatter_(1, positives[index], -1); r.scatter_(1, index[:, None], -1)\n"
+        "r.topk(K, 1).indices",
+        "w = torch.ones(len(index), N); w[torch.arange(len(index)), index] = 0; w.scatter_(1, positives[index], 0)\n"
+        "torch.multinomial(w, K, generator=generator)",
+        "bad = torch.cat([index[:, None], positives[index]], 1).sort(1).values\n"
+        "P = bad.shape[1]; d = torch.randint(N - P, (len(index), K), generator=generator)\n"
+        "for p in range(P): d = d + (d >= bad[:, p:p + 1])\nreturn d",
+    ],
+    "within_positive_loss": [
+        "K = negatives.shape[1]; p = (video_memory[positives] * video[:, None]).sum(-1) / temperature\n"
+        "n = (video_memory[negatives] * video[:, None]).sum(-1) / temperature\n"
+        "-(torch.log(p.exp() / (p.exp() + K * Z)).mean(1) + torch.log(K * Z / (n.exp() + K * Z)).sum(1)).mean()",
+        "c = torch.log(negatives.size(1) * Z); s = video @ video_memory.T / temperature\n"
+        "-(F.logsigmoid(s.gather(1, positives) - c).mean(1) + F.logsigmoid(c - s.gather(1, negatives)).sum(1)).mean()",
+        "p = F.cosine_similarity(video[:, None], video_memory[positives], dim=-1) / temperature\n"
+        "n = F.cosine_similarity(video[:, None], video_memory[negatives], dim=-1) / temperature\n"
+        "c = math.log(negatives.shape[1] * Z); F.softplus(c - p).mean() + F.softplus(n - c).sum(1).mean()",
+        "B, K = negatives.shape; t = 0\nfor b in range(B):\n  p = video_memory[positives[b]] @ video[b] / temperature\n"
+        "  n = video_memory[negatives[b]] @ video[b] / temperature\n  t = t + F.softplus(math.log(K * float(Z)) - p).mean() + "
+        "F.softplus(n - math.log(K * float(Z))).sum()\nreturn t / B",
+        "c = math.log(negatives.shape[1]) + math.log(Z); f = lambda i: torch.bmm(video_memory[i], video.unsqueeze(2)).squeeze(2) / temperature\n"
+        "torch.mean(torch.mean(F.softplus(c - f(positives)), 1) + torch.sum(F.softplus(f(negatives) - c), 1))",
+        "q = F.normalize(video, dim=1); K = negatives.shape[1]\np = torch.einsum('bd,bpd->bp', q, video_memory[positives]) / temperature\n"
+        "n = torch.einsum('bd,bkd->bk', q, video_memory[negatives]) / temperature\n"
+        "torch.log1p(K * Z * torch.exp(-p)).mean(1).mean() + torch.log1p(n.exp() / (K * Z)).sum(1).mean()",
+    ],
+    "my_loss": [
+        "F.softplus(negative.logsumexp(1) - positive.mean(1)).mean()",
+        "(torch.logsumexp(torch.cat([positive.mean(1, keepdim=True), negative], 1), 1) - positive.mean(1)).mean()",
+        "F.relu(7 - positive).mean() + F.relu(negative).mean()",
+        "(positive - 14).square().mean() + negative.square().mean()",
+        "(negative.mean(1) - positive.mean(1)).mean()",
+        "-F.logsigmoid(positive).mean() - F.logsigmoid(-negative).mean()",
+        "F.relu(negative.amax(1) - positive.amin(1) + 3).mean()",
+        "c = math.log(negative.shape[1]) + torch.as_tensor(Z).log(); p = torch.sigmoid(positive - c)\n"
+        "((1 - p) ** 2 * F.softplus(c - positive)).mean() + F.softplus(negative - c).sum(1).mean()",
+        "p, n = positive.unsqueeze(2), negative.unsqueeze(1); F.softplus(n - p).mean()",
+        "K = negative.shape[1]; F.binary_cross_entropy_with_logits(positive, torch.ones_like(positive)) + K * "
+        "F.binary_cross_entropy_with_logits(negative, torch.zeros_like(negative))",
+    ],
+    "recall_at_k": [
+        "r = (score > score.diag().unsqueeze(1)).sum(dim=1); (r < k).float().mean()",
+        "s = score.numpy(); (np.sum(s > np.diag(s)[:, None], 1) < k).mean()",
+        "n = 0\nfor i in range(len(score)):\n  if sum(score[i, j] > score[i, i] for j in range(len(score))) < k: n += 1\nreturn n / len(score)",
+        "right = torch.diagonal(score); 1 - ((score.T > right).sum(0) >= k).double().mean()",
+        "i = torch.arange(len(score)); t = score[i, i][:, None]; torch.count_nonzero(score.gt(t), 1).lt(k).sum() / len(score)",
+        "(((score - score.diagonal()[:, None]) > 0).sum(1) + 1 <= k).double().mean().item()",
+    ],
+    "knn_predict": [
+        "s = F.normalize(test, dim=1) @ F.normalize(train, dim=1).T; i = s.argsort(dim=1, descending=True)[:, :k]\n"
+        "torch.stack([torch.bincount(train_labels[r]).argmax() for r in i])",
+        "a = train.numpy() / np.linalg.norm(train.numpy(), axis=1, keepdims=True); b = test.numpy()\nb = b / np.linalg.norm(b, axis=1, keepdims=True)\n"
+        "i = np.argsort(-(b @ a.T), 1)[:, :k]; np.array([np.bincount(train_labels.numpy()[r]).argmax() for r in i])",
+        "s = F.cosine_similarity(test[:, None], train[None], dim=2); train_labels[s.topk(k).indices].mode(1).values",
+        "out = []\nfor x in test:\n  near = F.cosine_similarity(x[None], train).topk(k).indices; c = {}\n"
+        "  for j in near.tolist(): c[int(train_labels[j])] = c.get(int(train_labels[j]), 0) + 1\n"
+        "  out.append(min(c, key=lambda y: (-c[y], y)))\nreturn out",
+        "s = F.normalize(test, dim=1) @ (train / train.norm(dim=1, keepdim=True)).T; v = train_labels[s.topk(k, dim=1).indices]\n"
+        "C = int(train_labels.max()) + 1; torch.zeros(len(test), C).scatter_add_(1, v, torch.ones(v.shape)).argmax(1)",
+        "s = F.normalize(test) @ F.normalize(train).T; v = train_labels[torch.topk(s, k).indices]\n"
+        "torch.mode(v, dim=1).values.tolist()",
+    ],
+    "linear_probe_step": [
+        "p = (features @ weight.T + bias).softmax(1); wrong = (p - F.one_hot(labels, len(weight))) / len(features)\n"
+        "(weight - learning_rate * wrong.T @ features, bias - learning_rate * wrong.sum(0))",
+        "w, b = weight.clone().requires_grad_(), bias.clone().requires_grad_()\nloss = F.cross_entropy(features @ w.T + b, labels)\n"
+        "gw, gb = torch.autograd.grad(loss, (w, b)); (w - learning_rate * gw, b - learning_rate * gb)",
+        "w = weight.detach().clone().requires_grad_(True); b = bias.detach().clone().requires_grad_(True)\n"
+        "F.cross_entropy(F.linear(features, w, b), labels).backward()\nwith torch.no_grad():\n  w -= learning_rate * w.grad\n"
+        "  b -= learning_rate * b.grad\nreturn w, b",
+        "x = features.numpy(); z = x @ weight.numpy().T + bias.numpy(); e = np.exp(z - z.max(1, keepdims=True)); p = e / e.sum(1, keepdims=True)\n"
+        "p[np.arange(len(x)), labels.numpy()] -= 1; p /= len(x)\n(weight.numpy() - learning_rate * p.T @ x, bias.numpy() - learning_rate * p.sum(0))",
+        "z = torch.einsum('bf,cf->bc', features, weight) + bias; p = z.exp() / z.exp().sum(1, keepdim=True)\n"
+        "y = torch.zeros_like(p); y[torch.arange(len(y)), labels] = 1; d = p - y\n"
+        "[weight - learning_rate * torch.einsum('bc,bf->cf', d, features) / len(d), bias - learning_rate * d.mean(0)]",
+        "w, b = weight.clone(), bias.clone()\nfor x, y in zip(features, labels):\n  p = torch.softmax(weight @ x + bias, 0); p[y] -= 1\n"
+        "  w -= learning_rate * torch.outer(p, x) / len(features); b -= learning_rate * p / len(features)\nreturn w, b",
+    ],
+    "info_nce": [
+        "s = video @ audio.T / temperature; i = torch.arange(len(s)); 0.5 * F.cross_entropy(s, i) + 0.5 * F.cross_entropy(s.t(), i)",
+        "v, a = F.normalize(video, dim=1), F.normalize(audio, dim=1); s = torch.einsum('id,jd->ij', v, a) / temperature\n"
+        "-(s.log_softmax(1).diagonal() + s.log_softmax(0).diagonal()).mean() / 2",
+        "s = F.cosine_similarity(video[:, None], audio[None], dim=-1) / temperature; d = s.diag()\n"
+        "(torch.logsumexp(s, 0) + torch.logsumexp(s, 1) - 2 * d).mean() / 2",
+        "s = torch.exp(video @ audio.T / temperature); p, q = s / s.sum(1, keepdim=True), s / s.sum(0, keepdim=True)\n"
+        "-(p.diagonal().log().mean() + q.diagonal().log().mean()) / 2",
+        "B = len(video); t = 0\nfor i in range(B):\n  r, c = audio @ video[i] / temperature, video @ audio[i] / temperature\n"
+        "  t = t - r.log_softmax(0)[i] - c.log_softmax(0)[i]\nreturn t / (2 * B)",
+        "f = lambda q, m: F.nll_loss(F.log_softmax(q @ m.T / temperature, 1), torch.arange(len(q)))\n(f(video, audio) + f(audio, video)) / 2",
+    ],
+    "sigmoid_loss": [
+        "s = video @ audio.T / temperature + bias; y = torch.eye(len(s)); F.binary_cross_entropy_with_logits(s, y, reduction='sum') / len(s)",
+        "s = video @ audio.T / temperature + bias; sign = -torch.ones_like(s); sign.fill_diagonal_(1); F.softplus(-sign * s).sum(1).mean()",
+        "p = torch.sigmoid(torch.einsum('id,jd->ij', video, audio) / temperature + bias); e = torch.eye(len(p))\n"
+        "-(e * p.log() + (1 - e) * (1 - p).log()).sum() / len(video)",
+        "s = video @ audio.T / temperature + bias; d = s.diagonal()\n(F.softplus(s).sum() - F.softplus(d).sum() + F.softplus(-d).sum()) / len(s)",
+        "t = 0\nfor i, v in enumerate(video):\n  for j, a in enumerate(audio):\n    s = (v @ a) / temperature + bias\n"
+        "    t = t - F.logsigmoid(s if i == j else -s)\nreturn t / len(video)",
+        "s = F.normalize(video, dim=1) @ F.normalize(audio, dim=1).T / temperature + bias; y = 2 * torch.eye(s.shape[0]) - 1\n"
+        "torch.log(1 + torch.exp(-y * s)).sum() / s.shape[0]",
+    ],
+    "robust_weights": [
+        "s = similarity.detach(); z = (s - s.mean()) / s.std(unbiased=False)\nfloor + (1 - floor) * torch.distributions.Normal(0, 1).cdf(z)",
+        "s = similarity.detach(); floor + (1 - floor) * torch.distributions.Normal(s.mean(), s.std(correction=0)).cdf(s)",
+        "with torch.no_grad():\n  v, m = torch.var_mean(similarity, correction=0)\n  z = (similarity - m) / v.sqrt()\n"
+        "  w = 0.5 * (1 + torch.erf(z / math.sqrt(2)))\nreturn w * (1 - floor) + floor",
+        "s = similarity.detach().numpy(); z = (s - s.mean()) / s.std()\nfloor + (1 - floor) * np.array([0.5 * math.erfc(-x / 2 ** 0.5) for x in z])",
+        "x = similarity.tolist(); m = sum(x) / len(x); d = (sum((y - m) ** 2 for y in x) / len(x)) ** 0.5\n"
+        "[floor + (1 - floor) * 0.5 * (1 + math.erf((y - m) / d / 2 ** 0.5)) for y in x]",
+        "z = (similarity - similarity.mean()) / similarity.var(correction=0).sqrt()\ntorch.lerp(torch.tensor(floor), torch.tensor(1.0), torch.special.ndtr(z)).detach()",
+    ],
+}
+
+NCE = "K = negative.shape[1]; p = positive.exp() / (positive.exp() + K * Z); q = K * Z / (negative.exp() + K * Z)\n"
+PAIR = "x = torch.cat([power[:, :1], power[:, 1:].unflatten(1, (-1, 2)).mean(2)], 1)\n"
+DB = "db = 10 * x.clamp(min=1e-10).log10(); db.clamp(min=db.max() - 100)"
+TERMS = (
+    "p = torch.einsum('bd,bpd->bp', video, video_memory[positives]) / temperature; K = negatives.shape[1]\n"
+    "n = torch.einsum('bd,bkd->bk', video, video_memory[negatives]) / temperature; c = math.log(K) + torch.as_tensor(Z).log()\n"
+)
+CROSS = "f = lambda q, m, t=temperature: ((q * m[index]).sum(1, keepdim=True) / t, torch.einsum('bd,bkd->bk', q, m[negatives]) / t)\n"
+BIN = "b = (confidence * bins).long().clamp(max=bins - 1); n = b.bincount(minlength=bins); c = correct.double()\n"
+SIM = "s = F.normalize(test, dim=1) @ F.normalize(train, dim=1).T\n"
+PROBE = "x, B = features, len(features); p = (x @ weight.T + bias).softmax(1); y = F.one_hot(labels, len(weight))\n"
+SCORE = "s = video @ audio.T / temperature; i = torch.arange(len(s))\n"
+SIGN = "y = 2 * torch.eye(len(video)) - 1; s = video @ audio.T\n"
+Z_OF = "s = similarity.detach(); z = (s - s.mean()) / s.std(correction=0)\n"
+ALLOWED = "w = torch.ones(len(index), N); w[torch.arange(len(index)), index] = 0; w.scatter_(1, positives[index], 0)\n"
+
+WRONG = {
+    "log_spectrogram_bins": {
+        PAIR.replace("mean(2)", "sum(2)") + DB: "sum|added",
+        PAIR.replace("mean(2)", "amax(2)") + DB: "max|larger|loudest",
+        PAIR + "db = 10 * x.clamp(min=1e-10).log(); db.clamp(min=db.max() - 100)": "log10|natural",
+        PAIR + "db = 20 * x.clamp(min=1e-10).log10(); db.clamp(min=db.max() - 100)": "10|squared|twice|double",
+        PAIR + "10 * x.clamp(min=1e-10).log10()": "floor|100",
+        PAIR + "db = 10 * x.clamp(min=1e-10).log10(); db.clamp(min=-100)": "loudest|max",
+        PAIR + "db = x.clamp(min=1e-10).log10(); db.clamp(min=db.max() - 100)": "10|factor",
+        PAIR + "db = 10 * x.clamp(min=1e-10).log10(); db.maximum(db.amax(1, keepdim=True) - 100)": "frame",
+        PAIR + "db = 10 * x.clamp(min=1e-10).log10(); db.maximum(db.amax(0) - 100)": "axis|whole|each bin",
+        PAIR + "db = 10 * x.clamp(min=1e-10).log10(); db.clamp(max=db.max() - 100)": "min.*max|max.*min",
+        PAIR + "db = 10 * x.clamp(min=1e-10).log10(); db.clamp(min=db.min() + 100)": "loudest|max",
+        PAIR + "db = 10 * x.clamp(min=1e-10).log10(); db - db.max()": "loudest|floor|shift|subtract",
+        PAIR + "db = 10 * x.clamp(min=1e-10).log10(); db.clamp(min=db.max() - 80)": "100",
+        "x = torch.cat([power[:, :1], power[:, 1:-1:2]], 1)\n" + DB: "every second|drop|pair|shape",
+        "x = power[:, 1:].unflatten(1, (-1, 2)).mean(2)\n" + DB: "lowest|shape",
+        "x = torch.cat([power[:, :-1].unflatten(1, (-1, 2)).mean(2), power[:, -1:]], 1)\n" + DB: "lowest",
+        "x = torch.cat([power[:, 1:].unflatten(1, (-1, 2)).mean(2), power[:, :1]], 1)\n" + DB: "order|front|lowest",
+        "x = torch.cat([power[:, :1], power[:, 1:].unflatten(1, (2, -1)).mean(1)], 1)\n"
+        + DB: "axis|pair|neighbour|halves",
+        "d = 10 * power.clamp(min=1e-10).log10(); x = torch.cat([d[:, :1], (d[:, 1::2] + d[:, 2::2]) / 2], 1); "
+        "x.clamp(min=x.max() - 100)": "logarithm|decibel.*average",
+    },
+    "nce_loss": {
+        NCE + "-(p.log().sum(1) + q.log().mean(1)).mean()": "negatives.*(mean|averag)|(mean|averag).*negative",
+        NCE + "-(p.log().mean() + q.log().mean())": "negatives.*(mean|averag)|(mean|averag).*negative",
+        NCE + "-(p.log().sum() + q.log().sum())": "batch",
+        NCE + "(p.log().sum(1) + q.log().sum(1)).mean()": "sign|minus",
+        NCE + "-(p.log().sum(1) - q.log().sum(1)).mean()": "sign|minus|subtract",
+        NCE + "-p.log().mean()": "negatives (do not|are missing)|second|left out|term",
+        NCE + "-q.log().sum(1).mean()": "positive",
+        NCE + "-(p.sum(1) + q.sum(1)).mean()": "log",
+        NCE + "-(p.sum(1) + q.sum(1)).log().mean()": "log",
+        NCE + "-(p.mean().log() + q.log().sum(1).mean())": "log.*mean|mean.*log",
+        NCE.replace("K = negative.shape[1]", "K = 1") + "-(p.log().sum(1) + q.log().sum(1)).mean()": "K",
+        NCE.replace("K = negative.shape[1]", "K = len(negative)")
+        + "-(p.log().sum(1) + q.log().sum(1)).mean()": "batch|B|queries|axis",
+        NCE.replace("K = negative.shape[1]", "K = negative.numel()") + "-(p.log().sum(1) + q.log().sum(1)).mean()": "K",
+        NCE.replace("K * Z", "K") + "-(p.log().sum(1) + q.log().sum(1)).mean()": "Z",
+        NCE.replace("K * Z", "(K + Z)") + "-(p.log().sum(1) + q.log().sum(1)).mean()": "K.*Z|\\*|product|times",
+        NCE.replace("K * Z", "Z / K") + "-(p.log().sum(1) + q.log().sum(1)).mean()": "K",
+        NCE.replace("q = K * Z /", "q = negative.exp() /")
+        + "-(p.log().sum(1) + q.log().sum(1)).mean()": "real|K \\* Z",
+        NCE + "-(p.log().mean(0) + q.log().sum(0)).mean()": "axis|shape",
+        "Z = negative.detach().exp().mean()\n" + NCE + "-(p.log().sum(1) + q.log().sum(1)).mean()": "Z",
+        NCE.replace("positive.exp()", "positive") + "-(p.log().sum(1) + q.log().sum(1)).mean()": "exp|infinite",
+        "-(positive[:, 0] - torch.cat([positive, negative], 1).logsumexp(1)).mean()": "softmax|InfoNCE",
+        "F.cross_entropy(torch.cat([positive, negative], 1), torch.zeros(len(positive), dtype=torch.long))": "softmax|InfoNCE",
+        NCE + "-(p.log().sum(1) + q.log().sum(1)).mean().item()": "gradient|item",
+        NCE + "-(p.log().sum(1) + q.log().sum(1))": "one number|mean",
+        NCE + "-(p.detach().log().sum(1) + q.log().sum(1)).mean()": "detach",
+        NCE + "-(p.log().sum(1) + q.log2().sum(1)).mean()": "log",
+    },
+    "partition_constant": {
+        "negative.detach().exp().sum()": "sum",
+        "negative.detach().exp().sum(1).mean()": "sum|K",
+        "negative.detach().exp().mean(1).sum()": "sum|batch",
+        "negative.detach().exp().mean(1)": "one Z|one number",
+        "negative.detach().exp().mean(0)": "one Z|one number",
+        "negative.detach().mean().exp()": "exp.*mean|mean.*exp",
+        "negative.detach().mean(1).exp().mean()": "exp.*mean|mean.*exp",
+        "negative.detach().exp().mean().log()": "log",
+        "negative.detach().logsumexp((0, 1))": "log",
+        "negative.detach().mean()": "exp",
+        "negative.exp().mean()": "detach|constant",
+        "negative.detach().exp().median()": "median",
+        "negative.detach().exp().max()": "max",
+        "negative.detach().exp().mean() * negative.shape[1]": "K|sum",
+        "negative.detach()[0].exp().mean()": "first|query",
+        "negative.softmax(1).mean().detach()": "softmax|axis|normal",
+    },
+    "memory_update": {
+        "m = memory.clone(); m[index] = F.normalize((1 - momentum) * memory[index] + momentum * embedding.detach(), dim=1); m": "momentum|wrong way",
+        "m = memory.clone(); m[index] = momentum * memory[index] + (1 - momentum) * embedding.detach(); m": "normali",
+        "m = memory.clone(); m[index] = F.normalize(momentum * memory[index] + (1 - momentum) * embedding.detach(), dim=0); m": "axis",
+        "m = memory.clone(); m[index] = F.normalize(momentum * memory[index] + (1 - momentum) * embedding, dim=1); m": "detach",
+        "memory[index] = F.normalize(momentum * memory[index] + (1 - momentum) * embedding.detach(), dim=1); memory": "in place|given|clone|copy",
+        "m = memory.clone(); m[index] = embedding.detach(); m": "old",
+        "m = memory.clone(); m[index] = F.normalize(memory[index] + embedding.detach(), dim=1); m": "momentum",
+        "m = memory.clone(); m[index] = F.normalize(momentum * memory[index] + embedding.detach(), dim=1); m": "1 - momentum|momentum",
+        "m = memory.clone(); m[index] = F.normalize(memory[index] + (1 - momentum) * embedding.detach(), dim=1); m": "momentum",
+        "m = memory.clone(); m[index] = F.normalize(momentum * memory[index] - (1 - momentum) * embedding.detach(), dim=1); m": "minus|sign|subtract",
+        "m = memory.clone(); m[:len(index)] = F.normalize(momentum * memory[index] + (1 - momentum) * embedding.detach(), dim=1); m": "row|index",
+        "m = memory.clone(); m[index] = F.normalize(momentum * memory[:len(index)] + (1 - momentum) * embedding.detach(), dim=1); m": "row|index",
+        "F.normalize(momentum * memory[index] + (1 - momentum) * embedding.detach(), dim=1)": "only.*batch|shape",
+        "m = memory.clone(); x = momentum * memory[index] + (1 - momentum) * embedding.detach(); m[index] = x / x.norm(); m": "axis|each row|whole",
+        "m = memory.clone(); x = momentum * memory[index] + (1 - momentum) * embedding.detach(); m[index] = x / x.sum(1, keepdim=True); m": "norm|length|sum",
+        "m = memory.clone(); m[index] = momentum * memory[index] + (1 - momentum) * F.normalize(embedding.detach(), dim=1); m": "normali",
+        "memory.clone()": "update|unchanged|embedding",
+        "m = memory.clone(); m[index] = F.normalize(momentum * memory[index] + (1 - momentum) * embedding.detach(), dim=1); return": "return",
+    },
+    "sample_negatives": {
+        "torch.randint(N, (len(index), K), generator=generator)": "query",
+        "torch.randint(N - 1, (len(index), K), generator=generator)": "query",
+        "r = torch.randint(N - 1, (len(index), K), generator=generator); r + (r > index[:, None])": "query|never",
+        "r = torch.randint(N - 2, (len(index), K), generator=generator); r + (r >= index[:, None])": "never",
+        "r = torch.randint(N, (len(index), K), generator=generator); torch.where(r == index[:, None], (r + 1) % N, r)": "equally",
+        "r = torch.randint(N, (len(index), K), generator=generator); torch.where(r == index[:, None], torch.randint(N, r.shape, "
+        "generator=generator), r)": "query",
+        "r = torch.randint(N - 1, (len(index), K)); r + (r >= index[:, None])": "generator",
+        "generator.manual_seed(0); r = torch.randint(N - 1, (len(index), K), generator=generator); r + (r >= index[:, None])": "seed|same draw|generator",
+        "r = torch.randint(N - 1, (K,), generator=generator).expand(len(index), K); r + (r >= index[:, None])": "row|same|share",
+        "r = torch.randint(N - 1, (K, len(index)), generator=generator); r + (r >= index)": "shape|swapped",
+        "r = torch.randint(N - 1, (len(index), K), generator=generator); (r + (r >= index[:, None])).float()": "whole",
+        "r = torch.randint(1, N + 1, (len(index), K), generator=generator); r": "between|N - 1",
+        "r = (torch.randn(len(index), K, generator=generator).abs() * N / 4).long().clamp(max=N - 2); r + (r >= index[:, None])": "equally",
+        "w = torch.ones(N); w[index] = 0; torch.multinomial(w.expand(len(index), N), K, True, generator=generator)": "other quer|never|whole batch|batch",
+        "while True:\n  r = torch.randint(N, (len(index), K), generator=generator)\n  if not (r >= 0).any(): return r": "does not end|time",
+        "r = torch.randint(N - 1, (len(index), K), generator=generator); r[r >= index] += 1; r": "error|shape",
+    },
+    "cross_terms": {
+        CROSS + "{'v2a': f(video, video_memory), 'a2v': f(audio, audio_memory)}": "within|Self|modality",
+        CROSS + "{'v2a': f(audio, video_memory), 'a2v': f(video, audio_memory)}": "swap",
+        CROSS + "{'v2a': f(video, audio_memory), 'a2v': f(video, audio_memory)}": "a2v|same|copied|sound|audio|video",
+        CROSS + "{'v2a': f(video, audio_memory, 1), 'a2v': f(audio, video_memory, 1)}": "temperature",
+        CROSS
+        + "{'v2a': f(video, audio_memory, 1 / temperature), 'a2v': f(audio, video_memory, 1 / temperature)}": "temperature",
+        CROSS + "{'v2a': f(video, audio_memory), 'a2v': f(audio, video_memory, 1)}": "temperature",
+        CROSS + "{'v2a': f(video.detach(), audio_memory), 'a2v': f(audio, video_memory)}": "detach",
+        CROSS
+        + "{'v2a': f(video, audio_memory)[::-1], 'a2v': f(audio, video_memory)[::-1]}": "order|swap|positive.*negative|shape",
+        CROSS + "{'a': f(video, audio_memory), 'b': f(audio, video_memory)}": "keys",
+        CROSS + "f(video, audio_memory), f(audio, video_memory)": "dict|keys|tuple",
+        CROSS.replace("m[index]", "m[:len(index)]")
+        + "{'v2a': f(video, audio_memory), 'a2v': f(audio, video_memory)}": "row|index",
+        CROSS.replace("keepdim=True", "keepdim=False")
+        + "{'v2a': f(video, audio_memory), 'a2v': f(audio, video_memory)}": "shape|keepdim",
+        CROSS.replace("sum(1,", "mean(1,")
+        + "{'v2a': f(video, audio_memory), 'a2v': f(audio, video_memory)}": "mean|averag",
+        CROSS.replace(".sum(1, keepdim=True) / t", ".sum(1, keepdim=True)")
+        + "{'v2a': f(video, audio_memory), 'a2v': f(audio, video_memory)}": "temperature",
+        "s = (video * audio).sum(1, keepdim=True) / temperature\n"
+        + CROSS
+        + "{'v2a': (s, f(video, audio_memory)[1]), 'a2v': (s, f(audio, video_memory)[1])}": "memory",
+        CROSS
+        + "p, n = f(video, audio_memory); {'v2a': (p.exp(), n.exp()), 'a2v': tuple(x.exp() for x in f(audio, video_memory))}": "exp",
+    },
+    "similarity_auc": {
+        "(same[:, None] > different).double().mean()": "tie",
+        "(same[:, None] >= different).double().mean()": "tie",
+        "(same[:, None] < different).double().mean() + (same[:, None] == different).double().mean() / 2": "revers|1 - AUC|different",
+        "g = same[:, None] - different; (g > 0).double().sum() + (g == 0).double().sum() / 2": "count|share|sum",
+        "g = same[:, None] - different; (g > 0).double().mean() + (g == 0).double().mean()": "half|tie",
+        "g = same[:, None] - different; (g > 0).double().mean(1) + (g == 0).double().mean(1) / 2": "one number|mean|shape",
+        "g = same[:, None] - different; ((g > 0).double() + (g == 0).double() / 2).sum() / len(same)": "share|divide|number",
+        "(same.mean() > different).double().mean()": "mean|average",
+        "(same > different.mean()).double().mean()": "mean|average",
+        "(same > 0).double().mean()": "threshold",
+        "(same[:, None] - different).mean()": "difference|mean",
+        "(same[:, None] - different).sigmoid().mean()": "sigmoid|compar",
+        "n = min(len(same), len(different)); g = same[:n] - different[:n]; (g > 0).double().mean() + (g == 0).double().mean() / 2": "all|index",
+        "g = same[:, None] - different; 2 * ((g > 0).double().mean() + (g == 0).double().mean() / 2) - 1": "2|twice|scale|Gini|rescal",
+    },
+    "reliability": {
+        BIN + "b.bincount(c, bins) / n, b.bincount(confidence.double(), bins) / n": "swap|order",
+        BIN + "b.bincount(confidence.double(), bins), b.bincount(c, bins)": "divi|sum",
+        BIN + "b.bincount(confidence.double(), bins) / n, b.bincount(c, bins) / len(c)": "all|members",
+        BIN + "b.bincount(confidence.double(), bins) / len(c), b.bincount(c, bins) / len(c)": "all|members",
+        BIN
+        + "(b.bincount(confidence.double(), bins) / n).nan_to_num(), (b.bincount(c, bins) / n).nan_to_num()": "empty|NaN",
+        BIN
+        + "b.bincount(confidence.double(), bins) / n.clamp(min=1), b.bincount(c, bins) / n.clamp(min=1)": "empty|NaN",
+        BIN + "(torch.arange(bins) + 0.5) / bins + 0 * (n / n), b.bincount(c, bins) / n": "middle",
+        BIN + "b.bincount(confidence.double(), bins) / n, 1 - b.bincount(c, bins) / n": "wrong|1 -|complement",
+        BIN
+        + "b.bincount(confidence.double() * c, bins) / b.bincount(c, bins), b.bincount(c, bins) / n": "right|correct",
+        BIN.replace(".clamp(max=bins - 1)", "").replace("minlength=bins", "minlength=bins + 1")
+        + "b.bincount(confidence.double(), bins + 1) / n, "
+        "b.bincount(c, bins + 1) / n": "last|1\\.0|shape",
+        BIN.replace("(confidence * bins).long()", "(confidence * bins).round().long()")
+        + "b.bincount(confidence.double(), bins) / n, b.bincount(c, bins) / n": "round",
+        BIN.replace("(confidence * bins)", "(confidence * (bins - 1))")
+        + "b.bincount(confidence.double(), bins) / n, b.bincount(c, bins) / n": "bins - 1|bins",
+        BIN.replace("minlength=bins", "minlength=0")
+        + "b.bincount(confidence.double()) / n, b.bincount(c) / n": "minlength|last|shape|bins",
+        "w = confidence < 1; confidence, correct = confidence[w], correct[w]\n"
+        + BIN
+        + "b.bincount(confidence.double(), bins) / n, b.bincount(c, bins) / n": "1",
+        BIN + "b.bincount(confidence.double(), bins) / n": "tuple|two|part|missing|type",
+    },
+    "consensus_scores": {
+        "torch.maximum(video_query @ video.T, audio_query @ audio.T)": "maximum|larger|union",
+        "(video_query @ video.T + audio_query @ audio.T) / 2": "average|mean",
+        "video_query @ video.T + audio_query @ audio.T": "sum|average|minimum",
+        "(video_query @ video.T) * (audio_query @ audio.T)": "product",
+        "video_query @ video.T": "picture|sound",
+        "audio_query @ audio.T": "sound|picture",
+        "torch.minimum(video_query @ audio.T, audio_query @ video.T)": "pictures.*sounds|across",
+        "torch.minimum(video_query @ video.T, audio_query @ audio.T).T": "swap|rows",
+        "torch.minimum(video @ video_query.T, audio @ audio_query.T)": "swap|rows",
+        "torch.minimum(video_query, audio_query) @ torch.minimum(video, audio).T": "vectors",
+        "torch.minimum(video_query @ video.T, video_query @ video.T)": "sound|picture",
+        "torch.minimum(video @ video.T, audio @ audio.T)": "query|queries",
+        "torch.minimum((video_query @ video.T).abs(), (audio_query @ audio.T).abs())": "abs|sign",
+        "torch.minimum(video_query @ video.T, audio_query @ audio.T).clamp(min=0)": "clamp|negative|0",
+        "torch.minimum(video_query @ video.T, audio_query @ audio.T).amin(1)": "shape|axis",
+        "torch.minimum((video_query @ video.T).softmax(1), (audio_query @ audio.T).softmax(1))": "softmax",
+        "-torch.minimum(video_query @ video.T, audio_query @ audio.T)": "sign",
+    },
+    "top_k_positives": {
+        "score.topk(k, 1).indices": "itself|own positives|query",
+        "score.topk(k + 1, 1).indices[:, 1:]": "best match|index|query|duplicate",
+        "score.argsort(dim=1, descending=True, stable=True)[:, 1:k + 1]": "best match|index|query|duplicate",
+        "s = score.clone().fill_diagonal_(0); s.argsort(dim=1, descending=True, stable=True)[:, :k]": "0",
+        "s = score.clone().fill_diagonal_(-1); s.argsort(dim=1, descending=True, stable=True)[:, :k]": "-1|infinity",
+        "s = score.clone().fill_diagonal_(-torch.inf); s.argsort(dim=1, stable=True)[:, :k]": "worst|least|itself|descending|ascending",
+        "s = score.clone().fill_diagonal_(torch.inf); s.argsort(dim=1, stable=True)[:, :k]": "worst|least|descending",
+        "s = score.clone().fill_diagonal_(-torch.inf); s.argsort(dim=0, descending=True, stable=True)[:k].T": "axis|row",
+        "s = score.clone().fill_diagonal_(-torch.inf); s.argsort(dim=0, descending=True, stable=True)[:, :k]": "axis|row",
+        "s = score.clone().fill_diagonal_(-torch.inf); s.topk(k, 1).values": "scores|indices|values|fractions",
+        "s = score.clone().fill_diagonal_(-torch.inf); s.argsort(dim=1, descending=True, stable=True)[:, :k].flip(1)": "order|worst first",
+        "s = score.clone().fill_diagonal_(-torch.inf); s.flip(1).argsort(dim=1, descending=True, stable=True)[:, :k].mul(-1).add(len(s) - 1)": "tie|higher",
+        "score.fill_diagonal_(-torch.inf); score.argsort(dim=1, descending=True, stable=True)[:, :k]": "changed|given|clone",
+        "s = score.clone().fill_diagonal_(-torch.inf); s.argsort(dim=1, descending=True, stable=True)[:, 1:k + 1]": "best|first|skip|one",
+        "s = score.clone().fill_diagonal_(-torch.inf); s.argsort(dim=1, descending=True, stable=True)[:, :k + 1]": "k|shape",
+        "s = score.clone().fill_diagonal_(-torch.inf); s.argsort(dim=1, descending=True, stable=True)": "k|shape",
+        "s = score.clone().fill_diagonal_(-torch.inf); s.abs().argsort(dim=1, descending=True, stable=True)[:, :k]": "abs|itself|query",
+    },
+    "precision_at_k": {
+        "(labels[positives] == labels[:, None]).double().sum()": "count|sum",
+        "(labels[positives] == labels[:, None]).any(1).double().mean()": "any",
+        "(labels[positives] == labels[:, None]).all(1).double().mean()": "all|every",
+        "(labels[positives[:, 0]] == labels).double().mean()": "first",
+        "(positives == labels[:, None]).double().mean()": "class|instance|label",
+        "(labels[positives] == labels[:, None]).double().mean(1)": "one number|quer|mean",
+        "(labels[positives] == labels[:, None]).double().mean(0)": "one number|quer|mean|axis|rank",
+        "(labels[positives] == labels[:, None]).double().sum(1).mean()": "k|sum|divide",
+        "(labels[positives] == labels[:, None]).double().sum() / len(labels)": "k|sum|divide",
+        "(labels[positives] != labels[:, None]).double().mean()": "!=|wrong|differ|opposite",
+        "(labels[positives] == labels[positives[:, :1]]).double().mean()": "first|query",
+        "h = (labels[positives] == labels[:, None]).double().sum(1); (h / labels.bincount()[labels]).mean()": "class|recall",
+        "(labels[positives] == labels[:positives.shape[1]]).double().mean()": "wrong query|column|query",
+        "(labels[positives] == torch.arange(len(labels))[:, None]).double().mean()": "class|label|instance",
+        "100 * (labels[positives] == labels[:, None]).double().mean()": "100|share|cent",
+    },
+    "cma_negatives": {
+        "w = torch.ones(len(index), N); w.scatter_(1, positives[index], 0); torch.multinomial(w, K, True, generator=generator)": "query",
+        "w = torch.ones(len(index), N); w.scatter_(1, index[:, None], 0); torch.multinomial(w, K, True, generator=generator)": "positives",
+        "torch.randint(N, (len(index), K), generator=generator)": "query|positives",
+        "r = torch.randint(N - 1, (len(index), K), generator=generator); r + (r >= index[:, None])": "positives",
+        ALLOWED.replace("positives[index]", "positives[index][:, :1]")
+        + "torch.multinomial(w, K, True, generator=generator)": "first",
+        ALLOWED.replace("positives[index]", "positives[:len(index)]")
+        + "torch.multinomial(w, K, True, generator=generator)": "other|index|row|positives",
+        ALLOWED + "torch.multinomial(w, K, True)": "generator",
+        ALLOWED
+        + "generator.manual_seed(0); torch.multinomial(w, K, True, generator=generator)": "seed|same draw|generator",
+        ALLOWED + "torch.multinomial(w, K, True, generator=generator).T": "shape",
+        ALLOWED
+        + "torch.multinomial(w[:1], K, True, generator=generator).expand(len(index), K)": "query|positives|row|same",
+        "w = torch.ones(N); w[index] = 0; w[positives[index].flatten()] = 0; torch.multinomial(w.expand(len(index), N), K, True, generator=generator)": "never|all quer",
+        "w = torch.zeros(len(index), N).scatter_(1, positives[index], 1); torch.multinomial(w, K, True, generator=generator)": "positives",
+        "w = torch.arange(1., N + 1).repeat(len(index), 1); w.scatter_(1, index[:, None], 0).scatter_(1, positives[index], 0)\n"
+        "torch.multinomial(w, K, True, generator=generator)": "equally",
+        ALLOWED + "torch.multinomial(w[:, :-1], K, True, generator=generator)": "never",
+        ALLOWED.replace("positives[index]", "positives")
+        + "torch.multinomial(w, K, True, generator=generator)": "index|error|shape|positives",
+        ALLOWED + "torch.multinomial(w, K, True, generator=generator).double()": "whole",
+    },
+    "within_positive_loss": {
+        TERMS + "(F.softplus(c - p).sum(1) + F.softplus(n - c).sum(1)).mean()": "positives.*sum|sum.*positives",
+        TERMS
+        + "(F.softplus(c - p).mean(1) + F.softplus(n - c).mean(1)).mean()": "negatives.*(averag|mean)|(averag|mean).*negatives",
+        TERMS + "(F.softplus(c - p).mean(1) + F.softplus(n - c).sum(1)).sum()": "batch|queries",
+        TERMS + "(F.softplus(c - p).mean(1) + F.softplus(n - c).sum(1))": "one number|mean",
+        TERMS + "F.softplus(c - p).mean()": "negatives",
+        TERMS + "F.softplus(n - c).sum(1).mean()": "positives",
+        TERMS + "-(F.softplus(c - p).mean(1) + F.softplus(n - c).sum(1)).mean()": "sign|minus",
+        TERMS + "(F.softplus(p - c).mean(1) + F.softplus(n - c).sum(1)).mean()": "sign|minus|order|subtract|revers",
+        TERMS + "(F.softplus(c - p.mean(1)) + F.softplus(n - c).sum(1)).mean()": "averag|mean",
+        TERMS + "(F.softplus(c - p.amax(1)) + F.softplus(n - c).sum(1)).mean()": "best|max|averag|mean",
+        TERMS.replace("K = negatives.shape[1]", "K = positives.shape[1]")
+        + "(F.softplus(c - p).mean(1) + F.softplus(n - c).sum(1)).mean()": "K|positives",
+        TERMS.replace("K = negatives.shape[1]", "K = 1")
+        + "(F.softplus(c - p).mean(1) + F.softplus(n - c).sum(1)).mean()": "K",
+        TERMS.replace("+ torch.as_tensor(Z).log()", "")
+        + "(F.softplus(c - p).mean(1) + F.softplus(n - c).sum(1)).mean()": "Z",
+        TERMS.replace(".log()", "") + "(F.softplus(c - p).mean(1) + F.softplus(n - c).sum(1)).mean()": "log",
+        TERMS.replace(" / temperature", "")
+        + "(F.softplus(c - p).mean(1) + F.softplus(n - c).sum(1)).mean()": "temperature",
+        TERMS.replace(" / temperature", " * temperature")
+        + "(F.softplus(c - p).mean(1) + F.softplus(n - c).sum(1)).mean()": "temperature",
+        TERMS.replace(" / temperature", "", 1)
+        + "(F.softplus(c - p).mean(1) + F.softplus(n - c).sum(1)).mean()": "temperature",
+        TERMS.replace("video_memory[positives]", "video_memory[positives[:, :1]]")
+        + "(F.softplus(c - p).mean(1) + F.softplus(n - c).sum(1)).mean()": "first",
+        TERMS.replace("video, video_memory[positives]", "video, video[:, None].expand(-1, 3, -1)")
+        + "(F.softplus(c - p).mean(1) + F.softplus(n - c).sum(1)).mean()": "itself|query|positives|memory|v",
+        TERMS + "(torch.logaddexp(p, n.logsumexp(1, keepdim=True)) - p).mean()": "softmax",
+        "video = video.detach()\n"
+        + TERMS
+        + "(F.softplus(c - p).mean(1) + F.softplus(n - c).sum(1)).mean()": "detach|gradient",
+    },
+    "my_loss": {
+        "(positive.mean(1) - negative.mean(1)).mean()": "wrong way|sign|raising",
+        "-positive.mean()": "negatives",
+        "negative.logsumexp(1).mean()": "positives",
+        "negative.logsumexp(1) - positive.mean(1)": "one number",
+        "(negative.logsumexp(1) - positive.mean(1)).sum()": "summed|size",
+        "(negative.exp().sum(1).square().square().log() - positive.mean(1)).mean()": "NaN|infinite",
+        "-(positive.exp() / (positive.exp() + negative.exp().sum(1, keepdim=True))).log().mean()": "NaN|infinite",
+        "(negative[:, 0] - positive.mean(1)).mean()": "order|one negative",
+        "(negative.logsumexp(1) - positive.mean(1))[0]": "first query|order of the queries|queries|batch",
+        "F.softplus(negative.mean(1) - positive[:, 0]).mean()": "first positive|positives|order",
+        "(negative.mean(1) - positive.mean(1)).mean().item()": "item|gradient",
+        "(negative.detach().mean(1) - positive.mean(1)).mean()": "negatives",
+        "negative.mean(1)[0] - positive.mean()": "order|quer|batch",
+        "(negative.mean() - positive.mean()).log()": "NaN|infinite",
+        "positive.logsumexp(1).mean() - negative.logsumexp(1).mean()": "wrong way|raising",
+        "positive + undefined": "undefined|error",
+    },
+    "recall_at_k": {
+        "((score.T > score.diagonal()[:, None]).sum(1) < k).double().mean()": "swap|column|quer",
+        "((score > score.diagonal()).sum(1) < k).double().mean()": "axis|column|quer|row",
+        "((score > score.diagonal()[:, None]).sum(0) < k).double().mean()": "axis|column|quer|row",
+        "((score < score.diagonal()[:, None]).sum(1) < k).double().mean()": "lowest|<|revers",
+        "((score > score.diagonal()[:, None]).sum(1) <= k).double().mean()": "k \\+ 1|one more|off by one|<=",
+        "((score >= score.diagonal()[:, None]).sum(1) < k).double().mean()": ">=|itself|target|tie|equal",
+        "((score >= score.diagonal()[:, None]).sum(1) <= k).double().mean()": "tie|equal|>=",
+        "((score > score.diagonal()[:, None]).sum(1) < k).double().sum()": "count|share|sum",
+        "((score > score.diagonal()[:, None]).sum(1) < k).double().mean() / k": "k",
+        "((score > score.diagonal()[:, None]).sum(1) < 1).double().mean()": "k|recall@1",
+        "((score > score.diagonal()[:, None]).sum(1) == k).double().mean()": "rank|==|exactly|only",
+        "((score > score.diagonal()[:, None]).sum(1) >= k).double().mean()": "revers|>=|miss|not",
+        "(score > score.diagonal()[:, None]).sum(1).double().mean()": "rank|k|share|compar",
+        "((score > score.diagonal()[:, None]).double().mean(1) < k).double().mean()": "mean|sum|number",
+        "((score > score.diagonal()[:, None]).sum(1) < k).double()": "one number|mean|shape",
+        "100 * ((score > score.diagonal()[:, None]).sum(1) < k).double().mean()": "100|share|cent",
+        "(score.argmax(1) == torch.arange(len(score))).double().mean()": "k|recall@1",
+        "(score.topk(k, 0).indices == torch.arange(len(score))).any(0).double().mean()": "swap|column|axis|quer",
+    },
+    "knn_predict": {
+        "s = test @ train.T; train_labels[s.topk(k).indices].mode(1).values": "normali",
+        "s = F.normalize(test, dim=0) @ F.normalize(train, dim=0).T; train_labels[s.topk(k).indices].mode(1).values": "axis",
+        "s = -torch.cdist(test, train); train_labels[s.topk(k).indices].mode(1).values": "normali|distance|cosine",
+        SIM + "train_labels[s.topk(k, largest=False).indices].mode(1).values": "farthest|smallest",
+        "s = torch.cdist(F.normalize(test, dim=1), F.normalize(train, dim=1)); train_labels[s.topk(k).indices].mode(1).values": "farthest|distance|smallest",
+        SIM + "train_labels[s.argmax(1)]": "nearest",
+        SIM + "train_labels[s.topk(k).indices[:, 0]]": "nearest",
+        SIM + "s.topk(k).indices[:, 0]": "classes|clips",
+        SIM + "s.topk(k).indices": "shape|classes|clips",
+        SIM + "train_labels[s.topk(k).indices].double().mean(1).round().long()": "averag|mean",
+        SIM + "train_labels[s.topk(k).indices].median(1).values": "median|vote|averag",
+        SIM + "train_labels[s.topk(k).indices]": "shape|vote",
+        SIM + "w, i = s.topk(k); torch.zeros(len(test), 9).scatter_add_(1, train_labels[i], w).argmax(1)": "weight",
+        SIM + "c = F.one_hot(train_labels[s.topk(k).indices], 9).sum(1); 8 - c.flip(1).argmax(1)": "tie|higher",
+        SIM + "c = F.one_hot(train_labels[s.topk(k).indices], 9).sum(1); near = train_labels[s.argmax(1)]\n"
+        "torch.where(c.gather(1, near[:, None])[:, 0] == c.amax(1), near, c.argmax(1))": "tie|nearest",
+        SIM + "train_labels[s.topk(k + 1).indices[:, 1:]].mode(1).values": "nearest|first|k \\+ 1",
+        SIM + "F.one_hot(train_labels[s.topk(k).indices], 9).sum(1).amax(1)": "count|argmax|number of votes",
+        SIM + "F.one_hot(train_labels[s.topk(k).indices], 9).sum(1).argmin(1)": "least|argmin|fewest|smallest",
+        SIM + "F.one_hot(train_labels[s.topk(k).indices], 9).sum(0).argmax(1)": "axis|shape",
+        "s = F.normalize(test, dim=1) @ F.normalize(train, dim=1).T; train_labels[s.topk(k, dim=0).indices].mode(0).values": "axis|shape|error",
+    },
+    "linear_probe_step": {
+        PROBE
+        + "g = (p - y) / B; weight + learning_rate * g.T @ x, bias + learning_rate * g.sum(0)": "uphill|sign|subtract|add",
+        PROBE + "g = p - y; weight - learning_rate * g.T @ x, bias - learning_rate * g.sum(0)": "batch|averag|sum",
+        PROBE + "g = p - y; weight - learning_rate * g.T @ x / B, bias - learning_rate * g.sum(0)": "bias|batch|averag",
+        PROBE + "g = (p - y) / B; weight - learning_rate * g.T @ x, bias": "bias",
+        PROBE
+        + "g = (p - y) / B; weight - learning_rate * g.T @ x, bias - learning_rate * g.mean(0)": "bias|mean|averag",
+        PROBE + "g = (p - y) / B; weight, bias - learning_rate * g.sum(0)": "weight",
+        PROBE + "g = (p - y) / B; learning_rate * g.T @ x, learning_rate * g.sum(0)": "step|old|change",
+        PROBE + "g = (p - y) / B; -learning_rate * g.T @ x, -learning_rate * g.sum(0)": "step|old|change",
+        PROBE + "g = (p - y) / B; weight - g.T @ x, bias - g.sum(0)": "learning.rate",
+        PROBE.replace("softmax(1)", "softmax(0)")
+        + "g = (p - y) / B; weight - learning_rate * g.T @ x, bias - learning_rate * g.sum(0)": "softmax|axis",
+        PROBE.replace(".softmax(1)", "")
+        + "g = (p - y) / B; weight - learning_rate * g.T @ x, bias - learning_rate * g.sum(0)": "softmax",
+        PROBE.replace(" + bias", "")
+        + "g = (p - y) / B; weight - learning_rate * g.T @ x, bias - learning_rate * g.sum(0)": "bias",
+        PROBE.replace(".softmax(1)", ".sigmoid()")
+        + "g = (p - y) / B; weight - learning_rate * g.T @ x, bias - learning_rate * g.sum(0)": "sigmoid|softmax",
+        PROBE
+        + "g = (p - y) / y.shape[1]; weight - learning_rate * g.T @ x, bias - learning_rate * g.sum(0)": "batch|B|classes|axis",
+        PROBE + "g = p / B; weight - learning_rate * g.T @ x, bias - learning_rate * g.sum(0)": "truth|label|one_hot",
+        PROBE
+        + "g = (p - y) / B; bias - learning_rate * g.sum(0), weight - learning_rate * g.T @ x": "order|swap|shape",
+        PROBE
+        + "g = (p - y) / B; weight -= learning_rate * g.T @ x; bias -= learning_rate * g.sum(0); weight, bias": "place|given",
+        "w = weight.clone().requires_grad_(); b = bias.clone().requires_grad_(); F.cross_entropy((features @ w.T + b).softmax(1), labels).backward()\n"
+        "(weight - learning_rate * w.grad, bias - learning_rate * b.grad)": "softmax",
+        "w = weight.clone().requires_grad_(); b = bias.clone().requires_grad_(); F.cross_entropy(features @ w.T + b, labels, reduction='sum').backward()\n"
+        "(weight - learning_rate * w.grad, bias - learning_rate * b.grad)": "batch|averag|sum",
+    },
+    "info_nce": {
+        SCORE + "F.cross_entropy(s, i)": "only pictures|one direction|both|score\\.T|sounds ask",
+        SCORE + "F.cross_entropy(s.T, i)": "only sounds|one direction|both",
+        SCORE + "F.cross_entropy(s, i) + F.cross_entropy(s.T, i)": "sum",
+        SCORE
+        + "(F.cross_entropy(s, i) + F.cross_entropy(s, i)) / 2": "only pictures|one direction|both|score\\.T|sounds ask",
+        SCORE.replace(" / temperature", "") + "(F.cross_entropy(s, i) + F.cross_entropy(s.T, i)) / 2": "temperature",
+        SCORE.replace(" / temperature", " * temperature")
+        + "(F.cross_entropy(s, i) + F.cross_entropy(s.T, i)) / 2": "temperature",
+        SCORE.replace(" / temperature", " / temperature ** 2")
+        + "(F.cross_entropy(s, i) + F.cross_entropy(s.T, i)) / 2": "temperature",
+        SCORE.replace("audio.T", "video.T")
+        + "(F.cross_entropy(s, i) + F.cross_entropy(s.T, i)) / 2": "pictures|within|modality|audio",
+        SCORE + "(F.cross_entropy(s, i, reduction='sum') + F.cross_entropy(s.T, i, reduction='sum')) / 2": "batch|sum",
+        SCORE + "(F.cross_entropy(s.softmax(1), i) + F.cross_entropy(s.T.softmax(1), i)) / 2": "softmax",
+        SCORE + "-(F.cross_entropy(s, i) + F.cross_entropy(s.T, i)) / 2": "sign|minus",
+        SCORE + "(F.cross_entropy(s, i) + F.cross_entropy(s.T, i)) / 2 * temperature": "temperature",
+        SCORE + "(F.cross_entropy(s, i) + F.cross_entropy(s.T, i)).detach() / 2": "detach|gradient",
+        "audio = audio.detach()\n" + SCORE + "(F.cross_entropy(s, i) + F.cross_entropy(s.T, i)) / 2": "detach",
+        SCORE
+        + "-s.log_softmax(1).diagonal().mean() / 2 - s.log_softmax(1).diagonal().mean() / 2": "only pictures|one direction|both|score\\.T|sounds ask",
+        SCORE
+        + "-s.softmax(1).diagonal().mean().log() / 2 - s.softmax(0).diagonal().mean().log() / 2": "log.*mean|mean.*log",
+        SCORE + "-s.diagonal().mean()": "positive|wrong pairs|negatives|denominator|right pairs",
+        SCORE + "s.flatten().logsumexp(0) - s.diagonal().mean()": "one softmax|all pairs",
+        SCORE
+        + "e = s.masked_fill(torch.eye(len(s)).bool(), -torch.inf); (e.logsumexp(1) + e.logsumexp(0)).mean() / 2 - s.diagonal().mean()": "denominator|positive",
+        SCORE + "s.logsumexp(1) - s.diagonal()": "one number|mean",
+    },
+    "sigmoid_loss": {
+        SIGN + "-F.logsigmoid(y * s / temperature).sum() / len(s)": "bias",
+        SIGN + "-F.logsigmoid(y * (s / temperature) + bias).sum() / len(s)": "bias",
+        SIGN + "-F.logsigmoid(y * (s / temperature - bias)).sum() / len(s)": "bias",
+        SIGN + "-F.logsigmoid(y * (s + bias) / temperature).sum() / len(s)": "bias|temperature",
+        SIGN + "-F.logsigmoid(y * (s * temperature + bias)).sum() / len(s)": "temperature",
+        SIGN + "-F.logsigmoid(y * (s + bias)).sum() / len(s)": "temperature",
+        SIGN + "-F.logsigmoid(y * (s / temperature + bias)).sum()": "batch|B|divide",
+        SIGN + "-F.logsigmoid(y * (s / temperature + bias)).mean()": "pairs|B|mean",
+        SIGN + "F.logsigmoid(y * (s / temperature + bias)).sum() / len(s)": "sign|minus",
+        SIGN + "-F.logsigmoid(-y * (s / temperature + bias)).sum() / len(s)": "sign",
+        SIGN + "-F.logsigmoid(s / temperature + bias).sum() / len(s)": "sign|diagonal|right",
+        SIGN + "-F.logsigmoid(s / temperature + bias).diagonal().mean()": "right pairs|diagonal|wrong pairs",
+        SIGN + "-torch.sigmoid(y * (s / temperature + bias)).sum() / len(s)": "log",
+        SIGN + "-torch.sigmoid(y * (s / temperature + bias)).sum().log() / len(s)": "log",
+        SIGN + "-F.logsigmoid(y * (s / temperature + bias)).sum(1)": "one number|mean",
+        SIGN.replace("audio.T", "video.T")
+        + "-F.logsigmoid(y * (s / temperature + bias)).sum() / len(s)": "pictures|within|modality|audio",
+        SIGN.replace("2 * torch.eye(len(video)) - 1", "torch.eye(len(video))")
+        + "-F.logsigmoid(y * (s / temperature + bias)).sum() / len(s)": "wrong pairs|-1|sign",
+        "s = video @ audio.T / temperature + bias; F.binary_cross_entropy_with_logits(s, torch.eye(len(s)))": "pairs|B|mean",
+        "s = video @ audio.T / temperature + bias; F.cross_entropy(s, torch.arange(len(s)))": "softmax",
+        "video = video.detach()\n" + SIGN + "-F.logsigmoid(y * (s / temperature + bias)).sum() / len(s)": "detach",
+    },
+    "robust_weights": {
+        "s = similarity.detach(); z = (s - s.mean()) / s.std(); floor + (1 - floor) * torch.special.ndtr(z)": "B - 1|unbiased|correction|divided by B",
+        "s = similarity.detach(); z = (s - s.mean()) / s.var(correction=0); floor + (1 - floor) * torch.special.ndtr(z)": "variance",
+        "s = similarity.detach(); z = s / s.std(correction=0); floor + (1 - floor) * torch.special.ndtr(z)": "mean",
+        "s = similarity.detach(); z = s - s.mean(); floor + (1 - floor) * torch.special.ndtr(z)": "deviation|divide|std",
+        "s = similarity.detach(); floor + (1 - floor) * torch.special.ndtr(s)": "mean|deviation|standard",
+        "s = similarity.detach(); z = (s.mean() - s) / s.std(correction=0); floor + (1 - floor) * torch.special.ndtr(z)": "sign|revers|match",
+        Z_OF + "floor + torch.special.ndtr(z)": "rescal|1 - floor|exceed",
+        Z_OF + "torch.special.ndtr(z)": "floor",
+        Z_OF + "torch.special.ndtr(z).clamp(min=floor)": "clamp|clip|rescal",
+        Z_OF + "(1 - floor) * torch.special.ndtr(z)": "floor",
+        Z_OF + "(1 - floor) + floor * torch.special.ndtr(z)": "floor",
+        Z_OF + "floor + (1 - floor) * torch.sigmoid(z)": "logistic|sigmoid",
+        Z_OF + "floor + (1 - floor) * torch.erf(z)": "erf|normal",
+        Z_OF + "floor + (1 - floor) * z": "normal|ndtr",
+        Z_OF.replace(".detach()", "") + "floor + (1 - floor) * torch.special.ndtr(z)": "gradient|detach|constant",
+        Z_OF.replace("s.mean()", "s.median()") + "floor + (1 - floor) * torch.special.ndtr(z)": "median|mean",
+        Z_OF + "(floor + (1 - floor) * torch.special.ndtr(z)).mean()": "shape|one|mean",
+        Z_OF + "floor + (1 - floor) * torch.special.ndtr(-z)": "sign|revers|match",
+        Z_OF + "w = floor + (1 - floor) * torch.special.ndtr(z); w / w.sum()": "sum|normali",
+        "s = similarity.detach(); floor + (1 - floor) * s.argsort().argsort() / (len(s) - 1)": "rank|normal",
+    },
+}
