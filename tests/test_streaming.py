@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 import warnings
 
@@ -216,3 +217,38 @@ def test_the_command_says_how_it_reads_and_what_failed(smoke_world, few, tmp_pat
     with pytest.warns(UserWarning, match="1 of 12 files are unusable and left out"):
         assert cli.main([*options, "--out", str(tmp_path / "once.pt")]) == 0
     assert "Clips are decoded once: they take" in capfd.readouterr().err
+
+
+SCRIPT = """
+    import gc, sys, time, torch
+    from avid_lab.config import VideoSpec
+    from avid_lab.datasets import ClipDataset, Manifest, loader
+    from avid_lab.media import MediaError
+
+    manifest = Manifest.read(sys.argv[1])
+    clips = ClipDataset(manifest, video=VideoSpec(2, 8.0, 32), cache=False, workers=2)
+    next(clips.batches(iter(torch.arange(8).split(4))))  # others are in the making
+    del clips
+    gc.collect()
+    deadline = time.monotonic() + 60
+    while loader._living or loader._readers:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    clips = ClipDataset(manifest, video=VideoSpec(2, 8.0, 32), cache=False, workers=2)
+    batches = clips.batches(torch.arange(12).split(4))
+    next(batches)
+    clips.path(9).unlink()
+    try:
+        list(clips.batches([torch.tensor([9])]))  # no worker of the failed batch stays behind
+    except MediaError:
+        print("workers", len(loader._living))
+"""
+
+
+def test_workers_and_pipes_end_with_the_last_dataset_and_with_the_program(few, tmp_path):
+    few.manifest.write(tmp_path / "manifest.csv")
+    (tmp_path / "script.py").write_text(textwrap.dedent(SCRIPT))
+    command = [sys.executable, "-X", "dev", "script.py", "manifest.csv"]
+    shown = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert shown.returncode == 0 and "ResourceWarning" not in shown.stderr, shown.stderr
+    assert shown.stdout in ("workers 1\n", "workers 2\n")

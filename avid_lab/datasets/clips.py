@@ -94,6 +94,7 @@ class ClipDataset(Dataset[dict[str, Any]]):
         self.streams: Streams = streams
         self.on_error = on_error
         self.workers = loader.default_workers() if workers is None else workers
+        self.pool = loader.pool(self.workers)  # shared by all selections
         self.skipped: tuple[tuple[str, str], ...] = ()
         self.failures: dict[str, str] = {}
         self._read_as = video if video.size is None else replace(video, size=side_for(video.size))

@@ -3,7 +3,8 @@
 A worker is a Python process of its own (not forked, so the main process may hold a GPU, threads or an open notebook).
 It gets clips and places through one pipe and answers with the bytes of their windows through another, which are read
 into the batch where they belong. A worker that dies is replaced and its clips are read again; a clip at which workers
-die twice is unusable. Workers end after `IDLE_S` seconds without work, and with the main process.
+die twice is unusable. Workers end after `IDLE_S` seconds without work, with the last `ClipDataset` that reads with as
+many, and with the main process.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ import subprocess
 import sys
 import threading
 import warnings
+import weakref
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -67,7 +69,7 @@ def load(
         while True:
             while len(waiting) <= AHEAD and (request := next(requests, None)) is not None:
                 waiting.append(Batch(clips, *request, wanted, pin=pin))
-                _pool(clips.workers).submit(waiting[-1])
+                clips.pool.submit(waiting[-1])
             if not waiting:
                 return
             batch = waiting.popleft()
@@ -183,6 +185,8 @@ def _in_order(name: str, dense: Tensor) -> Tensor:
 
 # The main process's side
 
+Tasks = queue.SimpleQueue["tuple[Batch, list[int]] | None"]  # rows of a batch to read; None ends a thread
+
 
 class Worker:
     """A process that reads windows."""
@@ -198,6 +202,7 @@ class Worker:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 env=os.environ | environment,
+                process_group=0,  # Ctrl-C in a terminal does not reach it, not even before that line runs
             )
             _living.add(self.process)
         assert self.process.stdin and self.process.stdout
@@ -210,7 +215,7 @@ class Worker:
 
     def read(self, batch: Batch, rows: Sequence[int]) -> Iterator[tuple[int, dict[str, Any] | Exception]]:
         """Read rows of a batch: each row with the spans found, or with the error."""
-        tasks = [(batch.clips.subset([batch.index[row]]), batch.place(row), batch.wanted) for row in rows]
+        tasks = [pickle.dumps((batch.clips.subset([batch.index[row]]), batch.place(row), batch.wanted)) for row in rows]
         alarm = threading.Timer(PATIENCE_S, self.process.kill)
         alarm.daemon = True
         alarm.start()
@@ -249,44 +254,84 @@ class Worker:
 
 
 class Pool:
-    """Threads that each keep one worker busy."""
+    """Threads that each keep one worker busy; they start with the first batch and end with the pool."""
 
     def __init__(self, workers: int) -> None:
-        self._tasks: queue.SimpleQueue[tuple[Batch, list[int]]] = queue.SimpleQueue()
-        for number in range(workers):
-            threading.Thread(target=self._run, name=f"reading {number}", daemon=True).start()
+        self._workers, self._process = workers, 0
+        self._tasks: Tasks = queue.SimpleQueue()
+        self.end: Callable[[], Any] = lambda: None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return pool, (self._workers,)
 
     def submit(self, batch: Batch) -> None:
         """Have a batch read."""
+        if self._process != os.getpid():  # not started, or in the process that this one was forked from
+            self._process, self._tasks = os.getpid(), queue.SimpleQueue()
+            self.end = weakref.finalize(self, _dismiss, self._tasks, self._workers)
+            for number in range(self._workers):
+                reader = Reader(self._tasks, number)
+                _readers.add(reader)
+                reader.start()
         rows = list(range(len(batch.index)))
         for begin in range(0, len(rows), CLIPS):
             self._tasks.put((batch, rows[begin : begin + CLIPS]))
 
-    def _run(self) -> None:
-        worker: Worker | None = None
+
+def pool(workers: int) -> Pool:
+    """The pool of this many workers, which all who want as many share."""
+    with _starting:
+        found = _pools.get(workers)
+        if found is None:
+            found = _pools[workers] = Pool(workers)
+        return found
+
+
+def _dismiss(tasks: Tasks, threads: int) -> None:
+    for _ in range(threads):
+        tasks.put(None)
+
+
+class Reader(threading.Thread):
+    """Has batches read by one worker, until there are no more."""
+
+    def __init__(self, tasks: Tasks, number: int) -> None:
+        super().__init__(name=f"reading {number}", daemon=True)
+        self._tasks = tasks
+        self._worker: Worker | None = None
+
+    def run(self) -> None:
+        """Work until dismissed."""
         while True:
             try:
-                batch, rows = self._tasks.get(timeout=None if worker is None else IDLE_S)
+                task = self._tasks.get(timeout=None if self._worker is None else IDLE_S)
             except queue.Empty:
-                assert worker is not None
-                worker.end()
-                worker = None
+                self._end_worker()
                 continue
+            if task is None:
+                break
             try:
-                worker = self._read(worker, batch, rows)
+                self._read(*task)
             except BaseException as error:  # whatever it is, whoever waits for the batch must hear of it
-                batch.fail(error)
-                if worker is not None:
-                    worker.end()
-                worker = None
+                task[0].fail(error)
+                self._end_worker()
+            del task  # a thread without work keeps no clips
+        self._end_worker()
+        _readers.discard(self)
 
-    def _read(self, worker: Worker | None, batch: Batch, rows: list[int]) -> Worker | None:
+    def _end_worker(self) -> str:
+        worker, self._worker = self._worker, None
+        return "" if worker is None else worker.end()
+
+    def _read(self, batch: Batch, rows: list[int]) -> None:
         left, suspect = deque(rows), None
         while left and not batch.over.is_set():
-            worker = worker or Worker()
+            for row in left:
+                batch.clips.path(batch.index[row])  # fetched here if it is elsewhere: a worker would seem to hang
+            self._worker = self._worker or Worker()
             refused: list[tuple[int, Exception]] = []
             try:
-                for row, answer in worker.read(batch, list(left)):
+                for row, answer in self._worker.read(batch, list(left)):
                     left.popleft()
                     if isinstance(answer, Exception):
                         refused.append((row, answer))
@@ -294,7 +339,7 @@ class Pool:
                         batch.clips.note_spans(batch.index[row], answer["spans"])
                         batch.complete(row)
             except (OSError, EOFError, pickle.UnpicklingError):
-                how, worker = worker.end(), None
+                how = self._end_worker()
                 path = batch.clips.path(batch.index[left[0]])
                 problem = f"the process that reads it died ({how})"
                 if suspect == left[0]:
@@ -308,30 +353,28 @@ class Pool:
                     raise error
                 batch.replace(row, error)
                 left.append(row)
-        return worker
 
 
-_pools: dict[tuple[int, int], Pool] = {}
+_pools: weakref.WeakValueDictionary[int, Pool] = weakref.WeakValueDictionary()
 _living: set[subprocess.Popen[bytes]] = set()
+_readers: set[Reader] = set()
 _starting = threading.Lock()
+_process = os.getpid()
 _over: list[bool] = []  # not empty once the program ends
-
-
-def _pool(workers: int) -> Pool:
-    """The pool of this many workers; a forked process has its own."""
-    key = os.getpid(), workers
-    if key not in _pools:
-        _pools[key] = Pool(workers)
-    return _pools[key]
 
 
 @atexit.register
 def _end_all() -> None:
+    if os.getpid() != _process:  # forked: these workers are not its own
+        return
     with _starting:
         _over.append(True)
         for process in list(_living):
             process.kill()
-            process.wait()
+    for running in list(_pools.values()):
+        running.end()
+    for reader in list(_readers):
+        reader.join(timeout=5.0)  # it closes its worker's pipes
 
 
 def _widen(pipe: int) -> None:
@@ -357,8 +400,9 @@ def serve() -> None:
             asked = pickle.load(tasks)
         except EOFError:
             return
-        for clips, where, wanted in asked:
+        for task in asked:
             try:
+                clips, where, wanted = pickle.loads(task)
                 windows = in_memory(clips.read(0, where, wanted))
                 head = {name: (x.dtype, tuple(x.shape)) for name, x in windows.items()}
                 answer = pickle.dumps({"windows": head, "spans": clips.spans(0)})
@@ -375,6 +419,7 @@ def serve() -> None:
 
 def _portable(error: Exception) -> bytes:
     try:
-        return pickle.dumps(error)
+        pickle.loads(portable := pickle.dumps(error))
+        return portable
     except Exception:  # not every exception can be pickled
         return pickle.dumps(RuntimeError(f"{type(error).__name__}: {error}"))
