@@ -88,6 +88,21 @@ def test_a_clip_is_augmented_alike_in_any_batch(monkeypatch):
         assert torch.equal(augment_with(draw, VideoAugmentation(24), video[i : i + 1], monkeypatch)[0], whole[i])
 
 
+@pytest.mark.parametrize(("frames", "height", "width", "size"), [(1, 40, 24, 33), (16, 256, 256, 112), (3, 8, 8, 32)])
+def test_a_clip_is_augmented_alike_in_any_layout_and_with_any_threads(frames, height, width, size):
+    video = torch.randint(0, 256, (2, 3, frames, height, width), generator=generator(), dtype=torch.uint8)
+    apart = torch.zeros(4, 3, frames, height, width, dtype=torch.uint8)
+    apart[::2] = video
+    expected, threads = VideoAugmentation(size)(video, generator()), torch.get_num_threads()
+    try:
+        for count in (1, 2):
+            torch.set_num_threads(count)
+            for same in (video, video.to(memory_format=torch.channels_last_3d), apart[::2]):
+                assert torch.equal(VideoAugmentation(size)(same, generator()), expected)
+    finally:
+        torch.set_num_threads(threads)
+
+
 @pytest.mark.parametrize("size", [20, 31, 40, 57])
 def test_resizing_is_torchvisions(size, monkeypatch):
     video = noise()

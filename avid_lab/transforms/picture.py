@@ -91,9 +91,10 @@ class VideoAugmentation(nn.Module):
         out = torch.empty(len(video), video.shape[2], self.size, self.size, 3, device=video.device)
         if video.device.type == "cpu":
             for i, crop in enumerate(crops.tolist()):
-                pixels = _resized(video[i], crop, bool(flip[i]), self.size).float()  # (T, S, S, 3)
-                offset = low + grey[i] @ pixels.mean((0, 1, 2))
-                _affine(pixels, colours[i], offset, low, high, out[i])
+                pixels = _resized(video[i], crop, bool(flip[i]), self.size)  # (T, S, S, 3)
+                total = pixels.sum((1, 2), dtype=torch.int32).sum(0)  # exact, in whatever order threads add
+                offset = low + grey[i] @ (total / pixels[..., 0].numel())
+                _affine(pixels.float(), colours[i], offset, low, high, out[i])
             return out.permute(0, 4, 1, 2, 3)
         colours, grey, low, high = (x.to(video.device) for x in (colours, grey, low, high))
         image = _resampled(video, crops.to(video.device), flip.to(video.device), self.size)
