@@ -49,9 +49,22 @@ def find_member(path: Path) -> Member | None:
 
 @functools.lru_cache(OPEN)
 def _members(archive: str, size: int, mtime_ns: int) -> dict[str, tuple[int, int]]:
-    """Begin and size of every plain file in an uncompressed archive; size and time tell a replaced one."""
+    """`list_members`; size and time tell a replaced archive."""
+    return list_members(Path(archive))
+
+
+def list_members(archive: Path) -> dict[str, tuple[int, int]]:
+    """Begin and size of every plain file in an uncompressed archive.
+
+    Raises:
+        OSError: It is damaged, not whole, or cannot be read.
+    """
     try:
         with tarfile.open(archive, "r:") as tar:
-            return {member.name: (member.offset_data, member.size) for member in tar if member.isreg()}
-    except tarfile.TarError as error:
+            found = {member.name: (member.offset_data, member.size) for member in tar if member.isreg()}
+    except (tarfile.TarError, ValueError, OverflowError) as error:
         raise OSError(f"{archive} is not a whole tar archive ({error})") from error
+    end = archive.stat().st_size
+    if any(begin + size > end for begin, size in found.values()):
+        raise OSError(f"{archive} is not a whole tar archive (it ends within a file)")
+    return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import os
 import signal
@@ -73,6 +74,9 @@ def _is_ours(error: Exception) -> bool:
 
 def _words(error: Exception) -> str:
     """The error for the user; the system's own names only the file and its complaint."""
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        place = f"{os.fsdecode(error.filename)}: " if error.filename is not None else ""
+        return f"{place}the disk is full. Free some space, or choose a folder on another disk, then repeat the command."
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         path = os.fsdecode(error.filename)
         return f"{path}: {error.strerror}. Check that it exists, is of the right kind, and is not protected."

@@ -53,6 +53,16 @@ def wait_for_all() -> None:
         dist.barrier()
 
 
+def raise_together(error: Exception | None) -> None:
+    """Raise an error of any process in all of them, so that none waits for one that has stopped."""
+    if processes() > 1:
+        errors: list[Exception | None] = [None] * processes()
+        dist.all_gather_object(errors, error)
+        error = next((one for one in errors if one is not None), None)
+    if error is not None:
+        raise error
+
+
 def average(values: Tensor) -> Tensor:
     """The mean of a tensor over all processes."""
     if processes() > 1:

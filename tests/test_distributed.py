@@ -118,6 +118,27 @@ def test_two_processes_keep_equal_memories_and_one_partition(tmp_path):
     torch.testing.assert_close(made[0]["partition"], objective.partition)
 
 
+STOP = """
+    import sys, torch, torch.distributed as dist
+    from avid_lab.media import MediaError
+    from avid_lab.processes import raise_together
+
+    rank, folder = int(sys.argv[1]), sys.argv[2]
+    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
+    raise_together(None)
+    try:
+        raise_together(MediaError("a.mp4", "is gone", "Copy it again.") if rank == 1 else None)
+    except MediaError as error:
+        torch.save(str(error), f"{folder}/made{rank}.pt")
+    dist.destroy_process_group()
+"""
+
+
+@pytest.mark.slow
+def test_an_error_in_one_process_stops_all(tmp_path):
+    assert in_two_processes(tmp_path, STOP) == ["a.mp4: is gone. Copy it again."] * 2
+
+
 TRAIN = """
     import sys, torch
     from pathlib import Path

@@ -98,6 +98,36 @@ def test_a_manifest_lists_the_clips_in_the_order_of_the_shards(originals, packed
     assert Manifest.read(packed.root / "manifest.csv").records == packed.records
 
 
+def test_shards_of_a_size(originals, packed, tmp_path):
+    copies = prepare(originals, tmp_path / "out", shards="0.05MB", **SETTINGS)
+    sizes = [path.stat().st_size for path in (tmp_path / "out").glob("train-*.tar")]
+    assert len(copies) == len(packed) and 1 < len(sizes) < len(copies)
+    assert np.mean(sorted(sizes)[1:]) == pytest.approx(50_000, rel=0.5)  # the last one is what is left
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*.tar")}
+    assert prepare(originals, tmp_path / "out", shards="0.05MB", **SETTINGS).records == copies.records
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*.tar")} == before
+    for wrong in ("500", "0MB", "5 apples"):
+        with pytest.raises(ValueError, match=f"a size such as 500MB or 2GB; got '{wrong}'"):
+            prepare(originals, tmp_path / "out", shards=wrong, **SETTINGS)
+
+
+def test_what_is_no_whole_shard_is_not_kept(packed, tmp_path, monkeypatch):
+    monkeypatch.setenv("AVID_LAB_DATA", str(tmp_path / "data"))
+    monkeypatch.setattr("avid_lab.datasets.remote.TRIES", 1)
+    (tmp_path / "web").mkdir()
+    (tmp_path / "web" / "manifest.csv").write_bytes((packed.root / "manifest.csv").read_bytes())
+    shard = archive_of(packed.path(0)).name
+    whole = (packed.root / shard).read_bytes()
+    with serving(tmp_path / "web") as (url, _):
+        manifest = Manifest.read(f"{url}/manifest.csv")
+        for content in (b"<html>Log in</html>" * 100, whole[: len(whole) // 2], b""):
+            (tmp_path / "web" / shard).write_bytes(content)
+            with pytest.raises(OSError, match=rf"what {url}/{shard} gave is no whole tar archive"):
+                manifest.path(0)
+        (tmp_path / "web" / shard).write_bytes(whole)
+        assert probe(manifest.path(0)).video.width == 38
+
+
 def test_clips_in_shards_are_the_clips(originals, packed, tmp_path):
     loose = prepare(originals, tmp_path / "loose", **SETTINGS)
     row = {record.id: i for i, record in enumerate(loose.records)}

@@ -121,6 +121,20 @@ def test_a_file_that_fails_is_replaced_by_the_next_if_so_chosen(few):
     assert same(*found)
 
 
+def test_an_evaluation_leaves_out_what_cannot_be_read(few):
+    few.path(7).unlink()
+    few.path(8).write_bytes(b"damaged")
+    assert streamed(few).readable().manifest.records == few.manifest.records  # none may be left out
+    for workers in (0, 1):
+        clips = streamed(few, workers, on_error="skip")
+        with pytest.warns(
+            UserWarning, match="2 of 12 files are unusable and left out. The first is 000/000007"
+        ) as said:
+            found = clips.readable()
+        assert len(said) == 1 and [int(path.stem) for path in map(found.path, range(10))] == [*range(7), 9, 10, 11]
+        assert found.windows(torch.arange(10), 2)["index"].tolist() == [i for i in range(10) for _ in range(2)]
+
+
 def test_a_killed_worker_is_replaced(smoke_world):
     clips = streamed(smoke_world, 1)
     requests = [(torch.arange(8), 2), (torch.arange(8, 24), 2), (torch.arange(4), 1)]
@@ -212,7 +226,7 @@ def test_the_command_says_how_it_reads_and_what_failed(smoke_world, few, tmp_pat
     with pytest.warns(UserWarning, match="takes its place"):
         assert cli.main([*options, "--decode", "stream", "--workers", "1", "--on-error", "skip"]) == 0
     said = capfd.readouterr()
-    assert "1 files failed and others took their place. The first is 000/000009.mp4: no such file" in said.out
+    assert "One file failed and another took its place: 000/000009.mp4: no such file" in said.out
     assert "waiting for data" in said.err
     with pytest.warns(UserWarning, match="1 of 12 files are unusable and left out"):
         assert cli.main([*options, "--out", str(tmp_path / "once.pt")]) == 0

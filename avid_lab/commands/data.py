@@ -61,8 +61,9 @@ def add(commands: Any) -> None:
     prepare.add_argument(
         "--max-seconds", type=float, default=10.0, help="seconds kept of each clip (default: %(default)s)"
     )
-    text = "pack the copies into shards of N clips (WebDataset's format), for network disks and object stores"
-    prepare.add_argument("--shards", type=int, metavar="N", help=text)
+    text = "pack the copies into shards (WebDataset's format), for network disks and object stores: of N clips, or of "
+    text += "about this size, such as 500MB"
+    prepare.add_argument("--shards", type=_count_or_size, metavar="N|SIZE", help=text)
     prepare.add_argument("--workers", type=int, help="processes (default: one per core)")
 
 
@@ -143,6 +144,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=int, metavar="N", help=text)
     text = "unusable files: stop at the first, or skip them (default: skip when decoding once, stop when streaming)"
     parser.add_argument("--on-error", choices=("stop", "skip"), help=text)
+
+
+def _count_or_size(text: str) -> int | str:
+    try:
+        return int(text)
+    except ValueError:
+        return text  # a size
 
 
 def place(text: str) -> Path | str:

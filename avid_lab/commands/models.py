@@ -80,7 +80,7 @@ def _demo(arguments: argparse.Namespace) -> int:
     from avid_lab import demo
 
     model = PRESETS[profile().model]
-    train, test = data.chosen(arguments, model)
+    train, test = (clips.readable(progress=True) for clips in data.chosen(arguments, model))
     start = None
     if arguments.data is not None and len(train) < demo.ADAPT_BELOW:
         start = _start(model)
@@ -123,7 +123,7 @@ def _mine(arguments: argparse.Namespace) -> int:
     agreement = agreement_named(arguments.agreement)
     source = _source(arguments)
     model, pipeline = checkpoints.load_weights(source)
-    clips, _ = data.chosen(arguments, model.config)
+    clips = data.chosen(arguments, model.config)[0].readable(progress=True)
     if not 1 <= arguments.k < len(clips):  # before anything long is computed
         raise ValueError(f"-k must be between 1 and {len(clips) - 1}, one less than the clips; got {arguments.k}")
     space = evaluation.embed(model, clips, _pipeline(source, model, pipeline, clips), progress=True)
@@ -249,7 +249,7 @@ def _subject(arguments: argparse.Namespace, source: str | Path) -> Subject:
 
     device = resolve_device(arguments.device)
     model, pipeline = checkpoints.load_weights(source)
-    train, test = data.chosen(arguments, model.config, arguments.streams)
+    train, test = (clips.readable(progress=True) for clips in data.chosen(arguments, model.config, arguments.streams))
     pipeline = _pipeline(source, model, pipeline, train)
     schedule = FineTuneConfig(epochs=arguments.epochs)
     return Subject(

@@ -142,9 +142,11 @@ def run(arguments: argparse.Namespace, clips_for: Callable[[ModelConfig], tuple[
         final = [f"loss {trainer.history[-1].loss:.3f}, saved as {arguments.out}"]
         if trainer.skipped:
             final.append(f"{trainer.skipped} of {trainer.steps_done} steps overflowed in float16 and were skipped")
-        if failures := trainer.clips.failures:
-            path, problem = next(iter(failures.items()))
-            final.append(f"{len(failures)} files failed and others took their place. The first is {path}: {problem}")
+        own = {record.path for record in trainer.clips.manifest.records}
+        if failures := [(path, problem) for path, problem in trainer.clips.failures.items() if path in own]:
+            many = f"{len(failures)} files failed and others took their places. The first is"
+            begin = many if len(failures) > 1 else "One file failed and another took its place:"
+            final.append(f"{begin} {failures[0][0]}: {failures[0][1]}")
         return "\n".join(final) if rank() == 0 else ""
 
 
@@ -224,6 +226,8 @@ def _prepare(
     train, test = clips_for(model.config)
     if local_rank() == 0:
         wait_for_all()
+    if len(train) < 2:
+        raise ValueError("training needs at least two clips, because it compares each with others; there is one")
 
     config = replace(recipe.config(len(train), wanted["objective"]), **wanted["train"])
     if "accumulate" not in wanted["train"] and processes() == 1:
@@ -265,12 +269,17 @@ def _remember(
     objective: AVID, model: AudioVisualModel, pipeline: InputPipeline, clips: ClipDataset, device: torch.device
 ) -> None:
     """Begin the memories with what the model makes of each clip, as a trained AVID's would."""
+    import torch
+
     from avid_lab.evaluation import embed
     from avid_lab.processes import rank
 
+    number = {record.id: i for i, record in enumerate(clips.manifest.records)}
+    clips = clips.readable(progress=rank() == 0)  # memories of the others stay random
     found = embed(model.to(device), clips, pipeline.to(device), windows=1, progress=rank() == 0)
-    objective.memory.video.copy_(found.video)
-    objective.memory.audio.copy_(found.audio)
+    rows = torch.tensor([number[record.id] for record in clips.manifest.records])
+    objective.memory.video[rows] = found.video
+    objective.memory.audio[rows] = found.audio
 
 
 def _recipe(preset: str | None) -> Recipe:
@@ -303,6 +312,7 @@ def _train(trainer: Trainer, test: ClipDataset, arguments: argparse.Namespace, w
 
     from avid_lab import checkpoints
     from avid_lab.media import MediaError
+    from avid_lab.processes import wait_for_all
     from avid_lab.training import rank
 
     out, unfinished = arguments.out, _unfinished(arguments.out)
@@ -312,6 +322,7 @@ def _train(trainer: Trainer, test: ClipDataset, arguments: argparse.Namespace, w
             remove_leftovers(path)
         with replacing(sibling(out, "run.json")) as temporary:
             temporary.write_text(json.dumps(_record(trainer, wanted), indent=2) + "\n", encoding="utf-8")
+    checked = checking = False
     bar = tqdm(trainer, "training", total=len(trainer), initial=trainer.steps_done, unit="step", disable=logs is None)
     try:
         for step in bar:
@@ -319,16 +330,24 @@ def _train(trainer: Trainer, test: ClipDataset, arguments: argparse.Namespace, w
                 bar.set_postfix_str(_status(trainer.history[-RECENT:]))
                 logs.step(step)
                 if _check_due(step, trainer, arguments.check_every):
+                    checking = True
+                    test, checked = test if checked else _held_out(test).readable(), True
                     scores = check(trainer, test)
+                    checking = False
                     logs.check(step, scores)
                     shown = ", ".join(f"{name} {value:.1%}" for name, value in scores.items())
                     bar.write(f"pass {step.epoch:.1f}: {shown}")
             if step.index % arguments.save_every == 0 and step.index < len(trainer):
                 checkpoints.save(unfinished, trainer)
-    except MediaError as error:
+    except (MediaError, OSError) as error:
         checkpoints.save(unfinished, trainer)
-        saved = f"Step {trainer.steps_done} is saved: repeat the command to continue, with --on-error skip without it."
-        raise MediaError(error.path, error.problem, f"{error.fix} {saved}") from error
+        if not checking:  # all processes have come here
+            wait_for_all()
+        fix = f"Step {trainer.steps_done} is saved: repeat the command to continue"
+        if isinstance(error, MediaError):
+            fix += "." if arguments.on_error == "skip" else ", or add --on-error skip to continue without the file."
+            raise MediaError(error.path, error.problem, f"{error.fix} {fix}") from error
+        raise OSError(f"{error} {fix}.") from error
     except FloatingPointError as error:
         good = f"The last good checkpoint is {unfinished}" if unfinished.exists() else "No checkpoint was saved yet"
         raise ValueError(f"{error} {good}.") from error
@@ -360,15 +379,13 @@ def check(trainer: Trainer, test: ClipDataset) -> dict[str, float]:
         trainer: The run; its averaged weights are used if it keeps them.
         test: Held-out clips; up to `CHECKED` of them, evenly spaced, are embedded.
     """
-    import torch
-
     from avid_lab.evaluation import embed
     from avid_lab.metrics import knn_accuracy, retrieval
 
-    chosen = torch.linspace(0, len(test) - 1, min(CHECKED, len(test))).round().long()
-    held_out = embed(trainer.ema or trainer.model, test.subset(chosen), trainer.pipeline, windows=1)
+    test = _held_out(test)
+    held_out = embed(trainer.ema or trainer.model, test, trainer.pipeline, windows=1)
     memory, labels = trainer.objective.memory, trainer.clips.labels
-    k, at = min(20, len(labels)), min(10, len(chosen))
+    k, at = min(20, len(labels)), min(10, len(test))
     found = retrieval(held_out.video, held_out.audio, ks=[at])
     recall = {f"v2a recall at {at}": found.recall[at]}
     if not trainer.clips.has_classes:
@@ -378,6 +395,13 @@ def check(trainer: Trainer, test: ClipDataset) -> dict[str, float]:
         "audio kNN": knn_accuracy(memory.audio.float().cpu(), labels, held_out.audio.cpu(), held_out.labels.cpu(), k),
         **recall,
     }
+
+
+def _held_out(test: ClipDataset) -> ClipDataset:
+    """Up to `CHECKED` clips, evenly spaced."""
+    import torch
+
+    return test.subset(torch.linspace(0, len(test) - 1, min(CHECKED, len(test))).round().long())
 
 
 def _check_due(step: Step, trainer: Trainer, every: float) -> bool:

@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float32, Float64, Int64
 from torch import Tensor
 from torch.utils.data import Dataset
+from tqdm.auto import tqdm
 
 from avid_lab.config import AudioSpec, VideoSpec, side_for
 from avid_lab.datasets import loader
@@ -50,7 +51,8 @@ class ClipDataset(Dataset[dict[str, Any]]):
         workers: Processes that decode: the cache, or windows ahead of training. None chooses, 0: this process only.
         on_error: For unusable files: "raise" raises an error; "skip" goes on without them. The cache leaves them out,
             lists them in ``skipped`` and warns. Without it, the next usable clip takes the place of such a clip in
-            random batches, with a warning; ``failures`` lists them. `windows` of certain clips always raises.
+            random batches, with a warning; ``failures`` lists them. `windows` of certain clips always raises; see
+            `readable`.
         max_duration_s: Use only this many seconds of each file, from the first that have picture and sound.
 
     Attributes:
@@ -327,6 +329,28 @@ class ClipDataset(Dataset[dict[str, Any]]):
     def note_spans(self, index: int, spans: Spans) -> None:
         """Keep the spans that a worker has found."""
         self._spans[index] = spans
+
+    def readable(self, *, progress: bool = False) -> ClipDataset:
+        """The clips that can be read, for an evaluation, in which no other clip may take a clip's place.
+
+        With ``on_error="skip"`` and without the cache, the first and the last window of each clip are read to find out;
+        a warning counts the clips that are left out. Otherwise all clips.
+
+        Raises:
+            MediaError: None can be read.
+        """
+        if self.decoded or self.on_error == "raise":
+            return self
+        index = torch.arange(len(self))
+        ends = [(part, torch.full((len(part), 2), end).double()) for end in (0.0, 1.0) for part in index.split(64)]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # nothing takes their place
+            for _ in tqdm(loader.load(self, ends), "reading", total=len(ends), unit="batch", disable=not progress):
+                pass
+        result = self.subset(index)
+        paths = (record.path for record in self.manifest.records)
+        result._handle({i: self.failures[path] for i, path in enumerate(paths) if path in self.failures}, "skip")
+        return result
 
     def instead(self, index: int, error: MediaError) -> int:
         """The clip that takes the place of one that failed.

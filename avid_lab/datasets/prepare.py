@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +18,7 @@ from avid_lab.datasets.journal import appending, entries, resumable
 from avid_lab.datasets.manifest import COLUMNS, Manifest, Streams, Unusable, begins_with
 from avid_lab.datasets.parallel import usable_cores
 from avid_lab.datasets.probe_file import OF_THE_FILE
-from avid_lab.datasets.shards import Shard, is_whole, places, require_webdataset, shuffled, write_shard
+from avid_lab.datasets.shards import Shard, is_whole, places, require_webdataset, shuffled, size_of, write_shard
 from avid_lab.datasets.windows import COLUMN, cut, found_spans, listed_spans, read_parts
 from avid_lab.media import Clip, MediaError, probe, write_clip
 from avid_lab.media.write import AAC_RATES
@@ -26,6 +28,9 @@ SIDE = 256  # room for random crops of the largest preset, 224
 # Of `write_clip`, measured by `benchmarks/loading.py`: reading a window costs a third less than from groups of two
 # seconds with B-frames and without this tuning, and files are no larger.
 ENCODING = {"preset": "veryfast", "crf": 23, "keyframe_s": 0.75, "seekable": True}
+
+SAMPLE = 8  # copies made to learn how many clips fill a shard
+TAR_BYTES = 2560  # of a clip in a shard, for headers and its row
 
 
 @dataclass(frozen=True)
@@ -50,7 +55,7 @@ def prepare(
     fps: float = 16.0,
     rate: int = 24_000,
     max_duration_s: float = 10.0,
-    shards: int | None = None,
+    shards: int | str | None = None,
     workers: int | None = None,
     progress: bool = True,
 ) -> Manifest:
@@ -74,7 +79,8 @@ def prepare(
         fps: Frames per second.
         rate: Samples per second; one that AAC supports.
         max_duration_s: Keep only this many seconds of each clip, from the first that have picture and sound.
-        shards: Clips per shard, such as 1000 (about 0.3 GB); None writes one file per clip.
+        shards: Clips per shard, such as 1000 (about 0.3 GB), or its size, such as "500MB": a sample of copies shows how
+            many clips that is. None writes one file per clip.
         workers: Processes; None chooses, 0 works in this one.
         progress: Show a progress bar, and a report if clips are left out.
 
@@ -96,21 +102,19 @@ def prepare(
     if rate not in AAC_RATES:
         raise ValueError(f"rate must be one that AAC supports, {', '.join(map(str, AAC_RATES))}; got {rate}")
     if shards is not None:
-        if shards < 1:
+        if isinstance(shards, int) and shards < 1:
             raise ValueError(f"shards must be >= 1 clips per shard, or None; got {shards}")
+        limit = size_of(shards) if isinstance(shards, str) else None
         require_webdataset()
         manifest = shuffled(manifest)
-        copies = places(manifest, shards)
+        if limit is not None:
+            shards = _clips_in(limit, _tasks(manifest, out, [""] * len(manifest), max_duration_s, size, fps, rate), out)
+        copies = places(manifest, int(shards))
         files = list(dict.fromkeys(copy.split("/")[0] for copy in copies))
     else:
         copies = files = _names(record.path for record in manifest.records)
     _require_ours(manifest, out, files)
-    tasks = [
-        Copy(
-            manifest.path(i), out / copy, min(record.duration_s, max_duration_s), listed_spans(record), size, fps, rate
-        )
-        for i, (record, copy) in enumerate(zip(manifest.records, copies, strict=True))
-    ]
+    tasks = _tasks(manifest, out, copies, max_duration_s, size, fps, rate)
     if shards is None:
         results = resumable(
             _copy,
@@ -144,6 +148,31 @@ def prepare(
     made.write(out / "manifest.csv")
     write_unusable(out / "manifest.unusable.csv", unusable)
     return made
+
+
+def _tasks(
+    manifest: Manifest, out: Path, copies: Sequence[str], max_duration_s: float, size: int, fps: float, rate: int
+) -> list[Copy]:
+    lengths = [min(record.duration_s, max_duration_s) for record in manifest.records]
+    return [
+        Copy(manifest.path(i), out / copies[i], lengths[i], listed_spans(record), size, fps, rate)
+        for i, record in enumerate(manifest.records)
+    ]
+
+
+def _clips_in(limit: int, tasks: list[Copy], out: Path) -> int:
+    """How many copies make up this many bytes, by the mean of a sample; a set once begun keeps the number."""
+    key = repr(("clips in a shard", limit, replace(tasks[0], source=Path(), duration_s=0.0, spans=None)))
+    if key in (known := dict(entries(out / PREPARED))):
+        return known[key]
+    sample = [tasks[i] for i in range(0, len(tasks), math.ceil(len(tasks) / SAMPLE))]
+    with tempfile.TemporaryDirectory() as folder:
+        made = [_copy(replace(task, copy=Path(folder) / "copy.mp4")) for task in sample]
+    sizes = [result["bytes"] + TAR_BYTES for result in made if "bytes" in result]
+    count = max(1, limit * len(sizes) // sum(sizes)) if sizes else len(tasks)
+    with appending(out / PREPARED) as append:
+        append([key, count])
+    return count
 
 
 def _require_ours(manifest: Manifest, out: Path, copies: Sequence[str]) -> None:

@@ -20,7 +20,7 @@ from urllib.parse import quote, urlsplit
 
 from filelock import FileLock
 
-from avid_lab.archives import archive_of
+from avid_lab.archives import archive_of, list_members
 from avid_lab.atomic import replacing
 from avid_lab.config import data_dir
 from avid_lab.fetching import require_online
@@ -132,12 +132,22 @@ def _download(url: str, target: Path) -> None:
                     shutil.copyfileobj(answer, file, PIECE)
                 if size and temporary.stat().st_size != size:
                     raise ConnectionError(f"{url} ended after {temporary.stat().st_size} of {size} bytes")
+                if target.suffix == ".tar":
+                    _check_shard(url, temporary)
             return
         except (OSError, http.client.HTTPException) as error:
             permanent = isinstance(error.__cause__, urllib.error.HTTPError) and error.__cause__.code < 500
             if permanent or attempt == TRIES - 1:
                 raise OSError(f"{error}") from error
             time.sleep(2**attempt / 2)
+
+
+def _check_shard(url: str, path: Path) -> None:
+    """Some servers answer with a page instead of an error, or end early without saying so."""
+    try:
+        list_members(path)
+    except OSError as error:
+        raise OSError(f"what {url} gave is no whole tar archive. Check the address and the server's copy.") from error
 
 
 def _make_room(size: int) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
+import re
 import tempfile
 from collections import Counter
 from collections.abc import Callable
@@ -60,6 +61,19 @@ def places(manifest: Manifest, size: int) -> list[str]:
         counts[record.split] += 1
         found.append(f"{_safe(record.split)}-{shard:05d}.tar/{i:08d}.mp4")
     return found
+
+
+def size_of(text: str) -> int:
+    """The bytes that a text such as "500MB" or "1.5 GB" means.
+
+    Raises:
+        ValueError: The text is no size above zero.
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(MB|GB)", text.strip(), re.IGNORECASE)
+    size = float(found[1]) * {"MB": 1e6, "GB": 1e9}[found[2].upper()] if found else 0
+    if size < 1:
+        raise ValueError(f"shards must be a number of clips >= 1, or a size such as 500MB or 2GB; got {text!r}")
+    return int(size)
 
 
 def _safe(split: str) -> str:

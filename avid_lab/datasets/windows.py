@@ -55,7 +55,7 @@ def cut(spans: Spans, seconds: float) -> Spans:
     """The first ``seconds`` of spans."""
     kept: list[tuple[float, float]] = []
     for begin_s, end_s in spans:
-        if seconds <= 1e-6:
+        if kept and seconds <= 1e-6:
             break
         kept.append((begin_s, min(end_s, begin_s + seconds)))
         seconds -= end_s - begin_s

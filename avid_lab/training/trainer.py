@@ -19,9 +19,10 @@ from avid_lab.config import PRESETS, Profile, TrainConfig
 from avid_lab.datasets import ClipDataset
 from avid_lab.datasets.loader import load
 from avid_lab.encoders import AudioVisualModel
+from avid_lab.media import MediaError
 from avid_lab.objectives import AVID, CMA, InBatch, Objective, ObjectiveOutput
 from avid_lab.precision import autocast_type
-from avid_lab.processes import average, local_rank, processes, rank, share
+from avid_lab.processes import average, local_rank, processes, raise_together, rank, share
 from avid_lab.training.draws import Order, generator_for
 from avid_lab.training.memory import fitted, keep_freed_memory
 from avid_lab.training.schedule import rate_factor
@@ -272,11 +273,17 @@ class Trainer:
             end = max(self.config.steps, self.steps_done + 1)
             requests = (self._share(step) for step in range(self.steps_done, end))
             self._batches = load(self.clips, requests, pin=self.device.type == "cuda")
+        batch, problem = {}, None
         try:
-            return next(self._batches)
+            try:
+                batch = next(self._batches)
+            except (MediaError, OSError) as error:
+                problem = error
+            raise_together(problem)
         except BaseException:
             self._batches = None  # begin again with the step that failed
             raise
+        return batch
 
     def _share(self, step: int) -> tuple[Tensor, Tensor]:
         """Clips and windows of this process in a step."""
