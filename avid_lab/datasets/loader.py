@@ -393,8 +393,11 @@ def serve() -> None:
     torch.set_num_threads(1)
     tasks, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever prints must not come in between
-    pickle.dump("ready", answers)
-    answers.flush()
+    try:
+        pickle.dump("ready", answers)
+        answers.flush()
+    except BrokenPipeError:  # the main process is gone
+        os._exit(0)
     while True:
         try:
             asked = pickle.load(tasks)
