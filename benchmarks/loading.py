@@ -28,6 +28,7 @@ from avid_lab.datasets.windows import COLUMN
 from avid_lab.foley import FoleyConfig
 from avid_lab.media import Clip, MediaError, probe, read_clip, write_clip
 from avid_lab.training import avid_trainer
+from avid_lab.training.memory import keep_freed_memory
 from avid_lab.transforms import InputPipeline, LogSpectrogram, VideoAugmentation
 from avid_lab.transforms.picture import _draw_crops
 from benchmarks.harness import as_json, compare
@@ -112,6 +113,7 @@ def run(quick: bool) -> dict[str, Any]:
     """Milliseconds per clip, without workers: workers scale with the cores."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
+    keep_freed_memory()  # as `Trainer` does on a CPU
     rows, skipped = [], []
     spectrogram = LogSpectrogram(SOUND)
     with tempfile.TemporaryDirectory() as folder:

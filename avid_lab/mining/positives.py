@@ -81,11 +81,8 @@ def mine_positives(
     if chunk_size is not None and chunk_size < 1:
         raise ValueError(f"chunk_size must be >= 1, or None; got {chunk_size}")
 
-    device, video, audio = (
-        video.device,
-        off_mps(video),
-        off_mps(audio),
-    )  # scores in doubt are settled in double precision
+    device = video.device
+    video, audio = off_mps(video), off_mps(audio)  # scores in doubt are settled in double precision
     queries = _own_share(n)
     shown = f"mining {rule.name}" if progress else None
     with torch.autocast(video.device.type, enabled=False):  # it would round products to half precision
