@@ -103,8 +103,8 @@ def _start(model: ModelConfig) -> Run | None:
     except ValueError as error:
         print(f"Training from scratch: {error}")
         return None
-    if run.config != model:
-        print("Training from scratch: the committed network has another preset than this profile.")
+    if (run.config.video, run.config.audio) != (model.video, model.audio):
+        print("Training from scratch: the committed network takes other windows than this profile's.")
         return None
     return run
 
