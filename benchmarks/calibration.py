@@ -21,7 +21,7 @@ from avid_lab.datasets import ClipDataset
 from avid_lab.encoders import AudioVisualModel
 from avid_lab.evaluation import Embeddings, embed
 from avid_lab.memory import MemoryBank
-from avid_lab.metrics import fit_probability, mean_and_margin, mean_and_spread, pairs, separation
+from avid_lab.metrics import fit_probability, mean_and_margin, mean_and_spread, pairs, positive_precision, separation
 from avid_lab.metrics.pairs import Pairs
 from avid_lab.objectives import AVID, CMA
 from avid_lab.training import Trainer
@@ -88,7 +88,7 @@ def judge(trainer: Trainer, clips: ClipDataset) -> Numbers:
     numbers["a2v"] = precision(space.audio, space.video, space.labels)
     for name, x in sides.items():
         near = (x @ x.T).fill_diagonal_(-torch.inf).topk(10).indices
-        numbers[f"{name} neighbours"] = (space.labels[near] == space.labels[:, None]).double().mean().item()
+        numbers[f"{name} neighbours"] = positive_precision(near, space.labels)
     for kind, (one, other) in KINDS.items():
         found = separation(sides[one], sides[other], space.labels)
         numbers |= {

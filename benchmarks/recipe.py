@@ -21,7 +21,7 @@ from avid_lab.datasets import ClipDataset
 from avid_lab.encoders import AudioVisualModel
 from avid_lab.evaluation import embed
 from avid_lab.foley.clip import FoleyConfig
-from avid_lab.metrics import mean_and_spread
+from avid_lab.metrics import mean_and_spread, positive_precision
 from avid_lab.objectives import AVID
 from avid_lab.training import Trainer
 
@@ -78,8 +78,7 @@ class Run:
 
 def precision(query: torch.Tensor, gallery: torch.Tensor, labels: torch.Tensor, k: int = 10) -> float:
     """Mean share of the query's class among its k nearest."""
-    near = (query @ gallery.T).topk(k).indices
-    return (labels[near] == labels[:, None]).double().mean().item()
+    return positive_precision((query @ gallery.T).topk(k).indices, labels)
 
 
 def compare(candidates: dict[str, Candidate], seeds: Sequence[int]) -> list[dict[str, Any]]:

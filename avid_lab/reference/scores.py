@@ -86,8 +86,7 @@ def _spaces(train: Embeddings, test: Embeddings) -> Numbers:
 def _neighbours(space: Tensor, labels: Tensor, k: int = 10) -> float:
     """Share of same-class clips among the nearest of each clip, except itself."""
     similarity = (space @ space.T).fill_diagonal_(-torch.inf)
-    near = similarity.topk(min(k, len(space) - 1)).indices
-    return (labels[near] == labels[:, None]).double().mean().item()
+    return positive_precision(similarity.topk(min(k, len(space) - 1)).indices, labels)
 
 
 def positives(memory: MemoryBank, labels: Tensor, k: int = POSITIVES) -> Numbers:
