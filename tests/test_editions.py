@@ -7,6 +7,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from nbformat.sign import NotebookNotary
 
 from avid_lab.course import editions, publish, site, working
 from avid_lab.course.exercises import EXERCISES
@@ -56,8 +57,47 @@ def course(tmp_path):
     folder = tmp_path / "course"
     folder.mkdir()
     for name in ("00_start", "05_agree"):
-        (folder / f"{name}.ipynb").write_text(f"{name} one")
+        _write(folder / f"{name}.ipynb", f"{name} one")
     return folder
+
+
+def _write(path, code):
+    """A notebook of one question and one cell that was run."""
+    outputs = [nbformat.v4.new_output("stream", text="It is consensus.\n")]
+    cells = [
+        nbformat.v4.new_markdown_cell("Which rule?", id="question"),
+        nbformat.v4.new_code_cell(code, id="reveal", execution_count=3, outputs=outputs),
+    ]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
+
+
+def _code(path):
+    return nbformat.read(path, as_version=4).cells[1].source
+
+
+def test_a_copy_has_no_outputs_and_is_trusted(course, tmp_path, source, monkeypatch):
+    monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path / "jupyter"))
+    working.copy(course, tmp_path / "mine")
+    working.reset(course, tmp_path / "mine", "05")
+    (edition,) = editions.student(source, tmp_path / "out")
+    for path in (*(tmp_path / "mine").glob("*.ipynb"), edition):
+        notebook = nbformat.read(path, as_version=4)
+        ran = [cell for cell in notebook.cells if cell.cell_type == "code" and (cell.outputs or cell.execution_count)]
+        assert ran == [] and NotebookNotary().check_signature(notebook), path
+    assert "consensus" in (course / "05_agree.ipynb").read_text()  # the course keeps its own
+
+
+def test_new_outputs_alone_are_no_new_version(course, tmp_path):
+    working.copy(course, tmp_path / "mine")
+    path = course / "05_agree.ipynb"
+    path.write_text(path.read_text().replace("consensus", "union"))
+    assert working.copy(course, tmp_path / "mine", update=True) == []
+
+
+def test_a_course_that_is_damaged_is_named(course, tmp_path):
+    (course / "05_agree.ipynb").write_text("no notebook")
+    with pytest.raises(ValueError, match=r"05_agree\.ipynb must be a notebook"):
+        working.copy(course, tmp_path / "mine")
 
 
 def test_a_copy_is_made_once_and_edits_are_never_overwritten(course, tmp_path):
@@ -65,12 +105,12 @@ def test_a_copy_is_made_once_and_edits_are_never_overwritten(course, tmp_path):
     assert len(working.copy(course, mine)) == 2
     (mine / "05_agree.ipynb").write_text("edited")
     for path in course.glob("*.ipynb"):
-        path.write_text("two")
+        _write(path, "two")
     assert all("newer version" in line for line in working.copy(course, mine))
-    assert (mine / "05_agree.ipynb").read_text() == "edited" and (mine / "00_start.ipynb").read_text() == "00_start one"
+    assert (mine / "05_agree.ipynb").read_text() == "edited" and _code(mine / "00_start.ipynb") == "00_start one"
     working.copy(course, mine, update=True)
     assert (mine / "05_agree.ipynb").read_text() == "edited"
-    assert (mine / "05_agree.new-1.ipynb").read_text() == (mine / "00_start.ipynb").read_text() == "two"
+    assert _code(mine / "05_agree.new-1.ipynb") == _code(mine / "00_start.ipynb") == "two"
     assert working.copy(course, mine, update=True) == []  # brought once
 
 
@@ -78,9 +118,9 @@ def test_without_its_record_a_copy_counts_as_edited(course, tmp_path):
     mine = tmp_path / "my_course"
     working.copy(course, mine)
     (mine / working.RECORD).write_text("{damaged")
-    (course / "05_agree.ipynb").write_text("two")
+    _write(course / "05_agree.ipynb", "two")
     working.copy(course, mine, update=True)
-    assert (mine / "05_agree.ipynb").read_text() == "05_agree one"
+    assert _code(mine / "05_agree.ipynb") == "05_agree one"
     assert working.is_own(course) and not working.is_own(mine)
 
 
@@ -90,7 +130,7 @@ def test_reset_keeps_the_old_one(course, tmp_path, unchecked):
     for number in (1, 2):
         (mine / "05_agree.ipynb").write_text(f"edit {number}")
         assert f"old-{number}" in working.reset(course, mine, "05")
-    assert (mine / "05_agree.ipynb").read_text() == "05_agree one"
+    assert _code(mine / "05_agree.ipynb") == "05_agree one"
     assert (mine / "05_agree.old-2.ipynb").read_text() == "edit 2"
     with pytest.raises(ValueError, match="must be one of 00_start, 05_agree; got '7'"):
         working.reset(course, mine, "7")

@@ -8,7 +8,7 @@ from typing import Any
 import nbformat
 from nbformat import NotebookNode
 
-from avid_lab.course import publish
+from avid_lab.course import publish, working
 from avid_lab.course.checks import Exercise
 from avid_lab.course.exercises import EXERCISES
 from avid_lab.course.filling import answered_function, exercises_in, fill
@@ -30,7 +30,7 @@ c.ExecutePreprocessor.timeout = 3600
 
 
 def student(source: Path, out: Path, names: tuple[str, ...] = ()) -> list[Path]:
-    """Notebooks without outputs, answers and teaching notes.
+    """Signed notebooks without outputs, answers and teaching notes.
 
     Args:
         source: The folder of notebook sources.
@@ -40,7 +40,10 @@ def student(source: Path, out: Path, names: tuple[str, ...] = ()) -> list[Path]:
     Raises:
         ValueError: There are no such sources.
     """
-    return [publish.build(path, out, execute=False) for path in publish.sources(source, names)]
+    made = [publish.build(path, out, execute=False) for path in publish.sources(source, names)]
+    for path in made:
+        working.sign(nbformat.read(path, as_version=4))
+    return made
 
 
 def instructor(source: Path, out: Path, names: tuple[str, ...] = ()) -> list[Path]:

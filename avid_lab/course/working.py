@@ -1,13 +1,20 @@
-"""A student's own copy of the notebooks: made once; edited notebooks are never overwritten."""
+"""A student's own copy of the notebooks: made once; edited notebooks are never overwritten.
+
+A copy has no outputs, so no result stands below a question before it is asked. It is signed, so JupyterLab shows all
+of its text.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
+
+import nbformat
+from nbformat import NotebookNode
+from nbformat.sign import NotebookNotary
 
 from avid_lab.atomic import replacing
 
@@ -42,23 +49,24 @@ def copy(course: Path, folder: Path, *, update: bool = False) -> list[str]:
     folder.mkdir(parents=True, exist_ok=True)
     record, said = _read(folder), []
     for notebook in notebooks:
-        name, new = notebook.name, _digest(notebook)
+        fresh = _without_outputs(notebook)
+        name, new = notebook.name, _digest(fresh)
         mine = folder / name
         if not mine.exists():
-            shutil.copyfile(notebook, mine)
+            _put(fresh, mine)
             record[name] = new
             said.append(f"{name}: copied")
-        elif record.get(name) == new or _digest(mine) == new:
+        elif record.get(name) == new or _digest(mine.read_bytes()) == new:
             record[name] = new  # the course has nothing newer
         elif not update:
             said.append(f"{name}: the course has a newer version. `avid-lab lab --update` copies it")
-        elif _digest(mine) == record.get(name):
-            shutil.copyfile(notebook, mine)
+        elif _digest(mine.read_bytes()) == record.get(name):
+            _put(fresh, mine)
             record[name] = new
             said.append(f"{name}: replaced by the new version (you had not changed it)")
         else:
             beside = next(_names(mine, "new"))
-            shutil.copyfile(notebook, beside)
+            _put(fresh, beside)
             record[name] = new
             said.append(f"{name}: yours stays; the new version is {beside.name}")
     _write(folder, record)
@@ -89,9 +97,35 @@ def reset(course: Path, folder: Path, name: str) -> str:
         old = next(_names(mine, "old"))
         os.replace(mine, old)
         kept = f"; yours is kept as {old.name}"
-    shutil.copyfile(found[0], mine)
-    _write(folder, _read(folder) | {mine.name: _digest(mine)})
+    fresh = _without_outputs(found[0])
+    _put(fresh, mine)
+    _write(folder, _read(folder) | {mine.name: _digest(fresh)})
     return f"{mine} is fresh{kept}"
+
+
+def sign(notebook: NotebookNode) -> None:
+    """Have Jupyter trust a notebook; where its list of signatures cannot be written, the notebook stays untrusted."""
+    try:
+        NotebookNotary().sign(notebook)
+    except OSError as problem:
+        print(f"The notebooks are not signed ({problem}): choose Trust Notebook in JupyterLab.")
+
+
+def _without_outputs(path: Path) -> bytes:
+    try:
+        notebook = nbformat.read(path, as_version=4)
+    except (ValueError, AttributeError) as problem:
+        raise ValueError(f"{path} must be a notebook: {problem}. Install the course again.") from None
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+    return f"{nbformat.writes(notebook)}\n".encode()
+
+
+def _put(notebook: bytes, path: Path) -> None:
+    with replacing(path, durable=False) as temporary:
+        temporary.write_bytes(notebook)
+    sign(nbformat.reads(notebook.decode(), as_version=4))
 
 
 def _names(path: Path, kind: str) -> Iterator[Path]:
@@ -104,8 +138,8 @@ def _names(path: Path, kind: str) -> Iterator[Path]:
         number += 1
 
 
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def _read(folder: Path) -> dict[str, str]:
