@@ -68,7 +68,7 @@ def test_retrieval_is_the_double_loop(n, classes, exclude_self, seed):
     assert made.mean_average_precision == pytest.approx(statistics.mean(map(float, average)))
 
 
-def test_perfect_random_and_collapsed_embeddings_score_one_and_chance():
+def test_perfect_and_random_embeddings_score_one_and_chance():
     n, labels = 1200, labels_of(1200, 6, 0)  # more queries than are ranked at a time
     perfect = F.one_hot(labels).float()
     made = retrieval(perfect, perfect, labels, labels)
@@ -77,8 +77,18 @@ def test_perfect_random_and_collapsed_embeddings_score_one_and_chance():
     for k in (1, 5, 10):
         assert random.recall[k] == pytest.approx(random.chance_recall[k], abs=0.05)
         assert random.precision[k] == pytest.approx(random.chance_precision[k], abs=0.03)
-    collapsed = retrieval(torch.ones(n, 2), torch.ones(n, 2), ks=[10])
-    assert collapsed.recall[10] == pytest.approx(10 / n) == pytest.approx(collapsed.chance_recall[10])
+
+
+def test_ties_count_against_the_targets():
+    n, labels = 30, torch.arange(30) % 3
+    same = torch.ones(n, 2)
+    by_instance, by_class = retrieval(same, same), retrieval(same, same, labels, labels)
+    assert by_instance.recall == {1: 0.0, 5: 0.0, 10: 0.0} and by_instance.median_rank == n
+    assert by_class.recall[10] == by_class.precision[10] == 0.0 and by_class.median_rank == 21  # 20 others come first
+    within = retrieval(same, same, labels, labels, exclude_self=True)
+    assert within.precision[10] == 0.0 and within.median_rank == 21
+    halves = torch.eye(2).repeat_interleave(2, 0)  # 0 and 1 are alike, and so are 2 and 3
+    assert retrieval(halves, halves, ks=[1, 2]).recall == {1: 0.0, 2: 1.0}
 
 
 def test_chance_recall_is_the_hypergeometric():

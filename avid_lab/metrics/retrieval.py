@@ -56,7 +56,8 @@ def retrieval(
     """Rank the gallery for every query by inner product, and score the ranks of the targets.
 
     Without labels the target of query i is gallery item i (instance retrieval); with labels it is every item of the
-    same class. Queries without a target in the gallery are an error, not a zero.
+    same class. Queries without a target in the gallery are an error, not a zero. An item that scores as high as a
+    target ranks before it: a network that gives all items one score finds nothing.
 
     Args:
         query: Unit embeddings, for example of pictures.
@@ -98,7 +99,8 @@ def retrieval(
         if exclude_self:
             itself = (torch.arange(len(rows), device=query.device), rows)
             scores[itself], relevant[itself] = -torch.inf, False
-        order = scores.argsort(dim=1, descending=True, stable=True)[:, :ranked]  # ties to the lower index
+        last = relevant.byte().argsort(dim=1, stable=True)  # at equal scores, targets come last
+        order = last.gather(1, scores.gather(1, last).argsort(dim=1, descending=True, stable=True))[:, :ranked]
         hits = relevant.gather(1, order).double()  # (chunk, ranked), best first
         targets, so_far = hits.sum(1), hits.cumsum(1)
         if (targets == 0).any():

@@ -101,13 +101,19 @@ print(f"embeddings {tuple(test.video.shape)} for comparing, features {tuple(test
 # A picture asks, and all held-out sounds answer, sorted by similarity. Does it find *its own*? Recall at $k$ is the
 # share of queries whose target is among the first $k$:
 #
-# $$ \text{R@}k \;=\; \frac1N \sum_i \big[\, \text{fewer than } k \text{ items score higher than the target of } i \,\big] $$
+# $$ \text{R@}k \;=\; \frac1N \sum_i \big[\, r_i \le k \,\big], \qquad r_i = \big|\{\, j : s_{ij} \ge s_{ii} \,\}\big| \quad\text{(the rank of the target of } i\text{)}. $$
+#
+# Mind the ties: an item with the *same* score as the target ranks before it. Why so strict? Think of a network that
+# gives every pair the same score.
 
 
 # %%
 @exercise("recall_at_k")
 def recall_at_k(score, k):
-    """score (N, N), row i: scores of query i, whose target is item i -> share of queries with the target in the top k."""
+    """score (N, N), row i: scores of query i, whose target is item i -> share of queries with the target in the top k.
+
+    An item with the target's own score ranks before the target.
+    """
     ...
 
 

@@ -12,9 +12,12 @@ from avid_lab.course.exercises.inputs import integers, normal
 
 
 def recall_at_k(score, k):
-    """score (N, N), row i: scores of query i, whose target is item i -> share of queries with the target in the top k."""
-    better = (score > score.diagonal()[:, None]).sum(1)  # (N,): items that beat the target
-    return (better < k).double().mean()
+    """score (N, N), row i: scores of query i, whose target is item i -> share of queries with the target in the top k.
+
+    An item with the target's own score ranks before the target.
+    """
+    rank = (score >= score.diagonal()[:, None]).sum(1)  # (N,): the target itself and all that it does not beat
+    return (rank <= k).double().mean()
 
 
 def _columns(score, k):
@@ -53,12 +56,21 @@ def _number(score, k):
 
 def _exactly(score, k):
     """Only rank k itself counts. You only count rank k itself; all ranks from 1 to k count."""
-    return ((score > score.diagonal()[:, None]).sum(1) == k - 1).double().mean()
+    return ((score >= score.diagonal()[:, None]).sum(1) == k).double().mean()
 
 
-def _ties_out(score, k):
-    """Ties count against the target. Only items that score *higher* push the target down, so compare with `>`."""
-    return ((score >= score.diagonal()[:, None]).sum(1) <= k).double().mean()
+def _ties_in(score, k):
+    """Ties count for the target. An item with the target's own score ranks *before* it, so compare with `>=`. In your
+    version a collapsed network, which gives every item the same score, would be perfect.
+    """
+    return ((score > score.diagonal()[:, None]).sum(1) < k).double().mean()
+
+
+def _itself_counted(score, k):
+    """The target counts as its own rival. With `>=` the target is among the items that you count: its rank is that count,
+    and rank k is still in the top k.
+    """
+    return ((score >= score.diagonal()[:, None]).sum(1) < k).double().mean()
 
 
 def _tied():
@@ -253,11 +265,12 @@ EXERCISES = (
         reference=recall_at_k,
         probes=(lambda: _table(0, 12, 2), lambda: _table(1, 20, 3), lambda: _table(2, 15, 4), _tied),
         large=lambda: _table(3, 200, 10),
-        wrong=(_columns, _worst, _precision, _one_more, _only_first, _number, _exactly, _ties_out),
+        wrong=(_columns, _worst, _precision, _one_more, _only_first, _number, _exactly, _ties_in, _itself_counted),
         hints=(
-            "For each query, how many items beat the right one? It is among the k best if fewer than k do.",
+            "For each query, what is the rank of the right item? It is among the k best if its rank is at most k.",
             "The score of the right item of query i is `score[i, i]`: `score.diagonal()[:, None]` has one per row.",
-            "`score > score.diagonal()[:, None]` marks the items that beat the target. Count them in each row, and compare with k.",
+            "`score >= score.diagonal()[:, None]` marks the target, and all items that it does not beat. What is their number in "
+            "each row?",
         ),
     ),
     Exercise(
