@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from avid_lab.course import publish
+from avid_lab.course import editions, publish, site
+from avid_lab.course.claims import ClaimError, claim
 from avid_lab.plots.style import add_axes, encode, new_figure
 
 LESSON = """\
@@ -193,3 +194,75 @@ def test_charts_get_a_palette_and_photographs_stay_as_they_are():
     assert publish.small_png(small) == small
     noise = as_png(np.random.default_rng(0).integers(0, 255, (50, 50, 3), dtype=np.uint8))
     assert publish.small_png(noise) == noise
+
+
+CLAIMS = """\
+# %%
+import os
+
+lifted = 0.25
+value = 41 + 1
+
+# %% tags=["claim"]
+claim("agreement lifts precision", lifted, above=0.2)
+claim("by a quarter", lifted, between=(0.2, 0.3))
+
+# %% tags=["claim"]
+claim("by a half", lifted, above=0.5)
+claim("never reached", 1)
+
+# %%
+value
+
+# %% tags=["claim"]
+claim("the order is that of the paper", all([True, False]))
+
+# %% tags=["claim"]
+claim("the name is right", lift, below=1)
+"""
+
+
+def test_claims_run_and_no_reader_sees_them(tmp_path, monkeypatch):
+    monkeypatch.setenv("AVID_LAB_PROFILE", "cpu")
+    kept = CLAIMS[: CLAIMS.index('# %% tags=["claim"]\nclaim("by a half"')] + "# %%\nvalue\n"
+    source = write_source(tmp_path, kept)
+    notebook = nbformat.read(publish.build(source, tmp_path), as_version=4)
+    assert [cell.execution_count for cell in notebook.cells] == [1, 2]
+    assert notebook.cells[1].outputs[0].execution_count == 2 and notebook.cells[1].outputs[0].data["text/plain"] == "42"
+    assert publish.drift(source, tmp_path / "03_lesson.ipynb") == []
+    publish.build(source, tmp_path, keep_outputs=True)
+    (edition,) = editions.student(source.parent, tmp_path / "student")
+    (teachers,) = editions.instructor(source.parent, tmp_path / "teachers")
+    page = site.build_site([tmp_path / "03_lesson.ipynb"], tmp_path / "site")[1]
+    assert not any("claim" in path.read_text() for path in (tmp_path / "03_lesson.ipynb", edition, teachers))
+    assert "lifts precision" not in page.read_text()
+
+
+def test_one_message_names_all_claims_that_do_not_hold(tmp_path, monkeypatch):
+    monkeypatch.setenv("AVID_LAB_PROFILE", "cpu")
+    source = write_source(tmp_path, CLAIMS)
+    with pytest.raises(publish.PublishError) as caught:
+        publish.build(source, tmp_path)
+    _, *lines = str(caught.value).split("\n")
+    assert lines[0] == '"by a half": must be above 0.5; got 0.25'
+    assert lines[1] == '"the order is that of the paper": must be true; got 0'
+    assert lines[2].startswith("NameError: name 'lift' is not defined") and "the name is right" in lines[-1]
+    assert not (tmp_path / "03_lesson.ipynb").exists()
+
+
+def test_where_nothing_is_trained_claims_run_and_are_not_judged(tmp_path, monkeypatch):
+    monkeypatch.setenv("AVID_LAB_PROFILE", "smoke")
+    with pytest.raises(publish.PublishError, match=r"hold\.[^\n]*\nNameError: name 'lift' is not defined, in\n.*claim"):
+        publish.build(write_source(tmp_path, CLAIMS), tmp_path)
+
+
+@pytest.mark.parametrize("value", [0.1, 0.5, float("nan"), np.float32(0.6)])
+def test_a_claim_names_the_sentence_the_number_and_the_bound(value, monkeypatch):
+    monkeypatch.setenv("AVID_LAB_PROFILE", "cpu")
+    claim("in the range", np.array([0.3]), above=0.2, below=0.4)
+    with pytest.raises(ClaimError, match=r'"a third": must be between 0\.2 and 0\.4; got'):
+        claim("a third", value, between=(0.2, 0.4))
+    with pytest.raises(ClaimError, match=r"must be above 0\.7 and below 0\.1; got"):
+        claim("both", value * 0 + 0.5, above=0.7, below=0.1)
+    with pytest.raises(ValueError, match=r"\(low, high\)"):
+        claim("empty", value, between=(1.0, 0.0))

@@ -46,6 +46,12 @@ sliders with about a dozen values: a notebook must stay under 2 MB.
     # %% [markdown] tags=["instructor"]
     # **Teaching note (5 min).** Ask for hands before the figure. ...
 
+*A sentence about a number.* A cell tagged ``claim`` runs when the notebook is published and tested, and appears nowhere
+(see `avid_lab.course.claims`). In the smoke profile it runs, too, but no bound is checked::
+
+    # %% tags=["claim"]
+    claim("CMA separates pictures better", after.auc - before.auc, above=0.0)
+
 *End.* ``lab.progress("02")`` in the last cell.
 """
 

@@ -1,8 +1,9 @@
 """Notebooks are written as Python (``notebooks/source/NN_name.py``, cells marked ``# %%``) and built from there.
 
 `build` reads a source, executes it, and cleans the result: the same source gives the same small notebook, without the
-machine's paths and clock, and without widgets that no longer have a kernel. `drift` says where a notebook and its
-source differ.
+machine's paths and clock, and without widgets that no longer have a kernel. Cells tagged ``claim`` hold sentences to
+numbers: they run with the others, all that do not hold are named, and the notebook does not contain them. `drift` says
+where a notebook and its source differ.
 """
 
 from __future__ import annotations
@@ -32,6 +33,9 @@ from avid_lab.doctor import PASSIVE_OPENMP
 
 MAX_BYTES = 2_000_000
 INSTRUCTOR = "instructor"  # the tag of cells that only teachers get
+CLAIM = "claim"  # the tag of cells that only run to check what the text says
+CLAIMS = "from avid_lab.course.claims import claim\n"
+GOES_ON = "raises-exception"  # nbclient's tag: an error here does not end the run
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 WIDGET = "application/vnd.jupyter.widget-view+json"
 PICTURES = ("image/png", "image/jpeg", "image/svg+xml", "text/html")  # possible snapshots of a widget
@@ -76,10 +80,10 @@ def build(source: Path, out: Path, *, execute: bool = True, keep_outputs: bool =
         The notebook's path; the file is only replaced if everything worked.
 
     Raises:
-        PublishError: A cell failed, the notebook is larger than ``MAX_BYTES``, or its code differs, so its outputs
-            cannot be kept.
+        PublishError: A cell failed, claims do not hold, the notebook is larger than ``MAX_BYTES``, or its code differs,
+            so its outputs cannot be kept.
     """
-    notebook = read_source(source)
+    notebook = read_source(source, claims=execute and not keep_outputs)
     if keep_outputs:
         _take_outputs(notebook, out / f"{source.stem}.ipynb")
     elif execute:
@@ -92,16 +96,17 @@ def build(source: Path, out: Path, *, execute: bool = True, keep_outputs: bool =
     return write_text(out / f"{source.stem}.ipynb", text)
 
 
-def read_source(source: Path, *, instructor: bool = False) -> NotebookNode:
+def read_source(source: Path, *, instructor: bool = False, claims: bool = False) -> NotebookNode:
     """The notebook that a source describes, not executed; the ids of its cells depend only on their text.
 
     Args:
         source: A Python file with cells marked ``# %%``.
         instructor: Whether to keep the cells tagged ``instructor``.
+        claims: Whether to keep the cells tagged ``claim``; `run` checks them.
     """
     notebook = jupytext.reads(source.read_text(encoding="utf-8"), fmt="py:percent")
-    if not instructor:
-        notebook.cells = [cell for cell in notebook.cells if INSTRUCTOR not in cell.metadata.get("tags", [])]
+    left_out = {tag for tag, kept in ((INSTRUCTOR, instructor), (CLAIM, claims)) if not kept}
+    notebook.cells = [cell for cell in notebook.cells if left_out.isdisjoint(_tags(cell))]
     notebook.metadata = NotebookNode(kernelspec=NotebookNode(KERNEL), language_info=NotebookNode(name="python"))
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     seen: Counter[str] = Counter()
@@ -112,11 +117,14 @@ def read_source(source: Path, *, instructor: bool = False) -> NotebookNode:
 
 
 def run(notebook: NotebookNode, folder: Path, *, name: str, timeout_s: int = 1800) -> None:
-    """Execute the notebook's cells in ``folder``, in place, until the end or the first error.
+    """Execute the notebook's cells in ``folder``, in place, until the end or the first error, and remove its claims.
 
     Raises:
-        PublishError: A cell failed; the message names it and shows its traceback.
+        PublishError: A cell failed; the message names it and shows its traceback. Or claims do not hold; all are named.
     """
+    for cell in notebook.cells:
+        if CLAIM in _tags(cell):  # runs to the end, so that one message names all that do not hold
+            cell.source, cell.metadata.tags = CLAIMS + cell.source, [CLAIM, GOES_ON]
     folder.mkdir(parents=True, exist_ok=True)
     client = nbclient.NotebookClient(
         notebook,
@@ -133,6 +141,14 @@ def run(notebook: NotebookNode, folder: Path, *, name: str, timeout_s: int = 180
         raise PublishError(f"{name}: {_failed_cell(notebook) or error}") from None
     except nbclient.exceptions.CellTimeoutError:
         raise PublishError(f"{name}: a cell ran longer than {timeout_s} s. Raise the limit with --timeout.") from None
+    if failed := _failed_claims(notebook):
+        raise PublishError(f"{name}: {failed}")
+    notebook.cells = [cell for cell in notebook.cells if CLAIM not in _tags(cell)]
+    for count, cell in enumerate((cell for cell in notebook.cells if cell.cell_type == "code"), 1):
+        cell.execution_count = count
+        for output in cell.outputs:
+            if output.output_type == "execute_result":
+                output.execution_count = count
 
 
 def _take_outputs(notebook: NotebookNode, published: Path) -> None:
@@ -185,13 +201,34 @@ def _text(cell: NotebookNode) -> tuple[str, str]:
     return cell.cell_type, cell.source.strip()
 
 
+def _tags(cell: NotebookNode) -> list[str]:
+    return cell.metadata.get("tags", [])
+
+
+def _errors(notebook: NotebookNode, *, claims: bool) -> list[tuple[int, NotebookNode, NotebookNode]]:
+    """Number, cell and error of each cell that failed, of the claims or of all others."""
+    return [
+        (number, cell, output)
+        for number, cell in enumerate(notebook.cells, 1)
+        for output in cell.get("outputs", [])
+        if output.output_type == "error" and (CLAIM in _tags(cell)) == claims
+    ]
+
+
 def _failed_cell(notebook: NotebookNode) -> str:
-    for number, cell in enumerate(notebook.cells, 1):
-        for output in cell.get("outputs", []):
-            if output.output_type == "error":
-                trace = COLOUR.sub("", "\n".join(output.traceback) or f"{output.ename}: {output.evalue}")
-                return f"cell {number} failed:\n{cell.source}\n\n{trace}"
+    for number, cell, error in _errors(notebook, claims=False):
+        trace = COLOUR.sub("", "\n".join(error.traceback) or f"{error.ename}: {error.evalue}")
+        return f"cell {number} failed:\n{cell.source}\n\n{trace}"
     return ""
+
+
+def _failed_claims(notebook: NotebookNode) -> str:
+    """The claims that do not hold, and those that cannot be checked."""
+    lines = []
+    for _, cell, error in _errors(notebook, claims=True):
+        broken = error.ename == "ClaimError"
+        lines.append(error.evalue if broken else f"{error.ename}: {error.evalue}, in\n{cell.source}")
+    return "\n".join(["claims do not hold. Change the text, or find out what changed:", *lines]) if lines else ""
 
 
 def _joined(outputs: Sequence[NotebookNode]) -> list[NotebookNode]:
