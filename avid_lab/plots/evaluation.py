@@ -10,9 +10,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from avid_lab.plots.chart import Axis, Chart, Line, Mark, Plot, Ticks, limits, segments
+from avid_lab.plots.chart import Axis, Chart, Guide, Line, Mark, Plot, Ticks, limits, segments
 from avid_lab.plots.render import draw, draw_chart
-from avid_lab.plots.style import INK, class_colour
+from avid_lab.plots.style import BAD, GOOD, INK, VIDEO, class_colour
 
 
 @runtime_checkable
@@ -79,6 +79,83 @@ def _rows(models: Mapping[str, Mapping[str, EstimateLike]], names: Mapping[str, 
     low, high = limits(*(_column(table, names, key) for table in models.values() for key in keys))
     x = Axis(0 if low > 0 else low, max(high, 0), ticks=ticks, grid=True)
     return Plot(marks, x, Axis(len(names) - 0.45, -0.55, ticks=tuple(enumerate(names.values()))))
+
+
+def differences(
+    rows: Mapping[str, EstimateLike],
+    *,
+    xlabel: str = "difference, in points",
+    title: str | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Differences of shares with their 95 % intervals: green above zero, orange below, grey where zero is inside.
+
+    Args:
+        rows: Differences by name, such as the difference of two estimates.
+        xlabel: What is compared.
+        title: Title.
+        ax: Axes to draw in.
+
+    Raises:
+        ValueError: No rows.
+    """
+    if not rows:
+        raise ValueError("rows must have at least one difference; got none")
+    marks: list[Mark] = [Guide(0, colour="ink", name="zero", width=1, dash=())]
+    for place, (name, row) in enumerate(rows.items()):
+        colour = GOOD if row.low > 0 else BAD if row.high < 0 else "muted"
+        interval = Line([100 * row.low, 100 * row.high], [place] * 2, colour, f"interval {name}", width=2.4)
+        marks += [interval, Line([100 * row.value], [place], colour, f"value {name}", width=0, dots=4.9)]
+    ends = [100 * side for row in rows.values() for side in (row.low, row.high)]
+    x = Axis(*limits(ends, [0.0], pad=0.08), xlabel, grid=True)
+    y = Axis(len(rows) - 0.45, -0.55, ticks=tuple(enumerate(rows)))
+    return draw(Plot(marks, x, y, title or ""), ax, (8.4, 1.2 + 0.33 * len(rows)))
+
+
+def seed_rows(
+    rows: Mapping[str, Sequence[float]],
+    untrained: Mapping[str, Sequence[float]],
+    chance: Mapping[str, float],
+    *,
+    label: str = "trained",
+    xlabel: str = "score",
+    title: str | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Scores of one method, a dot a seed, with rings for the untrained networks and a tick for chance.
+
+    Args:
+        rows: By name, the score of each seed, as shares.
+        untrained: The same of untrained networks; names may be missing.
+        chance: The score of guessing; names may be missing.
+        label: Name of the method.
+        xlabel: What is measured.
+        title: Title.
+        ax: Axes to draw in.
+
+    Raises:
+        ValueError: No rows.
+    """
+    if not rows:
+        raise ValueError("rows must have at least one name with its scores; got none")
+    marks: list[Mark] = []
+    legend = {"dot": label, "ring": "untrained", "tick": "chance"}
+    for place, (name, values) in enumerate(rows.items()):
+        blank = list(untrained.get(name, ()))
+        if blank:
+            ends = [float(np.mean(blank)), float(np.mean(values))]
+            marks.append(Line(ends, [place] * 2, "faint", f"gain {name}", width=3))
+        marks.append(
+            Line(values, [place] * len(values), VIDEO, f"seeds {name}", legend.pop("dot", ""), width=0, dots=4.5)
+        )
+        if blank:
+            ring = {"legend": legend.pop("ring", ""), "width": 0, "dots": 3.7, "hollow": True}
+            marks.append(Line(blank, [place] * len(blank), VIDEO, f"untrained {name}", **ring))
+        if name in chance:
+            ticks = [chance[name]] * 2, [place - 0.24, place + 0.24]
+            marks.append(Line(*ticks, "ink", f"chance {name}", legend.pop("tick", ""), width=2))
+    x, y = Axis(0, 1.02, xlabel, "percent", grid=True), Axis(len(rows) - 0.45, -0.55, ticks=tuple(enumerate(rows)))
+    return draw(Plot(marks, x, y, title or "", "above"), ax, (8.4, 1.3 + 0.42 * len(rows)))
 
 
 def _column(table: Mapping[str, EstimateLike], names: Iterable[str], key: str) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,20 @@ from avid_lab.metrics import auc
 from avid_lab.plots.chart import Area, Axis, Guide, Mark, Plot, Points, Text, limits, steps
 from avid_lab.plots.render import draw
 from avid_lab.plots.statistics import principal_plane, pushed_apart
-from avid_lab.plots.style import GRID, INK, PAPER, VIDEO, array, axes_or_new, class_colour, styled
+from avid_lab.plots.style import (
+    GRID,
+    INK,
+    PAPER,
+    VIDEO,
+    NotebookFigure,
+    add_axes,
+    array,
+    axes_or_new,
+    class_colour,
+    new_figure,
+    paint,
+    styled,
+)
 
 
 def similarity_histograms(
@@ -75,6 +89,57 @@ def similarity_plot(
     names = tuple((base + 0.3, name) for base, name in zip(range(len(rows))[::-1], rows, strict=True))
     x = Axis(float(edges[0]), float(edges[-1]), "cosine similarity", grid=True)
     return Plot(marks, x, Axis(-0.02, len(rows) + 0.02, ticks=names), title, "above")
+
+
+def histograms(
+    groups: Mapping[str, Any],
+    *,
+    weights: Mapping[str, Any] | None = None,
+    bins: int = 40,
+    reach: tuple[float | int, float | int] | None = None,
+    xlabel: str = "",
+    title: str | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Histograms of several groups on one axis, each with an area of one.
+
+    With weights, all groups together have an area of one.
+
+    Args:
+        groups: Values by name of the group.
+        weights: Weight of each value, by the same names.
+        bins: Number of bins.
+        reach: Ends of the axis; those of the values if not given.
+        xlabel: What is counted.
+        title: Title.
+        ax: Axes to draw in.
+
+    Raises:
+        ValueError: No groups, an empty group, or weights of other groups or lengths.
+    """
+    values = {name: np.ravel(_flat(group, name)).astype(float) for name, group in groups.items()}
+    if not values:
+        raise ValueError("groups must have at least one name with its values; got none")
+    weighed: dict[str, np.ndarray | None] = dict.fromkeys(values)
+    if weights is not None:
+        weighed = {name: np.ravel(_flat(weights[name], name)).astype(float) for name in values if name in weights}
+        if {name: len(w) for name, w in weighed.items() if w is not None} != {n: len(v) for n, v in values.items()}:
+            raise ValueError(f"weights must have one number for each value of {', '.join(values)}")
+    low, high = reach or limits(*values.values(), pad=0.01)
+    edges = np.linspace(low, high, bins + 1)
+    counted = {name: np.histogram(np.clip(v, low, high), edges, weights=weighed[name])[0] for name, v in values.items()}
+    total = sum(heights.sum() for heights in counted.values()) if weights is not None else None
+    counted = {name: heights / max(total or heights.sum(), 1e-12) for name, heights in counted.items()}
+    marks: list[Mark] = [
+        Area(*steps(edges, heights), 0, "muted" if order == 0 else class_colour(order), name, name, alpha=0.35)
+        for order, (name, heights) in enumerate(counted.items())
+    ]
+    top = 1.06 * max(float(heights.max()) for heights in counted.values())
+    share = "share of the weight" if weights is not None else "share of the group"
+    plot = Plot(
+        marks, Axis(low, high, xlabel), Axis(0, max(top, 1e-6), share, "percent", grid=True), title or "", "above"
+    )
+    return draw(plot, ax, (8.2, 3.3))
 
 
 def embedding_map(
@@ -186,6 +251,53 @@ def confusion(
     if title:
         ax.set_title(title, loc="left")
     return ax
+
+
+@styled
+def blocks(
+    matrices: Mapping[str, Num[np.ndarray | Tensor, "N N"]],
+    groups: Sequence[str],
+    *,
+    xlabel: str = "",
+    ylabel: str = "",
+    title: str | None = None,
+) -> NotebookFigure:
+    """Square matrices side by side on one scale, with the names of the groups that their rows belong to.
+
+    Args:
+        matrices: Matrices by name, values >= 0.
+        groups: Group of each row, equal ones next to each other.
+        xlabel: What the columns are.
+        ylabel: What the rows are.
+        title: Title.
+
+    Raises:
+        ValueError: No matrices, or one of another shape.
+    """
+    if not matrices:
+        raise ValueError("matrices must have at least one name with its matrix; got none")
+    starts = [i for i, group in enumerate(groups) if i == 0 or group != groups[i - 1]]
+    middles = [(one + other - 1) / 2 for one, other in pairwise([*starts, len(groups)])]
+    shown = {name: array(x, f"matrices[{name!r}]", len(groups), len(groups)) for name, x in matrices.items()}
+    figure = new_figure(4.6 * len(shown) + 0.6, 4.9)
+    grid = figure.add_gridspec(1, len(shown))
+    colours = LinearSegmentedColormap.from_list("blocks", [paint("paper"), "#9cc4e4", VIDEO])
+    top = max(float(np.quantile(x, 0.98)) for x in shown.values()) or 1.0
+    for place, (name, matrix) in enumerate(shown.items()):
+        ax = add_axes(figure, grid[0, place])
+        ax.imshow(matrix, cmap=colours, vmin=0, vmax=top)
+        for edge in starts[1:]:
+            for line in (ax.axhline, ax.axvline):
+                line(edge - 0.5, color=paint("muted"), linewidth=0.7)
+        names = [groups[i] for i in starts]
+        ax.set_xticks(middles, names, rotation=45, ha="right", rotation_mode="anchor")
+        ax.set_yticks(middles, names if place == 0 else [])
+        ax.tick_params(length=0)
+        ax.set(xlabel=xlabel, ylabel=ylabel if place == 0 else "")
+        ax.set_title(name)
+    if title:
+        figure.suptitle(title, x=0.01, ha="left", weight="bold", fontsize=11.5)
+    return figure
 
 
 def _class_names(points: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> list[Text]:
