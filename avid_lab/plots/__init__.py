@@ -6,8 +6,16 @@ without ``%matplotlib`` or pyplot. You may change titles, labels and limits of t
 
 from __future__ import annotations
 
-from avid_lab.plots.agreement import agreement_plane
+from avid_lab.plots.agreement import agreement_plane, agreement_planes, scene_grid
 from avid_lab.plots.clips import clip_sheet
+from avid_lab.plots.comparison import (
+    beliefs,
+    dumbbells,
+    reliability_curves,
+    seed_differences,
+    shares,
+    tracks,
+)
 from avid_lab.plots.curves import accuracy_bars, loss_terms, recall_bars
 from avid_lab.plots.evaluation import collapse_panels, differences, estimate_rows, seed_rows
 from avid_lab.plots.grids import contact_sheet, grid

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from jaxtyping import Int
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from torch import Tensor
 
 from avid_lab.mining import Agreement, agreement_named
-from avid_lab.plots.chart import Area, Axis, Line, Mark, Plot, Points, Text
-from avid_lab.plots.render import draw
-from avid_lab.plots.style import GOOD, VIDEO, array
+from avid_lab.plots.chart import Area, Axis, Chart, Guide, Line, Mark, Plot, Points, Text
+from avid_lab.plots.render import draw, draw_chart
+from avid_lab.plots.style import GOOD, INK, VIDEO, array
 
 
 @runtime_checkable
@@ -55,6 +57,90 @@ def agreement_plane(
     Raises:
         ValueError: Shapes that differ, or indices outside the memory.
     """
+    return draw(_plane_of(memory, query, positives, labels, classes, agreement, title), ax, (6.2, 6.2))
+
+
+def agreement_planes(
+    memory: MemoryLike | tuple[Any, Any],
+    query: int,
+    positives: Mapping[str, Any],
+    labels: Int[np.ndarray | Tensor, " N"] | Sequence[int],
+    *,
+    title: str | None = None,
+) -> Figure:
+    """The planes of several agreement rules for one query, two in a row: what each of them chooses.
+
+    Args:
+        memory: As in `agreement_plane`.
+        query: Row of the query.
+        positives: By rule, its positives.
+        labels: Class of each instance.
+        title: Title of the figure.
+
+    Raises:
+        ValueError: There are no rules, or one that `agreement_plane` would refuse.
+    """
+    if not positives:
+        raise ValueError("positives must have at least one rule; got none")
+    numbers = array(labels, "labels", None)
+    plots = []
+    for place, (rule, found) in enumerate(positives.items()):
+        plot = _plane_of(memory, query, found, labels, None, rule, "")
+        own = _positives_of(found, query, len(numbers))
+        right = f"{rule}: {100 * (numbers[own] == numbers[query]).mean():.0f} % of {len(own)} are right"
+        row, column = divmod(place, 2)
+        words = [mark for mark in plot.marks if not isinstance(mark, Text)]  # formulas would cover points here
+        bottom = row == (len(positives) - 1) // 2
+        x, y = (
+            replace(plot.x, label=plot.x.label if bottom else ""),
+            replace(plot.y, label="" if column else plot.y.label),
+        )
+        plots.append(replace(plot, marks=words, x=x, y=y, title=right, legend="", cell=(row, column, 1)))
+    deep = -(-len(plots) // 2)
+    about = f"agreement planes of {', '.join(positives)}"
+    figure = draw_chart(Chart(plots, about, 400 * deep, (1, 1), (1,) * deep), width=8.6)
+    if title:
+        figure.suptitle(title, x=0.01, ha="left", weight="bold", fontsize=11.5, color=INK)
+    return figure
+
+
+def scene_grid(
+    names: Sequence[str], looks: Sequence[str], sounds: Sequence[str], *, ax: Axes | None = None, title: str = ""
+) -> Axes:
+    """Scenes by the group of look-alikes and the group of sound-alikes that they belong to.
+
+    Args:
+        names: Scene of each clip.
+        looks: Group of look-alikes of each clip.
+        sounds: Group of sound-alikes of each clip.
+        ax: Axes to draw in.
+        title: Title; counts the groups if not given.
+    """
+    rows, columns = sorted(set(looks)), sorted(set(sounds))
+    cells: dict[tuple[str, str], list[str]] = {}
+    for name, look, sound in sorted(set(zip(names, looks, sounds, strict=True))):
+        cells.setdefault((look, sound), []).append(name.replace("_", " "))
+    marks: list[Mark] = [Guide(row + 0.5, "y", colour="faint", width=0.7, dash=()) for row in range(len(rows) - 1)]
+    marks += [
+        Text(columns.index(sound), rows.index(look), " / ".join(scenes), align="center")
+        for (look, sound), scenes in cells.items()
+    ]
+    most = max(map(len, cells.values()))
+    text = f"{len(rows)} looks, {len(columns)} sounds: at most {most} scene{'s' * (most > 1)} share both"
+    x = Axis(-0.6, len(columns) - 0.4, "sounds alike", tuple(enumerate(columns)))
+    y = Axis(len(rows) - 0.5, -0.5, "looks alike", tuple(enumerate(rows)))
+    return draw(Plot(marks, x, y, title or text), ax, (9.4, 1.0 + 0.36 * len(rows)))
+
+
+def _plane_of(
+    memory: MemoryLike | tuple[Any, Any],
+    query: int,
+    positives: Any,
+    labels: Any,
+    classes: Sequence[str] | None,
+    agreement: str | Agreement,
+    title: str | None,
+) -> Plot:
     rows = memory if isinstance(memory, tuple) else (memory.video, memory.audio)
     video = array(rows[0], "memory.video", None, None)
     audio = array(rows[1], "memory.audio", len(video), None)
@@ -74,7 +160,7 @@ def agreement_plane(
     rule = agreement_named(agreement)
     chosen = torch.from_numpy(seen[ringed]), torch.from_numpy(heard[ringed])
     side = _limits(np.concatenate([seen, heard]))
-    plot = plane_plot(
+    return plane_plot(
         (seen, heard),
         (kind, kinds),
         {rule: float(rule.combine(*chosen).min())} if len(ringed) else {},
@@ -84,7 +170,6 @@ def agreement_plane(
         rings=f"the {len(ringed)} positives{right}",
         title=f"Agreement with query {query}{name}" if title is None else title,
     )
-    return draw(plot, ax, (6.2, 6.2))
 
 
 def plane_plot(

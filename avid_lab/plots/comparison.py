@@ -1,0 +1,245 @@
+"""Comparisons of methods: differences by seed, measures along training, shares, and promises and their outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from avid_lab.metrics import mean_and_margin
+from avid_lab.plots.chart import Area, Axis, Bars, Chart, Guide, Line, Mark, Plot, Text, limits, steps
+from avid_lab.plots.render import draw, draw_chart
+from avid_lab.plots.style import AUDIO, BAD, GOOD, INK, VIDEO, array, class_colour
+
+WIDEST = 1.6  # an interval is cut at this multiple of the largest difference: two seeds give very wide ones
+
+
+def seed_differences(
+    columns: Mapping[str, Mapping[str, Sequence[float]]],
+    *,
+    intervals: bool = True,
+    xlabel: str = "difference, points",
+    title: str | None = None,
+) -> Figure:
+    """Paired differences, a dot a seed, with mean and Student's 95 % interval; columns share rows and scale.
+
+    Green lies above zero, orange below; grey has zero inside the interval, or a single seed.
+
+    Args:
+        columns: By title of the column and name of the row, one difference for each seed. Rows may be missing.
+        intervals: Whether to show the mean and its interval; an interval too wide for the figure is cut at its edge.
+        xlabel: What the numbers are.
+        title: Title.
+
+    Raises:
+        ValueError: There are no differences.
+    """
+    rows = list(dict.fromkeys(name for column in columns.values() for name in column))
+    everything = [value for column in columns.values() for values in column.values() for value in values]
+    if not everything:
+        raise ValueError("columns must have at least one row with the difference of a seed; got none")
+    reach = WIDEST * max(max(map(abs, everything)), 1e-9)
+    plots = []
+    for place, (name, column) in enumerate(columns.items()):
+        marks: list[Mark] = [Guide(0, colour="ink", name="zero", width=1, dash=())]
+        for row, values in ((rows.index(row), list(values)) for row, values in column.items() if len(values)):
+            mean, half = mean_and_margin(values) if len(values) > 1 else (values[0], 0.0)
+            sure = len(values) > 1 and abs(mean) > half
+            colour = "muted" if not sure else GOOD if mean > 0 else BAD
+            if intervals:
+                ends = [max(mean - half, -reach), min(mean + half, reach)]
+                marks.append(Line(ends, [row + 0.18] * 2, colour, f"interval {rows[row]}", width=2.2))
+                marks.append(Line([mean], [row + 0.18], colour, f"mean {rows[row]}", width=0, dots=5))
+                marks.append(Text(1.0, row, f"{mean:+.1f}", colour, across="share", align="right", shift=(0, 9)))
+            lift = row - (0.18 if intervals else 0)
+            marks.append(Line(values, [lift] * len(values), VIDEO, f"seeds {rows[row]}", width=0, dots=3.4))
+        ticks = tuple((row, text if place == 0 else "") for row, text in enumerate(rows))
+        x = Axis(-1.05 * reach, 1.25 * reach if intervals else 1.05 * reach, xlabel, grid=True)
+        plots.append(Plot(marks, x, Axis(len(rows) - 0.4, -0.6, ticks=ticks), name, cell=(0, place, 1)))
+    height = round(96 * (1.1 + (0.42 if intervals else 0.32) * len(rows)))
+    return _titled(Chart(plots, title or xlabel, height, (1,) * len(plots)), title)
+
+
+def tracks(
+    panels: Mapping[str, Mapping[str, tuple[Any, Any]]],
+    *,
+    marks: Mapping[str, float] | None = None,
+    levels: Mapping[str, Mapping[str, float]] | None = None,
+    xlabel: str = "step",
+    title: str | None = None,
+    columns: int | None = None,
+) -> Figure:
+    """Measures along training, one panel each with its own scale, and one legend.
+
+    Args:
+        panels: By title of the panel and name of the curve, its steps (n,) and values (n,).
+        marks: Steps at which something changed, by a word.
+        levels: By panel, horizontal lines by name, such as chance.
+        xlabel: Label of the horizontal axes.
+        title: Title.
+        columns: Panels in a row; all in one if not given.
+
+    Raises:
+        ValueError: There are no panels, or steps and values of different lengths.
+    """
+    if not panels:
+        raise ValueError("panels must have at least one title with its curves; got none")
+    names = list(dict.fromkeys(name for curves in panels.values() for name in curves))
+    wide = columns or len(panels)
+    deep = -(-len(panels) // wide)
+    plots = []
+    for place, (panel, curves) in enumerate(panels.items()):
+        drawn: list[Mark] = [Guide(at, words=word, name=f"mark {word}") for word, at in (marks or {}).items()]
+        flat = (levels or {}).get(panel, {})
+        drawn += [Guide(y, "y", word, "muted", f"level {word}") for word, y in flat.items()]
+        for name, (x, y) in curves.items():
+            colour = class_colour(names.index(name))
+            dots = 3.0 if len(np.atleast_1d(x)) <= 24 else 0
+            drawn.append(Line(x, y, colour, name, name, width=1.9, dots=dots))
+        x_all, y_all = ([pair[side] for pair in curves.values()] for side in (0, 1))
+        low, high = limits(*y_all, list(flat.values()), pad=0.08)
+        below = xlabel if place + wide >= len(panels) else ""
+        axes = Axis(*limits(*x_all, pad=0.03), below, "whole"), Axis(low, high, grid=True)
+        plots.append(Plot(drawn, *axes, panel, cell=(*divmod(place, wide), 1)))
+    chart = Chart(plots, title or ", ".join(panels), 250 * deep + 60, (1,) * wide, (1,) * deep, legend=True)
+    return _titled(chart, title)
+
+
+def reliability_curves(
+    tables: Mapping[str, tuple[Any, Any]], *, title: str | None = None, ax: Axes | None = None
+) -> Axes:
+    """Promised probability against the share that kept the promise; the diagonal is perfect.
+
+    Args:
+        tables: By name, mean promise and share (bins,) of each bin; NaN where a bin is empty.
+        title: Title.
+        ax: Axes to draw in.
+
+    Raises:
+        ValueError: There are no tables.
+    """
+    if not tables:
+        raise ValueError("tables must have at least one name with its promises and shares; got none")
+    marks: list[Mark] = [Line([0, 1], [0, 1], "muted", "perfect", "a kept promise", width=1.2, dash=(5, 4))]
+    for order, (name, table) in enumerate(tables.items()):
+        promise, truth = (array(side, f"tables[{name!r}]", None).astype(float) for side in table)
+        known = np.isfinite(promise) & np.isfinite(truth)
+        marks.append(Line(promise[known], truth[known], class_colour(order), name, name, width=1.9, dots=3.6))
+    x = Axis(0, 1, "promised probability of the same class", "percent", grid=True)
+    y = Axis(0, 1.02, "share that kept it", "percent", grid=True)
+    return draw(Plot(marks, x, y, title or "", "inside"), ax, (6.4, 4.6))
+
+
+def shares(
+    rows: Mapping[str, Mapping[str, float]],
+    *,
+    colours: Mapping[str, str] | None = None,
+    xlabel: str = "",
+    title: str | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """What each row consists of: parts side by side, as shares of a whole.
+
+    Args:
+        rows: By name of the row and name of the part, its share in [0, 1].
+        colours: Colour of each part; different ones if not given.
+        xlabel: What the whole is.
+        title: Title.
+        ax: Axes to draw in.
+
+    Raises:
+        ValueError: There are no rows.
+    """
+    if not rows:
+        raise ValueError("rows must have at least one name with its shares; got none")
+    parts = list(dict.fromkeys(part for row in rows.values() for part in row))
+    paint = {part: class_colour(order) for order, part in enumerate(parts)} | dict(colours or {})
+    table = np.array([[row.get(part, 0.0) for part in parts] for row in rows.values()])  # (rows, parts)
+    ends, places = table.cumsum(1), np.arange(len(rows))
+    marks: list[Mark] = [
+        Bars(ends[:, i] - table[:, i], ends[:, i], places - 0.33, places + 0.33, paint[part], part, part, 0.75)
+        for i, part in enumerate(parts)
+    ]
+    for (row, i), value in np.ndenumerate(table):
+        if value > 0.035:
+            marks.append(Text(ends[row, i] - value / 2, row, f"{100 * value:.0f}", align="center"))
+    x, y = Axis(0, 1, xlabel, "percent"), Axis(len(rows) - 0.5, -0.5, ticks=tuple(enumerate(rows)))
+    return draw(Plot(marks, x, y, title or "", "above"), ax, (8.2, 1.5 + 0.42 * len(rows)))
+
+
+def dumbbells(
+    rows: Mapping[str, Mapping[str, float]], *, xlabel: str = "", title: str | None = None, ax: Axes | None = None
+) -> Axes:
+    """Two or more shares in each row as dots; a bar joins the first two.
+
+    Args:
+        rows: By name of the row, the shares by name, in the same order in all rows.
+        xlabel: What is measured.
+        title: Title.
+        ax: Axes to draw in.
+
+    Raises:
+        ValueError: There are no rows, or rows with different names.
+    """
+    kinds = {tuple(row) for row in rows.values()}
+    if len(kinds) != 1:
+        raise ValueError(f"rows must all have the same names; got {sorted(kinds) or 'no rows'}")
+    (names,) = kinds
+    places = np.arange(len(rows))
+    marks: list[Mark] = []
+    for place, row in enumerate(rows.values()):
+        first = [row[name] for name in names[:2]]
+        marks.append(Line(first, [place] * len(first), "faint", "bar", width=4))
+    for order, name in enumerate(names):
+        values = [row[name] for row in rows.values()]
+        marks.append(Line(values, places, class_colour(order), name, name, width=0, dots=5))
+    x, y = Axis(0, 1.02, xlabel, "percent", grid=True), Axis(-0.6, len(rows) - 0.4, ticks=tuple(enumerate(rows)))
+    return draw(Plot(marks, x, y, title or "", "above"), ax, (8.2, 1.2 + 0.26 * len(rows)))
+
+
+def beliefs(
+    groups: Mapping[str, Any],
+    curves: Mapping[str, tuple[Any, Any]],
+    *,
+    xlabel: str = "similarity",
+    ylabel: str = "belief that a pair is real",
+    title: str | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Histograms of similarities, and curves over them that say what a loss believes there.
+
+    Args:
+        groups: Similarities by name. Histograms are scaled to their highest bar.
+        curves: By name, positions (n,) and beliefs (n,) in [0, 1].
+        xlabel: What the positions are.
+        ylabel: What the curves show.
+        title: Title.
+        ax: Axes to draw in.
+
+    Raises:
+        ValueError: There are no curves.
+    """
+    if not curves:
+        raise ValueError("curves must have at least one name with its positions and beliefs; got none")
+    low = min(float(np.min(x)) for x, _ in curves.values())
+    high = max(float(np.max(x)) for x, _ in curves.values())
+    edges = np.linspace(low, high, 61)
+    marks: list[Mark] = []
+    for (name, values), colour in zip(groups.items(), ("muted", GOOD, "faint", "ink"), strict=False):
+        counts = np.histogram(np.clip(np.ravel(np.asarray(values, dtype=float)), low, high), edges)[0]
+        heights = 0.8 * counts / max(counts.max(), 1)
+        marks.append(Area(*steps(edges, heights), 0, colour, name, name, alpha=0.3))
+    for (name, (x, y)), colour in zip(curves.items(), (VIDEO, AUDIO, "ink"), strict=False):
+        marks.append(Line(x, y, colour, name, name, width=2.3))
+    axes = Axis(low, high, xlabel), Axis(0, 1.03, ylabel, "percent", grid=True)
+    return draw(Plot(marks, *axes, title or "", "above"), ax, (8.2, 3.9))
+
+
+def _titled(chart: Chart, title: str | None) -> Figure:
+    figure = draw_chart(chart, width=9.4)
+    if title:
+        figure.suptitle(title, x=0.01, ha="left", weight="bold", fontsize=11.5, color=INK)
+    return figure
