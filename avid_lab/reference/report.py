@@ -40,9 +40,9 @@ TABLES: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
         ("cma", "cma-union", "cma-video", "cma-audio"),
         PROBES + KNN + RETRIEVAL + SEPARATION[:2],
     ),
-    "Number of positives and of within-modal negatives": (
-        "CMA with 32 positives and 64 within-modal negatives, then one of the two changed.",
-        ("cma", "cma-k8", "cma-k128", "cma-m16", "cma-m256"),
+    "Number of positives": (
+        "CMA with 32 positives, then with fewer or more.",
+        ("cma", "cma-k8", "cma-k128"),
         PROBES + KNN + RETRIEVAL[2:] + SEPARATION[:2],
     ),
     "Temperature and number of negatives": (
