@@ -7,9 +7,18 @@ imported until it is asked for.
 from __future__ import annotations
 
 import importlib
+import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.2.0"
+
+# Idle OpenMP threads must sleep, not spin: spinning slows shared cores tenfold. OpenMP reads this once, when torch is
+# imported; afterwards it is left alone, so that the doctor sees what is in force.
+PASSIVE_OPENMP = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0"}
+if "torch" not in sys.modules:
+    for _name, _value in PASSIVE_OPENMP.items():
+        os.environ.setdefault(_name, _value)
 
 _NAMES = {
     "config": ("AudioSpec", "ModelConfig", "TrainConfig", "VideoSpec", "profile"),

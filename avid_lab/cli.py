@@ -13,7 +13,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from avid_lab.commands import course, data, fetch, models
-from avid_lab.doctor import PASSIVE_OPENMP
 
 USER_ERROR, INTERRUPTED = 2, 130
 STOPPED = "\navid-lab: stopped. Run the same command again to resume."
@@ -21,8 +20,6 @@ STOPPED = "\navid-lab: stopped. Run the same command again to resume."
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``avid-lab`` with these arguments (default: the command line's) and return its exit code."""
-    for name, value in PASSIVE_OPENMP.items():  # before anything imports torch
-        os.environ.setdefault(name, value)
     parser = _parser()
     arguments, rest = parser.parse_known_args(argv)
     if rest and not hasattr(arguments, "passes_on"):

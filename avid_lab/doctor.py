@@ -20,10 +20,8 @@ from typing import Literal
 from packaging.requirements import Requirement
 from packaging.version import Version
 
+from avid_lab import PASSIVE_OPENMP
 from avid_lab.config import data_dir, profile
-
-# Idle OpenMP threads must sleep, not spin. OpenMP reads these once, when torch is imported.
-PASSIVE_OPENMP = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0"}
 
 # Widget messages must be handled between cells, not in a second thread while a cell runs: matplotlib is not
 # thread-safe.
@@ -163,7 +161,7 @@ def check_openmp(environ: Mapping[str, str]) -> Check:
     if wrong:
         wanted = " ".join(f"{name}={value}" for name, value in PASSIVE_OPENMP.items())
         detail = f"{' and '.join(wrong)} not set: training can be many times slower on a busy machine"
-        fix = f"Start JupyterLab with `avid-lab lab`, or set {wanted} before Python starts."
+        fix = f"Import avid_lab before torch, or set {wanted} before Python starts."
         return Check("OpenMP", "warn", detail, fix)
     return Check("OpenMP", "ok", "idle threads sleep")
 

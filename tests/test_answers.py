@@ -262,7 +262,7 @@ def test_a_notebook_goes_on_after_a_syntax_error(monkeypatch, tmp_path):
     use = "import torch\nprint(float(mine(torch.tensor([[0]]), torch.tensor([3]))))"
     source.write_text(f"# %%\nfrom avid_lab.course import exercise\n\n# %%\nx = 1\n\n# %%\n{use}\n")
     notebook = publish.read_source(source)
-    notebook.cells[1].source = broken
+    notebook.cells[2].source = broken
     publish.run(notebook, tmp_path, name="02_broken", timeout_s=120)
     outputs = [output for cell in notebook.cells for output in cell.outputs]
     assert [output.output_type for output in outputs] == ["display_data", "stream"]

@@ -59,16 +59,16 @@ def test_help_lists_every_command_and_imports_nothing_heavy():
     assert not {"torch", "numpy", "matplotlib", "jupyterlab"} & set(modules.replace("'", "").strip("]\n").split(", "))
 
 
-def test_idle_threads_sleep_before_torch_is_imported():
-    code = (
-        "import os, sys\nfrom avid_lab import cli\n"
-        "assert 'torch' not in sys.modules\n"
-        "cli.main(['publish', '--source', 'nowhere'])\n"
-        "print(os.environ['OMP_WAIT_POLICY'], os.environ['GOMP_SPINCOUNT'])"
-    )
+@pytest.mark.parametrize(
+    ("first", "policy"),
+    [("avid_lab, torch", "passive 0"), ("torch, avid_lab", "None None")],
+    ids=["in time", "too late"],
+)
+def test_idle_threads_sleep_if_the_course_is_imported_before_torch(first, policy):
+    code = f"import os, {first}; print(os.environ.get('OMP_WAIT_POLICY'), os.environ.get('GOMP_SPINCOUNT'))"
     bare = {name: value for name, value in os.environ.items() if name not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=bare, check=True)
-    assert shown.stdout == "passive 0\n"
+    assert shown.stdout == f"{policy}\n"
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,18 @@ from PIL import Image
 
 from avid_lab.atomic import replacing
 from avid_lab.config import data_dir
-from avid_lab.doctor import PASSIVE_OPENMP
+
+# What `pip install` needs to find the course. Owners who publish it elsewhere name the place here, such as
+# "avid-lab @ https://example.org/avid_lab-0.2.0-py3-none-any.whl", and build the notebooks again.
+REQUIREMENT = "avid-lab>=0.2,<1"
+SETUP = f"""\
+# Installs the course where it is missing, as in a hosted notebook.
+import importlib.util
+
+if importlib.util.find_spec("avid_lab") is None:
+    %pip install --quiet "{REQUIREMENT}"
+    importlib.invalidate_caches()
+import avid_lab  # before torch: its idle threads then sleep"""
 
 MAX_BYTES = 2_000_000
 INSTRUCTOR = "instructor"  # the tag of cells that only teachers get
@@ -99,6 +110,8 @@ def build(source: Path, out: Path, *, execute: bool = True, keep_outputs: bool =
 def read_source(source: Path, *, instructor: bool = False, claims: bool = False) -> NotebookNode:
     """The notebook that a source describes, not executed; the ids of its cells depend only on their text.
 
+    Its first code cell is `SETUP`, which no source has.
+
     Args:
         source: A Python file with cells marked ``# %%``.
         instructor: Whether to keep the cells tagged ``instructor``.
@@ -107,6 +120,9 @@ def read_source(source: Path, *, instructor: bool = False, claims: bool = False)
     notebook = jupytext.reads(source.read_text(encoding="utf-8"), fmt="py:percent")
     left_out = {tag for tag, kept in ((INSTRUCTOR, instructor), (CLAIM, claims)) if not kept}
     notebook.cells = [cell for cell in notebook.cells if left_out.isdisjoint(_tags(cell))]
+    first = next((at for at, cell in enumerate(notebook.cells) if cell.cell_type == "code"), None)
+    if first is not None:
+        notebook.cells.insert(first, nbformat.v4.new_code_cell(SETUP, metadata={"tags": ["hide-input"]}))
     notebook.metadata = NotebookNode(kernelspec=NotebookNode(KERNEL), language_info=NotebookNode(name="python"))
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     seen: Counter[str] = Counter()
@@ -136,7 +152,7 @@ def run(notebook: NotebookNode, folder: Path, *, name: str, timeout_s: int = 180
     )
     try:
         with tempfile.TemporaryDirectory() as nobody:  # a student who has done nothing yet
-            client.execute(env={"AVID_LAB_STUDENT": nobody, **os.environ, **PASSIVE_OPENMP})
+            client.execute(env={"AVID_LAB_STUDENT": nobody, **os.environ})
     except nbclient.exceptions.CellExecutionError as error:
         raise PublishError(f"{name}: {_failed_cell(notebook) or error}") from None
     except nbclient.exceptions.CellTimeoutError:
