@@ -20,5 +20,6 @@ from avid_lab.plots.curves import accuracy_bars, loss_terms, recall_bars
 from avid_lab.plots.evaluation import collapse_panels, differences, estimate_rows, seed_rows
 from avid_lab.plots.grids import contact_sheet, grid
 from avid_lab.plots.lines import curve_panels, curves
+from avid_lab.plots.method import method, method_film
 from avid_lab.plots.spaces import blocks, confusion, embedding_map, histograms, similarity_histograms
 from avid_lab.plots.style import dark
