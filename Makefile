@@ -10,7 +10,7 @@ export OMP_WAIT_POLICY := passive
 export GOMP_SPINCOUNT := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test demo lint notebooks benchmark clean
+.PHONY: help lab test demo lint notebooks benchmark matrix clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,19 @@ notebooks: $(VENV)/.dev  ## build notebooks/*.ipynb from notebooks/source/*.py (
 
 benchmark: $(VENV)/.lab  ## measure the fast paths (SECTIONS="mining nce loading streaming training rendering feel recipe calibration", QUICK=--quick)
 	$(BIN)/python -m benchmarks $(SECTIONS) $(QUICK)
+
+# The lowest versions that pyproject.toml allows, and the newest: one environment each, installed by uv.
+MATRIX := 3.11-lowest 3.13-newest
+matrix: $(MATRIX:%=matrix-%)  ## smoke tests with the lowest and newest allowed versions (needs uv; MATRIX="3.12-newest" for others)
+
+matrix-%:
+	uv venv --quiet --allow-existing --python $(word 1,$(subst -, ,$*)) $(VENV)-$*
+	uv pip install --quiet --python $(VENV)-$*/bin/python --editable '.[dev]' \
+		--resolution $(if $(findstring lowest,$*),lowest-direct,highest)
+	$(VENV)-$*/bin/python -m pytest $(SMOKE:%=tests/test_%.py)
+
+SMOKE := losses memory mining metrics objectives encoders transforms config media datasets training resume evaluation \
+	plots picture panel publish cli
 
 clean:  ## remove the environment; rendered clips stay in the cache folder
 	rm -rf $(VENV)
