@@ -4,85 +4,45 @@ Three things are kept apart. *Levels*: mean and spread of the similarity of rand
 same-class pairs are more similar than others (AUC, overlap). *Calibration*: whether a similarity means a probability
 (expected calibration error, Brier score), for a curve of each kind of pair, and for one curve for all three kinds.
 Curves are fitted on the pairs of one half of the clips and judged on the pairs of the other half.
+
+The trainings are the reference runs (`avid-lab reference`), read from runs/reference.
 """
 
 from __future__ import annotations
 
-import copy
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from avid_lab import foley
 from avid_lab.datasets import ClipDataset
-from avid_lab.encoders import AudioVisualModel
 from avid_lab.evaluation import Embeddings, embed
 from avid_lab.memory import MemoryBank
-from avid_lab.metrics import fit_probability, mean_and_margin, mean_and_spread, pairs, positive_precision, separation
+from avid_lab.metrics import (
+    fit_probability,
+    mean_and_margin,
+    mean_and_spread,
+    pairs,
+    positive_precision,
+    reliability,
+    separation,
+)
 from avid_lab.metrics.pairs import Pairs
-from avid_lab.objectives import AVID, CMA
-from avid_lab.training import Trainer
-from benchmarks.recipe import PRESENT, VALIDATION, Run, precision
+from avid_lab.reference.runs import Run, read
+from benchmarks.recipe import VALIDATION, precision
 
+RUNS = Path("runs/reference")
 KINDS = {"v-v": ("video", "video"), "a-a": ("audio", "audio"), "v-a": ("video", "audio")}
-BINS = 12  # of equally many pairs, for the calibration error
-STEPS, RATE, REMINE_EVERY = 450, 2e-3, 5.0  # of a continuation
+WAYS = {"start": "long", "AVID, continued": "avid", "CMA": "cma", "CMA, one shared Z": "cma-shared"}
 Numbers = dict[str, float]
 
 
-@dataclass(frozen=True)
-class Way:
-    """One way to continue: ``cma`` has the arguments of `CMA`, None continues AVID."""
-
-    name: str
-    cma: dict[str, Any] | None = field(default_factory=dict)
-
-
-WAYS = (Way("AVID, continued", None), Way("CMA"), Way("CMA, one shared Z", {"partition": "shared"}))
-
-
-@dataclass(frozen=True)
-class Start:
-    """A trained Cross-AVID."""
-
-    model: AudioVisualModel
-    objective: AVID
-    trainer: Trainer
-
-
-def start(clips: ClipDataset, seed: int) -> Start:
-    """Train the pocket recipe."""
-    run = Run(PRESENT, clips, seed)
-    while run.step():
-        pass
-    assert isinstance(run.trainer.objective, AVID)
-    return Start(run.trainer.model, run.trainer.objective, run.trainer)
-
-
-def go_on(begun: Start, way: Way, clips: ClipDataset, seed: int) -> Trainer:
-    """Continue a copy of a trained AVID in one way."""
-    model, avid = copy.deepcopy(begun.model), copy.deepcopy(begun.objective)
-    objective = avid if way.cma is None else CMA.from_avid(avid, **way.cma)
-    config = replace(
-        PRESENT.train,
-        steps=STEPS,
-        learning_rate=RATE,
-        seed=seed + 1000,
-        device="cpu",
-        remine_every=None if way.cma is None else REMINE_EVERY,
-    )
-    trainer = Trainer(model, objective, clips, config, pipeline=copy.deepcopy(begun.trainer.pipeline))
-    for _ in trainer:
-        pass
-    return trainer
-
-
-def judge(trainer: Trainer, clips: ClipDataset) -> Numbers:
+def judge(run: Run, clips: ClipDataset) -> Numbers:
     """Retrieval, levels, separation and calibration on clips that no training uses."""
-    space = embed(trainer.model, clips, trainer.pipeline)
+    space = embed(run.model(), clips, run.pipeline())
     sides = {"video": space.video, "audio": space.audio}
     numbers = {"v2a": precision(space.video, space.audio, space.labels)}
     numbers["a2v"] = precision(space.audio, space.video, space.labels)
@@ -98,7 +58,7 @@ def judge(trainer: Trainer, clips: ClipDataset) -> Numbers:
             f"{kind} different": found.different.mean().item(),
             f"{kind} spread": found.different.std().item(),
         }
-    return numbers | calibration(space, trainer.objective.memory)
+    return numbers | calibration(space, run.memory)
 
 
 def calibration(space: Embeddings, memory: MemoryBank) -> Numbers:
@@ -110,33 +70,28 @@ def calibration(space: Embeddings, memory: MemoryBank) -> Numbers:
     order = space.labels.argsort(stable=True)
     fits, checks = (_pairs(space, half) for half in (order[::2], order[1::2]))
     numbers: Numbers = {}
-    scales = {kind: _scale(memory, *names) for kind, names in KINDS.items()}
     for kind in KINDS:
         for method in ("logistic", "isotonic"):
             curve = fit_probability(fits[kind].similarity, fits[kind].same, method)
-            p, same = curve(checks[kind].similarity), checks[kind].same.double()
-            numbers[f"{kind} ECE, own {method}"] = error(p, same)
+            found = reliability(curve, checks[kind], fits[kind].same.double().mean().item(), resamples=2)
+            numbers[f"{kind} ECE, own {method}"] = found.ece.value
             if method == "logistic":
-                base = fits[kind].same.double().mean()
-                numbers[f"{kind} Brier skill"] = 1 - ((p - same).square().mean() / (base - same).square().mean()).item()
-    same = torch.cat([fits[kind].same for kind in KINDS])
-    for name in ("one curve", "one curve, standardised"):
-
-        def scaled(found: Pairs, kind: str, name: str = name) -> Tensor:
-            mean, deviation = scales[kind] if "standardised" in name else (0.0, 1.0)
-            return (found.similarity - mean) / deviation
-
-        curve = fit_probability(torch.cat([scaled(fits[kind], kind) for kind in KINDS]), same)
+                numbers[f"{kind} Brier skill"] = 1 - found.brier.value / found.brier.chance
+    scales = {kind: _scale(memory, *names) for kind, names in KINDS.items()}
+    for name, scale in (("one curve", dict.fromkeys(KINDS, (0.0, 1.0))), ("one curve, standardised", scales)):
+        fit, check = (
+            {
+                kind: replace(found, similarity=(found.similarity - scale[kind][0]) / scale[kind][1])
+                for kind, found in half.items()
+            }
+            for half in (fits, checks)
+        )
+        same = torch.cat([fit[kind].same for kind in KINDS])
+        curve = fit_probability(torch.cat([fit[kind].similarity for kind in KINDS]), same)
         for kind in KINDS:
-            numbers[f"{kind} ECE, {name}"] = error(curve(scaled(checks[kind], kind)), checks[kind].same.double())
+            found = reliability(curve, check[kind], same.double().mean().item(), resamples=2)
+            numbers[f"{kind} ECE, {name}"] = found.ece.value
     return numbers
-
-
-def error(p: Tensor, same: Tensor) -> float:
-    """Expected calibration error over bins of equally many pairs."""
-    parts = p.argsort().tensor_split(BINS)
-    gaps = torch.stack([(p[part].mean() - same[part].mean()).abs() * len(part) for part in parts])
-    return (gaps.sum() / len(p)).item()
 
 
 def _pairs(space: Embeddings, which: Tensor) -> dict[str, Pairs]:
@@ -178,13 +133,12 @@ def table(found: list[dict[str, Any]]) -> str:
 
 def run(quick: bool) -> dict[str, Any]:
     """Three seeds, one with --quick."""
-    train, validation = foley.load("pocket", split="train"), foley.load(VALIDATION)
+    validation = foley.load(VALIDATION)
     found: list[dict[str, Any]] = []
     for seed in (0,) if quick else (0, 1, 2):
-        begun = start(train, seed)
-        found.append({"way": "start", "seed": seed, **judge(begun.trainer, validation)})
-        for way in WAYS:
-            found.append({"way": way.name, "seed": seed, **judge(go_on(begun, way, train, seed), validation)})
+        for way, variant in WAYS.items():
+            numbers = judge(read(RUNS / f"{variant}-{seed}.safetensors"), validation)
+            found.append({"way": way, "seed": seed, **numbers})
             print(json.dumps(found[-1]), flush=True)
     print(table(found))
     return {"runs": found}

@@ -81,6 +81,7 @@ VARIANTS: dict[str, Variant] = {
     "cma-union": _continued("CMA, union", {"agreement": "union"}),
     "cma-video": _continued("CMA, video alone", {"agreement": "video"}),
     "cma-audio": _continued("CMA, audio alone", {"agreement": "audio"}),
+    "cma-shared": _continued("CMA, one shared Z", {"partition": "shared"}),
     "cma-k8": _continued("CMA, 8 positives", {"k": 8}),
     "cma-k128": _continued("CMA, 128 positives", {"k": 128}),
     "short": _short("Cross-AVID, half as long"),
