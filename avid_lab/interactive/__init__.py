@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from avid_lab.interactive.calibration import CalibrationExplorer
     from avid_lab.interactive.canvas import Canvas
     from avid_lab.interactive.embedding_map import EmbeddingMap
+    from avid_lab.interactive.game import Game, game_rounds
     from avid_lab.interactive.live_training import LiveTraining
     from avid_lab.interactive.loss_lab import LossLab
     from avid_lab.interactive.microscope import NCEMicroscope
@@ -26,11 +27,13 @@ _PANELS = {
     "CalibrationExplorer": "calibration",
     "Canvas": "canvas",
     "EmbeddingMap": "embedding_map",
+    "Game": "game",
     "LiveTraining": "live_training",
     "LossLab": "loss_lab",
     "NCEMicroscope": "microscope",
     "PositiveBrowser": "positives",
     "RetrievalExplorer": "retrieval",
+    "game_rounds": "game",
 }
 
 

@@ -37,16 +37,21 @@ class Snapshot:
         png: The picture; ``None`` if there was nothing to draw.
         rows: Names and values, as text.
         width: Of the picture on the page, in pixels.
+        page: HTML to show instead of the picture and the table.
     """
 
     title: str
     png: bytes | None
     rows: Sequence[tuple[str, str]]
     width: int = 0
+    page: str = ""
 
     @property
     def html(self) -> str:
         """Everything on one page, the picture inside."""
+        head = f'{STYLE}<div class="avid-snapshot"><p><b>{escape(self.title)}</b></p>'
+        if self.page:
+            return f"{head}{self.page}</div>"
         alt = "; ".join(f"{name}: {value}" for name, value in self.rows)
         picture = ""
         if self.png is not None:
@@ -54,7 +59,7 @@ class Snapshot:
             picture = f'<img alt="{escape(alt)}" width="{self.width}" src="data:image/png;base64,{data}">'
         cells = "".join(f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in self.rows)
         table = f"<table>{cells}</table>" if cells else ""
-        return f'{STYLE}<div class="avid-snapshot"><p><b>{escape(self.title)}</b></p>{picture}{table}</div>'
+        return f"{head}{picture}{table}</div>"
 
     def _repr_html_(self) -> str:
         return self.html

@@ -19,7 +19,7 @@ from functools import lru_cache
 from html import escape
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote
 
 import numpy as np
@@ -37,6 +37,7 @@ from avid_lab.plots.style import AUDIO, BAD, GOOD
 
 StrPath = str | os.PathLike[str]
 Window = tuple[float | int, float | int]  # begin and end in the file, in seconds
+Part = Literal["both", "picture", "sound"]  # of a file that is shown; half of it says nothing about the rest
 
 # What one clip may weigh in a page: two galleries of ten then fit in a notebook of under 2 MB.
 CLIP_BYTES = 60_000
@@ -64,7 +65,7 @@ BROWSERS_HEAR = ("aac", "mp3", "mp3float", "opus")
 
 # Without a menu of rarely used entries the browser finds room for the play button in small players.
 CONTROLS = (
-    'controls controlslist="nodownload noplaybackrate noremoteplayback" disablepictureinpicture loop playsinline '
+    'controls controlslist="nodownload noplaybackrate noremoteplayback" disablepictureinpicture playsinline '
     'preload="metadata"'
 )
 
@@ -130,6 +131,8 @@ def gallery(
     *,
     query_window: Window | None = None,
     windows: Sequence[Window | None] | None = None,
+    query_part: Part = "both",
+    part: Part = "both",
     query_caption: str = "query",
     title: str | None = None,
     columns: int = 5,
@@ -152,6 +155,8 @@ def gallery(
         scores: One number a result, its similarity for instance.
         query_window: Seconds of the query's file that were asked about, as in `player`.
         windows: The same of each result.
+        query_part: Whether the query shows only its picture, or only its sound.
+        part: The same of all results.
         query_caption: Text below the query.
         title: Heading.
         columns: Most results in a row; narrow pages show fewer.
@@ -169,12 +174,14 @@ def gallery(
             raise ValueError(f"{name} must have one entry for each of the {len(paths)} paths; got {len(values)}")
     if columns < 1:
         raise ValueError(f"columns must be >= 1; got {columns}")
-    items = [] if query_path is None else [_Item(Path(query_path), query_window, query_caption)]
+    items = []
+    if query_path is not None:
+        items.append(_Item(Path(query_path), query_window, query_caption, part=query_part))
     for number, (path, caption) in enumerate(zip(paths, captions, strict=True)):
         window = None if windows is None else windows[number]
         verdict = None if correct is None else bool(correct[number])
         score = None if scores is None else float(scores[number])
-        items.append(_Item(Path(path), window, caption, verdict, score, f"{number + 1}. "))
+        items.append(_Item(Path(path), window, caption, verdict, score, f"{number + 1}. ", part))
     columns = min(columns, max(len(paths), 1)) if query_path is not None else columns
 
     def page(source: _Source, clips: Sequence[Excerpt | str]) -> str:
@@ -279,7 +286,12 @@ def _range(begin_s: float, end_s: float) -> str:
 
 
 def excerpt(
-    path: StrPath, window: Window | None = None, max_bytes: int = CLIP_BYTES, *, context_s: float | int = CONTEXT_S
+    path: StrPath,
+    window: Window | None = None,
+    max_bytes: int = CLIP_BYTES,
+    *,
+    context_s: float | int = CONTEXT_S,
+    part: Part = "both",
 ) -> Excerpt:
     """A part of a file as a small mp4 that every browser plays; of a small mp4 that is shown whole, the file itself.
 
@@ -293,14 +305,15 @@ def excerpt(
             `LONGEST_S`.
         max_bytes: Most it weighs.
         context_s: Seconds shown before and after the window.
+        part: Whether only the picture, or only the sound, is in it.
 
     Raises:
-        MediaError: Neither picture nor sound can be decoded.
+        MediaError: Neither picture nor sound can be decoded, or the file has no such part.
         ValueError: ``max_bytes`` is too small for any copy.
     """
     path = Path(path)
     window = None if window is None else (float(window[0]), float(window[1]))
-    return _excerpt(path, _modified(path), window, max_bytes, float(context_s))
+    return _excerpt(path, _modified(path), window, max_bytes, float(context_s), part)
 
 
 def _modified(path: Path) -> int:
@@ -308,15 +321,21 @@ def _modified(path: Path) -> int:
 
 
 @lru_cache(maxsize=256)
-def _excerpt(path: Path, _modified: int, window: Window | None, max_bytes: int, context_s: float) -> Excerpt:
+def _excerpt(
+    path: Path, _modified: int, window: Window | None, max_bytes: int, context_s: float, part: Part
+) -> Excerpt:
     info = media.probe(path)
     begin_s, end_s = _span(info, window, context_s)
+    if part != "both":
+        info = replace(info, **({"audio": None} if part == "picture" else {"video": None}))
+        if info.video is None and info.audio is None:
+            raise media.MediaError(path, f"it has no {part}", "Choose another clip.")
     clip = _read(info, begin_s, end_s)
     middle_s = (begin_s + end_s if window is None else window[0] + min(window[1], info.duration_s)) / 2
     heard = clip.audio is not None and float(clip.audio.abs().max()) > SILENCE
     picture = _waveform(clip) if clip.video is None else _jpeg(clip.video[:, _frame_at(clip, middle_s)])
     found = Excerpt(b"", picture, begin_s, end_s, info.duration_s, clip.video is not None, heard)
-    if found.whole and _plays_as_it_is(info, max_bytes):
+    if found.whole and part == "both" and _plays_as_it_is(info, max_bytes):
         return replace(found, data=path.read_bytes())
     while True:
         data = _fitting(clip, max_bytes)
@@ -426,6 +445,7 @@ class _Item:
     correct: bool | None = None
     score: float | None = None
     number: str = ""  # its place among the results
+    part: Part = "both"
 
 
 class _Source:
@@ -444,7 +464,9 @@ class _Source:
 
         def one(item: _Item) -> Excerpt | str:
             try:
-                return excerpt(item.path, item.window, clip_bytes) if self.embed else self._link(item)
+                if not self.embed and item.part == "both":  # a link is to all of a file
+                    return self._link(item)
+                return excerpt(item.path, item.window, clip_bytes, part=item.part)
             except media.MediaError as error:
                 return f"{item.path.name}: {error.problem}"
             except (ValueError, OSError) as error:
@@ -470,6 +492,8 @@ class _Source:
         if isinstance(clip, str):
             self.problems.append(clip)
             kind, place, mute = f"{kind} avid-missing".strip(), "", ""
+        elif item.part != "both":
+            place, mute = "", ""
         else:
             place = clip.place(item.window)
             mute = "" if clip.seen and clip.heard else "silent" if clip.seen else "no picture"
@@ -492,7 +516,7 @@ class _Source:
         )
 
     def _address(self, item: _Item, clip: Excerpt) -> str:
-        if self.embed:
+        if clip.data:
             return f"data:video/mp4;base64,{base64.b64encode(clip.data).decode()}"
         part = "" if clip.whole else f"#t={clip.begin_s:.1f},{clip.end_s:.1f}"
         return escape(quote(Path(os.path.relpath(item.path, self.relative_to)).as_posix()) + part)
@@ -521,6 +545,14 @@ def glimpse(path: StrPath, window: Window | None = None) -> bytes:
     try:
         return still(path, window)
     except media.MediaError:
+        return b""
+
+
+def whisper(path: StrPath, window: Window | None = None) -> bytes:
+    """The sound of a clip as an mp4 file; empty where it cannot be heard."""
+    try:
+        return excerpt(path, window, context_s=0.0, part="sound").data
+    except (media.MediaError, ValueError):
         return b""
 
 

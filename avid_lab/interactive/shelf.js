@@ -10,8 +10,15 @@ function clock(seconds) {
     return `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}`
 }
 
+/** Pause everything that sounds in the page, except one. */
+function silence(kept = null) {
+    const sounding = document.querySelectorAll(".avid-shelf video:not(.avid-silent), .avid video")
+    for (const video of sounding) if (video !== kept) video.pause()
+}
+globalThis.avidLabSilence ??= document.addEventListener("keydown", event => event.key === "Escape" && silence(), true) ?? true
+
 /** One clip: a still with a button, a sign that it loads, then a player; below it, the way to the rest of its file. */
-function makeCell(shelf, fetch) {
+function makeCell(shelf, fetch, tell) {
     const figure = element("figure", "avid-clip", shelf)
     const screen = element("div", "avid-screen", figure)
     const button = element("button", "avid-start", screen)
@@ -37,6 +44,7 @@ function makeCell(shelf, fetch) {
     function rest() {
         clearTimeout(timer)
         figure.dataset.state = "still"
+        figure.dataset.plays = false
         button.removeAttribute("aria-busy")
         part.textContent = ""
         more.hidden = along.hidden = true
@@ -55,7 +63,8 @@ function makeCell(shelf, fetch) {
     function start() {
         if (item.problem || figure.dataset.state === "loading") return
         problem.textContent = ""
-        if (video) return play()
+        if (video && (video.paused || item.part === "both")) return play()
+        if (video) return video.pause()
         going = false
         ask()
     }
@@ -79,22 +88,25 @@ function makeCell(shelf, fetch) {
         if (message.problem) return fail(message.problem)
         const focused = document.activeElement, hadFocus = focused === button
         rest()
-        video = element("video", "", screen)
-        Object.assign(video, {controls: true, loop: !going, playsInline: true, disablePictureInPicture: true})
+        video = element("video", item.part === "picture" ? "avid-silent" : "", screen)
+        const controls = item.part === "both"
+        Object.assign(video, {controls, loop: item.part === "picture", playsInline: true, disablePictureInPicture: true})
+        video.muted = item.part === "picture"
         video.setAttribute("controlslist", "nodownload noplaybackrate noremoteplayback")
         video.setAttribute("aria-label", button.getAttribute("aria-label").replace(/^play /, ""))
         video.dataset.key = item.key
         video.src = URL.createObjectURL(new Blob([buffers[0]], {type: message.type}))
-        video.addEventListener("play", alone)
+        if (!video.muted) video.addEventListener("play", alone)
+        for (const change of ["play", "pause"]) video.addEventListener(change, sign)
         video.addEventListener("error", () => fail("This browser cannot play the clip."))
         video.addEventListener("retire", rest)
         figure.dataset.state = "player"
         offerTheRest(message)
         if (focused === more || focused === along) (going ? along : more).focus({preventScroll: true})
-        const others = [...document.querySelectorAll(".avid-shelf video")].filter(other => other !== video)
+        const others = [...document.querySelectorAll(".avid-shelf video:not(.avid-silent)")].filter(other => other !== video)
         others.sort((a, b) => a.dataset.started - b.dataset.started)
         others.slice(0, Math.max(0, others.length - MOST + 1)).forEach(other => other.dispatchEvent(new Event("retire")))
-        if (hadFocus) video.focus({preventScroll: true})
+        if (hadFocus && controls) video.focus({preventScroll: true})
         play()
     }
 
@@ -117,11 +129,21 @@ function makeCell(shelf, fetch) {
     /** One clip sounds at a time. */
     function alone() {
         video.dataset.started = performance.now()
-        for (const other of document.querySelectorAll(".avid-shelf video, .avid video")) if (other !== video) other.pause()
+        silence(video)
+        tell()
     }
 
+    /** Half a clip keeps its button, which says whether it plays. */
+    function sign() {
+        const plays = sounds()
+        figure.dataset.plays = plays
+        if (item.part !== "both") glyph.textContent = plays ? "❚❚" : item.part === "sound" ? "♪" : "▶"
+    }
+
+    /** Show an item; true if it is another clip than before. */
     function update(next) {
-        if (next.key !== item.key) {
+        const other = next.key !== item.key
+        if (other) {
             rest()
             problem.textContent = ""
         }
@@ -133,6 +155,7 @@ function makeCell(shelf, fetch) {
         glyph.textContent = next.problem ? "" : next.still ? "▶" : "♪"
         glyph.hidden = Boolean(next.problem)
         figure.dataset.verdict = next.verdict
+        figure.dataset.part = next.part
         badge.textContent = SIGNS[next.verdict] ?? ""
         badge.hidden = !next.verdict
         warning.hidden = !next.warning
@@ -142,13 +165,17 @@ function makeCell(shelf, fetch) {
         note.textContent = [next.note, next.warning].filter(Boolean).join(" · ")
         const spoken = [next.title, next.note, next.verdict, next.warning, next.score && `similarity ${next.score}`]
         button.setAttribute("aria-label", `play ${spoken.filter(Boolean).join(", ")}`)
+        if (!other) sign()
+        return other
     }
 
     button.addEventListener("click", start)
     more.addEventListener("click", () => { going = true; ask(0) })
     along.addEventListener("change", () => ask(Number(along.value)))
     rest()
-    return {start, receive, update, remove: () => { rest(); figure.remove() }}
+    const sounds = () => Boolean(video && !video.paused)
+    const show = () => figure.scrollIntoView({block: "nearest"})  // what was clicked elsewhere plays in view
+    return {start, show, sounds, receive, update, remove: () => { rest(); figure.remove() }}
 }
 
 function render({model, el}) {
@@ -163,22 +190,56 @@ function render({model, el}) {
         while (cells.length > items.length) cells.pop().remove()
         while (cells.length < items.length) {
             const place = cells.length
-            const fetch = at => {
+            const tell = () => {
                 model.set("playing", place)
                 model.save_changes()
+            }
+            const fetch = at => {
+                tell()
                 model.send(at === undefined ? {fetch: place} : {fetch: place, at})
             }
-            cells.push(makeCell(shelf, fetch))
+            cells.push(makeCell(shelf, fetch, tell))
         }
-        items.forEach((item, place) => cells[place].update(item))
+        items.forEach((item, place) => {
+            const moves = item.part === "picture" && !window.matchMedia("(prefers-reduced-motion: reduce)").matches
+            if (cells[place].update(item) && moves) cells[place].start()
+        })
     }
 
-    const started = () => cells[model.get("playing")]?.start()
+    /** Keys A, B, ... play, as long as the focus is in the panel and not in a field for text. */
+    function letter(event) {
+        const panel = el.closest(".avid-panel") ?? el
+        const at = event.key.length === 1 ? event.key.toLowerCase().charCodeAt(0) - 97 : -1
+        const writes = event.target.matches?.("input:not([type=range]), textarea, select")
+        const commands = event.ctrlKey || event.metaKey || event.altKey
+        if (!cells[at] || writes || commands || !panel.contains(event.target)) return
+        cells[at].start()
+        panel.querySelector(".avid-next")?.focus({preventScroll: true})
+        event.preventDefault()
+    }
+    /** JupyterLab would take letters for its own commands. */
+    function own(event) {
+        const panel = el.closest(".avid-panel")
+        if (panel?.contains(event.target)) panel.dataset.lmSuppressShortcuts = "true"
+    }
+    if (model.get("_letters")) {
+        document.addEventListener("keydown", letter)
+        document.addEventListener("focusin", own)
+    }
+
+    const started = () => {
+        const cell = cells[model.get("playing")]
+        if (!cell || cell.sounds()) return
+        if (!shelf.contains(document.activeElement)) cell.show()
+        cell.start()
+    }
     const received = (message, buffers) => cells[message.place]?.receive(message, buffers)
     const deaf = listen(model, {"change:_items": show, "change:playing": started, "msg:custom": received})
     show()
     return () => {
         deaf()
+        document.removeEventListener("keydown", letter)
+        document.removeEventListener("focusin", own)
         cells.forEach(cell => cell.remove())
     }
 }

@@ -12,7 +12,7 @@ from typing import Any
 import traitlets
 from matplotlib.image import imread
 
-from avid_lab.interactive.players import Excerpt, StrPath, Window, clock, excerpt, glimpse, still
+from avid_lab.interactive.players import Excerpt, Part, StrPath, Window, clock, excerpt, glimpse, still
 from avid_lab.interactive.ranking import two_digits
 from avid_lab.interactive.script import Scripted, script, text
 from avid_lab.media import MediaError
@@ -34,6 +34,7 @@ class ShelfItem:
         score: Number next to the title.
         warning: A fault of the clip itself, which has a mark of its own.
         window: The relevant seconds of the file; they play first, the rest on demand.
+        part: Whether it is only heard, or only seen. What is only seen plays in a loop, next to the others.
     """
 
     path: StrPath
@@ -43,6 +44,7 @@ class ShelfItem:
     score: float | None = None
     warning: str = ""
     window: Window | None = None
+    part: Part = "both"
 
 
 class Shelf(Scripted):
@@ -58,6 +60,7 @@ class Shelf(Scripted):
         label: Description of the clips, for screen readers.
         width: Largest width of a clip in pixels.
         clip_bytes: Size limit of an excerpt, in bytes.
+        letters: Whether the keys A, B, ... play the clips while the panel has the focus.
 
     Attributes:
         playing: Position of the clip that was started last, -1 for none; set it to start a clip.
@@ -70,10 +73,11 @@ class Shelf(Scripted):
 
     _label = traitlets.Unicode().tag(sync=True)
     _width = traitlets.Int(150).tag(sync=True)
+    _letters = traitlets.Bool().tag(sync=True)
     _items = traitlets.List(traitlets.Dict()).tag(sync=True)
 
-    def __init__(self, label: str, *, width: int = 150, clip_bytes: int = CLIP_BYTES) -> None:
-        super().__init__(_label=label, _width=width)
+    def __init__(self, label: str, *, width: int = 150, clip_bytes: int = CLIP_BYTES, letters: bool = False) -> None:
+        super().__init__(_label=label, _width=width, _letters=letters)
         self._clip_bytes = clip_bytes
         self.items: list[ShelfItem] = []
         self._keys: dict[tuple[Any, ...], int] = {}  # a page recognises a clip by its key and never sees its path
@@ -98,9 +102,10 @@ class Shelf(Scripted):
         picture, problem, modified = b"", "", 0
         try:
             picture, modified = still(path, item.window), path.stat().st_mtime_ns
+            picture = b"" if item.part == "sound" else picture
         except MediaError as error:
             problem = f"Cannot be shown: {path.name}: {error.problem}."
-        key = self._keys.setdefault((str(path), modified, item.window), len(self._keys))
+        key = self._keys.setdefault((str(path), modified, item.window, item.part), len(self._keys))
         return {
             "key": key,
             "title": item.title,
@@ -109,6 +114,7 @@ class Shelf(Scripted):
             "score": "" if item.score is None else two_digits(item.score),
             "warning": item.warning,
             "problem": problem,
+            "part": item.part,
             "still": f"data:image/jpeg;base64,{base64.b64encode(picture).decode()}" if picture else "",
         }
 
@@ -124,13 +130,19 @@ class Shelf(Scripted):
             self.send(answer | {"problem": str(problem)})
         else:
             window = self.items[place].window if at_s is None else None
-            about = {"begin": data.begin_s, "end": data.end_s, "length": data.duration_s, "whole": data.whole}
-            about |= {"part": data.place(window), "clock": clock(data.duration_s)}
+            about = {
+                "begin": data.begin_s,
+                "end": data.end_s,
+                "length": data.duration_s,
+                "clock": clock(data.duration_s),
+            }
+            hidden = self.items[place].part != "both"  # its place in the file would say which file it is
+            about |= {"whole": hidden or data.whole, "part": "" if hidden else data.place(window)}
             self.send(answer | {"type": "video/mp4"} | about, [data.data])
 
     def _excerpt(self, item: ShelfItem, at_s: int | float | None) -> Excerpt:
         if at_s is None:
-            return excerpt(item.path, item.window, self._clip_bytes)
+            return excerpt(item.path, item.window, self._clip_bytes, part=item.part)
         at_s = max(0.0, at_s)
         return excerpt(item.path, (at_s, at_s + PIECE_S), self._clip_bytes, context_s=0.0)
 
