@@ -63,6 +63,8 @@ CLAIMS: tuple[tuple[str, str, str, str], ...] = (
         for what, score in (
             ("improves the picture's probe", "video_probe"),
             ("improves the sound's probe", "audio_probe"),
+            ("improves the sounds found for a picture", "v2a_precision_at_10"),
+            ("improves the pictures found for a sound", "a2v_precision_at_10"),
             ("improves neighbours among pictures", "v2v_precision_at_10"),
             ("improves neighbours among sounds", "a2a_precision_at_10"),
             ("separates same-class pictures from others", "v2v_auc"),
