@@ -44,6 +44,25 @@ def odd(name):
     return written(name, f"import numpy as np\n{body}")
 
 
+# Cross-AVID as a student writes it; wrong answers change one piece.
+LOOP = (
+    "hv, ha = video_head.clone(), audio_head.clone(); V, A = video_memory.clone(), audio_memory.clone(); Z, out = {{}}, []\n"
+    "for i, no in zip(batches, negatives):\n"
+    "  hv, ha = hv.detach().requires_grad_(), ha.detach().requires_grad_()\n"
+    "  v, a = F.normalize(video[i] @ hv, dim=1), F.normalize(audio[i] @ ha, dim=1); loss = 0\n"
+    "  for t, q, m in (('v2a', v, A.clone()), ('a2v', a, V.clone())):\n"
+    "    p, n = (q * m[i]).sum(1) / temperature, (q[:, None] * m[no]).sum(2) / temperature\n"
+    "    {z}\n"
+    "    c = n.shape[1] * Z[t]; e = torch.exp\n"
+    "    loss = loss - ((e(p) / (e(p) + c)).log() + (c / (e(n) + c)).log().sum(1)).mean() {half}\n"
+    "  gv, ga = torch.autograd.grad(loss, (hv, ha)); hv, ha = hv - rate * gv, ha - rate * ga\n"
+    "  V[i] = F.normalize(momentum * V[i] + (1 - momentum) * v.detach(), dim=1)\n"
+    "  A[i] = F.normalize(momentum * A[i] + (1 - momentum) * a.detach(), dim=1)\n"
+    "  out.append(loss.detach())\n"
+    "return torch.stack(out), V, A"
+)
+WHOLE = LOOP.format(z="if t not in Z: Z[t] = n.detach().exp().mean()", half="/ 2")
+
 RIGHT = {
     "log_spectrogram_bins": [
         "p = power[:, 1:].reshape(len(power), -1, 2).mean(-1); x = torch.cat((power[:, :1], p), 1)\n"
@@ -127,6 +146,40 @@ RIGHT = {
         "  for b in range(len(q)):\n    p.append((q[b] @ m[index[b]] / temperature)[None])\n"
         "    r.append(torch.stack([q[b] @ m[j] / temperature for j in negatives[b]]))\n"
         "  out[n] = torch.stack(p), torch.stack(r)\nreturn out",
+    ],
+    "nce_gradient": [
+        "KZ = len(others) * Z; s = (note @ query / temperature).exp(); o = (others @ query / temperature).exp()\n"
+        "g = ((o / (o + KZ))[:, None] * others).sum(0) / temperature - KZ / (s + KZ) * note / temperature\n"
+        "g - g.dot(query) * query",
+        "x = query.clone().requires_grad_(); v = F.normalize(x, dim=0); c = (len(others) * torch.as_tensor(Z)).log()\n"
+        "loss = F.softplus(c - note @ v / temperature) + F.softplus(others @ v / temperature - c).sum()\n"
+        "torch.autograd.grad(loss, x)[0]",
+        "q, n, o = query.numpy(), note.numpy(), others.numpy(); KZ = len(o) * float(Z)\n"
+        "p = lambda s: np.exp(s / temperature) / (np.exp(s / temperature) + KZ)\n"
+        "g = (p(o @ q) @ o - (1 - p(n @ q)) * n) / temperature; g - (g @ q) * q",
+        "K = others.shape[0]; P = lambda x: 1 / (1 + K * Z * (-(x @ query) / temperature).exp())\n"
+        "g = -(1 - P(note)) * note\nfor o in others: g = g + P(o) * o\ng = g / temperature; return g - (g * query).sum() * query",
+        "every = torch.cat([note[None], others]); p = torch.sigmoid(every @ query / temperature - torch.log(len(others) * Z))\n"
+        "p = p - F.one_hot(torch.tensor(0), len(p)); flat = torch.eye(len(query)) - torch.outer(query, query)\n"
+        "flat @ (every.T @ p) / temperature",
+        "w = torch.sigmoid(others @ query / temperature - math.log(len(others) * float(Z))); u = torch.sigmoid(math.log(len(others) * float(Z)) - note @ query / temperature)\n"
+        "t = lambda x: x - (x @ query) * query; (sum(a * t(o) for a, o in zip(w, others)) - u * t(note)) / temperature",
+    ],
+    "cross_avid": [
+        LOOP.format(z="if t not in Z: Z[t] = n.detach().exp().mean()", half="/ 2"),
+        LOOP.format(z="Z.setdefault(t, n.detach().exp().mean().item())", half="* 0.5"),
+        LOOP.replace("return torch.stack(out), V, A", "return out, V.numpy(), A.numpy()").format(
+            z="if t not in Z: Z[t] = n.detach().exp().mean()", half="/ 2"
+        ),
+        LOOP.replace("torch.autograd.grad(loss, (hv, ha))", "(loss.backward(), (hv.grad, ha.grad))[1]").format(
+            z="if t not in Z: Z[t] = n.detach().exp().mean()", half="/ 2"
+        ),
+        LOOP.replace("return torch.stack(out), V, A", "return [torch.tensor([float(x) for x in out]), V, A]").format(
+            z="if t not in Z: Z[t] = n.detach().exp().mean()", half="/ 2"
+        ),
+        LOOP.replace("(q[:, None] * m[no]).sum(2)", "(q @ m.T).gather(1, no)").format(
+            z="if t not in Z: Z[t] = n.detach().exp().mean()", half="/ 2"
+        ),
     ],
     "similarity_auc": [
         "((same[:, None] > different).float() + 0.5 * (same[:, None] == different).float()).mean()",
@@ -318,6 +371,11 @@ SIGN = "y = 2 * torch.eye(len(video)) - 1; s = video @ audio.T\n"
 Z_OF = "s = similarity.detach(); z = (s - s.mean()) / s.std(correction=0)\n"
 ALLOWED = "w = torch.ones(len(index), N); w[torch.arange(len(index)), index] = 0; w.scatter_(1, positives[index], 0)\n"
 
+BY_HAND = (
+    "c = math.log(len(others) * float(Z)); w = torch.sigmoid(others @ query / temperature - c)\n"
+    "u = torch.sigmoid(c - note @ query / temperature); "
+)
+
 WRONG = {
     "log_spectrogram_bins": {
         PAIR.replace("mean(2)", "sum(2)") + DB: "sum|added",
@@ -455,6 +513,50 @@ WRONG = {
         + "{'v2a': (s, f(video, audio_memory)[1]), 'a2v': (s, f(audio, video_memory)[1])}": "memory",
         CROSS
         + "p, n = f(video, audio_memory); {'v2a': (p.exp(), n.exp()), 'a2v': tuple(x.exp() for x in f(audio, video_memory))}": "exp",
+    },
+    "nce_gradient": {
+        BY_HAND + "g = (u * note - w @ others) / temperature; g - (g @ query) * query": "sign|down",
+        BY_HAND + "(w @ others - u * note) / temperature": "sphere|length",
+        BY_HAND + "g = w @ others - u * note; g - (g @ query) * query": "1 / T|temperature",
+        BY_HAND + "g = (w @ others - u * note) * temperature; g - (g @ query) * query": "temperature",
+        BY_HAND + "g = -u * note / temperature; g - (g @ query) * query": "push",
+        BY_HAND + "g = w @ others / temperature; g - (g @ query) * query": "pull",
+        BY_HAND + "g = (w @ others / len(w) - u * note) / temperature; g - (g @ query) * query": "averag|mean",
+        BY_HAND + "g = (w @ others - (1 - u) * note) / temperature; g - (g @ query) * query": "1 - P",
+        BY_HAND.replace("len(others) * ", "")
+        + "g = (w @ others - u * note) / temperature; g - (g @ query) * query": "K",
+        BY_HAND.replace(" * float(Z)", "") + "g = (w @ others - u * note) / temperature; g - (g @ query) * query": "Z",
+        "e = torch.cat([note[None], others]); p = (e @ query / temperature).softmax(0); g = (p @ e - note) / temperature; g - (g @ query) * query": "softmax|InfoNCE",
+        BY_HAND
+        + "g = (w[:, None] * others - u * note).sum(0) / temperature; g - (g @ query) * query": "pull|note|twice|sum",
+    },
+    "cross_avid": {
+        WHOLE.replace(
+            "m in (('v2a', v, A.clone()), ('a2v', a, V.clone()))", "m in (('v2a', v, V.clone()), ('a2v', a, A.clone()))"
+        ): "within|Self",
+        WHOLE.replace("if t not in Z: ", ""): "anew|every step|Z",
+        WHOLE.replace(
+            "if t not in Z: Z[t]", "Z[t] = Z['v2a'] if Z else n.detach().exp().mean()\n    if 0: Z[t]"
+        ): "one Z|share",
+        WHOLE.replace(".mean() / 2", ".mean()"): "summed|mean",
+        WHOLE.replace("hv - rate * gv, ha - rate * ga", "hv + rate * gv, ha + rate * ga"): "uphill|sign|subtract",
+        WHOLE.replace("hv, ha = hv - rate * gv, ha - rate * ga", "pass"): "heads never|never change",
+        "\n".join(line for line in WHOLE.splitlines() if not line.strip().startswith(("V[i]", "A[i]"))): "memory never",
+        WHOLE.replace(
+            "F.normalize(momentum * V[i] + (1 - momentum) * v.detach(), dim=1)",
+            "momentum * V[i] + (1 - momentum) * v.detach()",
+        ).replace(
+            "F.normalize(momentum * A[i] + (1 - momentum) * a.detach(), dim=1)",
+            "momentum * A[i] + (1 - momentum) * a.detach()",
+        ): "notes are not normalised|normalis",
+        WHOLE.replace(
+            "F.normalize(video[i] @ hv, dim=1), F.normalize(audio[i] @ ha, dim=1)", "video[i] @ hv, audio[i] @ ha"
+        ): "embeddings are not normalised|normalis",
+        WHOLE.replace("momentum * V[i] + (1 - momentum) * v", "(1 - momentum) * V[i] + momentum * v").replace(
+            "momentum * A[i] + (1 - momentum) * a", "(1 - momentum) * A[i] + momentum * a"
+        ): "momentum",
+        WHOLE.replace("return torch.stack(out), V, A", "return torch.stack(out), A, V"): "swap|order",
+        WHOLE.replace("return torch.stack(out), V, A", "return torch.stack(out).mean(), V, A"): "shape|mean",
     },
     "similarity_auc": {
         "(same[:, None] > different).double().mean()": "tie",

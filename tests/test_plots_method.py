@@ -75,3 +75,29 @@ def test_film_moves_and_repeats():
     picture.seek(picture.n_frames - 1)
     assert np.abs(first - np.asarray(picture.convert("RGB"), int)).max() > 100
     assert film._repr_html_().startswith('<img src="data:image/gif;base64,') and "training steps" in film._repr_html_()
+
+
+def test_circles_show_both_senses_and_colour_events():
+    angle = np.linspace(0, 2 * np.pi, 8, endpoint=False)
+    points = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    figure = plots.circles({"spread": np.stack([points, points]), "collapsed": np.ones((2, 8, 2)) / 2**0.5}, angle)
+    spread, collapsed = figure.axes
+    offsets = np.concatenate([drawn.get_offsets() for drawn in spread.collections])
+    radii = np.linalg.norm(offsets, axis=1)
+    assert sorted(set(radii.round(2))) == [1.0, 1.15] and len(offsets) == 16
+    assert len({tuple(colour) for drawn in spread.collections for colour in drawn.get_facecolor()}) == 8
+    assert len({tuple(place) for drawn in collapsed.collections for place in drawn.get_offsets().round(2)}) == 2
+    with pytest.raises(ValueError, match="worlds must have at least one"):
+        plots.circles({}, angle)
+
+
+def test_spectrograms_have_axes_in_seconds_and_kilohertz():
+    figure = plots.spectrograms(
+        {"A": np.random.rand(20, 65), "B": np.random.rand(40, 129)}, rate=16_000, duration_s=2.0
+    )
+    first, second = figure.axes
+    assert [ax.get_title() for ax in figure.axes] == ["A", "B"]
+    assert first.get_xlabel() == "time (s)" and first.get_ylabel() == "frequency (kHz)" and not second.get_ylabel()
+    assert first.get_xlim() == pytest.approx((0, 2), abs=0.1)
+    with pytest.raises(ValueError, match="spectra must have at least one"):
+        plots.spectrograms({}, rate=16_000, duration_s=2.0)

@@ -7,7 +7,8 @@ without ``%matplotlib`` or pyplot. You may change titles, labels and limits of t
 from __future__ import annotations
 
 from avid_lab.plots.agreement import agreement_plane, agreement_planes, scene_grid
-from avid_lab.plots.clips import clip_sheet
+from avid_lab.plots.circles import circles
+from avid_lab.plots.clips import clip_sheet, spectrograms
 from avid_lab.plots.comparison import (
     beliefs,
     dumbbells,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,7 +52,7 @@ def clip_sheet(
         rate: Samples per second.
         spectrogram: Spectrogram to draw instead of one computed here, time before frequency, 0 to ``rate / 2``.
         title: Title of the sheet.
-        onsets: Times of events in seconds, drawn as lines through all three.
+        onsets: Times of events in seconds: lines through waveform and spectrogram, marks below the frames.
         video_start_s: Time of the first frame on the common axis.
         audio_start_s: Time of the first sample on the common axis.
 
@@ -97,6 +97,48 @@ def clip_sheet(
     return figure
 
 
+@styled
+def spectrograms(
+    spectra: Mapping[str, Num[np.ndarray | Tensor, "frames bins"]],
+    *,
+    rate: int | float,
+    duration_s: int | float,
+    columns: int | None = None,
+    title: str | None = None,
+) -> NotebookFigure:
+    """Spectrograms side by side, with time and frequency on their axes; pitches have mel spacing.
+
+    Args:
+        spectra: Spectrogram by name, time before frequency, from 0 to half the sample rate. Each has its own colours.
+        rate: Samples per second of the sound.
+        duration_s: Length of the sound in seconds.
+        columns: Spectrograms in a row; at most four if not given.
+        title: Title of the figure.
+
+    Raises:
+        ValueError: There are no spectrograms.
+    """
+    if not spectra:
+        raise ValueError("spectra must have at least one name with its spectrogram; got none")
+    columns = min(columns or 4, len(spectra))
+    rows = -(-len(spectra) // columns)
+    figure = new_figure(SHEET_WIDTH, 2.2 * rows + (0.75 if title else 0.4), photographic=True)
+    grid = figure.add_gridspec(rows, columns)
+    for number, (name, values) in enumerate(spectra.items()):
+        ax = add_axes(figure, grid[number // columns, number % columns])
+        _spectrogram(ax, _given(values, (0.0, float(duration_s)), rate), (0.0, float(duration_s)))
+        ax.set_title(name, fontsize=10, fontweight="normal", loc="center")
+        ax.spines[:].set_visible(False)
+        if number % columns:
+            ax.set_ylabel("")
+            ax.tick_params(labelleft=False)
+        if number >= len(spectra) - columns:
+            ax.set_xlabel("time (s)", fontsize=9)
+    if title:
+        figure.suptitle(title, x=0.007, ha="left", fontsize=11.5, weight="bold")
+    return figure
+
+
 @dataclass(frozen=True)
 class _Strip:
     """Frames side by side on a time axis, undistorted: ``count`` places that fill the time the video is seen."""
@@ -133,13 +175,14 @@ class _Strip:
 
 
 def _onsets(rows: Sequence[Axes], times: Sequence[int | float]) -> None:
-    """Thin lines through all rows, dark behind the waveform and light on pictures."""
+    """Thin lines through waveform and spectrogram. Frames are wide, so the strip only gets marks at its lower edge."""
     *strip, wave, spectrogram = rows
     for time in times:
         wave.axvline(time, color="#0a7480", linewidth=0.9, zorder=0.5, gid="onset")
-        for row in (*strip, spectrogram):
-            line = row.axvline(time, color="#35e0f0", linewidth=0.8, zorder=5, gid="onset")
-            line.set_path_effects([patheffects.withStroke(linewidth=1.5, foreground="#05222a66")])
+        line = spectrogram.axvline(time, color="#35e0f0", linewidth=0.8, zorder=5, gid="onset")
+        line.set_path_effects([patheffects.withStroke(linewidth=1.5, foreground="#05222a66")])
+        for row in strip:
+            row.plot([time], [-0.02], "^", color="#0a7480", markersize=5, clip_on=False, zorder=6, gid="onset")
 
 
 def _waveform(ax: Axes, wave: np.ndarray, rate: int | float, start: int | float) -> None:

@@ -36,6 +36,7 @@ from avid_lab.plots.style import (
 def similarity_histograms(
     similarities: Mapping[str, tuple[Any, Any]],
     *,
+    kinds: tuple[str, str] = ("same class", "different class"),
     bins: int = 70,
     title: str | None = "Similarity of pairs",
     ax: Axes | None = None,
@@ -46,6 +47,7 @@ def similarity_histograms(
 
     Args:
         similarities: By name, the similarities of same-class pairs and of different-class pairs.
+        kinds: What the two kinds of pairs are called in the legend.
         bins: Number of bins over the whole range.
         title: Title of the plot.
         ax: Axes to draw in.
@@ -63,24 +65,30 @@ def similarity_histograms(
     edges = np.linspace(everything.min(), everything.max() + 1e-6, bins + 1)
     counted = lambda side: np.histogram(side, edges, density=True)[0]  # noqa: E731
     rows = {name: (counted(same), counted(other), auc(same, other)) for name, (same, other) in pairs.items()}
-    return draw(similarity_plot(rows, edges, title=title or ""), ax, (8.2, 1.2 + 0.95 * len(pairs)))
+    return draw(similarity_plot(rows, edges, kinds=kinds, title=title or ""), ax, (8.2, 1.2 + 0.95 * len(pairs)))
 
 
 def similarity_plot(
-    rows: Mapping[str, tuple[np.ndarray, np.ndarray, float]], edges: np.ndarray, *, title: str = "Similarity of pairs"
+    rows: Mapping[str, tuple[np.ndarray, np.ndarray, float]],
+    edges: np.ndarray,
+    *,
+    kinds: tuple[str, str] = ("same class", "different class"),
+    title: str = "Similarity of pairs",
 ) -> Plot:
     """What `similarity_histograms` draws.
 
     Args:
         rows: By name, heights (bins,) of the same-class and of the different-class histogram, and the AUC.
         edges: (bins + 1,) of the bins.
+        kinds: As in `similarity_histograms`.
         title: Title.
     """
     marks: list[Mark] = []
     for base, (name, (same, other, value)) in zip(range(len(rows))[::-1], rows.items(), strict=True):
         scale = 0.86 / max(float(same.max()), float(other.max()), 1e-12)
-        for heights, colour, kind in ((other, "muted", "different"), (same, VIDEO, "same")):
-            legend = f"{kind} class" if base == len(rows) - 1 else ""
+        sides = ((other, "muted", "different", kinds[1]), (same, VIDEO, "same", kinds[0]))
+        for heights, colour, kind, words in sides:
+            legend = words if base == len(rows) - 1 else ""
             outline = steps(edges, base + scale * heights)
             marks.append(Area(*outline, base, colour, f"{kind} {name}", legend, alpha=0.4))
         marks.append(Guide(base, "y", colour="faint", width=0.8, dash=()))

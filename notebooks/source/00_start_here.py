@@ -10,18 +10,12 @@
 #
 # **In this notebook** you will
 #
-# * check that your machine is ready,
-# * watch and hear the clips that the course uses,
-# * train a small model live, and ask it which sounds belong to a picture.
+# * play a game against two networks, one of them trained,
+# * see the whole method in one picture,
+# * train a network of your own, which joins the game while it learns.
 #
-# **Needs:** a little Python; PyTorch helps. **Time:** 15 minutes, including about 4 minutes of computing on a laptop's
-# CPU.
-
-# %% [markdown]
-# ## Is everything ready?
-#
-# The next cell checks this machine: versions, codecs, disk, JupyterLab. For everything that is not *ok*, it prints the
-# command that fixes it.
+# **Needs:** a little Python; PyTorch helps. **Time:** 15 minutes. About five of them are your training, on a laptop's
+# CPU; read on while it runs. (The first start also renders the clips, which takes a minute or two.)
 
 # %%
 import torch
@@ -30,95 +24,106 @@ from IPython.display import display
 import avid_lab as al
 from avid_lab import doctor, plots
 from avid_lab.course import lab
-from avid_lab.interactive import LiveLoss, gallery
+from avid_lab.interactive import Game, LiveLoss, gallery
 
-checks = doctor.examine()
-print(doctor.table(checks))
-
-# %% [markdown]
-# A **profile** sets the size of the experiments: `cpu` for a laptop, `gpu` where there is one, `smoke` for automated
-# tests (it trains so little that its results mean nothing). The environment variable `AVID_LAB_PROFILE` overrides the
-# choice.
-
-# %%
-profile = al.profile()
-profile
-
-# %% [markdown]
-# ## Meet the clips
-#
-# A course cannot ship real video datasets, and they lack something a course needs: the truth about every clip. So this
-# package *renders* its own small world. Each clip shows four seconds of one event. Picture and sound come from the same
-# timeline and are saved as an ordinary mp4 file. The first run takes a minute or two; later runs just read the files.
-
-# %%
-size = al.config.PRESETS[profile.model]  # of the pictures and sounds that this profile's network receives
-clips = al.foley.load(profile.world, split="train", video=size.video, audio=size.audio)
-test_clips = al.foley.load(profile.world, split="test", video=size.video, audio=size.audio)
-names = [clips.classes[c] for c in clips.labels]
-print(f"{len(clips)} clips to train on, {len(test_clips)} held out, {len(clips.classes)} kinds of scene:")
-print(", ".join(clips.classes))
-
-# %%
-plots.contact_sheet(
-    [clips[(clips.labels == c).nonzero()[0].item()]["video"] for c in range(len(clips.classes))],
-    clips.classes,
-    title="One frame of every kind of scene",
-)
-
-# %% [markdown]
-# Play a few. **Turn your sound on**, and notice how much you hear that you cannot see.
-
-# %%
-gallery(None, [clips.path(i) for i in range(5)], names[:5], title="Five clips of the training set")
+stage = lab.stage("00", "long")
+profile, clips, test_clips = stage.profile, stage.clips, stage.test_clips
 
 # %% [markdown]
 # ## A game with no labels
 #
-# Here is the whole idea as a game. You get a clip *without sound* and a few hundred sounds *without pictures*. Which
-# sound was recorded with the picture?
+# You see a clip *without its sound*, and hear six sounds *without their pictures*. Which sound was recorded with the
+# picture? Two networks play along. One is untrained. The other was trained beforehand and is part of the course. Both
+# have never met these clips.
 #
+# **Turn your sound on**, then click the sounds, or press their letters.
+
+# %%
+pipeline = stage.pipeline
+untrained = al.evaluation.embed(al.AudioVisualModel.preset(profile.model, seed=0), test_clips, pipeline)
+game = Game(test_clips, {"untrained": untrained, "trained": stage.test_embeddings})
+game
+
+# %% tags=["claim"]
+claim("the trained network plays well", game.score("trained"), above=0.6)
+
+# %% [markdown]
 # To win, you must know that bells ring and rain hisses. A network that learns to win must find that out too. The game
 # needs no labels: every video comes with the right answer for free. Each clip is its own class, an *instance*, hence
 # **instance discrimination**. The answer is in the *other* modality, hence **audio-visual**.
 #
-# Two networks play together. One maps eight frames to a point on a sphere, the other maps a spectrogram to a point on
-# the same sphere. Training pulls the two points of one clip together and pushes the points of other clips away.
+# Six clips say little. Let every held-out picture choose among *all* held-out sounds: of the ten sounds that a network
+# ranks highest, how many are of the picture's kind? *Pick a number before you see the answer.* This course often asks
+# you to predict: a wrong guess shows you what you believed.
+
+# %%
+lab.predict("00-1", "Of the ten sounds that the *trained* network ranks highest, how many are right?", low=0, high=10)
+
+
+# %%
+def right_of_ten(space):
+    """Of the ten sounds closest to a picture, how many are of its kind (mean over all pictures), and by guessing."""
+    found = al.retrieval(space.video, space.audio, test_clips.labels, test_clips.labels, ks=[10])
+    return 10 * found.precision[10], 10 * found.chance_precision[10]
+
+
+trained, guessing = right_of_ten(stage.test_embeddings)
+blank, _ = right_of_ten(untrained)
+print(f"untrained: {blank:.1f} of 10, trained: {trained:.1f} of 10, guessing: {guessing:.1f} of 10")
+lab.reveal("00-1", trained, "and nobody labelled a single bell", close=0.15)
+
+# %% tags=["claim"]
+claim("an untrained network can only guess", blank, below=1.5)
+claim("the trained network finds most", trained, above=7)
+
+# %% [markdown]
+# ## The method in one picture
+#
+# One network maps frames to a point on a sphere, the other maps a spectrogram to a point on the same sphere. (The
+# picture draws a circle; the real sphere has 128 dimensions.) Training pulls the two points of one clip together and
+# pushes the points of other clips away.
+
+# %%
+plots.method_film()
+
+# %% [markdown]
+# Watch one step. A clip gives two points. The memory holds a *note* of every clip's picture and sound: where its points
+# were when the network last saw it. The picture's point is pulled to the note of its own sound, and pushed from notes
+# of $K$ other clips, drawn at random: the **negatives**. The gradient changes the networks. Then the clip's own notes
+# follow its new points. That is all. Notebooks 02 and 03 build each part.
+#
+# ## Meet the clips
+#
+# A course cannot ship real video datasets, and they lack something a course needs: the truth about every clip. So this
+# package *renders* its own small world. Each clip shows four seconds of one event. Picture and sound come from the same
+# timeline and are saved as an ordinary mp4 file.
+
+# %%
+print(f"{len(clips)} clips to train on, {len(test_clips)} held out, {len(clips.classes)} kinds of scene")
+plots.contact_sheet(
+    [clips[(clips.labels == c).nonzero()[0].item()]["video"] for c in range(len(clips.classes))],
+    [name.replace("_", " ") for name in clips.classes],
+    title="One frame of every kind of scene",
+)
+
+# %% [markdown]
+# Play a few, and notice how much you hear that you cannot see.
+
+# %%
+gallery(None, [clips.path(i) for i in range(5)], stage.names[:5], title="Five clips of the training set")
+
+# %% [markdown]
+# ## Train your own, now
+#
+# `AVID` keeps the memory, draws the negatives and computes the loss. `Trainer` is an iterator over training steps, so
+# the loop is yours. Four times on the way, your network plays the same rounds as in the game above, where it joins as
+# *yours*: scroll up and play on while it learns.
+
+# %%
+lab.predict("00-2", "Your network trains for a few minutes. How many of its ten will be right?", low=0, high=10)
 
 # %%
 model = al.AudioVisualModel.preset(profile.model, seed=0)
-print(model.shapes())
-
-# %% [markdown]
-# The model has never been trained. Ask it for the sounds that best fit a picture: of the ten it ranks highest, how many
-# will be of the right kind? *Pick a number before you see the answer.* This course often asks you to predict: a wrong
-# guess shows you what you believed.
-
-# %%
-lab.predict(
-    "00-1", "Of the ten sounds that an untrained model ranks highest, how many are of the right kind?", low=0, high=10
-)
-
-# %%
-pipeline = al.InputPipeline(clips.video, clips.audio).fit(clips)
-before = al.evaluation.embed(model, test_clips, pipeline)
-blank = al.retrieval(before.video, before.audio, test_clips.labels, test_clips.labels, ks=[10])
-print(
-    f"untrained: {10 * blank.precision[10]:.1f} of 10 are right; guessing gives {10 * blank.chance_precision[10]:.1f}"
-)
-lab.reveal("00-1", 10 * blank.precision[10], "an untrained network can only guess", close=0.3)
-
-# %% [markdown]
-# ## Train it, now
-#
-# `AVID` keeps a *memory* of every clip's picture and sound, draws other clips from it to compare with (*negatives*),
-# and computes the loss. `Trainer` is an iterator over training steps, so the loop is yours. Notebooks 02 and 03 explain
-# each of these parts; for now, watch it learn.
-
-# %%
-lab.predict("00-2", "And after a few minutes of training?", low=0, high=10)
-
-# %%
 objective = al.AVID(
     len(clips), model.config.dim, num_negatives=profile.num_negatives, generator=torch.Generator().manual_seed(0)
 )
@@ -126,28 +131,56 @@ trainer = al.Trainer(model, objective, clips, profile.train, pipeline=pipeline)
 live = LiveLoss("Training Cross-AVID")
 for step in trainer:
     live.show(step)
+    if step.index % max(1, step.total // 4) == 0:
+        mine = al.evaluation.embed(model, test_clips, pipeline)
+        game.add("yours", mine)
+        print(f"after {step.index} steps: {right_of_ten(mine)[0]:.1f} of 10; in the game {game.score('yours'):.0%}")
 
 # %%
-after = al.evaluation.embed(model, test_clips, pipeline)
-found = al.retrieval(after.video, after.audio, test_clips.labels, test_clips.labels, ks=[10])
-print(
-    f"trained:   {10 * found.precision[10]:.1f} of 10 are right; guessing gives {10 * found.chance_precision[10]:.1f}"
-)
-lab.reveal("00-2", 10 * found.precision[10], "and nobody labelled a single bell", close=1.0)
+yours, _ = right_of_ten(mine)
+lab.reveal("00-2", yours, "your network had to find out for itself what goes together", close=0.15)
+
+# %% tags=["claim"]
+claim("a few minutes of training beat guessing by far", yours, above=5)
 
 # %% [markdown]
-# The model has *never seen* these clips. Ask it about the first three held-out clips, not the best three. The picture
-# on the left is the question; beside it are the clips whose **sounds** the model finds closest. Play them: even the
+# The loss falls fast, then slowly; the answers keep improving. The network in the game was trained for longer:
+# notebook 03 shows by how much that helps.
+#
+# Your model has *never seen* the held-out clips. Ask it about the first three of them, not the best three. The picture
+# on the left is the question; beside it are the clips whose **sounds** your model finds closest. Play them: even the
 # mistakes have reasons.
 
 # %%
 for query in range(3):
-    display(lab.ask(after, test_clips, query, count=3))
+    display(lab.ask(mine, test_clips, query, count=3))
 
 # %% [markdown]
-# **Try it.** Ask about other clips: `lab.ask(after, test_clips, 10)`. Which scenes does a short training already separate, and
-# which does it mix up? Do the mixed-up ones *sound* alike?
+# **Try it.** Ask about other clips: `lab.ask(mine, test_clips, 10)`. Which scenes does a short training already
+# separate, and which does it mix up? Do the mixed-up ones *sound* alike?
 #
+# <details><summary>An answer</summary>
+#
+# Scenes with a sound of their own are separated first: steady hisses against single strokes, low hums against high
+# calls. Most of what stays mixed up sounds alike (two things that are struck, two that hiss). Some mistakes have
+# another reason: the sound of a clip comes from something off screen, or there is none. Then no network can be right.
+# Notebook 03 counts these cases.
+#
+# </details>
+#
+# ## If something is not right
+#
+# The next cell checks this machine: versions, codecs, disk, JupyterLab. For everything that is not *ok*, it prints the
+# command that fixes it; `avid-lab doctor` in a terminal does the same. You can rerun an interrupted cell: finished clips
+# are kept. A **profile** sets the size of the experiments: `cpu` for a laptop, `gpu` where there is one, `smoke` for
+# automated tests (it trains so little that its results mean nothing). The environment variable `AVID_LAB_PROFILE`
+# overrides the choice.
+
+# %%
+print(doctor.table(doctor.examine()))
+print(f"\nprofile {profile.name}: {profile.train.steps} steps of {profile.train.batch_size} clips")
+
+# %% [markdown]
 # ## Recap
 #
 # * The game: find the sound that was recorded with a picture, among many. Every video comes with the right answer, for
@@ -159,7 +192,7 @@ for query in range(3):
 #
 # | notebook | question |
 # |---|---|
-# | 00 Start here | does it run, and what is the game? |
+# | 00 Start here | what is the game? |
 # | 01 See and hear the data | what does a network see and hear of a clip, and how could it cheat? |
 # | 02 Contrast from scratch | what is a contrastive loss made of: negatives, temperature, memory? |
 # | 03 AVID | why compare across the senses, and not within one? |
@@ -171,10 +204,9 @@ for query in range(3):
 # | 09 Beyond | InfoNCE, SigLIP, robust weights: what came after? |
 # | 10 Capstone | your own videos, and the road to Kinetics and AudioSet |
 #
-# Each notebook starts with what you will learn, asks for a *prediction* before it shows a result, and works on its own.
-#
-# **If something went wrong.** A red line in the check at the top says how to fix it. `avid-lab doctor` in a terminal
-# runs the same check. You can rerun an interrupted cell: finished clips are kept.
+# Each notebook starts with what you will learn and, from 01 on, with a short quiz about the ones before. It asks for a
+# *prediction* before it shows a result, and works on its own. Exercises are marked by difficulty: ●○○ fill a line,
+# ●●○ write a function, ●●● write a part of the system. Answers are folded: think first, then open them.
 #
 # **Further reading.** P. Morgado, N. Vasconcelos, I. Misra, *Audio-Visual Instance Discrimination with Cross-Modal
 # Agreement*, CVPR 2021. R. Arandjelović, A. Zisserman, *Look, Listen and Learn*, ICCV 2017: an early version of the

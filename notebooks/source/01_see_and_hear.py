@@ -9,12 +9,34 @@
 # * name the *nuisances* of a clip, and test whether they alone give the label away.
 #
 # **Needs:** notebook 00. **Time:** 40 minutes, including a quarter of a minute of computing (CPU; GPU: not measured).
+#
+# **Before you start:** three questions about notebook 00.
+#
+# <details><summary>1. The game needs no labels. Where does the right answer come from?</summary>
+#
+# From the recording itself: picture and sound of a clip were made at the same moment. Only the pairing is known, not
+# what is seen or heard.
+#
+# </details>
+# <details><summary>2. A network finds 5 of 10 right sounds. Is that good?</summary>
+#
+# You cannot tell without something to compare it with. With two dozen kinds of scene, guessing finds less than one of
+# ten; the same network untrained does no better. Next to those, 5 is a lot.
+#
+# </details>
+# <details><summary>3. What does the memory hold, and what are negatives?</summary>
+#
+# It holds a note of every clip: the points of its picture and its sound when the network last saw it. Negatives are
+# notes of other clips, drawn at random, from which a point is pushed away.
+#
+# </details>
 
 # %%
 import math
 
 import torch
 import torch.nn.functional as F
+from IPython.display import display
 
 import avid_lab as al
 from avid_lab import media, plots
@@ -34,7 +56,11 @@ names = [clips.classes[c] for c in clips.labels]
 
 # %%
 path = clips.path(0)
-media.probe(path)
+info = media.probe(path)
+picture, sound = info.video, info.audio
+print(f"{info.duration_s:g} s")
+print(f"picture: {picture.codec}, {picture.width} x {picture.height}, {picture.fps:g} frames a second")
+print(f"sound:   {sound.codec}, {sound.rate} samples a second")
 
 # %%
 player(path, caption=names[0])
@@ -49,11 +75,13 @@ player(path, caption=names[0])
 whole = media.read_clip(
     path, 0.0, al.VideoSpec(frames=64, fps=16.0, size=None), al.AudioSpec(rate=24_000, duration_s=4.0, frames=200)
 )
-whole
+print(f"picture {tuple(whole.video.shape)}: colours, frames, height, width")
+print(f"sound   {tuple(whole.audio.shape)}: channel, samples")
 
 # %% [markdown]
 # Picture and sound share one time axis. The thin lines mark the true events, which we know because we rendered the
-# clip. At each line, something should change both in the picture *and* in the sound.
+# clip. At each line, something starts in the sound. A frame shows the moment under its middle, so compare the frames on
+# both sides of a mark to see what moved.
 
 # %%
 onsets = [float(t) for t in clips.manifest.column("onsets")[0].split(";") if t]
@@ -73,10 +101,10 @@ plots.clip_sheet(
 # that span one second, and two seconds of sound around them. Training draws a new random window every time.
 
 # %%
-print("picture:", clips.video)
-print("sound:  ", clips.audio)
 batch = clips.batch(torch.arange(4), generator=torch.Generator().manual_seed(0))  # four clips, random windows
-{name: (tuple(value.shape), value.dtype) for name, value in batch.items()}
+for name in ("video", "audio"):
+    print(f"{name}: {tuple(batch[name].shape)}, {batch[name].dtype}")
+print(f"the frames span {clips.video.frames / clips.video.fps:g} s, the sound {clips.audio.duration_s:g} s")
 
 # %% [markdown]
 # Read the shapes aloud: *batch, colours, time, height, width* for the picture, *batch, channel, samples* for the sound.
@@ -95,7 +123,7 @@ batch = clips.batch(torch.arange(4), generator=torch.Generator().manual_seed(0))
 #
 # A Fourier transform has more frequencies than a small network needs, so we average neighbouring bins in pairs.
 #
-# **Exercise.** Convert power to decibels. If you leave it blank, the reference solution runs instead. If your answer is
+# **Exercise ●○○.** Convert power to decibels. If you leave it blank, the reference solution runs instead. If your answer is
 # wrong, the badge says what is wrong.
 
 
@@ -121,12 +149,13 @@ def fourier_power(sound, length):
     return transform.abs().square().T
 
 
-plots.grid(
+plots.spectrograms(
     {
-        f"window of {1000 * n / 24_000:.0f} ms": log_spectrogram_bins(fourier_power(whole.audio[0], n)).T.flip(0)
+        f"window of {1000 * n / 24_000:.0f} ms": log_spectrogram_bins(fourier_power(whole.audio[0], n))
         for n in (128, 512, 2048)
     },
-    aspect=0.8,
+    rate=24_000,
+    duration_s=4.0,
     title=f"A short window separates moments, a long one pitches ({names[0]}, {lab.credit('log_spectrogram_bins')})",
 )
 
@@ -151,9 +180,11 @@ standard = spectrogram(sounds)  # (4, 1, time, frequency)
 print(tuple(standard.shape), f"mean {standard.mean():+.2f}, standard deviation {standard.std():.2f}")
 
 # %%
-plots.grid(
-    {letter: standard[i, 0].T.flip(0) for i, letter in enumerate("ABCD")},
-    title="What four clips sound like to the network (time to the right, pitch upwards)",
+plots.spectrograms(
+    {letter: standard[i, 0] for i, letter in enumerate("ABCD")},
+    rate=clips.audio.rate,
+    duration_s=clips.audio.duration_s,
+    title="What four clips sound like to the network",
 )
 
 # %% [markdown]
@@ -192,6 +223,51 @@ plots.contact_sheet(
 lab.note("01-e", "Name a kind of video for which mirroring or recolouring would *hurt*, and say what would be lost.")
 
 # %% [markdown]
+# <details><summary>An answer</summary>
+#
+# *Mirroring* hurts where left and right have a meaning: written text, a clock, driving on the right, or stereo sound
+# that says from which side something comes. *Recolouring* hurts where colour is the answer: traffic lights, ripe and
+# unripe fruit, a flame that turns blue. In each case the two views would have to get the same embedding, so the network
+# must forget what tells them apart. An augmentation is a statement about what does not matter.
+#
+# </details>
+
+# %% [markdown]
+# ## A real recording
+#
+# So far, everything was rendered. Do real recordings look like this? Take a short video with sound, from your phone or
+# your camera, of something that *makes* its sound: clap, close a door, pour water. Give its path here and run the cell.
+# (Notebook 10 can also record one with this computer's camera.) No file is part of the course, so without one the cell
+# shows nothing.
+
+# %%
+MY_CLIP = None  # "/home/me/clap.mp4"
+if MY_CLIP is None:
+    print("No recording given: set MY_CLIP to a video of yours, or read on.")
+else:
+    start_s = next(iter(media.probe(MY_CLIP).both_s))[0]
+    mine = media.read_clip(
+        MY_CLIP,
+        start_s,
+        al.VideoSpec(frames=64, fps=16.0, size=None),
+        al.AudioSpec(rate=24_000, duration_s=4.0, frames=200),
+        short_side=160,
+    )
+    display(plots.clip_sheet(mine.video, mine.audio, fps=16, rate=24_000, title="Your own recording"))
+    display(player(MY_CLIP, caption="your own recording"))
+
+# %% [markdown]
+# Can you find the moment of an event in picture and sound alike? What is in the picture but not in the sound, and what
+# is in the sound but not in the picture?
+#
+# <details><summary>An answer</summary>
+#
+# In most recordings only the event itself is in both. The wall, the light and the furniture are silent. The hum of a
+# fridge, a voice behind the camera and the echo of the room are not seen. That is why comparing the two can only teach
+# what they share, and also why real video is hard: much of its sound comes from *off screen*.
+#
+# </details>
+#
 # ## The truth about every clip
 #
 # Because we rendered the world, each clip comes with its full description. Training never sees it; we use it to
@@ -262,13 +338,16 @@ plots.accuracy_bars(
     bars, chance=chance, title=f"By {best} alone, {bars[best]:.0%} are right; guessing gives {chance:.0%}"
 )
 
+# %% tags=["claim"]
+claim("colour and loudness stay far from an answer", bars[best], below=0.3)
+
 # %%
 times = bars[best] / chance
 truth = "no better" if times < 1.2 else "up to three times as good" if times < 3 else "better than that"
 lab.reveal("01-2", truth, f"{times:.1f} times as good as guessing")
 
 # %% [markdown]
-# The nuisances say little about the *class*. But they say a lot about the *instance*: the same wallpaper is in every
+# The nuisances say little about the *class*: they beat guessing, and stay far from an answer. But they say a lot about the *instance*: the same wallpaper is in every
 # frame of a clip. Keep that in mind. If a model only has to tell one clip's picture from other clips' pictures,
 # wallpaper is enough. Notebook 03 catches a model doing exactly that.
 #
@@ -276,13 +355,11 @@ lab.reveal("01-2", truth, f"{times:.1f} times as good as guessing")
 #
 # * A clip is a window of frames (B, 3, T, H, W) and a spectrogram (B, 1, time, frequency) of the same moments.
 # * Augmentation defines what does *not* matter: position, mirroring, colour, loudness.
-# * Picture and sound share the event and nothing else: not the wallpaper, not the room's echo. Comparing them can only
-#   teach what they share.
+# * In this world, picture and sound share the event and nothing else: not the wallpaper, not the room's echo. Comparing
+#   them can only teach what they share.
 #
 # **If it went wrong.** *A file cannot be read:* the error names the file, the problem and the fix. *No sound:* is the
 # browser tab muted? *The badge is red:* read its diagnosis; the reference solution runs in the meantime.
-#
-# **Try it with your own video.** Set `path` above to any video file on your disk and run the first cells again.
 #
 # **Further reading.** A. Owens, A. Efros, *Audio-Visual Scene Analysis with Self-Supervised Multisensory Features*,
 # ECCV 2018. *Foley* is a film maker's word for sounds made in a studio to fit a picture.

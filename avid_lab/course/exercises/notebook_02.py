@@ -278,6 +278,112 @@ def _update(seed, momentum, rows=9, batch=4, dim=5):
     return unit(rows, dim, seed), index, unit(batch, dim, seed + 1, grad=True), momentum
 
 
+# --- the gradient -----------------------------------------------------------------------------------------------------
+
+
+def nce_gradient(query, note, others, Z, temperature):
+    """query, note (D,), others (K, D): unit vectors -> (D,): gradient of the NCE loss at the query, along the sphere."""
+    log_KZ = math.log(len(others)) + torch.as_tensor(Z).log()
+    pull = 1 - torch.sigmoid(note @ query / temperature - log_KZ)  # 1 - P(real) of the right note
+    push = torch.sigmoid(others @ query / temperature - log_KZ)  # (K,): P(real) of the drawn ones
+    gradient = (push @ others - pull * note) / temperature  # (D,)
+    return gradient - (gradient @ query) * query  # without the part that would only change the length
+
+
+def _gradient(query, note, others, Z, temperature, K=None, pulled=1.0, pushed=1.0):
+    log_KZ = math.log(K or len(others)) + torch.as_tensor(Z).log()
+    pull = 1 - torch.sigmoid(note @ query / temperature - log_KZ)
+    push = torch.sigmoid(others @ query / temperature - log_KZ)
+    return (pushed * push @ others - pulled * pull * note) / temperature
+
+
+def _tangent(gradient, query):
+    return gradient - (gradient @ query) * query
+
+
+def _uphill(query, note, others, Z, temperature):
+    """The sign is flipped. This points towards the right note: that is the way *down*. The gradient points up, away
+    from the right note and towards the others.
+    """
+    log_KZ = math.log(len(others)) + torch.as_tensor(Z).log()
+    pull = 1 - torch.sigmoid(note @ query / temperature - log_KZ)
+    push = torch.sigmoid(others @ query / temperature - log_KZ)
+    gradient = (pull * note - push @ others) / temperature
+    return gradient - (gradient @ query) * query
+
+
+def _off_the_sphere(query, note, others, Z, temperature):
+    """The gradient leaves the sphere. The query is normalised, so the part of the gradient along the query itself
+    changes nothing: subtract `(gradient @ query) * query`.
+    """
+    return _gradient(query, note, others, Z, temperature)
+
+
+def _no_inner_temperature(query, note, others, Z, temperature):
+    """The factor 1 / T is missing. A score is a similarity divided by T, so the chain rule gives a factor 1 / T."""
+    return _tangent(temperature * _gradient(query, note, others, Z, temperature), query)
+
+
+def _times_inner_temperature(query, note, others, Z, temperature):
+    """Multiplied by the temperature instead of divided. The chain rule gives a factor 1 / T, not T."""
+    return _tangent(temperature**2 * _gradient(query, note, others, Z, temperature), query)
+
+
+def _gradient_no_k(query, note, others, Z, temperature):
+    """K is missing before Z. The odds are `exp(s)` against `K * Z`."""
+    return _tangent(_gradient(query, note, others, Z, temperature, K=1), query)
+
+
+def _gradient_no_z(query, note, others, Z, temperature):
+    """Z is missing. The odds are `exp(s)` against `K * Z`."""
+    return _tangent(_gradient(query, note, others, 1.0, temperature), query)
+
+
+def _no_pull(query, note, others, Z, temperature):
+    """The pull of the right note is missing. The right note pulls with 1 - P(real)."""
+    return _tangent(_gradient(query, note, others, Z, temperature, pulled=0.0), query)
+
+
+def _no_push(query, note, others, Z, temperature):
+    """The pushes of the others are missing. Each drawn note pushes with its own P(real)."""
+    return _tangent(_gradient(query, note, others, Z, temperature, pushed=0.0), query)
+
+
+def _push_averaged(query, note, others, Z, temperature):
+    """The pushes are averaged instead of summed. The loss sums over the K negatives, and so does its gradient."""
+    return _tangent(_gradient(query, note, others, Z, temperature, pushed=1 / len(others)), query)
+
+
+def _pull_by_belief(query, note, others, Z, temperature):
+    """The right note pulls with P(real) instead of 1 - P(real). A pair that the network already believes in needs no
+    more pull.
+    """
+    log_KZ = math.log(len(others)) + torch.as_tensor(Z).log()
+    pull = torch.sigmoid(note @ query / temperature - log_KZ)
+    push = torch.sigmoid(others @ query / temperature - log_KZ)
+    return _tangent((push @ others - pull * note) / temperature, query)
+
+
+def _of_softmax(query, note, others, Z, temperature):
+    """This is the gradient of softmax (InfoNCE), not of NCE. In NCE each pair has its own P(real), and Z counts."""
+    every = torch.cat([note[None], others])
+    p = torch.softmax(every @ query / temperature, 0)
+    return _tangent((p @ every - note) / temperature, query)
+
+
+def _by_autograd(query, note, others, Z, temperature):
+    x = query.clone().requires_grad_()
+    v = F.normalize(x, dim=0)
+    KZ = len(others) * torch.as_tensor(Z)
+    positive, negative = (note @ v / temperature).exp(), (others @ v / temperature).exp()
+    loss = -(positive / (positive + KZ)).log() - (KZ / (negative + KZ)).log().sum()
+    return torch.autograd.grad(loss, x)[0]
+
+
+def _one_query(seed, count, Z, temperature=0.3, dim=6):
+    return unit(1, dim, seed)[0], unit(1, dim, seed + 1)[0], unit(count, dim, seed + 2), torch.tensor(Z), temperature
+
+
 # --- negatives --------------------------------------------------------------------------------------------------------
 
 
@@ -535,5 +641,35 @@ EXERCISES = (
         ),
         large=lambda: (integers(64, below=2000, seed=2), 2000, 512, seeded(2)),
         random=True,
+    ),
+    Exercise(
+        task="Write the gradient of the NCE loss at one query by hand: one pull, K pushes, and only along the sphere.",
+        reference=nce_gradient,
+        probes=(
+            lambda: _one_query(0, 5, 1.7),
+            lambda: _one_query(3, 3, 0.6),
+            lambda: _one_query(6, 8, 2.5, temperature=0.5),
+        ),
+        wrong=(
+            _uphill,
+            _off_the_sphere,
+            _no_inner_temperature,
+            _times_inner_temperature,
+            _gradient_no_k,
+            _gradient_no_z,
+            _no_pull,
+            _no_push,
+            _push_averaged,
+            _pull_by_belief,
+            _of_softmax,
+        ),
+        forms=(_by_autograd,),
+        large=lambda: _one_query(9, 512, 3.0, temperature=0.07, dim=128),
+        hints=(
+            "First the derivatives with respect to the scores: P(real) - 1 for the right note, P(real) for each other.",
+            "A score is `note @ query / temperature`. Its gradient with respect to the query is `note / temperature`.",
+            "P(real) is `torch.sigmoid(score - log(K Z))`. Add up pushes minus pull, divided by T. Then remove the part along "
+            "the query: which multiple of the query is that?",
+        ),
     ),
 )
