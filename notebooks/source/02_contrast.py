@@ -3,14 +3,40 @@
 #
 # After this notebook you can
 #
-# * write noise-contrastive estimation from its equation, and explain how it differs from softmax,
+# * write noise-contrastive estimation from its equation, derive its gradient, and explain how it differs from softmax,
 # * explain what $Z$ is for, and what goes wrong when it is too small or too large,
 # * predict the effect of temperature, number of negatives and momentum, and test it in an experiment that trains in
 #   about a second,
 # * explain why a loss without negatives may learn nothing at all.
 #
-# **Needs:** PyTorch basics; a glance at notebook 01. **Time:** 50 minutes, including about one and a half minutes of
+# **Needs:** PyTorch basics; a glance at notebook 01. **Time:** 60 minutes, including about one and a half minutes of
 # computing on a laptop's CPU (GPU: not measured).
+#
+# **Before you start:** four questions about notebooks 00 and 01.
+#
+# <details><summary>1. What is the label of a clip in instance discrimination?</summary>
+#
+# The clip itself. With N clips there are N "classes" of one clip each. Nobody has to name anything.
+#
+# </details>
+# <details><summary>2. Why is a clip cropped and recoloured at random, but all its frames in the same way?</summary>
+#
+# Position and colour should not matter, so they vary from draw to draw. Motion should matter, so it is kept: if each
+# frame had its own crop, everything would seem to jump.
+#
+# </details>
+# <details><summary>3. Colour and loudness alone hardly predict the kind of scene. Why are they dangerous all the same?</summary>
+#
+# They say a lot about the *instance*: the same wallpaper is in every frame of a clip. A loss that only asks "which
+# clip?" within one sense can be satisfied with that.
+#
+# </details>
+# <details><summary>4. What are the rows and the columns of a spectrogram, as the network gets it?</summary>
+#
+# Rows are moments, columns are pitches: time before frequency. In the figures time runs to the right, so there they are
+# turned.
+#
+# </details>
 
 # %%
 import math
@@ -22,8 +48,7 @@ import torch.nn.functional as F
 import avid_lab as al
 from avid_lab import plots, reference
 from avid_lab.course import exercise, frames, lab
-from avid_lab.interactive.microscope import NCEMicroscope
-from avid_lab.plots.style import AUDIO, FAINT, MUTED, VIDEO, add_axes, new_figure, styled
+from avid_lab.interactive import NCEMicroscope
 
 stage = lab.stage("02", "cross")
 clips, test_clips, memory = stage.clips, stage.test_clips, stage.memory
@@ -50,15 +75,46 @@ def own_and_others(video, audio):
 
 blank = al.MemoryBank(N, D, generator=torch.Generator().manual_seed(0))  # random directions
 after = "reference run" if stage.trained else "UNTRAINED"
-ax = plots.similarity_histograms(
+plots.similarity_histograms(
     {"random notes": own_and_others(blank.video, blank.audio), after: own_and_others(memory.video, memory.audio)},
+    kinds=("its own sound", "other clips' sounds"),
     title="Can a picture find its own sound?",
 )
-for words, kind in zip(ax.get_legend().get_texts(), ("other clips' sounds", "its own sound"), strict=True):
-    words.set_text(kind)
-ax
 
 # %% [markdown]
+# (AUC, at the right, is the chance that a picture is more similar to its own sound than to another clip's: 0.5 is
+# guessing, 1 is perfect. Notebook 04 comes back to it.)
+#
+# ## The picture, and the words
+#
+# This notebook builds the part in colour: a query, the notes that it is compared with, and the loss.
+
+# %%
+plots.method(("heads", "memory", "negatives", "loss"), title="What this notebook builds")
+
+# %% [markdown]
+# One letter has one meaning in the whole course. Come back to this table whenever you need it.
+#
+# | letter | meaning | here |
+# |---|---|---|
+# | $N$ | number of training clips, the *instances* | about 1,600 |
+# | $B$ | clips in a batch | 64 |
+# | $D$ | dimension of the sphere | 128 |
+# | $\mathbf v_i, \mathbf a_i$ | embeddings of picture and sound of clip $i$: unit vectors, computed now | |
+# | $\bar{\mathbf v}_i, \bar{\mathbf a}_i$ | their notes in the memory: unit vectors, from earlier steps | |
+# | $T$ | temperature | 0.07 |
+# | $s$ | score: a cosine similarity divided by $T$ | |
+# | $K$ | *negatives* drawn for a query (capital letter) | 512 |
+# | $Z$ | partition constant, the ruler of the scores | |
+# | $m$ | momentum of the memory | 0.5 |
+# | $k$ | *positives* of a clip in CMA, or neighbours looked at (small letter; from notebook 04 on) | 32 |
+# | $\mathcal P_i$ | the positives of clip $i$ (from notebook 05 on) | |
+# | v2a, a2v | a picture asks the notes of sounds, a sound asks the notes of pictures | |
+# | v2v, a2a | a picture asks the notes of pictures, a sound those of sounds | |
+#
+# *Note*, *memory* and *reference run* are words of this course: a note is one row of the memory, and a reference run is
+# a training that was done beforehand and is part of the course.
+#
 # ## One question, or many?
 #
 # Write $s_j = \langle \mathbf v, \bar{\mathbf a}_j\rangle / T$ for the **score** of note $j$: the cosine similarity of
@@ -94,7 +150,7 @@ for name, count in {"here": N, "Kinetics": 232_067, "AudioSet": 1_784_108}.items
 #
 # $$\text{NCE}(s_+; s_1 \dots s_K) = -\log \frac{e^{s_+}}{e^{s_+} + KZ} \;-\; \sum_{k=1}^{K} \log \frac{KZ}{e^{s_k} + KZ}$$
 #
-# **Exercise.** Write it. The badge below the cell says whether your answer is right and, if not, what is wrong. Until
+# **Exercise ●●○.** Write it. The badge below the cell says whether your answer is right and, if not, what is wrong. Until
 # it is right, the reference solution runs instead.
 
 
@@ -135,7 +191,7 @@ lab.reveal(
 # $Z$ should make the chances sum to one: $\sum_j e^{s_j} / (NZ) = 1$, so $Z$ is the mean of $e^{s}$ over all notes. The
 # negatives are a random sample of the notes. AVID estimates $Z$ as the mean over the first batch, then keeps it fixed.
 #
-# **Exercise.** Estimate $Z$.
+# **Exercise ●○○.** Estimate $Z$.
 
 
 # %%
@@ -201,25 +257,18 @@ def pull_and_push(positive, negative, Z):
     return -positive.grad.sum().item(), negative.grad.sum().item()
 
 
-factors = torch.logspace(-6, 6, 49)
-forces = torch.tensor([pull_and_push(positive, negative, Z * factor) for factor in factors])  # (49, 2)
+factors = torch.logspace(-6, 6, 25)
+forces = torch.tensor([pull_and_push(positive, negative, Z * factor) for factor in factors])  # (25, 2)
 
 
-@styled
-def draw_forces():
-    at, ax = forces[24], add_axes(new_figure(8.2, 3.4))
-    for values, colour, name in zip(
-        forces.T, (VIDEO, AUDIO), ("pull of the positive", "push of all negatives"), strict=True
-    ):
-        ax.loglog(factors, values.clamp(min=1e-6), color=colour, linewidth=2.2, label=name)
-    ax.axvline(1, color=MUTED, linestyle=(0, (4, 3)), linewidth=1.2)
-    ax.set(xlabel="Z / the estimate of Z", ylabel="size of the gradient", ylim=(1e-4, 2 * K))
-    ax.legend(loc="upper right")
-    ax.set_title(f"At the estimated Z, {K} negatives push {at[1] / at[0]:.2f} times as hard as the positive pulls")
-    return ax
-
-
-draw_forces()
+plots.curves(
+    factors,
+    {"pull of the positive": forces[:, 0].clamp(min=1e-6), "push of all negatives": forces[:, 1].clamp(min=1e-6)},
+    log="xy",
+    xlabel="Z / the estimate of Z",
+    ylabel="size of the gradient",
+    title=f"At the estimated Z, {K} negatives push {forces[12, 1] / forces[12, 0]:.2f} times as hard as the positive pulls",
+)
 
 # %%
 pull, push = pull_and_push(positive, negative, Z / 100)
@@ -236,8 +285,50 @@ lab.reveal(
 # full force all the time, and the negatives hardly push at all until their scores have grown large. One estimate at the
 # right moment balances the two.
 #
-# Put one query under the microscope: you see its score, probability and gradient for every note, and the equation with
-# its numbers. In a running notebook, drag the temperature, $K$ and $Z$, and click a bar.
+# ## The gradient on the sphere
+#
+# Pull and push were derivatives with respect to *scores*. What happens to the embedding itself? Three steps:
+#
+# 1. *Scores.* $\partial\,\text{NCE}/\partial s_+ = P(\text{real}\mid s_+) - 1$, and
+#    $\partial\,\text{NCE}/\partial s_k = P(\text{real}\mid s_k)$: differentiate the two logarithms.
+# 2. *Chain rule.* A score is $s_j = \langle\mathbf v, \bar{\mathbf a}_j\rangle / T$, so its gradient with respect to
+#    $\mathbf v$ is $\bar{\mathbf a}_j / T$. Together:
+#    $\;\mathbf g = \frac1T\Big(\sum_{k=1}^K P(\text{real}\mid s_k)\,\bar{\mathbf a}_k
+#    - \big(1 - P(\text{real}\mid s_+)\big)\,\bar{\mathbf a}_+\Big)$.
+# 3. *The sphere.* $\mathbf v$ is normalised, so a change of its length changes nothing. Only the part of $\mathbf g$
+#    along the sphere remains: $\mathbf g - \langle\mathbf g, \mathbf v\rangle\,\mathbf v$.
+#
+# Read it once more. One vector pulls, $K$ vectors push, each as strongly as the network is *wrong* about it, and a
+# small $T$ makes all of them stronger. The film in notebook 00 was drawn with this formula.
+#
+# **Exercise ●●●.** Write this gradient by hand, without autograd. The cell after it compares yours with autograd's.
+
+
+# %%
+@exercise("nce_gradient")
+def nce_gradient(query, note, others, Z, temperature):
+    """query, note (D,), others (K, D): unit vectors -> (D,): gradient of the NCE loss at the query, along the sphere."""
+    ...
+
+
+# %%
+T, off = 0.07, []
+for i in range(20):
+    x = blank.video[i].clone().requires_grad_()
+    v = F.normalize(x, dim=0)
+    al.nce_loss((blank.audio[i] @ v / T)[None, None], (blank.audio[drawn[i]] @ v / T)[None], Z).backward()
+    by_hand = nce_gradient(blank.video[i], blank.audio[i], blank.audio[drawn[i]], Z, T)
+    off.append(((by_hand - x.grad).norm() / x.grad.norm()).item())
+print(f"largest relative difference from autograd, 20 queries: {max(off):.1e} ({lab.credit('nce_gradient')})")
+
+# %% tags=["claim"]
+claim("the formula is autograd's gradient", max(off), below=1e-3)
+
+# %% [markdown]
+# ## One query under the microscope
+#
+# You see its score, probability and gradient for every note, and the equation with its numbers. In a running notebook,
+# drag the temperature, $K$ and $Z$, and click a bar.
 
 # %%
 NCEMicroscope((memory.video, memory.audio), clips.labels, clips.classes)
@@ -260,25 +351,28 @@ NCEMicroscope((memory.video, memory.audio), clips.labels, clips.classes)
 # are; the orange one shows where the *pushing* happens. (The notes are from the trained run; $Z$ is estimated again for
 # each $T$.)
 
+
 # %%
 alike = clips.labels[drawn] == clips.labels[index][:, None]  # (B, K): false negatives
 
 
-@styled
 def draw_push(T):
+    """Where the negatives are, and where the push is."""
     _, negative = scores_of(memory.video[index], memory.audio, index, drawn, T)
     push = (negative - math.log(K) - partition_constant(negative).log()).sigmoid()  # P(real) = size of the gradient
     hardest = push.sort(dim=1, descending=True).values[:, : max(1, K // 10)].sum() / push.sum()
-    ax = add_axes(new_figure(7.6, 3.2))
-    bins = torch.linspace(-1, 1, 61)
-    for weights, colour, name in ((torch.ones_like(push), MUTED, "negatives"), (push, AUDIO, "their push")):
-        heights = torch.histogram((negative * T).flatten(), bins, weight=weights.flatten(), density=False).hist
-        ax.stairs(heights / heights.sum(), bins, fill=True, alpha=0.45, color=colour, label=name)
-    ax.set(xlabel="similarity to the query", ylabel="share", xlim=(-0.6, 0.8), ylim=(0, 0.4))
-    ax.legend(loc="upper left")
     wrong = (push * alike).sum() / push.sum()
-    ax.set_title(f"T = {T:g}: {hardest:.0%} of the push by the hardest tenth, {wrong:.0%} on false negatives")
-    return ax
+    return plots.histograms(
+        {"negatives": negative * T, "their push": negative * T},
+        weights={
+            "negatives": torch.ones_like(push).flatten() / push.numel(),
+            "their push": (push / push.sum()).flatten(),
+        },
+        bins=60,
+        reach=(-0.6, 0.8),
+        xlabel="similarity to the query",
+        title=f"T = {T:g}: {hardest:.0%} of the push by the hardest tenth, {wrong:.0%} on false negatives",
+    )
 
 
 frames(draw_push, [0.02, 0.03, 0.05, 0.07, 0.1, 0.2, 0.5, 1.0], label="temperature", start=3)
@@ -290,7 +384,7 @@ frames(draw_push, [0.02, 0.03, 0.05, 0.07, 0.1, 0.2, 0.5, 1.0], label="temperatu
 #
 # ## Drawing negatives
 #
-# **Exercise.** Draw $K$ other instances for each query. Every other instance is equally likely; the query itself never
+# **Exercise ●●○.** Draw $K$ other instances for each query. Every other instance is equally likely; the query itself never
 # appears. Pitfall: if you hit the query and take its neighbour instead, the draw is not uniform.
 
 
@@ -318,7 +412,7 @@ print(f"queries with at least one: {(false.sum(1) > 0).double().mean():.1%}")
 #
 # $$\bar{\mathbf a}_i \leftarrow \frac{m\,\bar{\mathbf a}_i + (1-m)\,\mathbf a_i}{\lVert m\,\bar{\mathbf a}_i + (1-m)\,\mathbf a_i\rVert}$$
 #
-# **Exercise.** Write the update. There are three pitfalls: which of the two gets $m$, along which axis to normalise,
+# **Exercise ●○○.** Write the update. There are three pitfalls: which of the two gets $m$, along which axis to normalise,
 # and whether gradients may flow into the memory.
 
 
@@ -368,8 +462,11 @@ def experiment(steps=200 if stage.trained else 4, K=K, T=0.07, momentum=0.5, rul
     heads = torch.nn.ModuleList([torch.nn.Linear(x.shape[1], D) for x in (eyes, ears)])
     notes = [F.normalize(torch.randn(N, D, generator=generator), dim=1) for _ in heads]  # of pictures, of sounds
     optimizer, Z, losses = torch.optim.Adam(heads.parameters(), lr=3e-3), [None, None], []
+    order = torch.empty(0, dtype=torch.int64)
     for _ in range(steps):
-        index = torch.randperm(N, generator=generator)[:64]
+        if len(order) < 64:
+            order = torch.randperm(N, generator=generator)  # a new pass: every clip once, in a new order
+        index, order = order[:64], order[64:]
         new = [F.normalize(head(x[index]), dim=1) for head, x in zip(heads, (eyes, ears), strict=True)]
         negatives, total = sample_negatives(index, N, K, generator), 0.0
         for asks, answers in ((0, 1), (1, 0)):
@@ -477,8 +574,8 @@ plots.accuracy_bars(
 #
 # ### And with the whole network?
 #
-# For the whole network a run takes minutes, so these are committed runs: Cross-AVID from scratch for 450 steps, with
-# one setting changed from the reference run, and the same test.
+# For the whole network a run takes minutes, so these are reference runs: Cross-AVID from scratch, half as long as the
+# run above, with one setting changed, and the same test.
 
 # %%
 short = {
@@ -488,7 +585,8 @@ short = {
     "K = 32": "short-n32",
     "K = 2048": "short-n2048",
 }
-runs = reference.results()["runs"]
+runs, recipe = reference.results()["runs"], reference.results()["made_with"]["profile"]["train"]
+half = round(recipe["steps"] * reference.VARIANTS["short"].length)
 whole = {
     name: [run["scores"]["v2a_precision_at_10"] for run in runs if run["variant"] == variant]
     for name, variant in short.items()
@@ -499,21 +597,36 @@ plots.accuracy_bars(
     whole,
     chance=chance,
     xlabel="precision of the 10 nearest sounds",
-    title=f"Whole network, 450 steps: {early} is ahead with {mean[early]:.0%}",
+    title=f"Whole network, {half} steps: {early} is ahead with {mean[early]:.0%}",
 )
 
 # %% [markdown]
-# The temperature matters far more here than on frozen features. For $K$, compare the differences with those between
-# dots before you form a theory. A race of 450 steps only shows who learns *early*: the reference run, at $T = 0.07$,
-# trains for another 450.
+# Now compare how much the temperature matters here and on frozen features.
+
+# %%
+spread = {"frozen features": list(means.values()), "whole network": [mean[name] for name in mean if "T" in name]}
+for name, values in spread.items():
+    print(f"{name}: {100 * (max(values) - min(values)):.0f} points between the worst and the best temperature")
+
+# %% [markdown]
+# Which of the two experiments would you trust when you choose a temperature for a new network, and why?
+#
+# <details><summary>An answer</summary>
+#
+# The second. The frozen features come from a network that was trained at $T = 0.07$ with 512 negatives. They already
+# hold what that choice found, so the experiment with two heads is biased towards "nothing matters much". The whole
+# network must find its features with the temperature that it gets. But a short race only shows who learns *early*. And
+# for $K$, compare the differences between settings with those between dots before you form a theory.
+#
+# </details>
 #
 # ### The cost of an old memory
 #
 # Each pass visits every clip once, in a new order: a clip is visited every $N/B$ steps on average. With momentum $m$, a
-# note also keeps a share of older visits; on average its content is
+# note also keeps a share of older visits; after many passes, its content is on average
 # $\frac NB\big(\frac12 + \frac{m}{1-m} + \frac{1-m}{12}\big)$ steps old (the last term is there because shuffled passes space
-# the visits unevenly). The network has changed since then. To measure by how much, compare every note with what the
-# head *would write today*.
+# the visits unevenly). And after $n$ visits, about $m^n$ of it is still its *random start*. The network has changed
+# since then. To measure by how much, compare every note with what the head *would write today*.
 
 # %%
 ax, ages = sweep(
@@ -521,24 +634,28 @@ ax, ages = sweep(
     [0.0, 0.5, 0.9, 0.98],
     lambda means, best: f"From momentum 0 to 0.98: from {means[0.0]:.0%} to {means[0.98]:.0%} right",
 )
-print("momentum   mean age in steps   similarity of a note to today's embedding")
+visits = len(trial.losses) * 64 / N
+print(f"after {len(trial.losses)} steps, so {visits:.1f} visits of each clip:")
+print("momentum   age after many passes, in steps   still random start   similarity to today's embedding")
 for m, found in ages.items():
     age, fresh = N / 64 * (0.5 + m / (1 - m) + (1 - m) / 12), sum(t.fresh for t in found) / len(found)
-    print(f"{m:8g}   {age:17.0f}   {fresh:.2f}")
+    print(f"{m:8g}   {age:31.0f}   {m**visits:18.0%}   {fresh:.2f}")
 ax
 
 # %% [markdown]
+# Read the last row with care: at momentum 0.98 a note is mostly its random start after so few visits. It is not old, it
+# has hardly been written. Only a much longer training would show what such a momentum does.
+#
 # A note is stale by design; it only has to be *fresh enough*. Longer and slower training tolerates older notes: what
-# counts is how far the network moves during one pass. (The paper uses momentum 0.5 and 232,067 clips at 256 per step,
-# so the content of a Kinetics note is about 1,400 steps old.) Notebook 09 shows two alternatives: a queue of recent
-# embeddings, and the batch itself.
+# counts is how far the network moves during one pass. The paper uses momentum 0.5, and 232,067 clips at 256 per step. So
+# a Kinetics clip was last visited about 450 steps ago on average, and the content of its note, with what it keeps of
+# earlier visits, is about 1,400 steps old. Notebook 09 shows two alternatives: a queue of recent embeddings, and the
+# batch itself.
 
 # %% [markdown] tags=["instructor"]
 # **Teaching note (15 min).** This experiment works well as a race: each group gets one knob, writes down a prediction
-# *with a mechanism*, and reports how it turned out. Ask what the experiment cannot show: the frozen features were
-# trained at $T = 0.07$ with 512 negatives, so it is biased towards "nothing matters much". The committed runs with the
-# whole network show how biased it is; `data/reference/README.md` has all their scores ("Temperature and number of
-# negatives").
+# *with a mechanism*, and reports how it turned out. Ask what the experiment cannot show (the answer is folded above).
+# `data/reference/README.md` has all scores of the runs with the whole network ("Temperature and number of negatives").
 #
 # Misconception: "softmax has no Z, so it is better". Softmax computes a sum over its own negatives at every step, and
 # it gives up the level.
@@ -596,7 +713,7 @@ def on_a_circle(moments, with_negatives=True, ruler=1.0, T=0.2, seed=0):
 moments = [0, 2, 5, 10, 20, 40, 80, 150, 300]
 worlds = {
     "with negatives": on_a_circle(moments),
-    "Z a thousand times too large": on_a_circle(moments, ruler=1000.0),
+    "Z too large": on_a_circle(moments, ruler=1000.0),
     "without": on_a_circle(moments, with_negatives=False),
 }
 
@@ -606,20 +723,10 @@ def gathered(points):
     return points.flatten(0, 1).mean(0).norm().item()
 
 
-@styled
 def draw_circle(step):
-    figure = new_figure(9, 4.0)
-    for place, (name, (angle, found)) in enumerate(worlds.items(), start=1):
-        ax = add_axes(figure, 130 + place)
-        for points, marker, radius in zip(found[step], "o^", (1.0, 1.14), strict=True):
-            ax.scatter(*(radius * points.T), c=angle, cmap="hsv", marker=marker, s=22, alpha=0.7, linewidths=0)
-        ring = torch.linspace(0, 2 * math.pi, 100)
-        ax.plot(ring.cos(), ring.sin(), color=FAINT, linewidth=0.8, zorder=0)
-        ax.set(xlim=(-1.25, 1.25), ylim=(-1.25, 1.25), aspect="equal", xticks=[], yticks=[])
-        ax.set_axis_off()
-        ax.set_title(f"{name}\ngathered {gathered(found[step]):.2f}", loc="center", fontsize=10)
-    figure.suptitle(f"After {step} steps (inner ring pictures, outer ring sounds, colour the event)\n", fontsize=10)
-    return figure
+    shown = {f"{name}\ngathered {gathered(found[step]):.2f}": found[step] for name, (_, found) in worlds.items()}
+    title = f"After {step} steps (inner ring pictures, outer ring sounds, colour the event)"
+    return plots.circles(shown, tiny_world()[0], title=title)
 
 
 frames(draw_circle, moments, label="step", start=len(moments) - 1)
@@ -633,10 +740,27 @@ lab.reveal(
 )
 
 # %% [markdown]
-# That is **collapse**: a nearly perfect score for "be alike", and hardly any information. Negatives make the constant
-# answer expensive, so the points must spread. The cheapest way to spread *and* agree is to arrange the points by what
-# picture and sound share: the event. Compare the middle: a loss may have negatives on paper and none in its gradient. A
-# contrastive loss does two things: it aligns partners and spreads the crowd evenly (Wang and Isola).
+# That is **collapse**: a nearly perfect score for "be alike". Is *nothing* left? Look closely.
+
+# %%
+for name, (_, found) in worlds.items():
+    video, audio = found[moments[-1]]
+    similarity = video @ audio.T  # (120, 120)
+    rank = (similarity > similarity.diagonal()[:, None]).sum(1).double().median() + 1
+    print(
+        f"{name:<16} similarity of strangers {similarity.mean():6.3f} ± {similarity.std():.3f}, own sound ranks {rank:.0f} of 120"
+    )
+
+# %% [markdown]
+# Rank and score say different things. Without negatives, strangers are as similar as partners, up to tiny differences.
+# A ranking can still find some order in them, left over from the start: the networks only had to make the differences
+# *small*, not to remove them. But nothing in the loss keeps them, and no threshold, no average and no half precision
+# would see them. A high rank of the own sound is no proof against collapse; look at the spread as well.
+#
+# Negatives make the constant answer expensive, so the points must spread. The cheapest way to spread *and* agree is to
+# arrange the points by what picture and sound share: the event. Compare the middle: a loss may have negatives on paper
+# and hardly any in its gradient. A contrastive loss does two things: it aligns partners and spreads the crowd evenly
+# (Wang and Isola).
 #
 # (Methods without negatives exist, such as BYOL and DINO; each prevents the constant answer in another way.)
 #
@@ -670,11 +794,21 @@ for dtype in (torch.float32, torch.bfloat16, torch.float16):
 # %%
 lab.note("02-e", "Which experiment did you run, what did you expect, and what happened?")
 
+# %% [markdown]
+# <details><summary>Answers</summary>
+#
+# 1. The two figures above show what each knob costs alone. Together there is one negative per query, and at $T = 0.01$
+#    only a negative that happens to be close is pushed: most queries are not pushed at all.
+# 2. Softmax. A $Z$ that is estimated again from the scores at hand is nearly the denominator of softmax, and like it, it
+#    gives up the level: all scores may rise together without a cost.
+# 3. The larger the ruler, the weaker the push; try 10, 100, 1000. A temperature of 5 does not do the same, because $Z$ is
+#    estimated *at* that temperature: the ruler fits again, and pull and push stay balanced.
+#
+# </details>
+
 # %% [markdown] tags=["instructor"]
-# **Teaching note (5 min).** Experiment 2 is the bridge to softmax: a $Z$ re-estimated per query from its own negatives
-# *is* nearly the softmax denominator. In experiment 3 a large temperature is harmless because $Z$ is estimated at that
-# temperature: the ruler fits again. Closing question: "Our negatives are uniform. Which would you draw instead, and
-# which clips would that hurt?"
+# **Teaching note (5 min).** Closing question: "Our negatives are uniform. Which would you draw instead, and which clips
+# would that hurt?"
 
 # %% [markdown]
 # **If it went wrong.**
@@ -692,6 +826,7 @@ lab.note("02-e", "Which experiment did you run, what did you expect, and what ha
 # * The temperature decides which negatives are pushed; the hardest are often false negatives.
 # * The memory provides many negatives at the price of slightly old notes. Their age matters only as far as the network
 #   moves during a pass.
+# * The gradient is one pull and K pushes, each as strong as the network is wrong, along the sphere.
 # * Without negatives, the same answer for everything is perfect.
 #
 # **Further reading.** M. Gutmann, A. Hyvärinen, *Noise-contrastive estimation: A new estimation principle for unnormalized statistical models*, AISTATS 2010.
