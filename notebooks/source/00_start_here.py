@@ -40,7 +40,7 @@ profile, clips, test_clips = stage.profile, stage.clips, stage.test_clips
 
 # %%
 pipeline = stage.pipeline
-untrained = al.evaluation.embed(al.AudioVisualModel.preset(profile.model, seed=0), test_clips, pipeline)
+untrained = al.evaluation.embed(al.evaluation.random_twin(stage.model, clips, pipeline), test_clips, pipeline)
 game = Game(test_clips, {"untrained": untrained, "trained": stage.test_embeddings})
 game
 
@@ -144,8 +144,7 @@ lab.reveal("00-2", yours, "your network had to find out for itself what goes tog
 claim("a few minutes of training beat guessing by far", yours, above=5)
 
 # %% [markdown]
-# The loss falls fast, then slowly; the answers keep improving. The network in the game was trained for longer:
-# notebook 03 shows by how much that helps.
+# The network in the game was trained beforehand, for longer, with the same method.
 #
 # Your model has *never seen* the held-out clips. Ask it about the first three of them, not the best three. The picture
 # on the left is the question; beside it are the clips whose **sounds** your model finds closest. Play them: even the
