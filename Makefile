@@ -10,7 +10,7 @@ export OMP_WAIT_POLICY := passive
 export GOMP_SPINCOUNT := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test demo lint notebooks benchmark matrix clean
+.PHONY: help lab test demo lint notebooks site pictures benchmark matrix clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,12 @@ lint: $(VENV)/.dev  ## ruff, pyright and the floors of the house
 notebooks: $(VENV)/.dev  ## build notebooks/*.ipynb from notebooks/source/*.py (NOTEBOOKS="00 03" for some)
 	$(BIN)/python -m avid_lab.course --mistakes
 	$(BIN)/avid-lab publish $(NOTEBOOKS)
+
+site: $(VENV)/.dev  ## build the web pages from the notebooks as they are: runs/site/index.html
+	$(BIN)/avid-lab publish --site-only
+
+pictures: $(VENV)/.dev  ## draw the README's pictures and write its table, from data/reference
+	$(BIN)/python -m avid_lab.course.showcase README.md docs/images
 
 benchmark: $(VENV)/.lab  ## measure the fast paths (SECTIONS="mining nce loading streaming training rendering feel recipe calibration", QUICK=--quick)
 	$(BIN)/python -m benchmarks $(SECTIONS) $(QUICK)

@@ -1,4 +1,4 @@
-"""Puts the course's notebooks and reference runs into the wheel: see avid_lab/shipped.py."""
+"""Puts the course's notebooks, reference runs and pages into the wheel: see avid_lab/shipped.py."""
 
 from typing import Any
 
@@ -11,4 +11,4 @@ class CourseFiles(BuildHookInterface):
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Name the folders, and where they go."""
         if version == "standard":
-            build_data["force_include"] |= {name: f"avid_lab/course_files/{name}" for name in ("notebooks", "data")}
+            build_data["force_include"] |= {name: f"avid_lab/course_files/{name}" for name in ("notebooks", "data", "docs")}

@@ -23,7 +23,7 @@ from avid_lab.media import read_clip
 from avid_lab.training import avid_trainer, resolve_device
 from avid_lab.transforms import InputPipeline
 
-# The README's times were measured on two shared cores of an AMD EPYC (Zen 4), without a GPU.
+# The times of docs/speed.md were measured on two shared cores of an AMD EPYC (Zen 4), without a GPU.
 REFERENCE = {
     "matrix products, one thread": 90.0,
     "copies in memory, one thread": 25.0,

@@ -1,4 +1,4 @@
-"""``python -m benchmarks mining nce``: run sections, write results/*.json and a picture, print the README's table."""
+"""``python -m benchmarks mining nce``: run sections, write results/*.json and a picture, print the rows of the docs."""
 
 from __future__ import annotations
 

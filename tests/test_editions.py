@@ -9,7 +9,7 @@ import nbformat
 import pytest
 from nbformat.sign import NotebookNotary
 
-from avid_lab.course import editions, publish, site, working
+from avid_lab.course import editions, working
 from avid_lab.course.exercises import EXERCISES
 from avid_lab.course.filling import blank_cell
 
@@ -171,16 +171,3 @@ def test_nbgrader_accepts_the_instructors_edition(source, tmp_path):
     released = (tmp_path / "out" / "release" / "02_contrast" / "02_contrast.ipynb").read_text()
     assert "NotImplementedError" in released
     assert not any(text in released for text in ("softplus", "Ask for hands", "K is missing"))
-
-
-def test_the_site_needs_no_network_and_draws_formulas(source, tmp_path, unchecked):
-    path = publish.build(source / "02_contrast.py", tmp_path, execute=False)
-    index, page = site.build_site([path], tmp_path / "site")
-    text = page.read_text()
-    assert "<mfrac>" in text and "\N{MATHEMATICAL BOLD SMALL V}" in text and "$code$" in text and "$a" not in text
-    assert 'src="http' not in text and "<script" not in text
-    contents = " ".join(index.read_text().split())
-    assert "02 · Contrast: from scratch" in contents and 'href="02_contrast.html"' in contents
-    assert "<em>for</em>, and what goes wrong without it</li><li>write the loss</li></ul>" in contents
-    with pytest.raises(ValueError, match="needs notebooks"):
-        site.build_site([], tmp_path)

@@ -40,20 +40,29 @@ def targets():
     return set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
 
-def test_readme_commands_exist():
-    readme = (ROOT / "README.md").read_text()
-    assert set(re.findall(r"\bmake ([a-z]+)", readme)) <= targets()
-    assert {"lab", "test", "demo"} <= targets()
+PAGES = [ROOT / "README.md", ROOT / "notebooks" / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def test_commands_of_the_pages_exist():
+    text = "\n".join(page.read_text() for page in PAGES)
+    assert set(re.findall(r"\bmake ([a-z]+)", text)) - {"this"} <= targets()
+    assert {"lab", "test", "demo", "site"} <= targets()
     shown = tool("avid_lab", "--help").stdout
-    commands = set(re.findall(r"\bavid-lab ([a-z]+)", readme))
+    commands = set(re.findall(r"\bavid-lab ([a-z]+)", text))
     assert commands
     assert all(re.search(rf"^ +{command}\b", shown, re.MULTILINE) for command in commands)
 
 
-def test_readme_files_exist():
-    links = re.findall(r"\]\(([^)#]+)\)", (ROOT / "README.md").read_text())
-    missing = [link for link in links if not link.startswith("https://") and not (ROOT / link).exists()]
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_of_the_pages_lead_to_files(page):
+    links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text())
+    here = [link for link in links if not link.startswith(("https://", "#"))]
+    missing = [link for link in here if not (ROOT / link[1:] if link[0] == "/" else page.parent / link).exists()]
     assert not missing
+
+
+def test_the_readme_stays_two_screens():
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 120
 
 
 def test_make_says_what_it_can_do():
@@ -117,7 +126,7 @@ except SystemExit:
 
 
 # What may be missing is looked for where it is needed; the kernel is not imported, Jupyter starts it.
-OPTIONAL, NOT_IMPORTED = {"faiss-cpu", "triton", "umap-learn", "webdataset"}, {"ipykernel"}
+OPTIONAL, NOT_IMPORTED = {"faiss-cpu", "sphinx", "triton", "umap-learn", "webdataset"}, {"ipykernel"}
 
 
 def test_every_package_that_is_imported_is_a_dependency_and_no_other():

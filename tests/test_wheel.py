@@ -53,7 +53,7 @@ def test_the_wheel_has_the_course_and_stays_small(wheel):
     with zipfile.ZipFile(wheel) as opened:
         names = set(opened.namelist())
     assert wheel.stat().st_size < MOST_BYTES
-    for folder in ("notebooks", "data"):
+    for folder in ("notebooks", "data", "docs"):
         files = subprocess.run(["git", "ls-files", folder], cwd=ROOT, capture_output=True, text=True, check=True).stdout
         missing = {f"avid_lab/course_files/{name}" for name in files.splitlines()} - names
         assert files and not missing

@@ -60,6 +60,8 @@ def add(commands: Any) -> None:
     publish.add_argument("--keep-outputs", action="store_true", help=text)
     text = "write nothing; fail if a notebook differs from its source"
     publish.add_argument("--check", action="store_true", help=text)
+    text = "leave the notebooks as they are; only build the web pages from them"
+    publish.add_argument("--site-only", action="store_true", help=text)
     text = "seconds per cell (default: %(default)s)"
     publish.add_argument("--timeout", type=int, default=1800, metavar="S", help=text)
     text = "folder of the web pages (default: %(default)s)"
@@ -142,7 +144,7 @@ def _edition(arguments: argparse.Namespace) -> int:
 
 
 def _publish(arguments: argparse.Namespace) -> int:
-    from avid_lab.course import publish
+    from avid_lab.course import publish, site
 
     chosen = publish.sources(arguments.source, arguments.names)
     if arguments.check:
@@ -150,14 +152,19 @@ def _publish(arguments: argparse.Namespace) -> int:
         problems = [problem for source, notebook in pairs for problem in publish.drift(source, notebook)]
         print("\n".join(problems) or f"{len(chosen)} notebooks match their sources")
         return 1 if problems else 0
-    for source in chosen:
+    with_site = arguments.site_only or not arguments.no_execute
+    if with_site:
+        site.require_sphinx()  # before notebooks run for half an hour
+    for source in chosen if not arguments.site_only else ():
         how = {"execute": not arguments.no_execute, "keep_outputs": arguments.keep_outputs}
         path = publish.build(source, arguments.out, **how, timeout_s=arguments.timeout)
         print(f"{path}  {path.stat().st_size / 1e6:.2f} MB")
-    if not arguments.no_execute:
-        from avid_lab.course.site import build_site
+    if with_site:
+        from avid_lab.course import explore
 
-        print(build_site(sorted(arguments.out.glob("[0-9][0-9]_*.ipynb")), arguments.site)[0])
+        first = site.build_site(sorted(arguments.out.glob("[0-9][0-9]_*.ipynb")), arguments.site)
+        explore.write_explorer(arguments.site / "_static" / "explore", *explore.reference_runs())
+        print(first)
     return 0
 
 

@@ -551,7 +551,7 @@ frames(draw_days, [20, 40, 80, 160, 320, 640], label="clips a second and GPU")
 # ```
 #
 # Each process takes an eighth of every batch and holds model and memory whole; gradients are averaged, and the memories take the embeddings of all, or each would know only its own part. CMA goes on from the AVID run's checkpoint (`--objective cma --from CHECKPOINT`). The same command resumes after a crash. On several machines,
-# the README has the line.
+# `docs/machines.md` has the line.
 #
 # What a batch means when it is shared, you can try without any GPU: `al.TrainConfig(batch_size=64, accumulate=2)` computes what two processes would.
 
