@@ -17,19 +17,35 @@
 # **Needs:** a little Python; PyTorch helps. **Time:** 15 minutes. About five of them are your training, on a laptop's
 # CPU; read on while it runs. (The first start also renders the clips, which takes a minute or two.)
 
+# %% [markdown]
+# ## Is everything ready?
+#
+# The next cell checks this machine. For everything that is not *ok*, it prints the command that fixes it; `avid-lab
+# doctor` in a terminal does the same. You can rerun an interrupted cell: finished clips are kept.
+
+# %%
+from avid_lab import doctor
+
+print(doctor.table(doctor.examine()))
+
 # %%
 import torch
 from IPython.display import display
 
 import avid_lab as al
-from avid_lab import doctor, plots
+from avid_lab import plots
 from avid_lab.course import lab
 from avid_lab.interactive import Game, LiveLoss, gallery
 
 stage = lab.stage("00", "long")
 profile, clips, test_clips = stage.profile, stage.clips, stage.test_clips
+print(f"Profile {profile.name}: your training will take {profile.train.steps} steps.")
 
 # %% [markdown]
+# A **profile** sets the size of the experiments: `cpu` for a laptop, `gpu` where there is one, `smoke` for automated
+# tests (it trains so little that its results mean nothing). The environment variable `AVID_LAB_PROFILE` overrides the
+# choice.
+#
 # ## A game with no labels
 #
 # You see a clip *without its sound*, and hear six sounds *without their pictures*. Which sound was recorded with the
@@ -167,19 +183,6 @@ for query in range(3):
 #
 # </details>
 #
-# ## If something is not right
-#
-# The next cell checks this machine: versions, codecs, disk, JupyterLab. For everything that is not *ok*, it prints the
-# command that fixes it; `avid-lab doctor` in a terminal does the same. You can rerun an interrupted cell: finished clips
-# are kept. A **profile** sets the size of the experiments: `cpu` for a laptop, `gpu` where there is one, `smoke` for
-# automated tests (it trains so little that its results mean nothing). The environment variable `AVID_LAB_PROFILE`
-# overrides the choice.
-
-# %%
-print(doctor.table(doctor.examine()))
-print(f"\nprofile {profile.name}: {profile.train.steps} steps of {profile.train.batch_size} clips")
-
-# %% [markdown]
 # ## Recap
 #
 # * The game: find the sound that was recorded with a picture, among many. Every video comes with the right answer, for
