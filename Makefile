@@ -42,7 +42,7 @@ site: $(VENV)/.dev  ## build the web pages from the notebooks as they are: runs/
 pictures: $(VENV)/.dev  ## draw the README's pictures and write its table, from data/reference
 	$(BIN)/python -m avid_lab.course.showcase README.md docs/images
 
-benchmark: $(VENV)/.lab  ## measure the fast paths (SECTIONS="mining nce loading streaming training rendering feel recipe calibration", QUICK=--quick)
+benchmark: $(VENV)/.lab  ## measure the fast paths (SECTIONS="mining nce loading streaming training rendering feel recipe calibration losses", QUICK=--quick)
 	$(BIN)/python -m benchmarks $(SECTIONS) $(QUICK)
 
 # The lowest versions that pyproject.toml allows, and the newest: one environment each, installed by uv.

@@ -14,7 +14,7 @@ for name, value in (("OMP_WAIT_POLICY", "passive"), ("GOMP_SPINCOUNT", "0"), ("O
     os.environ.setdefault(name, value)
 
 SECTIONS = ("mining", "nce", "loading", "streaming", "training", "rendering", "gpu", "feel")
-LONG = ("recipe", "calibration")  # half an hour and more: only when named
+LONG = ("recipe", "calibration", "losses")  # half an hour to some hours: only when named
 FOLDER = Path(__file__).parent / "results"
 
 

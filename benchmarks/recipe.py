@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from torch import nn
 from tqdm.auto import tqdm
 
 from avid_lab import foley
@@ -45,12 +46,12 @@ PRESENT = Candidate(PRESETS["pocket"], PROFILES["cpu"].train, PROFILES["cpu"].nu
 
 
 class Run:
-    """One training of a candidate, a step at a time, with the time that it takes."""
+    """One training of a candidate, a step at a time, with the time that it takes; the objective is AVID by default."""
 
-    def __init__(self, candidate: Candidate, clips: ClipDataset, seed: int) -> None:
+    def __init__(self, candidate: Candidate, clips: ClipDataset, seed: int, objective: nn.Module | None = None) -> None:
         self.core_s = self.wall_s = 0.0
         model = AudioVisualModel(candidate.model, seed=seed)
-        objective = AVID(
+        objective = objective or AVID(
             len(clips),
             model.config.dim,
             num_negatives=candidate.num_negatives,

@@ -63,6 +63,9 @@ LOOP = (
 )
 WHOLE = LOOP.format(z="if t not in Z: Z[t] = n.detach().exp().mean()", half="/ 2")
 
+QUEUE = "key = key.detach(); s = torch.cat([(query * key).sum(1, keepdim=True), query @ queue.T], 1) / temperature\n"
+QUEUE_LOSS = "F.cross_entropy(s, torch.zeros(len(s), dtype=torch.long))"
+
 RIGHT = {
     "log_spectrogram_bins": [
         "p = power[:, 1:].reshape(len(power), -1, 2).mean(-1); x = torch.cat((power[:, :1], p), 1)\n"
@@ -279,6 +282,20 @@ RIGHT = {
         "p, n = positive.unsqueeze(2), negative.unsqueeze(1); F.softplus(n - p).mean()",
         "K = negative.shape[1]; F.binary_cross_entropy_with_logits(positive, torch.ones_like(positive)) + K * "
         "F.binary_cross_entropy_with_logits(negative, torch.zeros_like(negative))",
+    ],
+    "queue_step": [
+        QUEUE + "(F.cross_entropy(s, torch.zeros(len(s), dtype=torch.long)), torch.cat([queue, key])[len(key):])",
+        QUEUE + "(-s.log_softmax(1)[:, 0].mean(), torch.cat([queue[len(key):], key]))",
+        QUEUE + "(-s.softmax(1)[:, 0].log().mean(), torch.vstack((queue, key))[-len(queue):])",
+        QUEUE + "new = queue.roll(-len(key), 0).clone(); new[-len(key):] = key; (s.logsumexp(1) - s[:, 0]).mean(), new",
+        QUEUE
+        + "(F.nll_loss(F.log_softmax(s, 1), torch.zeros(len(s)).long()), torch.cat([queue, key], dim=0)[key.shape[0]:, :])",
+        "with torch.no_grad():\n  keys = key.clone(); new = torch.cat([queue, keys])[len(keys):]\n"
+        "p = torch.exp((query * keys).sum(1) / temperature); n = torch.exp(query @ queue.T / temperature).sum(1)\n"
+        "-(p / (p + n)).log().mean(), new",
+        "own = torch.einsum('bd,bd->b', query, key.detach()) / temperature; others = query.matmul(queue.t()) / temperature\n"
+        "score = torch.hstack([others, own[:, None]]); target = torch.full((len(query),), len(queue))\n"
+        "(F.cross_entropy(score, target), torch.cat((queue, key.detach()))[len(query):])",
     ],
     "recall_at_k": [
         "r = (score >= score.diag().unsqueeze(1)).sum(dim=1); (r <= k).float().mean()",
@@ -731,6 +748,30 @@ WRONG = {
         "(negative.mean() - positive.mean()).log()": "NaN|infinite",
         "positive.logsumexp(1).mean() - negative.logsumexp(1).mean()": "wrong way|raising",
         "positive + undefined": "undefined|error",
+    },
+    "queue_step": {
+        "s = torch.cat([(query * key).sum(1, keepdim=True), query @ queue.T], 1) / temperature\n"
+        f"({QUEUE_LOSS}, torch.cat([queue, key])[len(key):])": "detach|gradient",
+        QUEUE + f"({QUEUE_LOSS}, torch.cat([queue, key])[:len(queue)])": "stays|oldest|leave",
+        QUEUE + f"({QUEUE_LOSS}, torch.cat([key, queue])[:len(queue)])": "end|front|order|oldest",
+        QUEUE + f"({QUEUE_LOSS}, torch.cat([key, queue[len(key):]]))": "stood|move|end|order",
+        QUEUE + f"({QUEUE_LOSS}, torch.cat([queue, key]))": "grows|shape",
+        QUEUE + f"({QUEUE_LOSS}, queue)": "stays|after",
+        QUEUE + f"{QUEUE_LOSS}": "only the first|tuple|two",
+        QUEUE + "((s.logsumexp(1) - s[:, 0]).sum(), torch.cat([queue, key])[len(key):])": "sum|averag|mean",
+        QUEUE
+        + "((s[:, 1:].logsumexp(1) - s[:, 0]).mean(), torch.cat([queue, key])[len(key):])": "choices|right answer|missing",
+        QUEUE + f"s = s * temperature; ({QUEUE_LOSS}, torch.cat([queue, key])[len(key):])": "temperature",
+        QUEUE + f"s = s * temperature ** 2; ({QUEUE_LOSS}, torch.cat([queue, key])[len(key):])": "temperature|multipl",
+        "key = key.detach(); queue = torch.cat([queue, key])[len(key):]\n"
+        "s = torch.cat([(query * key).sum(1, keepdim=True), query @ queue.T], 1) / temperature\n"
+        f"({QUEUE_LOSS}, queue)": "before|own key",
+        "key = key.detach(); s = torch.cat([query @ key.T, query @ queue.T], 1) / temperature\n"
+        "(F.cross_entropy(s, torch.arange(len(s))), torch.cat([queue, key])[len(key):])": "batch|other keys",
+        QUEUE + f"({QUEUE_LOSS}, torch.cat([queue, query.detach()])[len(key):])": "quer",
+        QUEUE + f"s = s.detach(); ({QUEUE_LOSS}, torch.cat([queue, key])[len(key):])": "detach|gradient",
+        QUEUE
+        + "(F.cross_entropy(s, torch.ones(len(s), dtype=torch.long)), torch.cat([queue, key])[len(key):])": "column|target|differ",
     },
     "recall_at_k": {
         "((score.T >= score.diagonal()[:, None]).sum(1) <= k).double().mean()": "swap|column|quer",

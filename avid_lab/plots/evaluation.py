@@ -16,12 +16,18 @@ from avid_lab.plots.style import BAD, GOOD, INK, VIDEO, class_colour
 
 
 @runtime_checkable
-class EstimateLike(Protocol):
-    """A figure with its 95 % interval, chance and random initialisation (NaN where not known)."""
+class IntervalLike(Protocol):
+    """A figure with its 95 % interval."""
 
     value: float
     low: float
     high: float
+
+
+@runtime_checkable
+class EstimateLike(IntervalLike, Protocol):
+    """A figure with its 95 % interval, chance and random initialisation (NaN where not known)."""
+
     chance: float
     random: float
 
@@ -82,7 +88,7 @@ def _rows(models: Mapping[str, Mapping[str, EstimateLike]], names: Mapping[str, 
 
 
 def differences(
-    rows: Mapping[str, EstimateLike],
+    rows: Mapping[str, IntervalLike],
     *,
     xlabel: str = "difference, in points",
     title: str | None = None,

@@ -38,6 +38,7 @@ __all__ = [
     "difference",
     "folder",
     "load",
+    "losses",
     "report",
     "results",
     "run_all",
@@ -105,6 +106,22 @@ def adapt(run: Run, clips: ClipDataset, config: TrainConfig, *, num_negatives: i
 def results() -> dict[str, Any]:
     """Scores of all committed runs, all variants and seeds: see `run_all`."""
     return json.loads((folder() / "runs.json").read_text(encoding="utf-8"))
+
+
+def losses() -> dict[str, list[dict[str, Any]]] | None:
+    """The committed comparison of losses from nothing: the full runs of each loss, or None if there is none.
+
+    A run has "seed", "temperature" and "rate" (chosen on validation clips), and the shares of right classes among the
+    ten nearest test clips: "v2a", "a2v", "v2v" and "a2a". ``python -m benchmarks losses`` makes it.
+    """
+    path = shipped("data", "reference") / "losses.json"
+    if not path.exists():
+        return None
+    found: dict[str, list[dict[str, Any]]] = {}
+    for run in json.loads(path.read_text(encoding="utf-8"))["runs"]:
+        if run["judged"] == "test":
+            found.setdefault(run["method"], []).append(run)
+    return found or None
 
 
 def run_all(

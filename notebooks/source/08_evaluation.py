@@ -9,6 +9,8 @@
 # * keep a frozen network frozen, and show what happens if you do not,
 # * distinguish a failure of the network from a failure of the question, by ear.
 #
+# Exercises are marked ★ (a line), ★★ (a function) or ★★★ (a part of the system).
+#
 # **Needs:** notebook 03; 06 introduces CMA, the network that we examine. **Time:** 50 minutes to read, listen and
 # write. Computing takes about 1½ minutes on a laptop's CPU (measured: 94 s from start to end, one thread of a shared
 # x86 machine), because we only train linear classifiers. GPU: not measured.
@@ -28,12 +30,48 @@ from avid_lab.interactive.embedding_map import EmbeddingMap
 from avid_lab.interactive.retrieval import RetrievalExplorer
 from avid_lab.interactive.search import confident_wrong
 from avid_lab.metrics import estimate
-from avid_lab.plots.style import AUDIO, FAINT, GOOD, INK, MUTED, VIDEO, add_axes, new_figure, styled
 
 stage = lab.stage("08")
 clips, test_clips, pipeline = stage.clips, stage.test_clips, stage.pipeline
 classes, labels, test_labels = len(clips.classes), clips.labels, test_clips.labels
 results = reference.results()
+
+# %% [markdown]
+# ## What do you remember?
+#
+# Answer in your head, then unfold.
+#
+# **1.** *(02)* A network maps every clip to the same point. What is the loss of "bring each picture close to its own sound", without negatives?
+#
+# <details><summary>An answer</summary>
+#
+# The best possible one: all pairs coincide. Negatives are what makes this solution bad. In this notebook you write a score that must not be fooled by it.
+#
+# </details>
+#
+# **2.** *(03)* Why compare a picture with *sounds*, and not with other views of itself?
+#
+# <details><summary>An answer</summary>
+#
+# Two views of one picture share wallpaper, colours and camera, so these are enough to find the match. Picture and sound share only the event.
+#
+# </details>
+#
+# **3.** *(04)* Two networks have the same AUC. Does a similarity of 0.6 mean the same in both?
+#
+# <details><summary>An answer</summary>
+#
+# No. AUC measures separation: it uses only the order of the pairs. What 0.6 *means* is calibration, and any rising function of the similarity changes it without changing the AUC.
+#
+# </details>
+#
+# **4.** *(06)* Why was CMA compared with AVID *continued for as many steps*, and not with the AVID that it started from?
+#
+# <details><summary>An answer</summary>
+#
+# More steps alone help. Against the start, every continuation looks good; only equal compute shows what the positives add.
+#
+# </details>
 
 # %% [markdown]
 # ## Where this leads
@@ -54,31 +92,22 @@ EXAMINATIONS = {
     "20 nearest pictures vote on its class": "video_knn",
     "a linear classifier reads its class": "video_probe",
 }
+blank_scores = list(results["untrained"].values())
+seen = {words: committed("cma", score) for words, score in EXAMINATIONS.items()}
+blank = {words: [scores[score] for scores in blank_scores] for words, score in EXAMINATIONS.items()}
+chance = {words: results["chance"][score] for words, score in EXAMINATIONS.items()}
+means = [100 * sum(values) / len(values) for values in seen.values()]
+plots.seed_rows(
+    seen,
+    blank,
+    chance,
+    label="CMA (dots: seeds)",
+    xlabel="score on held-out clips (committed runs)",
+    title=f"One network scores {min(means):.0f} to {max(means):.0f} %, depending on the question",
+)
 
-
-@styled
-def four_examinations():
-    """Scores of CMA, of an untrained network and of guessing, in four examinations."""
-    ax = add_axes(new_figure(8.4, 3.1))
-    means = {}
-    for row, (words, score) in enumerate(EXAMINATIONS.items()):
-        values = [100 * x for x in committed("cma", score)]
-        blank = [100 * scores[score] for scores in results["untrained"].values()]
-        means[words] = sum(values) / len(values)
-        ax.plot([sum(blank) / len(blank), means[words]], [row, row], color=FAINT, linewidth=3, zorder=1)
-        ax.plot(values, [row] * len(values), "o", color=VIDEO, markersize=8, label="CMA (dots: seeds)")
-        ax.plot(blank, [row] * len(blank), "o", markerfacecolor="white", color=VIDEO, label="untrained")
-        ax.plot(100 * results["chance"][score], row, "|", color=INK, markersize=15, label="chance")
-    ax.set_yticks(range(len(EXAMINATIONS)), list(EXAMINATIONS))
-    ax.set(xlim=(-2, 102), ylim=(len(EXAMINATIONS) - 0.5, -0.5), xlabel="score on held-out clips, % (committed runs)")
-    ax.grid(axis="x")
-    handles, words = ax.get_legend_handles_labels()
-    ax.legend(handles[:3], words[:3], loc="lower center", bbox_to_anchor=(0.3, 1.0), ncols=3)
-    ax.set_title(f"Scores of one network: {min(means.values()):.0f} to {max(means.values()):.0f} %", pad=28)
-    return ax
-
-
-four_examinations()
+# %% tags=["claim"]
+claim("Every row gets a different answer: the scores differ by more than ten points", max(means) - min(means), above=10)
 
 # %% [markdown]
 # ## The set-up: frozen, held out, and with a twin
@@ -103,7 +132,7 @@ print(f"embeddings {tuple(test.video.shape)} for comparing, features {tuple(test
 #
 # $$ \text{R@}k \;=\; \frac1N \sum_i \big[\, r_i \le k \,\big], \qquad r_i = \big|\{\, j : s_{ij} \ge s_{ii} \,\}\big| \quad\text{(the rank of the target of } i\text{)}. $$
 #
-# Mind the ties: an item with the *same* score as the target ranks before it. Why so strict? Think of a network that
+# **Exercise ★.** Mind the ties: an item with the *same* score as the target ranks before it. Why so strict? Think of a network that
 # gives every pair the same score.
 
 
@@ -130,31 +159,44 @@ lab.predict(
 ks = [k for k in (1, 2, 5, 10, 20, 50, 100, 200) if k < len(test_clips)]
 asked = {"picture → sound": test.video @ test.audio.T, "sound → picture": test.audio @ test.video.T}
 asked["untrained, picture → sound"] = blank_test.video @ blank_test.audio.T
-recalls = {name: [100 * float(recall_at_k(score, k)) for k in ks] for name, score in asked.items()}
-
-
-@styled
-def recall_curves():
-    """Recall over k, compared with the untrained twin and chance."""
-    ax = add_axes(new_figure(8.2, 4.0))
-    for (name, values), colour in zip(recalls.items(), (VIDEO, AUDIO, MUTED), strict=True):
-        ax.plot(ks, values, "o-", color=colour, label=name, markersize=4)
-    ax.plot(ks, [100 * k / len(test_clips) for k in ks], "--", color=INK, label="chance, k / N")
-    ax.set_xscale("log")
-    ax.set_xticks(ks, ks)
-    ax.set(xlabel="k", ylabel="queries with their own clip in the first k, %", ylim=(0, 102))
-    ax.legend(loc="upper left")
-    first = recalls["picture → sound"][0]
-    ax.set_title(f"The nearest sound is the right one for {first:.0f} % of pictures ({lab.credit('recall_at_k')})")
-    return ax
-
-
+recalls = {name: [float(recall_at_k(score, k)) for k in ks] for name, score in asked.items()}
+first = recalls["picture → sound"][0]
 ten = max(i for i, k in enumerate(ks) if k <= 10)
-lab.reveal("08-1", recalls["picture → sound"][ten], "little in absolute terms; compare it with chance before you judge")
-recall_curves()
+lab.reveal(
+    "08-1",
+    100 * recalls["picture → sound"][ten],
+    "compare it with chance before you judge, and read on to judge the question",
+)
+plots.curves(
+    ks,
+    recalls,
+    levels={"chance, k / N": [k / len(test_clips) for k in ks]},
+    log="x",
+    percent=True,
+    xlabel="k",
+    ylabel="queries with their own clip in the first k",
+    title=f"The nearest sound is the right one for {100 * first:.0f} % of pictures ({lab.credit('recall_at_k')})",
+)
 
 # %% [markdown]
-# Disappointing at $k=1$? Think about the question. The held-out clips include nearly twenty bouncing balls, and nothing
+# Now the worst network there is. It gives *every* pair the same score.
+
+# %%
+collapsed = torch.ones(len(test_clips), len(test_clips))
+at = min(10, len(test_clips) - 1)
+strict, chance_at = float(recall_at_k(collapsed, at)), at / len(test_clips)
+kind = float(((collapsed > collapsed.diagonal()[:, None]).sum(1) < at).double().mean())
+print(f"collapsed, recall at {at}: {100 * strict:.1f} % (by chance {100 * chance_at:.1f} %)")
+print(f"the same with > instead of >= (ties count as found): {100 * kind:.0f} %")
+
+# %% [markdown]
+# One character decides between nothing and perfection. Ties are rare in a healthy network, so nobody notices the wrong
+# rule until the day on which it matters. An alternative that is fair on average gives the target a random place among
+# its equals; then a collapsed network is exactly at chance. We take the strict rule: whoever does not tell two items
+# apart has not found one.
+
+# %% [markdown]
+# Back to the trained network. Disappointing at $k=1$? Think about the question. The held-out clips include nearly twenty bouncing balls, and nothing
 # in a picture says which of twenty thuds belongs to *this* ball. So recall by **instance** asks in part for something
 # that cannot be known. That is why we ask again by **class**: any sound of the query's kind is a hit. We also ask
 # within a modality: by instance, the target is the same clip at another moment; by class, the query itself is excluded.
@@ -182,10 +224,18 @@ plots.estimate_rows(
     title=f"By class, {best} does best; {hardest.removesuffix(' mAP')} is hardest",
 )
 
+# %% tags=["claim"]
+across = [(found[f"{d} instance mAP"].value, found[f"{d} class mAP"].value) for d in ("v→a", "a→v")]
+claim("across the senses, by class is far easier than by instance", min(b - a for a, b in across), above=0.15)
+claim(
+    "across modalities the twin is at chance", found["v→a class mAP"].random - found["v→a class mAP"].chance, below=0.03
+)
+claim("within a modality even the twin finds many pictures", found["v→v instance mAP"].random, above=0.1)
+
 # %% [markdown]
 # Read it in pairs. Across the senses, *by instance* is hard and *by class* is far easier: the network knows **what** it
-# sees, but hardly **which one**. Within a modality, the same clip half a second later is easy to find, since wallpaper
-# and pitch stay the same; even the untrained twin (rings) finds some pictures that way. Across modalities the twin is
+# sees better than **which one**. Within a modality, the same clip at another moment is easy to find, since wallpaper
+# and pitch stay the same; even the untrained twin (rings) finds many pictures that way. Across modalities the twin is
 # at chance: nothing comes for free there.
 #
 # The same rankings as medians:
@@ -210,11 +260,23 @@ for name, row in (("v2a_recall_at_10", "v→a instance R@10"), ("v2a_precision_a
         text += f";  bootstrap of seed {stage.seed}: {100 * found[row].low:.1f} to {100 * found[row].high:.1f}"
     print(text)
 
+# %% [markdown]
+# **Think.** What is random in one training run, and which of it does each of the two intervals hold fixed? How much can
+# three seeds show?
+#
+# <details><summary>An answer</summary>
+#
+# Random are the initial weights, the order of the batches, windows and crops, the negatives, and the start of the
+# memory. The bootstrap over clips holds *all* of it fixed: it compares *these* weights. An interval over seeds varies
+# it, and holds the clips fixed. A paper that bootstraps its test items to show that *method A* beats *method B* has
+# shown that its one pair of networks differs, no more. Three seeds show little: with two degrees of freedom, Student's
+# interval is 4.3 standard errors wide on each side, so a difference must be large against its spread.
+#
+# </details>
+
 # %% [markdown] tags=["instructor"]
-# **Teaching note (8 min).** The most common misreading of an interval in papers: a bootstrap over test items presented
-# as evidence that *method A* beats *method B*. It is evidence that *these weights* beat *those weights*. Let students
-# name everything that is random in a run (weights, batches, crops, negatives, memory) and what each interval holds
-# fixed. Then ask what three seeds can show (little: $t_{0.975}$ with 2 degrees of freedom is 4.3).
+# **Teaching note (8 min).** Let students name everything that is random before they unfold the answer. The most common
+# misreading of an interval in papers is the one named there.
 
 # %% [markdown]
 # ## Ask your own questions
@@ -231,6 +293,16 @@ explorer
 lab.note("08-1", "Find a query whose ten answers are all wrong. Is it the network's fault, or the question's?")
 
 # %% [markdown]
+# <details><summary>An answer</summary>
+#
+# Check three things, in this order. *The clip:* is its sound off-screen, silent or buried in noise? Then no network could
+# know. *The question:* do the ten answers sound like the picture (a typewriter for a clock)? Then another label would
+# have called them right. *The network:* only if both are in order, and a person would know the answer at once, is it the
+# network's mistake. Most all-wrong queries fall into the first two groups.
+#
+# </details>
+
+# %% [markdown]
 # This is the same space as a map, along training: pictures on the left, sounds on the right, with a line for each clip.
 # The map shows two directions of 128, so trust neighbours only if the explorer above confirms them.
 
@@ -242,7 +314,9 @@ EmbeddingMap(shown, test_labels, test_clips.classes, paths=[test_clips.path(i) f
 # ## 2. Neighbours that vote
 #
 # Retrieval asks about rankings. The simplest *classifier* needs nothing more: let the $k$ nearest training clips vote.
-# It has no parameters to fit, so it judges the geometry as it is, including its scale.
+# It has no parameters to fit, so it judges the geometry as it is.
+#
+# **Exercise ★★.** Write the vote.
 
 
 # %%
@@ -260,35 +334,26 @@ voters = [k for k in (1, 3, 5, 10, 20, 50, 100, 200, 400, 800) if k <= len(clips
 votes = {
     "pictures": [(knn_predict(train.video, labels, test.video, k) == test_labels) for k in voters],
     "sounds": [(knn_predict(train.audio, labels, test.audio, k) == test_labels) for k in voters],
-    "pictures, untrained": [
+    "untrained, pictures": [
         (knn_predict(blank_train.video, labels, blank_test.video, k) == test_labels) for k in voters
     ],
 }
 guess = al.metrics.chance_accuracy(labels, test_labels)
-
-
-@styled
-def voting():
-    """Accuracy of the vote over the number of voters, with 95 % intervals."""
-    ax = add_axes(new_figure(8.2, 4.0))
-    for (name, hits), colour in zip(votes.items(), (VIDEO, AUDIO, MUTED), strict=True):
-        rows = [estimate(hit.double()) for hit in hits]
-        ax.fill_between(voters, [100 * r.low for r in rows], [100 * r.high for r in rows], color=colour, alpha=0.15)
-        ax.plot(voters, [100 * r.value for r in rows], "o-", color=colour, markersize=4, label=name)
-    ax.axhline(100 * guess, color=INK, linestyle="--", label="chance")
-    ax.set_xscale("log")
-    ax.set_xticks(voters, voters)
-    ax.set(xlabel="k (neighbours that vote)", ylabel="accuracy, %", ylim=(0, 102))
-    ax.legend(loc="center left")
-    top = max(range(len(voters)), key=lambda i: votes["pictures"][i].double().mean())
-    ax.set_title(f"Pictures are classified best with k = {voters[top]} ({lab.credit('knn_predict')})")
-    return ax
-
-
-voting()
+accuracy = {name: [estimate(hit.double()) for hit in hits] for name, hits in votes.items()}
+top = max(range(len(voters)), key=lambda i: accuracy["pictures"][i].value)
+plots.curves(
+    voters,
+    accuracy,
+    levels={"chance": guess},
+    log="x",
+    percent=True,
+    xlabel="k (neighbours that vote)",
+    ylabel="accuracy, with 95 % intervals",
+    title=f"Pictures are classified best with k = {voters[top]} ({lab.credit('knn_predict')})",
+)
 
 # %% [markdown]
-# The plateau is long. The curve drops where $k$ exceeds the size of a class (about 75 training clips), because
+# The plateau is long. The curve can only drop where $k$ exceeds the size of a class (about 75 training clips), because
 # strangers must vote then. Which classes do the voters confuse? Rows are true classes, columns are predicted ones.
 
 # %%
@@ -324,6 +389,8 @@ for name, matrix in matrices.items():
 # $\mathbf x$ fixed:
 #
 # $$ \mathbf p = \operatorname{softmax}(W\mathbf x + \mathbf b), \qquad W \leftarrow W - \eta\,\tfrac1B \sum_i (\mathbf p_i - \mathbf y_i)\,\mathbf x_i^\top, \qquad \mathbf b \leftarrow \mathbf b - \eta\, \tfrac1B \sum_i (\mathbf p_i - \mathbf y_i). $$
+#
+# **Exercise ★★.** Write this step, by hand or with autograd.
 
 
 # %%
@@ -416,7 +483,9 @@ truth = (
     else f"its accuracy {'rises' if lost.value > 0 else 'falls'}"
 )
 lab.reveal(
-    "08-3", truth, "the statistics forget all but the last dozen batches, and those only cover a handful of classes"
+    "08-3",
+    truth,
+    "the statistics come from the last twenty batches or so, and sorted by class those show less than half of the classes",
 )
 change = f"{100 * lost.value:+.1f} points [{100 * lost.low:+.1f}, {100 * lost.high:+.1f}]"
 plots.estimate_rows(
@@ -439,32 +508,25 @@ fractions = (0.01, 0.03, 0.1, 0.3, 1.0)
 few = evaluation.label_fraction_table(train, test, (blank_train, blank_test), fractions=fractions, draws=3)
 
 
-@styled
-def label_fractions():
-    """Probe accuracy over the share of labels, trained and untrained."""
-    page = new_figure(9.0, 3.6)
-    for place, (modality, colour) in enumerate((("video", VIDEO), ("audio", AUDIO)), 1):
-        ax = add_axes(page, 120 + place)
-        rows = [few[f"{modality}, {100 * f:g} % of labels"] for f in fractions]
-        x = [100 * f for f in fractions]
-        ax.fill_between(x, [100 * r.low for r in rows], [100 * r.high for r in rows], color=colour, alpha=0.15)
-        ax.plot(x, [100 * r.value for r in rows], "o-", color=colour, label="CMA, frozen")
-        ax.plot(x, [100 * r.random for r in rows], "o--", color=colour, markerfacecolor="white", label="untrained")
-        ax.axhline(100 * guess, color=INK, linewidth=1, label="chance")
-        ax.set_xscale("log")
-        ax.set_xticks(x, [f"{value:g}" for value in x])
-        ax.set(xlabel="labels used, %", ylabel="held-out accuracy, %" if place == 1 else "", ylim=(0, 102))
-        ax.set_title(f"{modality}: 1 % of labels {100 * rows[0].value:.0f} %, all {100 * rows[-1].value:.0f} %")
-        if place == 1:
-            ax.legend(loc="center right")
-    return page
+panels, shares = {}, [100 * f for f in fractions]
+for modality in ("video", "audio"):
+    rows = [few[f"{modality}, {share:g} % of labels"] for share in shares]
+    title = f"{modality}: 1 % of labels {100 * rows[0].value:.0f} %, all {100 * rows[-1].value:.0f} %"
+    panels[title] = {"CMA, frozen": rows, "untrained": [row.random for row in rows]}
+plots.curve_panels(
+    shares, panels, levels={"chance": guess}, log="x", percent=True, xlabel="labels used, %", ylabel="held-out accuracy"
+)
 
-
-label_fractions()
+# %% tags=["claim"]
+cheap, dear = few["video, 1 % of labels"], few["video, 100 % of labels"]
+claim(
+    "with 1 % of the labels the frozen network beats the untrained one with all", cheap.value - dear.random, above=0.0
+)
 
 # %% [markdown]
 # One per cent is a single clip of each class. The interval covers both the choice of that clip and the choice of
-# held-out clips.
+# held-out clips. For pictures, *one* labelled clip of each class on top of learned features is worth more than *all*
+# labels on top of random ones.
 #
 # ## Which block knows the class?
 #
@@ -473,37 +535,42 @@ label_fractions()
 
 
 # %%
-@styled
-def by_block():
-    """Probes along depth for three networks."""
-    page = new_figure(9.0, 3.6)
-    models = {"CMA": ("cma", VIDEO), "Self-AVID": ("self", AUDIO), "untrained": (None, MUTED)}
-    for place, modality in enumerate(("video", "audio"), 1):
-        ax = add_axes(page, 120 + place)
-        for name, (variant, colour) in models.items():
-            scores = [f"{modality}_block{n}" for n in (1, 2, 3, 4)]
-            columns = [
-                committed(variant, s) if variant else [seed[s] for seed in results["untrained"].values()]
-                for s in scores
-            ]
-            means = [100 * sum(values) / len(values) for values in columns]
-            ax.plot((1, 2, 3, 4), means, "o-", color=colour, label=name)
-            ax.set_title(f"{modality}, untrained: {means[0]:.0f} % falls to {means[3]:.0f} %")
-        ax.axhline(100 * results["chance"][f"{modality}_block1"], color=INK, linewidth=1, label="chance")
-        ax.set(xlabel="block", xticks=(1, 2, 3, 4), ylim=(0, 102), ylabel="linear probe, %" if place == 1 else "")
-        if place == 1:
-            ax.legend(loc="lower left")
-    return page
+models = {"CMA": "cma", "Self-AVID": "self", "untrained": None}
+panels, depth = {}, (1, 2, 3, 4)
+for modality in ("video", "audio"):
+    lines = {}
+    for name, variant in models.items():
+        scores = [f"{modality}_block{n}" for n in depth]
+        runs = [committed(variant, s) if variant else [seed[s] for seed in blank_scores] for s in scores]
+        lines[name] = [sum(values) / len(values) for values in runs]
+    ends = [100 * lines["untrained"][n] for n in (0, -1)]
+    panels[f"{modality}, untrained: {ends[0]:.0f} % falls to {ends[1]:.0f} %"] = lines
+plots.curve_panels(
+    depth,
+    panels,
+    levels={"chance": results["chance"]["video_block1"]},
+    percent=True,
+    xlabel="block",
+    ylabel="linear probe",
+)
 
-
-by_block()
+# %% tags=["claim"]
+pictures, sounds = panels.values()
+claim(
+    "block 1 of a network that has learned nothing reads most classes of pictures", pictures["untrained"][0], above=0.7
+)
+claim("untrained, it falls by far with depth", pictures["untrained"][0] - pictures["untrained"][3], above=0.3)
+flat = [max(lines["CMA"]) - min(lines["CMA"]) for lines in (pictures, sounds)]
+claim("trained, the four blocks are nearly alike", max(flat), below=0.08)
 
 # %% [markdown]
-# For pictures it is the other way round! And the first block of a network that has learned **nothing** does
-# brilliantly. Before you distrust the code, ask what a probe of block 1 gets. It gets a *map*, not a vector: 16
-# channels on 12 × 12 places, 2,304 numbers that say **what is where**. Our hypothesis: in our tidy world each object
-# has its usual place, so *where* gives the class away. A fair test keeps all 2,304 numbers and forgets only the places:
-# **sort** the 144 values of each channel.
+# Nothing rises here as in the paper. Trained, our four blocks are nearly alike, which has a cause that you know: the
+# heads of the pocket model see *all* blocks, so the loss trains each of them to say what it can. But the **untrained**
+# curve is the riddle. The first block of a network that has learned *nothing* reads most classes, and every further
+# random block loses some of it. Before you distrust the code, ask what a probe of block 1 gets. It gets a *map*, not a
+# vector: 16 channels on 12 × 12 places, 2,304 numbers that say **what is where**. Our hypothesis: in our tidy world
+# each object has its usual place, so *where* gives the class away. A fair test keeps all 2,304 numbers and forgets only
+# the places: **sort** the 144 values of each channel.
 
 # %%
 options = ["it stays within 5 points", "it falls, but stays above block 4", "it falls below block 4"]
@@ -570,19 +637,29 @@ plots.accuracy_bars(
 # easy world makes weak features look good. In real video the camera and the subject move; there the map of block 1 is
 # worth less, and the paper's order holds. To see what learning added, look at features without places, and always at
 # the distance to the *twin*.
+#
+# **Think.** Why did we *sort* each channel's values? Averaging them would forget the places, too.
+#
+# <details><summary>An answer</summary>
+#
+# An average leaves 16 numbers instead of 2,304. If the probe then fell, you could not tell whether the *places* were
+# missing or the *number of features*. Sorting changes one thing and holds the other fixed. (16 random mixtures of the
+# whole map, places included, do no better than 16 averages: the number of features matters that much.) Random features
+# in great number are useful in general; this is why a "pixels" and an "untrained" row belong in every table of probes.
+#
+# </details>
 
 # %% [markdown] tags=["instructor"]
 # **Teaching note (10 min).** Students like to "explain" a surprising number before checking it. Stop after the figure
 # of blocks, collect hypotheses (a bug, leakage between splits, lucky seeds, random features are good), and ask which
-# experiment would refute each of them. The tests in the cell (forget the places, raw pixels) refute or confirm. Why
-# sort each channel instead of averaging it? An average leaves 16 numbers, and 16 *random mixtures* of the map do no
-# better: size and place would be confounded. Random features *are* good in low dimension: that is the theory behind
-# reservoir computing and random kitchen sinks. Discussion: do you know a benchmark with a "pixels" baseline?
+# experiment would refute each of them. The tests in the cell (forget the places, raw pixels) refute or confirm. That
+# random features can be good is the idea behind reservoir computing and random kitchen sinks. Discussion: do you know a
+# benchmark with a "pixels" baseline?
 
 # %% [markdown]
 # ## Equal compute: CMA against AVID continued
 #
-# Now use the examinations for their purpose. CMA and AVID both continued the same run for the same 450 steps. They are
+# Now use the examinations for their purpose. CMA and AVID both continued the same run for equally many steps. They are
 # judged on the same clips, so the differences are **paired**: each resample draws the same clips for both, which
 # cancels what is hard for both.
 
@@ -592,6 +669,15 @@ lab.predict("08-5", "Out of ten scores, in how many is CMA ahead of AVID with an
 # %%
 other = stage.other("avid").model() if stage.trained else twin
 avid_train, avid_test = (evaluation.embed(other, part, pipeline) for part in (clips, test_clips))
+
+
+@dataclasses.dataclass(frozen=True)
+class Interval:
+    """A value and the ends of its interval."""
+
+    value: float
+    low: float
+    high: float
 
 
 def examined(train, test):
@@ -614,40 +700,51 @@ ours, theirs = examined(train, test), examined(avid_train, avid_test)
 gains = {name: ours[name] - theirs[name] for name in ours}
 
 
-@styled
-def forest():
-    """Paired differences with their intervals."""
-    ax = add_axes(new_figure(8.4, 1.3 + 0.33 * len(gains)))
-    for row, gain in enumerate(gains.values()):
-        colour = GOOD if gain.low > 0 else AUDIO if gain.high < 0 else MUTED
-        ax.plot([100 * gain.low, 100 * gain.high], [row, row], color=colour, linewidth=2.4)
-        ax.plot(100 * gain.value, row, "o", color=colour, markersize=7)
-    ax.axvline(0, color=INK, linewidth=1)
-    ax.set_yticks(range(len(gains)), list(gains))
-    ax.set(ylim=(len(gains) - 0.5, -0.5), xlabel="CMA minus AVID, points, paired 95 % intervals over clips")
-    ax.grid(axis="x")
-    ax.set_title(f"One seed: CMA is clearly better in {ahead} of {len(gains)}, clearly worse in {behind}")
-    return ax
-
-
 ahead, behind = sum(g.low > 0 for g in gains.values()), sum(g.high < 0 for g in gains.values())
-lab.reveal("08-5", ahead, "rankings and linear probes show little of what agreement changes; read on", close=0.1)
-forest()
+lab.reveal("08-5", ahead, "these intervals know nothing of other seeds; read on", close=0.1)
+plots.differences(
+    gains,
+    xlabel="CMA minus AVID, in points, paired 95 % intervals over clips",
+    title=f"These two networks: CMA ahead in {ahead}, behind in {behind}, undecided in {len(gains) - ahead - behind}",
+)
 
 # %% [markdown]
-# To be clear: overall, CMA does not win these examinations, and a linear probe finds nothing more in it. (On Kinetics
-# the released models do gain in the probe, 43.0 to 44.4 %.) So where does agreement make a difference? Look at
-# similarity as a **number**. AUC and overlap (notebook 04; less overlap is better) put *all* pairs on one scale, while
-# retrieval ranks each query's own list and never compares two queries. Here are both kinds, with 95 % intervals over
-# seeds. An interval that contains zero shows nothing, and two or three seeds give wide intervals. Choose the
-# examination for your use case *before* you see the numbers.
+# This is one pair of networks. "CMA is better at retrieval" would be a statement about *all* seeds, so ask the committed
+# runs, which trained both with several. The intervals below are over seeds: they are wider, and they are the ones that
+# count for a method.
 
 # %%
-for score in ("v2v_auc", "v2v_overlap", "a2a_auc", "a2a_overlap", "v2v_precision_at_10", "video_knn", "video_probe"):
-    ours, theirs = (100 * committed(variant, score)[0] for variant in ("cma", "avid"))
-    gain = reference.difference(results, "cma", "avid", score)
-    change = f"over seeds {gain[0]:+.1f} ± {gain[1]:.1f} points" if gain else "one seed with both runs so far"
-    print(f"{score:<20} CMA {ours:5.1f}   AVID {theirs:5.1f}   (committed, seed 0; {change})")
+SCORES = {
+    "v2v_overlap": "overlap of pictures (less is better)",
+    "a2a_overlap": "overlap of sounds (less is better)",
+    "v2v_auc": "AUC of pictures",
+    "a2a_auc": "AUC of sounds",
+    "v2v_precision_at_10": "ten nearest pictures of a picture",
+    "a2a_precision_at_10": "ten nearest sounds of a sound",
+    "v2a_precision_at_10": "ten nearest sounds of a picture",
+    "a2v_precision_at_10": "ten nearest pictures of a sound",
+    "video_probe": "linear probe of pictures",
+    "audio_probe": "linear probe of sounds",
+}
+over_seeds = {words: reference.difference(results, "cma", "avid", score) for score, words in SCORES.items()}
+rows = {}
+for words, gain in over_seeds.items():
+    if gain:
+        mean, half = (value / 100 for value in gain[:2])
+        rows[words] = Interval(mean, mean - half, mean + half)
+plots.differences(
+    rows,
+    xlabel="CMA minus AVID, in points, 95 % intervals over seeds",
+    title="All committed seeds: CMA minus AVID",
+)
+
+# %% [markdown]
+# Look for a pattern in *which kind* of score moves. Overlap and AUC (notebook 04) put the similarities of **all** pairs on
+# one scale: they measure **separation**. Neighbours measure it locally, within each query's own list. The linear probe
+# asks what can be *found*, and AVID's features hold that already. So agreement reorders the space more than it adds to
+# it. It does not *calibrate* either: notebook 06 shows that what a similarity means stays as unclear as before. (On
+# Kinetics the released models do gain in the probe, 43.0 to 44.4 %.) Where an interval contains zero, the data do not
+# decide, whatever the sign of the dot. Choose the examination for your use case *before* you see the numbers.
 
 # %% [markdown]
 # ## Has the space collapsed?
@@ -771,11 +868,21 @@ lab.note(
     "For each pair: could a person know the answer from the sound alone? What would you change, the network or the world?",
 )
 
+# %% [markdown]
+# <details><summary>An answer</summary>
+#
+# Close your eyes and play the pair. If *you* cannot tell the sounds apart, the limit lies in the sound, and no training
+# helps: change the question (ask for a group of sounds, or use the picture, too). If you can tell them apart easily, ask
+# what you used, and whether the network could have it: two seconds, 64 spectrogram frames and coarse frequencies may not
+# show it. Only what remains is the network's. "The network is 80 % right" always needs the addition: right *about a
+# label that somebody chose*.
+#
+# </details>
+
 # %% [markdown] tags=["instructor"]
 # **Teaching note (10 min).** Play the pairs with the picture hidden and let the class vote before the reveal; human
-# accuracy on sound-alikes is a ceiling that no table shows. Misconception to correct: "the network is 75 % right."
-# Right *about what*? The author of the dataset chose the label. Assessment idea: each student brings one mistake and
-# one sentence of evidence that shows whose mistake it is.
+# accuracy on sound-alikes is a ceiling that no table shows. Assessment idea: each student brings one mistake and one
+# sentence of evidence that shows whose mistake it is.
 
 # %% [markdown]
 # ## Experiments
@@ -789,6 +896,18 @@ lab.note(
 
 # %%
 lab.note("08-3", "Which experiment did you run? What are the numbers (with interval), and how do you explain them?")
+
+# %% [markdown]
+# <details><summary>What to expect</summary>
+#
+# 1. Across modalities. The two clouds lie in different places (the modality gap, notebook 09), and a constant offset
+#    between them helps nobody. Within a modality, centring hardly changes the order.
+# 2. The vote works well on the embedding, which was trained to be compared by angle. The probe prefers the features: it
+#    can choose among more numbers, and the head has thrown some of them away.
+# 3. With so few labels, training all weights easily does worse than the probe: many weights and hardly anything to fix
+#    them. Compare the intervals, and note how many minutes each cost.
+#
+# </details>
 
 # %% [markdown]
 # **If it went wrong.**

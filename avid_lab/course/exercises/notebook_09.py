@@ -192,6 +192,112 @@ def _pairs(seed, size, temperature, bias):
     return (*_batch(seed, size, temperature), bias)
 
 
+# --- queue ------------------------------------------------------------------------------------------------------------
+
+
+def queue_step(query, key, queue, temperature):
+    """query, key (B, D): unit embeddings of the same clips; queue (Q, D): the last Q keys, oldest first -> (loss, queue).
+
+    Each query chooses between its own key and all Q keys of the queue (softmax; the mean over the batch). Then the new
+    keys join the queue, and the oldest leave. Keys are constants: gradients reach the queries only.
+    """
+    key = key.detach()
+    right = (query * key).sum(1, keepdim=True)  # (B, 1)
+    score = torch.cat([right, query @ queue.T], dim=1) / temperature  # (B, 1 + Q): the right answer is column 0
+    loss = F.cross_entropy(score, torch.zeros(len(query), dtype=torch.long, device=query.device))
+    return loss, torch.cat([queue, key])[len(key) :]
+
+
+def _key_attached(query, key, queue, temperature):
+    """The keys are not detached. The values are right, but gradients flow into the keys, and the queue keeps the graph of
+    every old batch alive: memory grows with each step. `key.detach()` first.
+    """
+    right = (query * key).sum(1, keepdim=True)
+    score = torch.cat([right, query @ queue.T], dim=1) / temperature
+    return F.cross_entropy(score, torch.zeros(len(query), dtype=torch.long)), torch.cat([queue, key])[len(key) :]
+
+
+def _query_detached(query, key, queue, temperature):
+    """The queries are detached. Then nothing learns: gradients must reach the queries."""
+    return queue_step(query.detach(), key, queue, temperature)
+
+
+def _new_in_front(query, key, queue, temperature):
+    """The new keys join at the wrong end. The queue has its oldest key first, so new keys belong at its end."""
+    return queue_step(query, key, queue, temperature)[0], torch.cat([key.detach(), queue])[: len(queue)]
+
+
+def _front_overwritten(query, key, queue, temperature):
+    """The new keys stand where the oldest stood. The next step would drop these new keys first. Move all others up, and
+    put the new keys at the end.
+    """
+    return queue_step(query, key, queue, temperature)[0], torch.cat([key.detach(), queue[len(key) :]])
+
+
+def _grows(query, key, queue, temperature):
+    """The queue grows. As many keys leave as join: the queue always has Q rows."""
+    return queue_step(query, key, queue, temperature)[0], torch.cat([queue, key.detach()])
+
+
+def _not_updated(query, key, queue, temperature):
+    """The queue stays as it was. Return it *after* the new keys have joined at its end. The oldest leave: its first B rows."""
+    return queue_step(query, key, queue, temperature)[0], queue
+
+
+def _joined_first(query, key, queue, temperature):
+    """The new keys join before the loss. Each query then meets its own key as a negative, too: compute the loss with the
+    *old* queue.
+    """
+    joined = queue_step(query, key, queue, temperature)[1]
+    return queue_step(query, key, joined, temperature)[0], joined
+
+
+def _right_left_out(query, key, queue, temperature):
+    """The right answer is not among the choices. The softmax runs over 1 + Q keys: the own key and the queue."""
+    noise = (query @ queue.T / temperature).logsumexp(1)
+    return (noise - (query * key.detach()).sum(1) / temperature).mean(), queue_step(query, key, queue, temperature)[1]
+
+
+def _no_temperature_in_queue(query, key, queue, temperature):
+    """The temperature is missing. Divide all similarities by it, those of the queue and the own one."""
+    return queue_step(query, key, queue, 1.0)
+
+
+def _times_temperature_in_queue(query, key, queue, temperature):
+    """Multiplied by the temperature. *Divide* the similarities by it."""
+    return queue_step(query, key, queue, 1 / temperature)
+
+
+def _queue_sum(query, key, queue, temperature):
+    """The batch is summed instead of averaged. Take the mean over the queries of the batch."""
+    loss, joined = queue_step(query, key, queue, temperature)
+    return len(query) * loss, joined
+
+
+def _whole_batch_of_keys(query, key, queue, temperature):
+    """The other keys of the batch are choices, too. Each query meets its own key and the queue, not the keys of the other
+    clips of its batch: those join afterwards.
+    """
+    score = torch.cat([query @ key.detach().T, query @ queue.T], dim=1) / temperature
+    return F.cross_entropy(score, torch.arange(len(query))), queue_step(query, key, queue, temperature)[1]
+
+
+def _queue_queries(query, key, queue, temperature):
+    """The queries join the queue. The queue holds *keys*, embeddings of the other sense: let the new keys join."""
+    return queue_step(query, key, queue, temperature)[0], torch.cat([queue, query.detach()])[len(query) :]
+
+
+def _queue_by_log_softmax(query, key, queue, temperature):
+    key = key.detach()
+    right, wrong = (query * key).sum(1) / temperature, query @ queue.T / temperature
+    loss = (torch.logaddexp(right, wrong.logsumexp(1)) - right).mean()
+    return loss, torch.cat([queue[len(key) :], key])
+
+
+def _waiting(seed, size, length, temperature):
+    return unit(size, 6, seed, grad=True), unit(size, 6, seed + 1, grad=True), unit(length, 6, seed + 2), temperature
+
+
 # --- robust weights ---------------------------------------------------------------------------------------------------
 
 
@@ -299,6 +405,34 @@ EXERCISES = (
             "Compute a table of scores, (B, B). Which entry of row i is right?",
             "`F.cross_entropy(score, target)` with `target = torch.arange(B)` asks each row; `score.T` asks each column.",
             "`score = video @ audio.T / temperature`. There are two cross-entropies, with the same `target`; what is the result?",
+        ),
+    ),
+    Exercise(
+        task="Write one step of contrast with a queue: the loss against the last Q keys, and the queue afterwards.",
+        reference=queue_step,
+        probes=(lambda: _waiting(0, 3, 8, 0.2), lambda: _waiting(5, 4, 12, 0.5)),
+        wrong=(
+            _key_attached,
+            _query_detached,
+            _new_in_front,
+            _front_overwritten,
+            _grows,
+            _not_updated,
+            _joined_first,
+            _right_left_out,
+            _no_temperature_in_queue,
+            _times_temperature_in_queue,
+            _queue_sum,
+            _whole_batch_of_keys,
+            _queue_queries,
+        ),
+        forms=(_queue_by_log_softmax,),
+        large=lambda: _waiting(9, 64, 512, 0.1),
+        hints=(
+            "There are two parts: a softmax over 1 + Q scores for each query, and a list that moves up by B places.",
+            "Put the own score first: `torch.cat([own, others], dim=1)`, (B, 1 + Q). Which column is right for every query?",
+            "`own = (query * key).sum(1, keepdim=True)`, and the target of `F.cross_entropy` is 0 for all. For the queue: "
+            "append the new keys, and leave out the first B rows. What must not carry a gradient?",
         ),
     ),
     Exercise(
