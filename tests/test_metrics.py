@@ -30,6 +30,8 @@ from avid_lab.metrics import (
     retrieval,
     separation,
     separation_estimates,
+    share,
+    sign_test,
     uniformity,
     uniformity_of_the_sphere,
 )
@@ -89,6 +91,18 @@ def test_ties_count_against_the_targets():
     assert within.precision[10] == 0.0 and within.median_rank == 21
     halves = torch.eye(2).repeat_interleave(2, 0)  # 0 and 1 are alike, and so are 2 and 3
     assert retrieval(halves, halves, ks=[1, 2]).recall == {1: 0.0, 2: 1.0}
+
+
+def test_the_interval_of_a_share_has_a_width_even_if_all_are_right():
+    everyone, nobody, some = (
+        share(torch.tensor(hits)) for hits in ([True] * 18, [False] * 18, [True] * 5 + [False] * 5)
+    )
+    assert everyone.value == everyone.high == 1.0 and everyone.low == pytest.approx(18 / (18 + 1.959964**2))
+    assert nobody.low == 0.0 and nobody.high == pytest.approx(1 - everyone.low)
+    assert (some.low, some.high) == pytest.approx((0.2366, 0.7634), abs=1e-4)  # a textbook's example
+    assert sign_test(0, 0) == sign_test(3, 3) == 1.0 and sign_test(6, 0) == pytest.approx(2 / 64)
+    with pytest.raises(ValueError, match="at least one clip"):
+        share(torch.zeros(0, dtype=torch.bool))
 
 
 def test_chance_recall_is_the_hypergeometric():

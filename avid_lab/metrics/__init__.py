@@ -9,11 +9,14 @@ from __future__ import annotations
 from avid_lab.metrics.collapse import alignment, effective_rank, uniformity, uniformity_of_the_sphere
 from avid_lab.metrics.intervals import (
     Estimate,
+    Share,
     bootstrap,
     estimate,
     estimate_weighted,
     mean_and_margin,
     mean_and_spread,
+    share,
+    sign_test,
 )
 from avid_lab.metrics.neighbours import (
     chance_accuracy,

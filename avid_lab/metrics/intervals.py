@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
+from scipy.stats import binomtest
 from scipy.stats import t as student_t
 from torch import Tensor
 
@@ -89,6 +90,55 @@ def bootstrap(n: int, *, resamples: int = RESAMPLES, seed: int = 0) -> Iterator[
     generator = torch.Generator().manual_seed(seed)
     for start in range(0, resamples, block := max(1, _BLOCK // n)):
         yield torch.randint(n, (min(block, resamples - start), n), generator=generator)
+
+
+@dataclass(frozen=True)
+class Share:
+    """A share of clips with Wilson's 95 % interval, which has a width even if all clips or none are right.
+
+    Attributes:
+        value: The share.
+        low: Lower end of the interval.
+        high: Upper end of the interval.
+        count: Number of clips.
+        chance: The share by guessing; NaN if not known.
+        random: The share of the same network at random initialisation; NaN if not known.
+    """
+
+    value: float
+    low: float
+    high: float
+    count: int
+    chance: float = math.nan
+    random: float = math.nan
+
+    def __repr__(self) -> str:
+        return f"{100 * self.value:.0f} % [{100 * self.low:.0f}, {100 * self.high:.0f}] of {self.count}"
+
+
+def share(hits: Bool[Tensor, " N"], *, chance: float = math.nan) -> Share:
+    """The share of clips that are right. With few clips its interval is better than the bootstrap's, see `Share`.
+
+    Args:
+        hits: Whether each clip is right; the clips are independent of each other.
+        chance: The share by guessing.
+
+    Raises:
+        ValueError: There are no clips.
+
+    Source: Wilson, "Probable inference, the law of succession, and statistical inference", JASA 1927.
+    """
+    if not len(hits):
+        raise ValueError("hits must have at least one clip; got none")
+    n, p, z2 = len(hits), hits.double().mean().item(), 1.959964**2
+    middle = (p + z2 / (2 * n)) / (1 + z2 / n)
+    half = math.sqrt(z2 * (p * (1 - p) / n + z2 / (4 * n * n))) / (1 + z2 / n)
+    return Share(p, max(0.0, middle - half), min(1.0, middle + half), n, chance)
+
+
+def sign_test(won: int, lost: int) -> float:
+    """How often a fair coin is at least as one-sided as ``won`` to ``lost``, counting both sides: 1 decides nothing."""
+    return float(binomtest(won, won + lost).pvalue) if won + lost else 1.0
 
 
 def mean_and_spread(values: Sequence[float]) -> tuple[float, float]:
