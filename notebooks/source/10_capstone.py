@@ -413,7 +413,7 @@ lab.note(
 # %% [markdown]
 # ## Ask it with a clip of your own
 #
-# In JupyterLab: press *your clip* and choose a file, or record one with the camera. The cell does the same from code: with `MY_CLIP` of the first cell, else with a held-out clip of your videos, or for the sample folder with a clip that was in neither part. Any length will do: the first eight seconds with picture and sound count. Below a clip that plays, *whole file*
+# In JupyterLab: press *your clip* and choose a file, or record one with the camera. The cell does the same from code: with `MY_CLIP` of the first cell, else with a held-out clip of your videos (which finds itself first; look at the others), or for the sample folder with a clip that was in neither part. Any length will do: the first eight seconds with picture and sound count. Below a clip that plays, *whole file*
 # plays the rest.
 
 # %%
