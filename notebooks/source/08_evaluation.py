@@ -132,8 +132,8 @@ print(f"embeddings {tuple(test.video.shape)} for comparing, features {tuple(test
 #
 # $$ \text{R@}k \;=\; \frac1N \sum_i \big[\, r_i \le k \,\big], \qquad r_i = \big|\{\, j : s_{ij} \ge s_{ii} \,\}\big| \quad\text{(the rank of the target of } i\text{)}. $$
 #
-# **Exercise ★.** Mind the ties: an item with the *same* score as the target ranks before it. Why so strict? Think of a network that
-# gives every pair the same score.
+# **Exercise ★.** Mind the ties: an item with the *same* score as the target ranks before it. Why so strict? Think of a
+# network that gives every pair the same score.
 
 
 # %%

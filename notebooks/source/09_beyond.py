@@ -560,12 +560,13 @@ if off_screen.any():
 shown
 
 # %% tags=["claim"]
-claim("an untrained network doubts at random", areas["untrained"], between=(0.4, 0.6))
-claim("a trained one separates intact from off-screen clips", min(list(areas.values())[1:]), above=0.75)
+if off_screen.any():
+    claim("an untrained network doubts at random", areas["untrained"], between=(0.4, 0.6))
+    claim("a trained one separates intact from off-screen clips", min(list(areas.values())[1:]), above=0.75)
 
 # %% [markdown]
-# An untrained network doubts at random. So robust weighting starts after a warm-up, for the same reason as CMA. It also keeps a floor, so that a clip with one
-# unlucky score can recover.
+# An untrained network doubts at random. So robust weighting starts after a warm-up, for the same reason as CMA. It also
+# keeps a floor, so that a clip with one unlucky score can recover.
 #
 # ## Soft targets: which other clips could it be?
 #
@@ -728,10 +729,9 @@ shown
 # %% [markdown]
 # ## The gap between the senses
 #
-#
 # You cannot compare the losses of different objectives (NCE sums $K+1$ questions, InfoNCE starts near $\log B$), but
-# you can compare retrieval. All of the short race's five share one more effect: the two senses need not lie in the same place. A loss of
-# *rankings* is satisfied when each picture is nearest to its own sound, however far apart the two clouds are. That is
+# you can compare retrieval. All of the short race's five share one more effect: the two senses need not lie in the same
+# place. A loss of *rankings* is satisfied when each picture is nearest to its own sound, however far apart the two clouds are. That is
 # the **modality gap**, which CLIP has, too:
 
 # %%

@@ -600,7 +600,7 @@ stand_in.unlink()
 #
 # Too early, and its positives are wrong. In the rendered world we can count the wrong ones; in yours you cannot. Two signs need no label:
 #
-# 1. *The own sound is found.* Every `--check-every` steps, `train` looks for held-out clips' own sounds. While that still rises quickly, wait.
+# 1. *The own sound is found.* Every `--check-every` passes, `train` looks for held-out clips' own sounds. While that still rises quickly, wait.
 # 2. *The positives stay.* Mine at two checkpoints: what share of the earlier positives is still there? Positives that change from one checkpoint to the next are guesses.
 #
 # Does the second sign deserve trust? Here we can check, because the committed runs have labels, which nobody used:
