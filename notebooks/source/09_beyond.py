@@ -12,7 +12,7 @@
 #
 # Exercises are marked ★ (a line), ★★ (a function) or ★★★ (a part of the system).
 #
-# **Needs:** notebooks 02 and 03; 05 for false negatives. **Time:** 50 minutes to read and write. Computing, mostly one
+# **Needs:** notebooks 02 and 03; 05 for false negatives. **Time:** 60 minutes to read and write. Computing, mostly one
 # short training comparison, takes about two minutes on a laptop's CPU (measured: 130 s from start to end, one thread of
 # a shared x86 machine). GPU: not measured.
 
