@@ -77,7 +77,7 @@ results = reference.results()
 # ## Where this leads
 #
 # The figure shows one network, one set of held-out clips, and four examinations. Every row asks the same question,
-# *what did it learn?*, and gets a different answer.
+# *what did it learn?*, and the answers lie far apart.
 
 
 # %%
@@ -107,7 +107,7 @@ plots.seed_rows(
 )
 
 # %% tags=["claim"]
-claim("Every row gets a different answer: the scores differ by more than ten points", max(means) - min(means), above=10)
+claim("the answers lie far apart", max(means) - min(means), above=20)
 
 # %% [markdown]
 # ## The set-up: frozen, held out, and with a twin
@@ -562,11 +562,17 @@ claim(
 claim("untrained, it falls by far with depth", pictures["untrained"][0] - pictures["untrained"][3], above=0.3)
 flat = [max(lines["CMA"]) - min(lines["CMA"]) for lines in (pictures, sounds)]
 claim("trained, the four blocks are nearly alike", max(flat), below=0.08)
+claim(
+    "Self-AVID: the deeper, the less is left of the class",
+    pictures["Self-AVID"][0] - pictures["Self-AVID"][3],
+    above=0.1,
+)
 
 # %% [markdown]
 # Nothing rises here as in the paper. Trained, our four blocks are nearly alike, which has a cause that you know: the
-# heads of the pocket model see *all* blocks, so the loss trains each of them to say what it can. But the **untrained**
-# curve is the riddle. The first block of a network that has learned *nothing* reads most classes, and every further
+# heads of the pocket model see *all* blocks, so the loss trains each of them to say what it can. Self-AVID's blocks were
+# trained, too, but to tell clips apart by what they look like; the deeper, the less is left of the class. But the
+# **untrained** curve is the riddle. The first block of a network that has learned *nothing* reads most classes, and every further
 # random block loses some of it. Before you distrust the code, ask what a probe of block 1 gets. It gets a *map*, not a
 # vector: 16 channels on 12 × 12 places, 2,304 numbers that say **what is where**. Our hypothesis: in our tidy world
 # each object has its usual place, so *where* gives the class away. A fair test keeps all 2,304 numbers and forgets only
@@ -671,15 +677,6 @@ other = stage.other("avid").model() if stage.trained else twin
 avid_train, avid_test = (evaluation.embed(other, part, pipeline) for part in (clips, test_clips))
 
 
-@dataclasses.dataclass(frozen=True)
-class Interval:
-    """A value and the ends of its interval."""
-
-    value: float
-    low: float
-    high: float
-
-
 def examined(train, test):
     """Ten scores of one network."""
     retrieved = evaluation.retrieval_table(test)
@@ -726,23 +723,30 @@ SCORES = {
     "video_probe": "linear probe of pictures",
     "audio_probe": "linear probe of sounds",
 }
-over_seeds = {words: reference.difference(results, "cma", "avid", score) for score, words in SCORES.items()}
-rows = {}
-for words, gain in over_seeds.items():
-    if gain:
-        mean, half = (value / 100 for value in gain[:2])
-        rows[words] = Interval(mean, mean - half, mean + half)
-plots.differences(
-    rows,
-    xlabel="CMA minus AVID, in points, 95 % intervals over seeds",
-    title="All committed seeds: CMA minus AVID",
+
+
+def by_seed(variant, score):
+    """A score of the committed runs in per cent, by seed."""
+    return {run["seed"]: 100 * run["scores"][score] for run in results["runs"] if run["variant"] == variant}
+
+
+pairs = {words: (by_seed("cma", score), by_seed("avid", score)) for score, words in SCORES.items()}
+over_seeds = {
+    words: [ours[s] - theirs[s] for s in sorted(ours.keys() & theirs.keys())] for words, (ours, theirs) in pairs.items()
+}
+plots.seed_differences(
+    {"CMA minus AVID": over_seeds}, xlabel="points; 95 % intervals over seeds", title="All committed seeds, dot by dot"
 )
+
+# %% tags=["claim"]
+claim("CMA separates: overlap of pictures falls", sum(over_seeds["overlap of pictures (less is better)"]), below=0)
+claim("CMA separates: overlap of sounds falls", sum(over_seeds["overlap of sounds (less is better)"]), below=0)
 
 # %% [markdown]
 # Look for a pattern in *which kind* of score moves. Overlap and AUC (notebook 04) put the similarities of **all** pairs on
 # one scale: they measure **separation**. Neighbours measure it locally, within each query's own list. The linear probe
-# asks what can be *found*, and AVID's features hold that already. So agreement reorders the space more than it adds to
-# it. It does not *calibrate* either: notebook 06 shows that what a similarity means stays as unclear as before. (On
+# asks what can be *found*, and AVID's features hold that already. So agreement puts in order what was there, more than it
+# adds to it. It does not *calibrate* either: notebook 06 shows that what a similarity means stays as unclear as before. (On
 # Kinetics the released models do gain in the probe, 43.0 to 44.4 %.) Where an interval contains zero, the data do not
 # decide, whatever the sign of the dot. Choose the examination for your use case *before* you see the numbers.
 
