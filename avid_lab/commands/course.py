@@ -86,7 +86,8 @@ def _lab(arguments: argparse.Namespace) -> int:
         options += [f"--ServerApp.port={arguments.port}", "--ServerApp.port_retries=0"]
     if arguments.no_browser:
         options.append("--no-browser")
-    if hasattr(os, "geteuid") and os.geteuid() == 0:  # in a container; the server listens to this machine only
+    open_to_others = any(option.split("=")[0] in ("--ip", "--ServerApp.ip") for option in arguments.rest)
+    if hasattr(os, "geteuid") and os.geteuid() == 0 and not open_to_others:  # in a container, for this machine only
         options.append("--allow-root")
     # Jupyter's event log imports a check of internationalised addresses, which compiles a grammar for four seconds and
     # is never used: without it, jsonschema leaves out that check.

@@ -71,7 +71,11 @@ def _build(arguments: argparse.Namespace) -> int:
     from avid_lab import foley
 
     clips = foley.load(arguments.world, workers=arguments.workers)  # renders, then decodes
-    print(f"{arguments.world}: {len(clips)} clips of {len(clips.classes)} classes in {clips.manifest.root}")
+    folder = clips.manifest.root
+    print(f"{arguments.world}: {len(clips)} clips of {len(clips.classes)} classes in {folder}")
+    older = [path for path in folder.parent.glob(f"{arguments.world}-*") if path.is_dir() and path != folder]
+    if older:
+        print(f"Rendered by other versions, you may delete them: {', '.join(map(str, sorted(older)))}")
     return 0
 
 

@@ -68,8 +68,7 @@ def write(kind: str, key: str, **values: Any) -> bool:
     """
     json.dumps(values, ensure_ascii=False).encode()  # raises before it could spoil later calls
     with _LOCK:
-        when = datetime.now(UTC).isoformat(timespec="milliseconds")
-        _UNSAVED.setdefault((kind, key), {}).update(values, when=when)
+        _UNSAVED.setdefault((kind, key), {}).update(values, when=_now())
         try:
             _patiently(_save)
         except OSError as error:
@@ -138,13 +137,21 @@ def _parsed() -> Entries | None:
 
 
 def _merged(everything: Entries) -> Entries:
-    """The record with unsaved entries; if both have a value, the newer entry wins."""
+    """The record with unsaved entries; if both have a value, the newer entry wins.
+
+    One from the future does not: the clock was wrong then, or is now.
+    """
     merged = {kind: dict(everything.get(kind, {})) for kind in KINDS}
+    now = _now()
     for (kind, key), ours in _UNSAVED.items():
         theirs = merged[kind].get(key, {})
-        newer = str(theirs.get("when", "")) > ours["when"]
+        newer = ours["when"] < str(theirs.get("when", "")) <= now
         merged[kind][key] = ours | theirs if newer else theirs | ours
     return merged
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def _path() -> Path:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import nbformat
 from nbformat import NotebookNode
 from nbformat.sign import NotebookNotary
 
-from avid_lab.atomic import replacing
+from avid_lab.atomic import remove_leftovers, replacing
 
 RECORD = ".avid_lab.json"  # the digest of each copied notebook
 
@@ -48,6 +49,7 @@ def copy(course: Path, folder: Path, *, update: bool = False) -> list[str]:
         raise ValueError(f"{course} must contain the course's notebooks, NN_name.ipynb; found none")
     folder.mkdir(parents=True, exist_ok=True)
     record, said = _read(folder), []
+    _write(folder, record)  # first: without it, a folder of notebooks counts as the student's own
     for notebook in notebooks:
         fresh = _without_outputs(notebook)
         name, new = notebook.name, _digest(fresh)
@@ -107,7 +109,7 @@ def sign(notebook: NotebookNode) -> None:
     """Have Jupyter trust a notebook; where its list of signatures cannot be written, the notebook stays untrusted."""
     try:
         NotebookNotary().sign(notebook)
-    except OSError as problem:
+    except (OSError, sqlite3.Error) as problem:
         print(f"The notebooks are not signed ({problem}): choose Trust Notebook in JupyterLab.")
 
 
@@ -123,9 +125,11 @@ def _without_outputs(path: Path) -> bytes:
 
 
 def _put(notebook: bytes, path: Path) -> None:
-    with replacing(path, durable=False) as temporary:
-        temporary.write_bytes(notebook)
+    """Write a signed notebook, whole or not at all."""
     sign(nbformat.reads(notebook.decode(), as_version=4))
+    remove_leftovers(path)
+    with replacing(path) as temporary:
+        temporary.write_bytes(notebook)
 
 
 def _names(path: Path, kind: str) -> Iterator[Path]:
@@ -144,11 +148,10 @@ def _digest(data: bytes) -> str:
 
 def _read(folder: Path) -> dict[str, str]:
     try:
-        return json.loads((folder / RECORD).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except ValueError:  # a damaged record: everything then counts as edited, which loses nothing
-        return {}
+        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError, RecursionError):
+        record = None
+    return record if isinstance(record, dict) else {}  # damaged: everything counts as edited, which loses nothing
 
 
 def _write(folder: Path, record: dict[str, str]) -> None:

@@ -8,20 +8,24 @@ when complete.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import math
 import os
 import shutil
-import zipfile
+import time
 import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from filelock import FileLock
+from tqdm.auto import tqdm
 
 from avid_lab.archives import archive_of
+from avid_lab.atomic import replacing
 from avid_lab.config import AudioSpec, VideoSpec, data_dir
 from avid_lab.datasets.manifest import Manifest, Streams
 from avid_lab.datasets.parallel import parallel
@@ -31,6 +35,7 @@ from avid_lab.spans import Spans
 
 FORMAT = 3  # of the files; part of the key
 FIELDS = ("begin_s", "length_s", "frame", "frames", "sample", "samples")  # of each span
+UNUSED_S = 30 * 24 * 3600.0  # after which an unfinished or outdated cache is removed
 CHECKED = 32  # clips whose checksums are verified when a cache is opened
 SPARE_BYTES = 256 * 2**20  # disk space to leave free
 KEPT_BYTES = 8 * 10**9  # of decoded clips that are worth keeping, unless more are wanted
@@ -210,7 +215,7 @@ def _load(folder: Path, layout: Layout) -> DecodedCache | None:
     """The cache in a folder, or None if it is absent, incomplete or damaged."""
     count = len(layout.frame_begin) - 1
     try:
-        meta = json.loads((folder / "meta.json").read_text())
+        meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
         with np.load(folder / "index.npz") as index:
             begins, rows, checksums = index["begins"], index["spans"], index["checksums"]
         sizes = (folder / "frames.u8").stat().st_size, (folder / "sound.i16").stat().st_size
@@ -218,7 +223,7 @@ def _load(folder: Path, layout: Layout) -> DecodedCache | None:
         spans = [rows[begins[i] : begins[i + 1]] for i in range(count)]
         if meta["format"] != FORMAT or sizes != (layout.frame_bytes, layout.sound_bytes) or len(checksums) != count:
             return None
-    except (OSError, ValueError, LookupError, EOFError, zipfile.BadZipFile):
+    except Exception:  # damage may raise anything; what is not whole is built again
         return None
     cache = DecodedCache(folder, layout, spans, failed)
     for i in np.linspace(0, count - 1, min(CHECKED, count)).astype(int):
@@ -237,12 +242,14 @@ def _build(
 ) -> None:
     part = folder.with_name(folder.name + ".part")
     part.mkdir(parents=True, exist_ok=True)
-    _reserve(part, layout)
+    if (removed := _remove_outdated(folder.parent)) and progress:
+        tqdm.write(f"{removed} unfinished or outdated sets of decoded clips were removed from {folder.parent}.")
+    with FileLock(part / "lock"):
+        _reserve(part, layout)
     frames, sound = _open_maps(part, layout, "r+")
     count, shape = len(manifest), (MAX_SPANS, len(FIELDS))
     # On disk while building, so that a build can resume. For each clip: number of spans, checksum, spans.
-    mode = "r+" if (part / "state.f8").exists() else "w+"
-    state = np.memmap(part / "state.f8", np.float64, mode, shape=(count, 2 + math.prod(shape)))
+    state = np.memmap(part / "state.f8", np.float64, "r+", shape=(count, 2 + math.prod(shape)))
     todo = [i for i in range(count) if not state[i, 0]]
     listed = [listed_spans(record) if streams == "both" else None for record in manifest.records]
     tasks = [Task(i, manifest.path(i), part, _slice(layout, i), streams, listed[i]) for i in todo]
@@ -259,9 +266,12 @@ def _build(
     lengths = state[:, 0].astype(np.int64)
     spans = [state[i, 2:].reshape(shape)[: lengths[i]] for i in range(count)]
     begins = np.concatenate([[0], np.cumsum(lengths)])
-    np.savez(part / "index.npz", begins=begins, spans=np.concatenate(spans), checksums=state[:, 1].astype(np.int64))
+    checksums = state[:, 1].astype(np.int64)
+    with replacing(part / "index.npz") as temporary, temporary.open("wb") as file:
+        np.savez(file, begins=begins, spans=np.concatenate(spans), checksums=checksums)
     meta = {"format": FORMAT, "clips": count, "side": layout.side, "fps": layout.fps, "rate": layout.rate}
-    (part / "meta.json").write_text(json.dumps({**meta, "failed": failed}))
+    with replacing(part / "meta.json") as temporary:
+        temporary.write_text(json.dumps({**meta, "failed": failed}), encoding="utf-8")
     del state, frames, sound
     try:
         os.replace(part, folder)
@@ -271,23 +281,66 @@ def _build(
         shutil.rmtree(part, ignore_errors=True)
 
 
-def _reserve(part: Path, layout: Layout) -> None:
-    """Create the flat files at their full size, or report how much disk space is missing."""
-    sizes = {"frames.u8": layout.frame_bytes, "sound.i16": layout.sound_bytes}
-    there = {name: (part / name).stat().st_size if (part / name).exists() else 0 for name in sizes}
-    needed = sum(sizes.values()) + SPARE_BYTES
-    if there != sizes:
-        free = shutil.disk_usage(part).free
-        if free < needed:
-            raise OSError(
-                f"decoding these clips needs {needed / 2**20:,.0f} MiB in {part.parent}; "
-                f"{free / 2**20:,.0f} MiB are free. "
-                "Free some space, set AVID_LAB_DATA to a folder on another disk, or use fewer or smaller clips."
+def _remove_outdated(decoded: Path) -> int:
+    """Remove what earlier versions and interrupted runs left, if it was not touched for a month; return how many."""
+    removed = 0
+    for found in decoded.iterdir():
+        try:
+            age_s = time.time() - max(path.stat().st_mtime for path in [found, *found.iterdir()])
+            old = (
+                found.suffix == ".part"
+                or json.loads((found / "meta.json").read_text(encoding="utf-8"))["format"] < FORMAT
             )
-        (part / "state.f8").unlink(missing_ok=True)
-        for name, size in sizes.items():
-            with (part / name).open("wb") as file:
-                file.truncate(size)
+        except (OSError, ValueError, AttributeError, TypeError, RecursionError):
+            continue  # not ours, or another process is at it
+        if old and age_s > UNUSED_S:
+            shutil.rmtree(found, ignore_errors=True)
+            removed += 1
+    return removed
+
+
+def _reserve(part: Path, layout: Layout) -> None:
+    """Create the files at their full size, or report how much disk space is missing.
+
+    The space is taken at once: writing to a mapped file on a full disk ends the process.
+    """
+    clips = len(layout.frame_begin) - 1
+    sizes = {"frames.u8": layout.frame_bytes, "sound.i16": layout.sound_bytes}
+    sizes["state.f8"] = clips * 8 * (2 + MAX_SPANS * len(FIELDS))
+    there = {name: (part / name).stat().st_size if (part / name).exists() else 0 for name in sizes}
+    if there != sizes:
+        if shutil.disk_usage(part).free < sum(sizes.values()) + SPARE_BYTES:
+            raise _no_space(part, sizes)
+        for name in sizes:
+            (part / name).unlink(missing_ok=True)
+    for name, size in sizes.items():
+        try:
+            with (part / name).open("ab") as file:
+                _allocate(file.fileno(), size)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise _no_space(part, sizes) from error
+            raise
+
+
+def _allocate(file: int, size: int) -> None:
+    """Give an open file this size, with space on the disk for all of it where the system can promise that."""
+    if size and hasattr(os, "posix_fallocate"):
+        try:
+            os.posix_fallocate(file, 0, size)
+            return
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS):  # some network disks cannot
+                raise
+    os.truncate(file, size)
+
+
+def _no_space(part: Path, sizes: dict[str, int]) -> OSError:
+    needed, free = sum(sizes.values()) + SPARE_BYTES, shutil.disk_usage(part).free
+    return OSError(
+        f"decoding these clips needs {needed / 2**20:,.0f} MiB in {part.parent}; {free / 2**20:,.0f} MiB are free. "
+        "Free some space, set AVID_LAB_DATA to a folder on another disk, or use fewer or smaller clips."
+    )
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from typing import Any, TypeVar
 
 from joblib import Parallel, cpu_count, delayed, parallel_config
@@ -10,6 +14,7 @@ from joblib.externals.loky import get_reusable_executor
 from joblib.externals.loky.process_executor import ProcessPoolExecutor, TerminatedWorkerError
 from tqdm.auto import tqdm
 
+WATCH_S = 1.0  # between two looks of a worker at its parent
 SUSPECTS = 16  # tasks to retry alone after a worker died; the fatal one is among the first unfinished ones
 
 Task = TypeVar("Task")
@@ -95,9 +100,10 @@ def _results(
 def _spread(
     function: Callable[[Task], Result], tasks: Sequence[tuple[int, Task]], workers: int
 ) -> Iterator[tuple[int, Result]]:
-    # Idle workers end after half a minute if the parent was killed; each has one thread.
+    # Each worker has one thread. Where it cannot see that its parent was killed, it ends after half a minute.
     with parallel_config("loky", n_jobs=workers, inner_max_num_threads=1, idle_worker_timeout=30):
-        results: Any = Parallel(return_as="generator_unordered")(delayed(_numbered)(function, *task) for task in tasks)
+        calls = (delayed(_numbered)(os.getpid(), function, *task) for task in tasks)
+        results: Any = Parallel(return_as="generator_unordered")(calls)
     try:
         yield from results
     finally:
@@ -106,5 +112,19 @@ def _spread(
         get_reusable_executor().shutdown()
 
 
-def _numbered(function: Callable[[Task], Result], number: int, task: Task) -> tuple[int, Result]:
+def _numbered(parent: int, function: Callable[[Task], Result], number: int, task: Task) -> tuple[int, Result]:
+    _end_with(parent)
     return number, function(task)
+
+
+@lru_cache(maxsize=1)
+def _end_with(parent: int) -> None:
+    """Have this process end when its parent does, however that ends."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(WATCH_S)
+        os._exit(1)
+
+    if os.getppid() == parent:
+        threading.Thread(target=watch, name="avid-lab watch", daemon=True).start()

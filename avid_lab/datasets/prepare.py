@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from tqdm.auto import tqdm
 
+from avid_lab.atomic import remove_parts
 from avid_lab.datasets.folder import PREPARED, REPORT_COLUMNS, write_unusable
 from avid_lab.datasets.journal import appending, entries, resumable
 from avid_lab.datasets.manifest import COLUMNS, Manifest, Streams, Unusable, begins_with
@@ -190,6 +191,7 @@ def _require_ours(manifest: Manifest, out: Path, copies: Sequence[str]) -> None:
     if foreign:
         rule = f"{foreign[0]} was not made by an earlier call ({len(foreign)} such files) and would be overwritten"
         raise ValueError(f"{rule}. Choose an empty folder for the copies.")
+    remove_parts(out)
     with appending(out / PREPARED) as append:
         for name in copies:
             if name not in ours:

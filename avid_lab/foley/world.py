@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
+from avid_lab.atomic import remove_parts, replacing
 from avid_lab.config import PRESETS as MODELS
 from avid_lab.config import AudioSpec, VideoSpec, data_dir
 from avid_lab.datasets import ClipDataset, Manifest, Record
@@ -51,12 +52,15 @@ def build(
     name, config = _resolve(preset)
     folder = folder_of(preset, root)
     folder.mkdir(parents=True, exist_ok=True)
-    known = {i: entry for i, entry in _known(folder, config).items() if _intact(folder / _path(i), *entry[:2])}
+    remove_parts(folder)
+    listed, known = _known(folder, config)
+    known = {i: entry for i, entry in known.items() if _intact(folder / _path(i), *entry[:2])}
     missing = [i for i in range(config.clips) if i not in known]
-    if not missing and (folder / "manifest.csv").exists():
-        return Manifest.read(folder / "manifest.csv")
+    if not missing and listed is not None:
+        return listed
     _require_disk(folder, len(missing), config)
-    (folder / "config.json").write_text(json.dumps(describe(config), indent=1) + "\n")
+    with replacing(folder / "config.json") as temporary:
+        temporary.write_text(json.dumps(describe(config), indent=1) + "\n", encoding="utf-8")
     with appending(folder / JOURNAL) as append:
         tasks = [(i, config, str(folder)) for i in missing]
         for result in parallel(
@@ -154,24 +158,30 @@ def _record(index: int, config: FoleyConfig, size: int, checksum: int, truth: di
     return Record(name, _path(index), scene, config.duration_s, split, extras)
 
 
-def _known(folder: Path, config: FoleyConfig) -> dict[int, tuple[int, int, dict[str, str]]]:
-    """The clips that earlier calls finished: index -> size, checksum, ground truth. Damaged lines are ignored."""
+def _known(folder: Path, config: FoleyConfig) -> tuple[Manifest | None, dict[int, tuple[int, int, dict[str, str]]]]:
+    """What earlier calls finished: the manifest if it is whole, and of each clip size, checksum and ground truth.
+
+    Damaged lines are ignored: their clips are rendered again.
+    """
     found: dict[int, tuple[int, int, dict[str, str]]] = {}
+    manifest, records = None, []
     try:
-        records = Manifest.read(folder / "manifest.csv").records
+        manifest = Manifest.read(folder / "manifest.csv")
+        records = manifest.records
     except (FileNotFoundError, ValueError):
-        records = []
-    for i, record in enumerate(records):
+        pass
+    for i, record in enumerate(records[: config.clips]):
         try:
             truth = dict(record.extras)
             entry = int(truth.pop("bytes")), int(truth.pop("crc32"), 16), truth
         except (KeyError, ValueError):
             continue
-        if i < config.clips and record == _record(i, config, *entry):
+        if record == _record(i, config, *entry):
             found[i] = entry
+    whole = len(found) == len(records) == config.clips
     for index, *entry in entries(folder / JOURNAL):
         found[index] = tuple(entry)
-    return {i: entry for i, entry in found.items() if i < config.clips}
+    return manifest if whole else None, {i: entry for i, entry in found.items() if i < config.clips}
 
 
 def _intact(path: Path, size: int, checksum: int) -> bool:
