@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
-import pickle
+import errno
+import os
+import shutil
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +16,7 @@ import torch
 from avid_lab.atomic import replacing
 from avid_lab.config import ModelConfig, from_plain
 from avid_lab.encoders import AudioVisualModel
+from avid_lab.encoders.released import read_tensors, understanding
 from avid_lab.fetching import CATALOGUE, weights
 from avid_lab.objectives import AVID, CMA
 from avid_lab.official import CheckpointError, load_official, load_official_memory, released_pipeline
@@ -33,6 +38,7 @@ __all__ = [
 FORMAT = 3
 READABLE = (1, 2, 3)  # models of older formats load as well; their unfinished runs cannot resume
 WITH_OBJECTIVE = 2  # the first format with all of an objective
+FIX = "Train again or use another file."
 
 
 def save(path: str | Path, trainer: Trainer) -> Path:
@@ -44,12 +50,20 @@ def save(path: str | Path, trainer: Trainer) -> Path:
     Args:
         path: Where to; its folder is made.
         trainer: The run.
+
+    Raises:
+        OSError: The disk is full, or the folder is not writable.
     """
     path = Path(path)
     if rank() == 0:
         content = {"format": FORMAT, **_identity(trainer), "history": to_columns(trainer.history)}
         with replacing(path) as temporary:
-            torch.save({**content, "trainer": trainer.state_dict()}, temporary)
+            try:
+                torch.save({**content, "trainer": trainer.state_dict()}, temporary)
+            except RuntimeError as error:  # what PyTorch makes of the system's refusal to write
+                full = shutil.disk_usage(path.absolute().parent).free < 2**20
+                code = errno.ENOSPC if full else errno.EIO
+                raise OSError(code, os.strerror(code), str(path)) from error
     return path
 
 
@@ -58,7 +72,7 @@ def resume(path: str | Path, trainer: Trainer) -> None:
 
     Raises:
         CheckpointError: The file is unreadable or belongs to another model, objective, configuration or set of clips;
-            the message says what differs.
+            the message says what differs. The trainer is then as before.
     """
     content = _read(path)
     if content["format"] < FORMAT:
@@ -67,8 +81,17 @@ def resume(path: str | Path, trainer: Trainer) -> None:
     different = [text for name in here for text in _differences(name, content.get(name), here[name])]
     if different:
         raise CheckpointError(f"{path}: belongs to another run. {'; '.join(different)}")
-    trainer.load_state_dict(content["trainer"])
-    trainer.history[:] = from_columns(content["history"])
+    before = copy.deepcopy(trainer.state_dict())
+    try:
+        with understanding(path, FIX):
+            history = from_columns(content["history"])
+            trainer.load_state_dict(content["trainer"])
+            if trainer.steps_done != (history[-1].index if history else 0):
+                raise ValueError("its history ends at another step")
+    except CheckpointError:
+        trainer.load_state_dict(before)
+        raise
+    trainer.history[:] = history
 
 
 def _identity(trainer: Trainer) -> dict[str, Any]:
@@ -111,20 +134,29 @@ def load_model(path: str | Path, *, ema: bool = False) -> tuple[AudioVisualModel
         CheckpointError: The file is missing, truncated or no checkpoint, or keeps no averaged weights.
     """
     content = _read(path)
-    weights = content["trainer"]["model"]
-    if ema:
-        weights = content["trainer"].get("ema")
+    with understanding(path, FIX):
+        state = content["trainer"]
+        weights = state["ema" if ema else "model"]
         if weights is None:
             raise CheckpointError(f"{path}: keeps no averaged weights. Train with ema=0.999, or load with ema=False.")
-    try:
-        config = from_plain(ModelConfig, content["model_config"], f"{path}: model_config")
-    except ValueError as error:
-        raise CheckpointError(f"{error}. Use another file.") from error
-    model = AudioVisualModel(config)
-    model.load_state_dict(weights)
-    pipeline = InputPipeline(config.video, config.audio)
-    pipeline.load_state_dict(content["trainer"]["pipeline"])
-    return model.eval(), pipeline.eval()
+        config = from_plain(ModelConfig, content["model_config"], "model_config")
+        _require_plausible(config, weights)
+        model = AudioVisualModel(config)
+        model.load_state_dict(weights)
+        pipeline = InputPipeline(config.video, config.audio)
+        pipeline.load_state_dict(state["pipeline"])
+        return model.eval(), pipeline.eval()
+
+
+def _require_plausible(config: ModelConfig, weights: dict[str, torch.Tensor]) -> None:
+    """Refuse a configuration of a far larger network than the weights are, before it takes memory."""
+    least = config.audio.n_fft + sum(
+        a * b for widths in (config.video_widths, config.audio_widths) for a, b in pairwise(map(abs, widths))
+    )
+    least += sum(a * b for a, b in pairwise([*map(abs, config.head), abs(config.dim)])) + 64 * sum(config.video_blocks)
+    have = sum(value.numel() for value in weights.values())
+    if config.video_backbone == "avid" and least > 2 * have + 2**20:
+        raise ValueError(f"it has {have:,} weights, and its configuration needs at least {least:,}")
 
 
 def load_weights(source: str | Path) -> tuple[AudioVisualModel, InputPipeline | None]:
@@ -155,9 +187,9 @@ def load_weights(source: str | Path) -> tuple[AudioVisualModel, InputPipeline | 
 def _is_ours(path: Path) -> bool:
     """Whether a file is of `save`, by its structure alone: tensors are not read."""
     try:
-        content = torch.load(path, map_location="meta", weights_only=True)
-    except (RuntimeError, OSError, EOFError, pickle.UnpicklingError, ValueError, KeyError):
-        return False  # the loader of released files says what is wrong
+        content = read_tensors(path, FIX, device="meta")
+    except CheckpointError:  # the loader of released files says what is wrong
+        return False
     return isinstance(content, dict) and "format" in content
 
 
@@ -170,21 +202,22 @@ def load_objective(path: str | Path) -> AVID | CMA:
     content = _read(path)
     if content["format"] < WITH_OBJECTIVE:
         raise CheckpointError(f"{path}: of an older version, which kept too little of its objective. Train again.")
-    settings = dict(content["objective"])
-    kind = settings.pop("kind")
-    if kind not in ("AVID", "CMA"):
-        raise CheckpointError(f"{path}: must hold an AVID or a CMA; got a {kind}.")
-    state = content["trainer"]["objective"]
-    num_instances, dim = state["memory.video"].shape
-    chosen = {name: settings[name] for name in ("num_negatives", "temperature", "momentum", "partition", "weighting")}
-    if kind == "CMA":
-        chosen |= {name: settings[name] for name in ("k", "agreement", "num_within_negatives")}
-    generator = torch.Generator()
-    objective = {"AVID": AVID, "CMA": CMA}[kind](num_instances, dim, generator=generator, **chosen)
-    objective.load_state_dict(state)
-    if content["trainer"]["objective_generator"] is not None:
-        generator.set_state(content["trainer"]["objective_generator"])
-    return objective
+    with understanding(path, FIX):
+        settings = dict(content["objective"])
+        kind = settings.pop("kind")
+        if kind not in ("AVID", "CMA"):
+            raise CheckpointError(f"{path}: must hold an AVID or a CMA; got a {kind}.")
+        state = content["trainer"]["objective"]
+        num_instances, dim = state["memory.video"].shape
+        names = ["num_negatives", "temperature", "momentum", "partition", "weighting"]
+        names += ["k", "agreement", "num_within_negatives"] if kind == "CMA" else []
+        generator = torch.Generator()
+        chosen = {name: settings[name] for name in names}
+        objective = {"AVID": AVID, "CMA": CMA}[kind](num_instances, dim, generator=generator, **chosen)
+        objective.load_state_dict(state)
+        if content["trainer"]["objective_generator"] is not None:
+            generator.set_state(content["trainer"]["objective_generator"])
+        return objective
 
 
 def _read(path: str | Path) -> dict[str, Any]:
@@ -193,12 +226,7 @@ def _read(path: str | Path) -> dict[str, Any]:
         raise CheckpointError(
             f"{path}: no such file. Give a checkpoint that `avid-lab train` or `checkpoints.save` wrote."
         )
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, OSError, EOFError, pickle.UnpicklingError, ValueError) as error:
-        raise CheckpointError(
-            f"{path}: not a readable checkpoint ({error}). Train again or use another file."
-        ) from error
-    if not isinstance(content, dict) or content.get("format") not in READABLE:
+    content = read_tensors(path, FIX)
+    if not (isinstance(content, dict) and isinstance(content.get("format"), int) and content["format"] in READABLE):
         raise CheckpointError(f"{path}: not a checkpoint of this version (format {FORMAT}).")
     return content

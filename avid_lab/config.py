@@ -413,12 +413,24 @@ def _typed(hint: Any, value: Any, name: str) -> Any:
         if isinstance(value, list | tuple) and (options[-1] is Ellipsis or len(value) == len(options)):
             return tuple(_typed(options[0], item, name) for item in value)
         wanted = "a list" if options[-1] is Ellipsis else f"a list of {len(options)}"
+    elif get_origin(hint) is list:
+        if isinstance(value, list):
+            return [_typed(options[0], item, name) for item in value]
+        wanted = "a list"
+    elif get_origin(hint) is dict:
+        if isinstance(value, Mapping):
+            return {_typed(options[0], key, name): _typed(options[1], item, name) for key, item in value.items()}
+        wanted = "an object"
     elif get_origin(hint) is Literal:
-        if value in options:
+        if isinstance(value, str) and value in options:
             return value
         wanted = f"one of {', '.join(map(repr, options))}"
     else:
-        plain = float(value) if hint is float and isinstance(value, int) and not isinstance(value, bool) else value
+        plain = value
+        if isinstance(value, int) and not isinstance(value, bool) and hint in (int, float):
+            if abs(value) >= 2**63:
+                raise ValueError(f"{name} must be below 2**63; got a number of {value.bit_length()} bits")
+            plain = float(value) if hint is float else value
         if isinstance(plain, hint) and (hint is bool or not isinstance(plain, bool)):
             return plain
         wanted = {float: "a number", int: "a whole number", bool: "true or false", str: "text"}[hint]

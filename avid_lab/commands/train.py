@@ -185,13 +185,18 @@ def _merge(arguments: argparse.Namespace) -> dict[str, Any]:
 def _read_config(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not JSON ({error}). Give the run.json of another run.") from error
     known = {"preset", "objective", "start", "weights", "world", "data", "loss", "train", "made_with"}
     if not isinstance(content, dict) or set(content) - known:
         odd = ", ".join(sorted(set(content) - known)) if isinstance(content, dict) else type(content).__name__
         raise ValueError(f"{path}: must be an object with {', '.join(sorted(known))}; got {odd}")
     content.pop("made_with", None)
+    for name in known - {"loss", "train", "made_with"}:
+        if not isinstance(content.get(name), str | None):
+            raise ValueError(f"{path}: {name} must be text or null; got {content[name]!r}")
+    if content.get("objective") not in (None, "avid", "cma"):
+        raise ValueError(f"{path}: objective must be avid or cma; got {content['objective']!r}")
     content = {"loss": {}, "train": {}} | content
     for section, kind in (("loss", LossConfig), ("train", TrainConfig)):
         content[section] = typed_fields(kind, content[section], f"{path}: {section}")

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tqdm.auto import tqdm
+
 from avid_lab.atomic import replacing
 
 if TYPE_CHECKING:
@@ -22,12 +24,9 @@ class Logs:
         self._columns: dict[Path, list[str]] = {}
         if trainer.history:  # the checkpoint has every step, even if the file lost some
             self._begin(self._log_path, [step.row() for step in trainer.history])
-        kept = []
-        if self._checks_path.exists() and trainer.history:
-            with self._checks_path.open(newline="", encoding="utf-8") as file:
-                kept = [row for row in csv.DictReader(file) if int(row["index"] or 0) <= trainer.steps_done]
-        if kept:
-            self._begin(self._checks_path, kept)
+        self._checks = _checks(self._checks_path, trainer.steps_done) if trainer.history else []
+        if self._checks:
+            self._begin(self._checks_path, self._checks)
         self._board = None
         if tensorboard:
             self._board = summary_writer()(str(sibling(out, "tensorboard")), purge_step=trainer.steps_done + 1)
@@ -43,7 +42,12 @@ class Logs:
 
     def check(self, step: Step, scores: Mapping[str, float]) -> None:
         """Log a live check after a step."""
-        self._write(self._checks_path, {"index": step.index, "epoch": step.epoch, **scores})
+        row = {"index": step.index, "epoch": step.epoch, **scores}
+        self._checks.append(row)
+        if set(row) <= set(self._columns.get(self._checks_path, ())):
+            self._write(self._checks_path, row)
+        else:  # the first check, or earlier ones had other scores
+            self._begin(self._checks_path, self._checks)
         if self._board is not None:
             for name, value in scores.items():
                 self._board.add_scalar(f"check/{name}", value, step.index)
@@ -56,6 +60,8 @@ class Logs:
             self._board.close()
 
     def _begin(self, path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+        if path in self._files:
+            self._files[path].close()
         columns = list(dict.fromkeys(name for row in rows for name in row))
         if path == self._log_path and "times.mining" not in columns:
             place = columns.index("times.memory") + 1 if "times.memory" in columns else len(columns)
@@ -72,6 +78,28 @@ class Logs:
             self._begin(path, [row])
         else:
             csv.DictWriter(self._files[path], self._columns[path]).writerow(row)
+
+
+def _checks(path: Path, steps_done: int) -> list[dict[str, Any]]:
+    """The checks up to a step; damaged lines are left out, with a word."""
+    if not path.exists():
+        return []
+    whole, damaged = [], 0
+    lines = path.read_bytes().decode("utf-8", "replace").replace("\0", "").splitlines()
+    columns, *rows = [line.split(",") for line in lines] or [[""]]
+    for row in rows:
+        try:
+            [float(value) for value in row if value]
+            entry = dict(zip(columns, row, strict=True))
+            index = int(entry["index"])
+        except (ValueError, LookupError):
+            damaged += 1
+            continue
+        if index <= steps_done:
+            whole.append(entry)
+    if damaged:
+        tqdm.write(f"{path}: {damaged} damaged lines were left out")
+    return whole
 
 
 def sibling(out: Path, name: str) -> Path:

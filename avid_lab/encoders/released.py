@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import pickle
 import re
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,60 @@ _THEIRS = {theirs: ours for ours, theirs in BLOCK.items()}
 
 class CheckpointError(ValueError):
     """A checkpoint cannot be used; the message names the file, the problem and the fix."""
+
+
+@contextmanager
+def understanding(path: str | Path, fix: str) -> Iterator[None]:
+    """Turn any error of the block, which reads and takes apart a file, into a `CheckpointError`.
+
+    Damaged and foreign files make the readers of PyTorch and of the objects that take their values raise almost
+    anything.
+
+    Args:
+        path: The file, for the message.
+        fix: What the user can do, a sentence.
+    """
+    try:
+        yield
+    except CheckpointError:
+        raise
+    except Exception as error:
+        problem = next(iter(str(error).splitlines()), "")
+        reason = f"{type(error).__name__}: {problem}" if isinstance(error, LookupError) or not problem else problem
+        raise CheckpointError(f"{path}: not a readable checkpoint ({reason}). {fix}") from error
+
+
+def read_tensors(path: Path, fix: str, *, device: str = "cpu") -> Any:
+    """What a file of PyTorch holds: tensors and plain values; nothing in it is executed.
+
+    No file takes much more memory than its own size: records must be uncompressed, as PyTorch writes them, and a
+    tensor no larger than the file.
+
+    Args:
+        path: The file.
+        fix: As for `understanding`.
+        device: Where the tensors are to be; "meta" reads their shapes only.
+
+    Raises:
+        CheckpointError: It is no such file.
+    """
+    with understanding(path, fix):
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                if any(record.compress_type != zipfile.ZIP_STORED for record in archive.infolist()):
+                    raise ValueError("its records are compressed, which PyTorch never does")
+        content = torch.load(path, map_location=device, weights_only=True)
+        if any(x.numel() * x.element_size() > path.stat().st_size for x in _tensors(content)):
+            raise ValueError("one of its tensors claims to be larger than the file")
+        return content
+
+
+def _tensors(content: Any) -> Iterator[Tensor]:
+    if isinstance(content, Tensor):
+        yield content
+    elif isinstance(content, dict | list | tuple):
+        for value in content.values() if isinstance(content, dict) else content:
+            yield from _tensors(value)
 
 
 def from_official(state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -139,13 +195,7 @@ def read_part(path: Path, name: str) -> dict[str, Tensor]:
 def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file. Give a released *_checkpoint.pth.tar file.")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, OSError, EOFError, pickle.UnpicklingError, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(
-            f"{path}: not a readable checkpoint ({reason}). Download it again, or choose a released file."
-        ) from error
+    content = read_tensors(path, "Download it again, or choose a released file.")
     if not isinstance(content, dict):
         raise CheckpointError(f"{path}: must contain a dict with 'model'; got {type(content).__name__}.")
     return content

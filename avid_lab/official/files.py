@@ -13,11 +13,13 @@ from torch import Tensor
 
 from avid_lab.config import ModelConfig
 from avid_lab.encoders import AudioVisualModel
-from avid_lab.encoders.released import CheckpointError, read_part
+from avid_lab.encoders.released import CheckpointError, read_part, understanding
 from avid_lab.fetching import STATISTICS
 from avid_lab.memory import MemoryBank
 from avid_lab.official.names import criterion_tensors
 from avid_lab.transforms import InputPipeline
+
+MOST_BYTES = 10**6  # of a spectrogram's statistics
 
 
 @dataclass(frozen=True)
@@ -60,11 +62,12 @@ def released_pipeline(path: str | Path, config: ModelConfig) -> InputPipeline | 
     if not path.is_file():
         return None
     bins, found = config.audio.bins, {}
-    try:
-        with np.load(path, allow_pickle=False) as file:
+    with understanding(path, "It must be the spectrogram's statistics: fetch it again."):
+        with zipfile.ZipFile(path) as archive:
+            if sum(part.file_size for part in archive.infolist()) > MOST_BYTES:
+                raise ValueError(f"unpacked it is larger than {MOST_BYTES / 1e6:.0f} MB")
+        with np.load(path) as file:
             found = {name: torch.from_numpy(file[name]) for name in ("mean", "std")}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise CheckpointError(f"{path}: not the spectrogram's statistics ({error}). Fetch it again.") from error
     if any(x.shape != (bins,) for x in found.values()):
         shapes = " and ".join(str(tuple(x.shape)) for x in found.values())
         raise CheckpointError(f"{path}: mean and std must have {bins} values each; got {shapes}. Fetch it again.")
@@ -89,6 +92,11 @@ def load_official_criterion(path: str | Path) -> OfficialCriterion:
     """
     path = Path(path)
     found = criterion_tensors(read_part(path, "train_criterion"))
+    with understanding(path, "Download it again, or choose a released file."):
+        return _criterion(path, found)
+
+
+def _criterion(path: Path, found: dict[str, Tensor]) -> OfficialCriterion:
     absent = [name for name in ("memory.video", "memory.audio") if name not in found]
     if absent:
         raise CheckpointError(f"{path}: has no {' and no '.join(absent)}. Use a training file, which has memories.")

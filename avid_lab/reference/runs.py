@@ -21,7 +21,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from avid_lab.atomic import replacing
-from avid_lab.config import ModelConfig, Profile, from_plain
+from avid_lab.config import ModelConfig, Profile, from_plain, typed_fields
 from avid_lab.datasets import ClipDataset
 from avid_lab.encoders import AudioVisualModel
 from avid_lab.evaluation import embed
@@ -200,21 +200,28 @@ def read(path: str | Path) -> Run:
     if not path.exists():
         have = ", ".join(sorted(p.stem for p in path.parent.glob("*.safetensors"))) or "none"
         raise ValueError(f"{path}: no such reference run (available: {have}). Run `avid-lab reference` to make them.")
+    try:
+        return _read(path)
+    except Exception as error:  # damaged and foreign files raise almost anything
+        problem = next(iter(str(error).splitlines()), type(error).__name__)
+        fix = "Copy the course's files again, or run `avid-lab reference` to make them."
+        raise ValueError(f"{path}: not a reference run's file ({problem}). {fix}") from error
+
+
+def _read(path: Path) -> Run:
     with safe_open(path, framework="pt") as file:
-        facts = json.loads((file.metadata() or {}).get("run", "null"))
-        if facts is None:
-            raise ValueError(f"{path}: not a reference run's file")
+        facts = json.loads((file.metadata() or {})["run"])
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dictionary)
     tensors = {name: x.float() if x.dtype == torch.half else x for name, x in tensors.items()}
 
     def part(prefix: str) -> dict[str, Tensor]:
         return {name.removeprefix(prefix): x for name, x in tensors.items() if name.startswith(prefix)}
 
-    config = from_plain(ModelConfig, facts.pop("config"), f"{path}: config")
+    config = from_plain(ModelConfig, facts.pop("config"), "config")
     found = part("snapshot.")
     steps = sorted({name.split(".")[0] for name in found})
     return Run(
-        **facts,
+        **typed_fields(Run, facts, "run"),
         config=config,
         weights=part("model."),
         statistics=part("pipeline."),
