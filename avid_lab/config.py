@@ -357,7 +357,9 @@ def profile() -> Profile:
         rule = f"AVID_LAB_PROFILE must be one of {', '.join(PROFILES)}"
         raise ValueError(f"{rule}; got {name!r}. Unset it to choose by the device found.")
     chosen = PROFILES[name]
-    if chosen.world == "full" and not any((data_dir() / "foley").glob("full-*/manifest.csv")):
+    if chosen.world == "full" and not any(
+        any((folder / "foley").glob("full-*/manifest.csv")) for folder in data_dirs()
+    ):
         return replace(chosen, world="pocket")
     return chosen
 
@@ -370,7 +372,27 @@ def course_profile() -> Profile:
 
 def data_dir() -> Path:
     """Where rendered worlds and decoded clips are kept: ``AVID_LAB_DATA``, or ``~/.cache/avid_lab``."""
-    return Path(os.environ.get("AVID_LAB_DATA") or Path.home() / ".cache" / "avid_lab").expanduser()
+    return Path(os.environ.get("AVID_LAB_DATA") or _own_data_dir()).expanduser()
+
+
+def data_dirs() -> list[Path]:
+    """Folders in which rendered worlds and decoded clips are looked for; new ones go to the last.
+
+    A class shares one `data_dir()`. For those who cannot write there, what it lacks goes to ``~/.cache/avid_lab``.
+    """
+    shared, own = data_dir(), _own_data_dir()
+    existing = next(place for place in (shared, *shared.parents) if place.exists())
+    return [shared] if shared == own or os.access(existing, os.W_OK) else [shared, own]
+
+
+def data_path(*names: str) -> Path:
+    """The place of a file or folder: in the first of `data_dirs` that has it, otherwise in the last."""
+    places = [folder.joinpath(*names) for folder in data_dirs()]
+    return next((place for place in places if place.exists()), places[-1])
+
+
+def _own_data_dir() -> Path:
+    return Path.home() / ".cache" / "avid_lab"
 
 
 def from_plain(kind: type[Config], values: object, where: str) -> Config:

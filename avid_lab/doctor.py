@@ -21,7 +21,7 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 from avid_lab import PASSIVE_OPENMP
-from avid_lab.config import data_dir, profile
+from avid_lab.config import data_dirs, profile
 
 # Widget messages must be handled between cells, not in a second thread while a cell runs: matplotlib is not
 # thread-safe.
@@ -175,8 +175,13 @@ def check_disk(folder: Path, free_bytes: int, needed_bytes: int) -> Check:
     return Check("Disk", "ok", detail)
 
 
-def check_writable(folder: Path) -> Check:
-    """The cache folder exists or can be created, and is writable."""
+def check_writable(folder: Path, shared: Path | None = None) -> Check:
+    """The cache folder exists or can be created, and is writable.
+
+    Args:
+        folder: What is not rendered or decoded yet goes there.
+        shared: A folder that is read first, and cannot be written to.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -184,7 +189,8 @@ def check_writable(folder: Path) -> Check:
     except OSError as error:
         fix = "Give yourself write permission there, or set AVID_LAB_DATA to a folder that you own."
         return Check("Cache folder", "fail", f"{folder}: {error.strerror or error}", fix)
-    return Check("Cache folder", "ok", f"{folder} is writable")
+    read = f"{shared} is read-only; " if shared else ""
+    return Check("Cache folder", "ok", f"{read}{folder} is writable")
 
 
 def check_world(world: str, present: bool) -> Check:
@@ -226,9 +232,11 @@ def examine() -> list[Check]:
     checks.append(check_settings(*_setting_in_force()))
     checks.append(check_kernel(_kernel_python(), Path(sys.executable)))
     checks.append(check_openmp(os.environ))
-    folder = data_dir()
-    checks.append(check_writable(folder))
-    checks.append(check_disk(folder, shutil.disk_usage(_existing(folder)).free, needed_bytes=2 * 10**9))
+    *shared, folder = data_dirs()
+    checks.append(check_writable(folder, shared[0] if shared else None))
+    # Next to a shared folder only what that lacks is kept.
+    needed_bytes = 2 * 10**8 if shared else 2 * 10**9
+    checks.append(check_disk(folder, shutil.disk_usage(_existing(folder)).free, needed_bytes))
     checks.append(check_machine(_cores(), _memory_bytes(), _gpu() if error is None else None))
     return checks
 

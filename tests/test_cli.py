@@ -37,6 +37,7 @@ COMMANDS = [
     "train",
     "mine",
     "evaluate",
+    "class",
     "fetch",
     "reference",
     "publish",

@@ -1,5 +1,6 @@
 """Working copies that are never overwritten, and editions for students and teachers."""
 
+import csv
 import os
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from nbformat.sign import NotebookNotary
 
 from avid_lab.course import editions, working
 from avid_lab.course.exercises import EXERCISES
-from avid_lab.course.filling import blank_cell
+from avid_lab.course.filling import blank_cell, exercises_in, fill
 
 SOURCE = f"""\
 # %% [markdown]
@@ -156,18 +157,40 @@ def test_instructors_get_answers_notes_and_marks(source, tmp_path):
 
 
 @pytest.mark.slow
-def test_nbgrader_accepts_the_instructors_edition(source, tmp_path):
-    (path,) = editions.instructor(source, tmp_path / "out")
+def test_nbgrader_hands_out_collects_grades_and_answers(source, tmp_path):
+    pytest.importorskip("nbgrader", reason="nbgrader is not installed")
+    course = tmp_path / "out"
+    (path,) = editions.instructor(source, course)
     tools = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # nbgrader calls alembic by its name
-    environment = os.environ | {
-        "AVID_LAB_PROFILE": "smoke",
-        "AVID_LAB_STUDENT": str(tmp_path / "nobody"),
-        "PATH": tools,
-    }
-    for arguments in (["validate", str(path)], ["generate_assignment", "02_contrast", "--create"]):
+    environment = os.environ | {"AVID_LAB_PROFILE": "smoke", "HOME": str(tmp_path / "home"), "PATH": tools}
+
+    def nbgrader(*arguments):
         command = [sys.executable, "-m", "nbgrader", *arguments]
-        done = subprocess.run(command, cwd=tmp_path / "out", env=environment, capture_output=True, text=True)
+        done = subprocess.run(command, cwd=course, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
-    released = (tmp_path / "out" / "release" / "02_contrast" / "02_contrast.ipynb").read_text()
-    assert "NotImplementedError" in released
-    assert not any(text in released for text in ("softplus", "Ask for hands", "K is missing"))
+
+    nbgrader("validate", str(path))
+    nbgrader("generate_assignment", "02_contrast", "--create")
+    released = course / "release" / "02_contrast" / "02_contrast.ipynb"
+    text = released.read_text()
+    assert "NotImplementedError" in text
+    assert not any(word in text for word in ("softplus", "Ask for hands", "K is missing"))
+
+    answers = {"ada": EXERCISES["nce_loss"].reference, "bob": EXERCISES["nce_loss"].wrong[0], "eve": None}
+    for student, answer in answers.items():
+        notebook = nbformat.read(released, as_version=4)
+        for cell in notebook.cells:
+            if answer and exercises_in(cell.source):
+                cell.source = fill(cell.source, {"nce_loss": answer})
+        handed_in = course / "submitted" / student / "02_contrast" / "02_contrast.ipynb"
+        handed_in.parent.mkdir(parents=True)
+        nbformat.write(notebook, handed_in)
+    nbgrader("autograde", "02_contrast", "--create")
+    nbgrader("generate_feedback", "02_contrast")
+    nbgrader("export", "--to", str(tmp_path / "grades.csv"))
+    with (tmp_path / "grades.csv").open(newline="") as file:
+        grades = {row["student_id"]: (float(row["score"]), float(row["max_score"])) for row in csv.DictReader(file)}
+    assert grades == {"ada": (2.0, 2.0), "bob": (0.0, 2.0), "eve": (0.0, 2.0)}
+    pages = {name: (course / "feedback" / name / "02_contrast" / "02_contrast.html").read_text() for name in answers}
+    assert "K is missing before Z" in pages["bob"] and "K is missing before Z" not in pages["ada"]
+    assert not (tmp_path / "home" / ".local" / "share" / "avid_lab").exists()  # the teacher's own progress

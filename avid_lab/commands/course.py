@@ -18,7 +18,7 @@ from avid_lab.shipped import shipped
 
 
 def add(commands: Any) -> None:
-    """``lab``, ``doctor``, ``reset``, ``edition`` and ``publish``."""
+    """``lab``, ``doctor``, ``reset``, ``edition``, ``class`` and ``publish``."""
     lab = command(commands, "lab", _lab, "open the course in JupyterLab, which receives all other options")
     lab.set_defaults(passes_on=True)
     mine: dict[str, Any] = {"type": Path, "default": Path("my_course")}
@@ -48,9 +48,14 @@ def add(commands: Any) -> None:
     edition.add_argument("kind", choices=["student", "instructor"], help=text)
     edition.add_argument("out", type=Path, metavar="DIR", help="the folder to write")
 
+    text = "prepare a folder for a class: decoded clips, notebooks, the instructor's course, settings for JupyterHub"
+    room = command(commands, "class", _class, text)
+    room.add_argument("out", type=Path, metavar="DIR", help="the folder to write; everyone may read it")
+
     publish = command(commands, "publish", _publish, "build the notebooks from their sources")
     for parser in (edition, publish):
         parser.add_argument("names", nargs="*", metavar="NAME", help='notebooks, such as "03" (default: all)')
+    for parser in (edition, room, publish):
         text = "sources (default: those of the course)"
         parser.add_argument("--source", type=Path, default=shipped("notebooks", "source"), help=text)
     text = "folder of the notebooks (default: %(default)s)"
@@ -141,6 +146,15 @@ def _edition(arguments: argparse.Namespace) -> int:
     write = editions.student if arguments.kind == "student" else editions.instructor
     for path in write(arguments.source, arguments.out, tuple(arguments.names)):
         print(path)
+    return 0
+
+
+def _class(arguments: argparse.Namespace) -> int:
+    out = arguments.out.resolve()
+    os.environ["AVID_LAB_DATA"] = str(out / "data")
+    from avid_lab.course import classroom
+
+    print("\n".join(classroom.prepare(out, arguments.source)))
     return 0
 
 

@@ -16,6 +16,9 @@ from avid_lab.course.filling import answered_function, exercises_in, fill
 POINTS = 2  # per exercise
 CONFIG = '''"""nbgrader's settings of this course. Each notebook is an assignment."""
 
+import os
+import tempfile
+
 from nbconvert.preprocessors import TagRemovePreprocessor
 from nbgrader.converters import GenerateAssignment
 
@@ -26,6 +29,7 @@ c.GenerateAssignment.preprocessors = [TagRemovePreprocessor, *GenerateAssignment
 c.CourseDirectory.course_id = "avid_lab"
 c.ClearSolutions.code_stub = {"python": "raise NotImplementedError()"}
 c.ExecutePreprocessor.timeout = 3600
+os.environ["AVID_LAB_STUDENT"] = tempfile.mkdtemp()  # answers that are graded are no progress of yours
 '''
 
 

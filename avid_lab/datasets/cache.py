@@ -26,7 +26,7 @@ from tqdm.auto import tqdm
 
 from avid_lab.archives import archive_of
 from avid_lab.atomic import replacing
-from avid_lab.config import AudioSpec, VideoSpec, data_dir
+from avid_lab.config import AudioSpec, VideoSpec, data_dirs
 from avid_lab.datasets.manifest import Manifest, Streams
 from avid_lab.datasets.parallel import parallel
 from avid_lab.datasets.windows import COLUMN, MAX_SPANS, found_spans, listed_spans, read_parts, usable
@@ -134,8 +134,9 @@ def open_cache(
         RuntimeError: A worker process died.
     """
     layout = _layout(manifest, float(video.fps), audio.rate, streams, side, max_duration_s)
-    folder = data_dir() / "decoded" / _key(manifest, layout)
-    cache = _load(folder, layout)
+    folders = _places(manifest, layout)
+    folder = folders[-1]
+    cache = next(filter(None, (_load(place, layout) for place in folders)), None)
     if cache is None:
         shutil.rmtree(folder, ignore_errors=True)  # absent or damaged
         try:
@@ -168,11 +169,18 @@ def worth_keeping(
         return False, f"{files}, as chosen"
     if size > KEPT_BYTES:
         return False, f"{files}: decoded, they would take {takes}, over {limit}"
-    (data_dir() / "decoded").mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(data_dir() / "decoded").free
-    if size > free / 2 and not (data_dir() / "decoded" / _key(manifest, layout)).exists():
+    folders = _places(manifest, layout)
+    folders[-1].parent.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(folders[-1].parent).free
+    if size > free / 2 and not any(folder.exists() for folder in folders):
         return False, f"{files}: decoded, they would take {takes} of the {_size(free)} free"
     return True, f"{once}: they take {takes} on disk, below {limit}"
+
+
+def _places(manifest: Manifest, layout: Layout) -> list[Path]:
+    """The folders that may hold these decoded clips; they are decoded into the last."""
+    key = _key(manifest, layout)
+    return [folder / "decoded" / key for folder in data_dirs()]
 
 
 def _size(count: int) -> str:

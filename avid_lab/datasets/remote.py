@@ -22,7 +22,7 @@ from filelock import FileLock
 
 from avid_lab.archives import archive_of, list_members
 from avid_lab.atomic import replacing
-from avid_lab.config import data_dir
+from avid_lab.config import data_dirs
 from avid_lab.fetching import require_online
 
 SCHEMES = ("http", "https")  # nothing that runs a command or reads this machine's own files
@@ -97,7 +97,7 @@ def limit_bytes() -> int:
 
 
 def _folder() -> Path:
-    return data_dir() / "shards"
+    return data_dirs()[-1] / "shards"
 
 
 def _kept() -> list[Path]:

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
 from avid_lab.atomic import replacing
-from avid_lab.config import data_dir
+from avid_lab.config import data_path
 from avid_lab.fetching.catalogue import CATALOGUE, STATISTICS, Entry, Remote, find, size_text
 from avid_lab.fetching.transfer import OFFLINE, download, look, require_online, require_room
 from avid_lab.fetching.unpack import unpack, unpacked_folder
@@ -35,7 +35,7 @@ __all__ = [
 
 def folder_of(entry: Entry, to: Path | None = None) -> Path:
     """Where an entry's files are: in ``to``, or below ``data_dir()``."""
-    return to or data_dir() / "fetched" / (entry.folder or entry.name)
+    return to or data_path("fetched", entry.folder or entry.name)
 
 
 def fetch(

@@ -14,7 +14,7 @@ import torch
 
 from avid_lab.atomic import remove_parts, replacing
 from avid_lab.config import PRESETS as MODELS
-from avid_lab.config import AudioSpec, VideoSpec, data_dir
+from avid_lab.config import AudioSpec, VideoSpec, data_path
 from avid_lab.datasets import ClipDataset, Manifest, Record
 from avid_lab.datasets.journal import appending, entries
 from avid_lab.datasets.parallel import parallel
@@ -58,6 +58,12 @@ def build(
     missing = [i for i in range(config.clips) if i not in known]
     if not missing and listed is not None:
         return listed
+    if not os.access(folder, os.W_OK):
+        problem = (
+            f"{folder}: {len(missing)} of {config.clips} clips are missing or damaged, and you cannot write there."
+        )
+        fix = "Ask its owner to run `avid-lab data build`, or set AVID_LAB_DATA to a folder of your own."
+        raise PermissionError(f"{problem} {fix}")
     _require_disk(folder, len(missing), config)
     with replacing(folder / "config.json") as temporary:
         temporary.write_text(json.dumps(describe(config), indent=1) + "\n", encoding="utf-8")
@@ -116,7 +122,8 @@ def folder_of(preset: str | FoleyConfig, root: str | os.PathLike[str] | None = N
         ValueError: There is no such preset.
     """
     name, config = _resolve(preset)
-    return (data_dir() / "foley" if root is None else Path(root)) / f"{name}-{config.digest}"
+    folder = f"{name}-{config.digest}"
+    return data_path("foley", folder) if root is None else Path(root) / folder
 
 
 def to_clip(picture: np.ndarray, sound: np.ndarray, config: FoleyConfig) -> Clip:
