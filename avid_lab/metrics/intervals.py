@@ -13,8 +13,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float, Int64
-from scipy.stats import binomtest
-from scipy.stats import t as student_t
+from scipy.special import bdtr, stdtrit
 from torch import Tensor
 
 RESAMPLES = 1000
@@ -138,7 +137,7 @@ def share(hits: Bool[Tensor, " N"], *, chance: float = math.nan) -> Share:
 
 def sign_test(won: int, lost: int) -> float:
     """How often a fair coin is at least as one-sided as ``won`` to ``lost``, counting both sides: 1 decides nothing."""
-    return float(binomtest(won, won + lost).pvalue) if won + lost else 1.0
+    return min(1.0, 2 * float(bdtr(min(won, lost), won + lost, 0.5)))
 
 
 def mean_and_spread(values: Sequence[float]) -> tuple[float, float]:
@@ -150,7 +149,7 @@ def mean_and_spread(values: Sequence[float]) -> tuple[float, float]:
 def mean_and_margin(values: Sequence[float]) -> tuple[float, float]:
     """Mean over seeds, and half of Student's 95 % interval around it; the margin of a single value is NaN."""
     mean, spread = mean_and_spread(values)
-    return mean, float(student_t.ppf(0.975, len(values) - 1)) * spread / math.sqrt(len(values))
+    return mean, float(stdtrit(len(values) - 1, 0.975)) * spread / math.sqrt(len(values))
 
 
 def row_means(values: Float[Tensor, "R N"]) -> Float[Tensor, " R"]:
