@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 from avid_lab.course import mutants
-from avid_lab.course.limits import OutOfTime, at_most
+from avid_lab.limits import OutOfTime, at_most
 
 Function = Callable[..., Any]
 Status = Literal["blank", "wrong", "right"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from html import escape
 from typing import Any
 
 import ipywidgets as widgets
@@ -236,7 +237,7 @@ class CalibrationExplorer(Panel):
     def _figures(self) -> str:
         heads = ["", "", "AUC", "overlap", "d′", "same above", "different above", "calibration error"]
         rows = "".join(
-            f"<tr><td>{run if space == next(iter(SPACES)) else ''}</td>"
+            f"<tr><td>{escape(run) if space == next(iter(SPACES)) else ''}</td>"
             f"<td><b>{space}</b></td>{''.join(f'<td>{x}</td>' for x in numbers)}</tr>"
             for run, space, *numbers in self._rows()
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from avid_lab.losses import check_temperature
 from avid_lab.objectives import Objective, name_of
 from avid_lab.training import Trainer
 
+MOST_NEGATIVES = 2**16  # per query
 KNOBS = ("temperature", "negatives", "momentum", "rate")  # any other knob is the weight of a group of terms
 
 
@@ -59,6 +61,8 @@ class Change:
         if not match:
             raise ValueError(f"a change must look like '120.temperature:0.2'; got {text!r}")
         step, name, value = match.groups()
+        if name != "loss" and not math.isfinite(float(value)):
+            raise ValueError(f"a change must be to a finite number; got {text!r}")
         return cls(int(step), name, value if name == "loss" else float(value))
 
 
@@ -85,6 +89,8 @@ def turn(trainer: Trainer, name: str, value: float) -> None:
     objective, known = trainer.objective, read(trainer)
     if name not in known:
         raise ValueError(f"a knob must be one of {', '.join(known)}; got {name!r}")
+    if not math.isfinite(value):
+        raise ValueError(f"{name} must be a finite number; got {value}")
     if name == "temperature":
         objective.temperature = check_temperature(float(value))
         objective.partition.fill_(torch.nan)  # a new temperature needs a new Z, which the next batch estimates
@@ -93,12 +99,12 @@ def turn(trainer: Trainer, name: str, value: float) -> None:
             raise ValueError(f"momentum must be in [0, 1]: the share of the old memory that is kept; got {value}")
         objective.memory.momentum = float(value)
     elif name == "rate":
-        if not value >= 0:
+        if value < 0:
             raise ValueError(f"rate must be >= 0: it multiplies the scheduled learning rate; got {value}")
         trainer.learning_rate_scale = float(value)
     elif name == "negatives":
-        if value < 1:
-            raise ValueError(f"negatives must be >= 1; got {value}")
+        if not 1 <= value <= MOST_NEGATIVES:
+            raise ValueError(f"negatives must be in [1, {MOST_NEGATIVES:,}]; got {value:g}")
         assert isinstance(objective, Objective)  # else it would have no such knob
         objective.num_negatives = int(value)
     else:

@@ -14,7 +14,7 @@ from avid_lab.datasets import ClipDataset
 from avid_lab.interactive.knobs import KNOBS, Change, label_of, read, replay, turn
 from avid_lab.interactive.rebuild import check, describe, rebuild
 from avid_lab.interactive.runner import Run
-from avid_lab.interactive.state import pack, unpack
+from avid_lab.interactive.state import number, pack, unpack
 from avid_lab.interactive.training_charts import plane_of, scores_table, training_chart
 from avid_lab.interactive.training_panel import TrainingPanel, grid
 from avid_lab.interactive.vetting import Loss, gallery_losses
@@ -108,7 +108,7 @@ class LiveTraining(TrainingPanel):
         from avid_lab.interactive.loss_lab import LossLab  # it builds on this module
 
         self.pause()
-        lab = self.runner.apply(lambda: LossLab.twins(self.trainer)).result()
+        lab = self.runner.ask(lambda: LossLab.twins(self.trainer))
         return LossLab(self.trainer, b=settings, twins=lab)
 
     @property
@@ -171,14 +171,14 @@ class LiveTraining(TrainingPanel):
         check(settings, trainer)
         known = read(trainer)
         # Weights go together: one at a time, all might be zero for a moment.
-        weights = {name: float(settings[name]) for name in known if name in settings and name not in KNOBS}
+        weights = {name: number(settings, name) for name in known if name in settings and name not in KNOBS}
         if weights and isinstance(trainer.objective, Objective):
             trainer.objective.set_weights(**weights)
         for name in known:
             if name in settings and name in KNOBS and known[name] != settings[name]:
-                turn(trainer, name, float(settings[name]))
+                turn(trainer, name, number(settings, name))
         replay(trainer, Change(0, "loss", str(settings.get("loss", self._begun["loss"]))), self.run.losses)
         self._begun |= self._set()
         self.run.planned = [Change.parse(text) for text in changes.split(",") if text]
-        self.runner.pause_at = int(settings.get("at", 0)) or None
+        self.runner.pause_at = int(number(settings, "at", 0)) or None
         self.run.begin_here()

@@ -86,7 +86,7 @@ class Side:
         if "loss" in settings:
             self.loss = settings.pop("loss")
         for name, value in settings.items():
-            self.lab.runner.apply(lambda name=name, value=value: self.run.turn(name, float(value))).result()
+            self.lab.runner.ask(lambda name=name, value=value: self.run.turn(name, float(value)))
 
     def show_choice(self) -> None:
         """Show the current loss."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from html import escape
 from typing import Any
 
 import ipywidgets as widgets
@@ -245,7 +246,8 @@ class NCEMicroscope(Panel):
                          f"{_number(gradient / t)}"),
         ]  # fmt: skip
         rows = "".join(f'<tr><td class="avid-soft">{name}</td><td>{line}</td></tr>' for name, line in lines)
-        return f'<b style="margin-left:10px">{self._name(clips, place)}</b><table class="avid-numbers">{rows}</table>'
+        name = escape(self._name(clips, place))
+        return f'<b style="margin-left:10px">{name}</b><table class="avid-numbers">{rows}</table>'
 
     def table(self) -> Sequence[tuple[str, str]]:
         """Settings and the arithmetic of the clicked bar."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+import functools
 import hashlib
 import os
 import sys
@@ -17,6 +19,7 @@ import ipywidgets as widgets
 from anywidget import AnyWidget
 from IPython.core.getipython import get_ipython
 from matplotlib.figure import Figure
+from traitlets import TraitError
 
 from avid_lab.interactive.canvas import Canvas
 from avid_lab.interactive.drawing import Coalescer
@@ -116,6 +119,24 @@ class Panel:
             self.notify(notice, key="host")
         _close_predecessors(self)
 
+    def __init_subclass__(cls, **settings: Any) -> None:
+        """Have a panel that cannot be made, because its state is refused, leave no widgets and no thread behind."""
+        super().__init_subclass__(**settings)
+        make: Any = cls.__init__
+
+        @functools.wraps(make)
+        def make_or_close(self: Panel, *arguments: Any, **named: Any) -> None:
+            try:
+                make(self, *arguments, **named)
+            except BaseException:
+                if hasattr(self, "closed"):
+                    with contextlib.suppress(AttributeError):  # some of its parts may not be there yet
+                        self.close()
+                    Panel.close(self)
+                raise
+
+        cls.__init__ = make_or_close
+
     # What subclasses override
 
     def chart(self) -> Chart | None:
@@ -166,11 +187,19 @@ class Panel:
         Raises:
             ValueError: It names a control that this panel lacks, or a value that the control does not take.
         """
-        for name, value in unpack(state).items():
+        settings = unpack(state)
+        before = {name: control.value for name, control in self.controls.items()}
+        for name in settings:
             if name not in self.controls:
                 known = ", ".join(self.controls)
                 raise ValueError(f"state of {type(self).__name__} may name {known}; got {name!r}")
-            self.controls[name].value = tuple(value) if isinstance(value, list) else value
+        for name, value in settings.items():
+            try:
+                self.controls[name].value = tuple(value) if isinstance(value, list) else value
+            except (TraitError, TypeError, ValueError, LookupError, OverflowError) as error:  # as the control likes
+                for kept, old in before.items():
+                    self.controls[kept].value = old
+                raise ValueError(f"state of {type(self).__name__}: {name} cannot be {value!r} ({error})") from error
 
     @property
     def latencies_ms(self) -> list[float]:
@@ -220,7 +249,8 @@ class Panel:
         if not self.closed:
             self.closed = True
             self.redraw.close()
-            roots = [self.widget, self.canvas, *self.controls.values()]  # not all need be shown
+            own = [part for part in vars(self).values() if isinstance(part, widgets.Widget)]  # not all need be shown
+            roots = [*own, *self.controls.values()]
             for part in reversed([part for root in roots for part in _descendants(root)]):
                 part.close()
 

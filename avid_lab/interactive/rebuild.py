@@ -9,6 +9,8 @@ from typing import Any
 
 from avid_lab.config import PRESETS, PROFILES, Profile, TrainConfig, from_plain
 from avid_lab.datasets import ClipDataset
+from avid_lab.interactive.knobs import MOST_NEGATIVES
+from avid_lab.interactive.state import number
 from avid_lab.training import Trainer, avid_trainer
 
 SHORT = {"seed": "seed", "steps": "steps", "batch_size": "batch"}  # always included
@@ -75,7 +77,7 @@ def rebuild(settings: Mapping[str, Any], clips: ClipDataset | None = None) -> Tr
         ValueError: The settings are not sufficient to build it.
     """
     missing = {"objective", "model", *SHORT.values(), "negatives", "start"} - set(settings)
-    own = settings.get("objective") != "AVID" or settings.get("model") not in PRESETS or "from" in settings
+    own = settings.get("objective") != "AVID" or str(settings.get("model")) not in PRESETS or "from" in settings
     if missing or own or set(RULES) & set(settings):
         raise ValueError(
             f"state must be of an AVID training of one of our models ({', '.join(PRESETS)}) from its first step on; "
@@ -92,7 +94,10 @@ def rebuild(settings: Mapping[str, Any], clips: ClipDataset | None = None) -> Tr
     given = {name: settings[short] for name, short in SHORT.items()}
     given |= {name: settings[name] for name in OTHERS if name in settings}
     config = from_plain(TrainConfig, given, "state")
-    size = Profile("state", "", settings["model"], config, int(settings["negatives"]))
+    negatives = number(settings, "negatives")
+    if not 1 <= negatives <= MOST_NEGATIVES:
+        raise ValueError(f"state: negatives must be in [1, {MOST_NEGATIVES:,}]; got {negatives:g}")
+    size = Profile("state", "", settings["model"], config, int(negatives))
     return avid_trainer(clips, size)
 
 

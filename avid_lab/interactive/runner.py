@@ -1,14 +1,17 @@
 """Training in the background: one thread takes the steps, the notebook's own thread sends commands and reads results.
 
 All access to the trainers happens in that thread, between steps, so no locks are needed: commands wait in a queue for
-at most one step. This module uses no widgets.
+at most one step. A step may never end, because a student's loss may block: then a command leaves the thread behind.
+This module uses no widgets.
 """
 
 from __future__ import annotations
 
 import atexit
+import contextlib
 import copy
 import queue
+import sys
 import threading
 import time
 import traceback
@@ -25,6 +28,7 @@ from torch import Tensor
 
 from avid_lab.interactive.knobs import Change, replay, turn
 from avid_lab.interactive.vetting import Loss, put, set_loss
+from avid_lab.limits import AGAIN_S, OutOfTime, raise_in
 from avid_lab.metrics import chance_accuracy, retrieval, vote_of_nearest
 from avid_lab.objectives import name_of
 from avid_lab.training import Step, Trainer
@@ -33,6 +37,7 @@ State = Literal["ready", "running", "paused", "stopped", "done", "failed", "clos
 ENDED = ("stopped", "closed")
 PAIRS = ("video-video", "audio-audio", "video-audio")
 BINS = 80
+PATIENCE_S = 10.0  # `Runner.stop` and `Runner.ask` wait at least this long for the end of a step
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,6 +198,8 @@ class Runner:
         self.error: tuple[BaseException, str] | None = None
         self._commands: queue.Queue[tuple[Callable[[], Any], Future[Any]]] = queue.Queue()
         self._thread: threading.Thread | None = None
+        self._answer: Future[Any] | None = None  # of the command that is being executed
+        self._left_behind: list[threading.Thread] = []
         self._gate = threading.Lock()  # between a command that comes and a thread that goes
         self._threads_of_torch = torch.get_num_threads()
         self._due = 0.0
@@ -209,8 +216,14 @@ class Runner:
         return self.apply(lambda: self._become("paused") if self.state == "running" else None)
 
     def stop(self) -> Future[Any]:
-        """Take no more steps and end the thread; `start` begins a new one."""
-        return self.apply(lambda: self._become("stopped") if not self._finished else None)
+        """Take no more steps and end the thread; `start` begins a new one.
+
+        If the present step takes far longer than others, its thread is left behind, and the runs return to their last
+        good state.
+        """
+        answer = self.apply(lambda: self._become("stopped") if not self._finished else None)
+        self._insist(answer)
+        return answer
 
     def step(self) -> Future[Any]:
         """Take one step and pause."""
@@ -234,20 +247,28 @@ class Runner:
         answer: Future[Any] = Future()
         with self._gate:
             self._commands.put((function, answer))
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._work, name="avid-lab training", daemon=True)
-                self._thread.start()
+            self._begin()
         return answer
+
+    def ask(self, function: Callable[[], Any]) -> Any:
+        """As `apply`, and wait for the result; a step that does not end is left behind, as by `stop`."""
+        answer = self.apply(function)
+        self._insist(answer)
+        return answer.result()
 
     def close(self) -> None:
         """End the thread after the step it is in; trainers keep what they learned."""
         if self.state != "closed":
-            self.apply(lambda: self._become("closed"))
+            self._insist(self.apply(lambda: self._become("closed")))
 
     def join(self, timeout_s: int | float | None = None) -> None:
-        """Wait until the thread of a runner that was stopped or closed is gone."""
-        if (thread := self._thread) is not None:
-            thread.join(timeout_s)
+        """Wait until the thread of a runner that was stopped or closed is gone, or left behind."""
+        deadline = time.monotonic() + (2 * self._patience_s if timeout_s is None else timeout_s)
+        thread = self._thread
+        while thread is not None and thread.is_alive() and time.monotonic() < deadline:
+            thread.join(0.05)
+            if thread in self._left_behind:
+                thread = self._thread
 
     def wait(self, timeout_s: int | float | None = None) -> None:
         """Block until the training pauses, ends or fails; for scripts and tests.
@@ -262,25 +283,82 @@ class Runner:
                 raise TimeoutError(f"the training still runs after {timeout_s} s")
             time.sleep(0.01)
 
+    def _begin(self, first: Callable[[], None] | None = None) -> None:
+        """Have a thread at work."""
+        if self._thread is None or not self._thread.is_alive():
+            self._thread = threading.Thread(target=self._live, args=(first,), name="avid-lab training", daemon=True)
+            self._thread.start()
+
+    def _insist(self, answer: Future[Any]) -> None:
+        """Leave the thread behind if a command gets no answer."""
+        patience_s = self._patience_s
+        timer = threading.Timer(patience_s, _give_up, (weakref.ref(self), self._thread, answer, patience_s))
+        timer.daemon = True
+        timer.start()
+        answer.add_done_callback(lambda _: timer.cancel())
+
+    @property
+    def _patience_s(self) -> float:
+        recent = [step.seconds for run in self.runs for step in run.history[-20:]]
+        return max(PATIENCE_S, 5 * len(self.runs) * max(recent)) if recent else 6 * PATIENCE_S  # a first step is slow
+
+    def _leave_behind(self, thread: threading.Thread | None, answer: Future[Any], waited_s: float) -> None:
+        """Go on in a new thread, from the last good state; the old one ends when its step wakes, if ever."""
+        with self._gate:
+            if answer.done() or thread is None or thread is not self._thread or thread.ident is None:
+                return
+            frame = sys._current_frames().get(thread.ident)
+            trace = "".join(traceback.format_stack(frame)) if frame else ""
+            problem = f"a step did not end within {waited_s:.0f} s, and was left behind. Does the loss wait or loop?"
+            interrupted, self._thread, self._answer = self._answer, None, None
+            self._left_behind.append(thread)
+            self._begin(lambda: self._fail(TimeoutError(problem), trace))
+        if interrupted is not None:
+            interrupted.set_exception(TimeoutError(problem))
+
     # The training's thread
 
-    def _work(self) -> None:
+    @property
+    def _is_left_behind(self) -> bool:
+        return threading.current_thread() in self._left_behind
+
+    def _live(self, first: Callable[[], None] | None) -> None:
+        with contextlib.suppress(OutOfTime):  # it may come late to a thread that was left behind
+            self._work(first)
+
+    def _work(self, first: Callable[[], None] | None) -> None:
         torch.set_num_threads(self._threads_of_torch)  # a setting of each thread
+        if first is not None:
+            first()
         while True:
             with self._gate:
+                if self._is_left_behind:
+                    return
                 if self.state in ENDED and self._commands.empty():
                     self._thread = None
                     return
             try:
-                function, answer = self._commands.get(timeout=self._idle_s())
+                function, self._answer = self._commands.get(timeout=self._idle_s())
             except queue.Empty:
                 self._round()
                 continue
-            try:
-                answer.set_result(function())
-            except BaseException as error:  # raised in the caller
-                answer.set_exception(error)
-            self.revision += 1
+            self._execute(function, self._answer)
+
+    def _execute(self, function: Callable[[], Any], answer: Future[Any]) -> None:
+        result, problem = None, None
+        try:
+            result = function()
+        except BaseException as error:  # raised in the caller
+            problem = error
+        with self._gate:
+            if self._is_left_behind:
+                return
+            self._answer = None
+        if problem is None:
+            answer.set_result(result)
+        else:
+            answer.set_exception(problem)
+        self.revision += 1
 
     def _idle_s(self) -> float | None:
         """Seconds to wait for a command: None if idle, else until the next step is due."""
@@ -298,11 +376,9 @@ class Runner:
             for run in self.runs:
                 if run.trainer.steps_done == behind:
                     run.step()
-        except Exception as error:
-            self.error = (error, traceback.format_exc())
-            for run in self.runs:
-                run.go_back()
-            self._become("failed")
+        except BaseException as error:  # a student's loss may call sys.exit
+            if not self._is_left_behind:
+                self._fail(error, traceback.format_exc())
         else:
             if self._finished:
                 self._become("done")
@@ -310,6 +386,15 @@ class Runner:
                 self.pause_at = None
                 self._become("paused")
         self.revision += 1
+
+    def _fail(self, error: BaseException, trace: str) -> None:
+        """Return to the last good state, and say why."""
+        self.error = (error, trace)
+        try:
+            for run in self.runs:
+                run.go_back()
+        finally:
+            self._become("failed")
 
     def _start(self) -> None:
         self.error = None
@@ -336,6 +421,17 @@ class Runner:
         self.revision += 1
 
 
+def _give_up(runner: weakref.ref[Runner], thread: threading.Thread, answer: Future[Any], waited_s: float) -> None:
+    """Leave a thread behind, and end it as soon as its step wakes, if ever."""
+    if (alive := runner()) is not None:
+        alive._leave_behind(thread, answer, waited_s)
+        left = thread in alive._left_behind
+        del alive
+        while left and thread.is_alive() and thread.ident is not None:  # a bare `except:` may swallow the exception
+            raise_in(thread.ident, OutOfTime)
+            thread.join(AGAIN_S)
+
+
 _runners: weakref.WeakSet[Runner] = weakref.WeakSet()
 
 
@@ -344,7 +440,7 @@ def _end_all() -> None:
     """Let every thread end its step before the interpreter goes: torch aborts when its thread is torn away."""
     for runner in list(_runners):
         runner.close()
-        runner.join(10)
+        runner.join()
 
 
 @torch.no_grad()

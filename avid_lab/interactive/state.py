@@ -21,11 +21,23 @@ def unpack(state: str) -> dict[str, Any]:
     """
     try:
         pairs = parse_qsl(state.strip(), keep_blank_values=True, strict_parsing=bool(state.strip()))
-    except ValueError:
+        return {name: _value(text) for name, text in pairs}
+    except (ValueError, RecursionError):
         raise ValueError(
-            f"state must look like 'k=32&agreement=consensus', as a panel's .state; got {state!r}"
+            f"state must look like 'k=32&agreement=consensus', as a panel's .state; got {state[:1000]!r}"
         ) from None
-    return {name: _value(text) for name, text in pairs}
+
+
+def number(settings: Mapping[str, Any], name: str, default: float | None = None) -> float:
+    """A setting that must be a finite number.
+
+    Raises:
+        ValueError: It is missing, or is none.
+    """
+    value = settings.get(name, default)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 2**63:
+        raise ValueError(f"state: {name} must be a number; got {value!r}")
+    return value
 
 
 def _text(value: Any) -> str:

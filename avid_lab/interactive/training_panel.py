@@ -234,7 +234,7 @@ class TrainingPanel(Panel):
         except LossRefused as refused:
             self.notify(f"{refused} {name_of(run.trainer.objective.loss)} stays.", key="loss", error=True)
             raise
-        self.runner.apply(lambda: run.set_loss(loss)).result()
+        self.runner.ask(lambda: run.set_loss(loss))
         self.notify("", key="loss")
 
     def _turned(self, run: Run, name: str, knob: Any) -> None:

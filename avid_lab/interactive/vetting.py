@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -19,11 +20,13 @@ from torch import Tensor, nn
 
 from avid_lab import losses
 from avid_lab.encoders import AudioVisualModel
+from avid_lab.limits import OutOfTime, raise_in
 from avid_lab.objectives import AVID, InBatch, Objective, name_of
 from avid_lab.training import Trainer
 
 Loss = Callable[..., Tensor]
-SLOW_S = 0.25  # a loss may always take this long
+SLOW_S = 0.25  # a loss may always compute this long
+WAITS = 10  # times as long may pass until it returns: the machine may be busy, but the loss must not wait
 
 
 class LossRefused(ValueError):
@@ -76,10 +79,10 @@ def vet(loss: Loss, trainer: Trainer, *, seconds_per_step: float = 0.0) -> None:
     Args:
         loss: A score loss or a batch loss.
         trainer: Its objective, batch size and device are used; nothing in it changes.
-        seconds_per_step: What a step takes; a loss may take twice as long, and always ``SLOW_S``.
+        seconds_per_step: What a step takes; a loss may compute twice as long, and always ``SLOW_S``.
 
     Raises:
-        LossRefused: It raises, does not return one finite number, has no gradient, or is too slow.
+        LossRefused: It raises, does not return one finite number, has no gradient, is too slow, or does not return.
     """
     if not callable(loss):
         raise LossRefused(f"loss must be a function; got {type(loss).__name__}. Assign it without calling it.")
@@ -98,22 +101,52 @@ def vet(loss: Loss, trainer: Trainer, *, seconds_per_step: float = 0.0) -> None:
         if isinstance(trial, InBatch)
         else f"positive_scores ({size}, P), negative_scores ({size}, {trial.num_negatives}) and Z"
     )
-    name, begun = name_of(loss), time.thread_time()  # of this thread: a busy machine makes no loss slow
-    try:
+    name, limit_s = name_of(loss), max(SLOW_S, 2 * seconds_per_step)
+
+    def attempt() -> float:
+        begun = time.thread_time()  # of this thread: a busy machine makes no loss slow
         output = _loss_of(trial, video, audio, index, name)
         _check_value(output, name, what)
         for side, gradient in zip(
             ("video", "audio"), torch.autograd.grad(output, (video, audio), allow_unused=True), strict=True
         ):
             _check_gradient(gradient, side, name)
+        return time.thread_time() - begun
+
+    try:
+        took_s = _within(WAITS * limit_s, attempt)
     except LossRefused:
         raise
-    except Exception as error:
+    except OutOfTime as error:
+        fix = "Let it compute only, without waiting, input or endless loops."
+        raise LossRefused(f"{name} did not return within {WAITS * limit_s:.1f} s. {fix}") from error
+    except BaseException as error:  # a call of sys.exit, too
         raise LossRefused(f"{name} raised {type(error).__name__}: {error}. It was given {what}.") from error
-    took, limit = time.thread_time() - begun, max(SLOW_S, 2 * seconds_per_step)
-    if took > limit:
+    if took_s > limit_s:
         fix = "Replace loops over the batch by tensor operations."
-        raise LossRefused(f"{name} took {took:.2f} s for one batch; the limit is {limit:.2f} s. {fix}")
+        raise LossRefused(f"{name} took {took_s:.2f} s for one batch; the limit is {limit_s:.2f} s. {fix}")
+
+
+def _within(limit_s: float, function: Callable[[], float]) -> float:
+    """The result of a function that may block for ever: it has a thread of its own, which is then left behind."""
+    results: list[float] = []
+    problems: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            results.append(function())
+        except BaseException as error:  # raised in the caller
+            problems.append(error)
+
+    thread = threading.Thread(target=work, name="avid-lab trial", daemon=True)
+    thread.start()
+    thread.join(limit_s)
+    if thread.is_alive() and thread.ident is not None:
+        raise_in(thread.ident, OutOfTime)
+        raise OutOfTime
+    if problems:
+        raise problems[0]
+    return results[0]
 
 
 def _loss_of(trial: Objective | InBatch, video: Tensor, audio: Tensor, index: Tensor, name: str) -> Tensor:

@@ -32,7 +32,7 @@ def at_most(limit_s: float) -> Iterator[None]:
         wait_s = limit_s
         while not over.wait(wait_s):
             raised.set()
-            _raise_in(thread, OutOfTime)
+            raise_in(thread, OutOfTime)
             wait_s = AGAIN_S
 
     watcher = threading.Thread(target=watch, daemon=True)
@@ -47,11 +47,11 @@ def at_most(limit_s: float) -> Iterator[None]:
             except OutOfTime:  # it arrived as the block ended
                 continue
         if raised.is_set():
-            _raise_in(thread, None)  # one that has not arrived yet
+            raise_in(thread, None)  # one that has not arrived yet
     if raised.is_set():  # the block swallowed it
         raise OutOfTime
 
 
-def _raise_in(thread: int, kind: type[BaseException] | None) -> None:
+def raise_in(thread: int, kind: type[BaseException] | None) -> None:
     """Raise an exception in another thread; None takes back one that has not arrived."""
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), None if kind is None else ctypes.py_object(kind))
