@@ -10,7 +10,7 @@ export OMP_WAIT_POLICY := passive
 export GOMP_SPINCOUNT := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test demo lint notebooks site pictures benchmark matrix clean
+.PHONY: help lab test demo lint notebooks site pictures benchmark survive matrix clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ pictures: $(VENV)/.dev  ## draw the README's pictures and write its table, from 
 
 benchmark: $(VENV)/.lab  ## measure the fast paths (SECTIONS="mining nce loading streaming training rendering feel recipe calibration losses", QUICK=--quick)
 	$(BIN)/python -m benchmarks $(SECTIONS) $(QUICK)
+
+survive: $(VENV)/.dev  ## kill work and damage files at random: what is lost, and which errors come (SURVIVE_ARGS="--kills 60")
+	$(BIN)/python -m benchmarks.survive $(SURVIVE_ARGS)
 
 # The lowest versions that pyproject.toml allows, and the newest: one environment each, installed by uv.
 MATRIX := 3.11-lowest 3.13-newest
