@@ -152,6 +152,14 @@ class TestCanvas:
             canvas._handle_custom_msg(message, [])
         assert sent == [({"thumbnail": 3}, [b"jpeg 3"])]
 
+    def test_a_sound_is_sent_where_there_are_sounds(self):
+        sent = []
+        for canvas in (Canvas(lambda i: b"jpeg", lambda i: b"mp4 %d" % i), Canvas()):
+            canvas.labels = ["clip 0", "clip 1"]
+            canvas.send = lambda message, buffers: sent.append((message, buffers))
+            canvas._handle_custom_msg({"sound": 1}, [])
+        assert sent == [({"sound": 1}, [b"mp4 1"])]
+
     def test_the_picture_without_a_page_shows_what_was_touched(self):
         canvas = Canvas()
         canvas.chart = chart(points())

@@ -67,7 +67,7 @@ def test_the_threshold_follows_the_pointer_and_the_kernel_follows_the_threshold(
     touch.wait_for()
     page.wait_for_timeout(500)
     assert cell.locator("canvas.avid-marks").evaluate(INKED) > 10_000
-    before = cell.locator("table").inner_text()
+    before = cell.locator(".avid-panel table").inner_text()
     page.mouse.move(*on_canvas(touch, touch.evaluate("c => c.place(0, 0.5, 0.4)")))
     page.mouse.down()
     for i in range(30):

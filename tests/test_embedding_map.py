@@ -8,11 +8,17 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from avid_lab.interactive import brush
 from avid_lab.interactive import embedding_map as module
 from avid_lab.interactive.embedding_map import LISTED, EmbeddingMap, aligned
+from avid_lab.interactive.forces import forces
+from avid_lab.interactive.snapshots import moments
+from avid_lab.losses import nce_loss
+from avid_lab.plots.chart import Line
 from avid_lab.plots.statistics import principal_plane
 
 LABELS = np.arange(48) % 4
@@ -43,7 +49,7 @@ def test_a_turned_mirrored_and_scaled_map_is_turned_back(seed, angle, mirrored, 
 
 def map_of(panel, side):
     """Positions of a map's points, (N, 2)."""
-    points = panel.canvas.chart.plots[("video", "audio").index(side)].marks[0]
+    points = panel.canvas.chart.plots[("video", "audio").index(side)].marks[-1]
     return np.stack([points.x, points.y], axis=1)
 
 
@@ -68,9 +74,30 @@ def test_a_lasso_is_listed():
     panel = EmbeddingMap(run(1.0), LABELS, NAMES)
     panel.canvas.selected = [0, 4, 1]
     assert panel.selected == [0, 4, 1]
-    assert panel.list.value == "<b>3 clips</b>: 2 rain, 1 surf"
+    assert panel.list.value == "<b>3 clips</b>: 67% rain, 33% surf"
+    assert panel.selection.tolist() == [0, 4, 1]
     panel.canvas.selected = []
     assert panel.selected == [] and panel.list.value == ""
+
+
+def test_panels_that_are_linked_share_a_selection():
+    one, other = (EmbeddingMap(run(1.0), LABELS, NAMES) for _ in range(2))
+    brush(one, other)
+    one.canvas.selected = [3, 7]
+    assert other.selection.tolist() == [3, 7] and "bell" in other.list.value
+    other.selection = [1]
+    assert one.selection.tolist() == [1]
+    one.close()
+    other.selection = [2, 5]
+    assert one.selection.tolist() == [1] and other.selection.tolist() == [2, 5]
+
+
+def test_a_film_runs_through_the_snapshots_and_follows_the_slider():
+    panel = EmbeddingMap(run(0.5, 1.0, 1.5), LABELS, NAMES, state="snapshot=1")
+    assert panel.film.value == 1 and panel.film.max == 2
+    panel.film.value = 0  # as the page does, frame by frame
+    assert panel.controls["snapshot"].value == 0 and panel.step.value == "step 0"
+    assert EmbeddingMap(run(1.0), LABELS, NAMES).film.layout.display == "none"
 
 
 def press(panel, clip):
@@ -149,7 +176,7 @@ def test_a_method_that_is_not_installed_is_reported_and_pca_stays(monkeypatch):
 
 def test_state_and_snapshot():
     one = EmbeddingMap(run(0.5, 2.0), LABELS, NAMES, state="snapshot=0&clip=5")
-    assert one.state == "snapshot=0&method=PCA&clip=5"
+    assert one.state == "snapshot=0&method=PCA&clip=5&forces=false&temperature=0.07"
     one.canvas.selected = [1, 2, 3]
     snapshot = one.snapshot()
     assert snapshot.png is not None
@@ -167,3 +194,39 @@ def test_state_and_snapshot():
 def test_what_does_not_fit_is_reported(change, told):
     with pytest.raises(ValueError, match=told):
         EmbeddingMap(**{"snapshots": run(1.0), "labels": LABELS, "classes": NAMES} | change)
+
+
+@pytest.mark.parametrize("temperature", [0.05, 0.3])
+def test_the_forces_are_the_gradient_of_the_loss(temperature):
+    (moment,) = moments(run(1.0))
+    plane = principal_plane(moment.video.astype(float))
+    found = forces(moment.video, moment.audio, plane.points, 5, temperature)
+    query = torch.tensor(moment.video[5].astype(float), requires_grad=True)
+    scores = torch.tensor(moment.audio.astype(float)) @ (query / query.norm()) / temperature
+    negatives = torch.cat([scores[:5], scores[6:]])[None]
+    nce_loss(scores[None, 5:6], negatives, float(negatives.detach().exp().mean())).backward()
+    centred = moment.video.astype(float) - moment.video.astype(float).mean(axis=0)
+    onto = np.linalg.lstsq(centred, plane.points, rcond=None)[0]
+    assert query.grad is not None
+    assert np.allclose(found.total, -query.grad.numpy() @ onto, atol=1e-5)
+    assert 5 not in found.clips and found.strength.tolist() == sorted(found.strength, reverse=True)
+
+
+def test_forces_are_drawn_for_the_clip_that_was_clicked_and_follow_the_temperature():
+    panel = EmbeddingMap(run(1.0), LABELS, NAMES)
+    panel.controls["forces"].value = True
+    assert [mark.words for mark in panel.canvas.chart.plots[0].marks[:1]] == ["Click a clip to see its forces."]
+    panel.canvas.clicked = 7
+    lines = [mark for mark in panel.canvas.chart.plots[0].marks if isinstance(mark, Line)]
+    assert [line.legend for line in lines] == [
+        "push of a negative",
+        "pull of the positive",
+        "their sum, over all negatives",
+    ]
+    x, y = map_of(panel, "video")[7]
+    assert (lines[1].x[0], lines[1].y[0]) == (x, y)
+    before = lines[0].x
+    panel.controls["temperature"].value = 0.5
+    assert not np.allclose(panel.canvas.chart.plots[0].marks[0].x, before, equal_nan=True)
+    panel.controls["forces"].value = False
+    assert not any(isinstance(mark, Line) for mark in panel.canvas.chart.plots[0].marks)

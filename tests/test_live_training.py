@@ -226,6 +226,23 @@ def test_buttons_do_what_they_say(live):
     assert live.trainer.steps_done == 0 and "<b>ready</b>" in live.status
 
 
+def test_the_curves_of_a_run_that_is_started_over_stay_pale(live):
+    for _ in range(3):
+        live.step()
+    live.runner.wait(60)
+    before = [step.loss for step in live.trainer.history]
+    live.rewind()
+    live.step()
+    live.runner.wait(60)
+    live.publish()
+    (ghost,) = live.run.ghosts
+    assert ghost.loss == before and len(live.trainer.history) == 1
+    loss, scores = live.canvas.chart.plots[:2]
+    pale = [mark for mark in (*loss.marks, *scores.marks) if mark.name.startswith("earlier")]
+    assert len(pale) == 4 and all(mark.alpha < 0.5 for mark in pale)
+    assert loss.x.high >= len(before)
+
+
 def test_the_state_string_rebuilds_the_run(smoke_world, live):
     for name, value in (("temperature", 0.2), ("negatives", 8), ("within", 1.0)):
         live.step()

@@ -134,6 +134,22 @@ def test_what_fails_while_drawing_is_shown_and_goes_when_it_works_again():
     assert panel.notice == "" and panel.drawings[-1] == (8, False)
 
 
+def test_a_refusal_goes_by_itself_and_does_not_move_the_panel():
+    async def refuse():
+        panel = Lines()
+        panel.notify("no gradient", key="loss", error=True, for_s=0.05)
+        panel.notify("still broken", key="training", error=True)
+        shown = panel.notice
+        await asyncio.sleep(0.2)
+        return panel, shown
+
+    panel, shown = asyncio.run(refuse())
+    assert "no gradient" in shown and "still broken" in shown
+    assert "no gradient" not in panel.notice and "still broken" in panel.notice
+    over = [part for part in panel.widget.children if "avid-alert" in part._dom_classes]
+    assert [part.value for part in over] == [panel.notice]
+
+
 # State
 
 

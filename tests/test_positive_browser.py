@@ -65,7 +65,7 @@ def memory():
 
 @pytest.fixture
 def browser(memory, set_of_clips):
-    panel = PositiveBrowser(memory, set_of_clips)
+    panel = PositiveBrowser(memory, set_of_clips, state="query=0")
     yield panel
     panel.close()
 
@@ -362,3 +362,20 @@ def test_what_stays_in_its_place_plays_on(set_of_clips):
 def test_making_it_imports_no_pyplot():
     code = "import sys, avid_lab.interactive.positives; assert 'matplotlib.pyplot' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+def test_it_opens_on_a_query_that_shows_what_the_rule_is_for(memory, set_of_clips):
+    panel = PositiveBrowser(memory, set_of_clips)
+    share = panel.choice.precision
+    gains = []
+    for query in range(len(set_of_clips)):
+        panel.queries.go(query)
+        gains.append(panel.choice.precision["consensus"] - panel.choice.precision["video"])
+    assert share["consensus"] - share["video"] == pytest.approx(max(gains))
+
+
+def test_a_lasso_says_what_it_caught(browser):
+    browser.canvas.selected = list(range(len(browser.labels)))
+    assert browser.list.value.startswith(f"<b>{len(browser.labels)} clips</b>: ") and "%" in browser.list.value
+    browser.canvas.selected = [3]
+    assert browser.list.value == "" and browser.selection.tolist() == [3]

@@ -270,3 +270,14 @@ def test_a_claim_names_the_sentence_the_number_and_the_bound(value, monkeypatch)
         claim("both", value * 0 + 0.5, above=0.7, below=0.1)
     with pytest.raises(ValueError, match=r"\(low, high\)"):
         claim("empty", value, between=(1.0, 0.0))
+
+
+def test_a_panel_is_published_as_its_snapshot_alone():
+    behind = nbformat.v4.new_output(
+        "display_data", {"text/html": '<div class="avid-snapshot avid-behind">picture</div>'}
+    )
+    view = nbformat.v4.new_output("display_data", {publish.WIDGET: {"model_id": "1"}, "text/plain": "Lines()"})
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("panel", outputs=[behind, view])])
+    publish.clean(notebook)
+    (output,) = notebook.cells[0].outputs
+    assert output.data == {"text/html": '<div class="avid-snapshot">picture</div>'}

@@ -65,8 +65,13 @@ def predict(
             said.value = "✓ <i>kept; read on to see</i>" if saved else NOT_SAVED
 
     control.observe(keep, names="value")
+    row = [control, said]
+    if not options:  # its value may be the guess as it stands, which no change would report
+        sure = ipywidgets.Button(description="this is my guess", tooltip="Keep the number as it is")
+        sure.on_click(lambda _: keep({"new": control.value}))
+        row.insert(1, sure)
     head = f"<b>Predict first.</b> {prose(question)}"
-    panel = ipywidgets.VBox([ipywidgets.HTML(str(Box("plain", head)._repr_html_())), ipywidgets.HBox([control, said])])
+    panel = ipywidgets.VBox([ipywidgets.HTML(str(Box("plain", head)._repr_html_())), ipywidgets.HBox(row)])
     _show(panel, Box("plain", f"{head}<br>{still}"))
 
 

@@ -50,6 +50,7 @@ GOES_ON = "raises-exception"  # nbclient's tag: an error here does not end the r
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 WIDGET = "application/vnd.jupyter.widget-view+json"
 PICTURES = ("image/png", "image/jpeg", "image/svg+xml", "text/html")  # possible snapshots of a widget
+LIVE, STILL = 'class="avid-snapshot avid-behind"', 'class="avid-snapshot"'  # of a panel whose kernel is gone
 PROGRESS = re.compile(r"\d+%\||\d+it \[")  # tqdm's bars
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 PNG = re.compile(r"(?<=data:image/png;base64,)[A-Za-z0-9+/=]+")
@@ -278,6 +279,7 @@ def _keep(output: NotebookNode) -> bool:
         if kind == "image/png":
             output.data[kind] = small_png(content)
         elif kind.startswith("text/") and isinstance(content, str):
+            content = content.replace(LIVE, STILL, 1)
             output.data[kind] = _plain(PNG.sub(lambda found: small_png(found[0]), content))
     return True
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from avid_lab.interactive.live_training import LiveTraining
     from avid_lab.interactive.loss_lab import LossLab
     from avid_lab.interactive.microscope import NCEMicroscope
+    from avid_lab.interactive.panel import brush
     from avid_lab.interactive.positives import PositiveBrowser
     from avid_lab.interactive.retrieval import RetrievalExplorer
 
@@ -33,6 +34,7 @@ _PANELS = {
     "NCEMicroscope": "microscope",
     "PositiveBrowser": "positives",
     "RetrievalExplorer": "retrieval",
+    "brush": "panel",
     "game_rounds": "game",
 }
 

@@ -15,6 +15,7 @@ import traitlets
 from jaxtyping import Float
 
 from avid_lab.interactive.panel import Panel
+from avid_lab.interactive.queries import FLOW, film
 from avid_lab.interactive.snapshots import Moment, named_moments
 from avid_lab.metrics import fit_probability, pairs, weighted_separation
 from avid_lab.plots.chart import Area, Axis, Chart, Guide, Line, Mark, Plot, Text, steps
@@ -128,7 +129,7 @@ class CalibrationExplorer(Panel):
         # Each snapshot is counted once, when it is first shown; dragging then only adds up counts.
         self._counted = lru_cache(maxsize=None)(self._count)
         longest = max(len(run) for run in self.runs.values())
-        wide = {"style": {"description_width": "92px"}, "layout": {"width": "360px"}}
+        wide = {"style": {"description_width": "92px"}, "layout": {"width": "340px"}}
         last, log = longest - 1, {"min": -2, "max": 0, "step": 0.02, "readout_format": ".3f"}
         for name, control in (
             ("snapshot", widgets.IntSlider(last, 0, last, description="snapshot", readout=False, **wide)),
@@ -143,8 +144,8 @@ class CalibrationExplorer(Panel):
         self.figures = widgets.HTML()
         c = self.controls
         self.body.children = [
-            widgets.HBox([widgets.VBox([c["snapshot"], c["threshold"]]),
-                          widgets.VBox([c["temperature"], widgets.HBox([c["space"], self.fit])])]),
+            widgets.HBox([c["snapshot"], film(c["snapshot"]), c["threshold"], c["temperature"], c["space"], self.fit],
+                         layout=FLOW),
             self.canvas,
             self.figures,
         ]  # fmt: skip
@@ -202,7 +203,7 @@ class CalibrationExplorer(Panel):
         legend = "inside" if len(self.runs) > 1 else ""
         plots.append(Plot(curves, x, y, "Reliability", legend, (0, len(self.runs), 3)))
         about = "Histograms of similarity of same-class and different-class pairs, and a reliability diagram."
-        return Chart(plots, about, 440, [*[5] * len(self.runs), 4], [1.13, 1, 1.12])
+        return Chart(plots, about, 400, [*[5] * len(self.runs), 4], [1.13, 1, 1.12])
 
     def _histograms(self, run: str, space: str, found: PairHistogram) -> Plot:
         edges, first, last = np.linspace(-1, 1, SHOWN + 1), next(iter(SPACES)), list(SPACES)[-1]
@@ -242,8 +243,8 @@ class CalibrationExplorer(Panel):
             for run, space, *numbers in self._rows()
         )
         return (
-            '<table class="avid-numbers avid-right"><tr class="avid-soft">'
-            f"{''.join(f'<th>{head}</th>' for head in heads)}</tr>{rows}</table>"
+            '<div class="avid-wide"><table class="avid-numbers avid-right"><tr class="avid-soft">'
+            f"{''.join(f'<th>{head}</th>' for head in heads)}</tr>{rows}</table></div>"
             '<span class="avid-soft">Coloured: pairs of the same class; grey: of different classes. '
             "Chance: AUC 0.5, overlap 1, d′ 0.</span>"
         )

@@ -2,6 +2,9 @@
 
 const REACH = 14  // pixels from the pointer within which a point is touched
 const FLIGHT_MS = 320, FRAME_MS = 40  // the picture of a running training shares its cores
+const LEAST = 240          // pixels of a column; on narrower pages columns stand one below the other
+const DWELL_MS = 250, VOLUME = 0.5  // of a point's sound
+let muted = false
 const ROLES = ["ink", "muted", "faint", "paper", "grid"]
 const RED_GREEN_BLUE = /[\d.]+/g
 
@@ -59,7 +62,14 @@ function ticks(low, high, count) {
     return found
 }
 
-const tickText = value => String(+value.toPrecision(6)).replace("-", "−")
+const SUPERSCRIPT = {"-": "⁻", ...Object.fromEntries([..."⁰¹²³⁴⁵⁶⁷⁸⁹"].map((sign, digit) => [digit, sign]))}
+/** "0.25", "−3", and "2·10⁻⁵" for what would be a row of zeros. */
+function tickText(value) {
+    const round = +value.toPrecision(6)
+    if (round === 0 || (Math.abs(round) >= 1e-3 && Math.abs(round) < 1e6)) return String(round).replace("-", "−")
+    const [digits, power] = round.toExponential().split("e")
+    return `${digits.replace("-", "−")}·10${[...power.replace("+", "")].map(sign => SUPERSCRIPT[sign]).join("")}`
+}
 
 /** Call `draw` when the size, the theme or the screen's density changes, at most once a frame; returns [ask, stop]. */
 function redrawn(node, draw) {
@@ -206,7 +216,7 @@ function render({model, el}) {
             p.lineJoin = "round"
             p.lineWidth = 3.5
             p.strokeStyle = colours.paper
-            p.strokeText(words, x, y)
+            p.strokeText(words, x, y, room)
         }
         p.fillStyle = colour
         p.fillText(words, x, y, room)
@@ -247,7 +257,8 @@ function render({model, el}) {
 
     /** Where a plot lies and its scales. Margins hold what is written beside it. */
     function layout(p, plot, across, down) {
-        const [row, column, deep] = plot.cell, [x0, x1, y0, y1] = plot.limits
+        const [x0, x1, y0, y1] = plot.limits, deep = plot.cell[2], column = stacked() ? 0 : plot.cell[1]
+        const row = plot.cell[0] + (stacked() ? plot.cell[1] * chart.rows.length : 0)
         const top = down[row] + (plot.title ? 30 : 10)
         const bottom = down[row + deep] - (plot.x.ticks === "none" ? 6 : 22) - (plot.x.label ? 18 : 0)
         const rows = marked(plot.y, y0, y1, (bottom - top) / 42), [outer, end] = across.slice(column)
@@ -285,7 +296,8 @@ function render({model, el}) {
             write(p, text, left - 7, Y(value) + 4, named ? colours.ink : colours.muted, {align: "right", ...muted})
         }
         const under = bottom + (box.x.ticks === "none" ? 17 : 33)
-        if (box.x.label) write(p, box.x.label, (left + right) / 2, under, colours.muted, {align: "center"})
+        const middle = (left + right) / 2, room = 2 * Math.min(middle - box.outer, box.outer + box.wide - middle) - 4
+        if (box.x.label) write(p, box.x.label, middle, under, colours.muted, {align: "center", room})
         if (!box.y.label) return
         p.save()
         p.translate(box.equal ? left - 16 - box.numbers : box.outer + 14, (top + bottom) / 2)
@@ -364,7 +376,7 @@ function render({model, el}) {
                 x = Math.max(left + before + 2, Math.min(x, right - wide + before - 2))
                 y = Math.max(top + 11, Math.min(y, bottom - 4))
             }
-            write(p, words, x, y + 4, paint(mark.colour), {align, bold, size, halo})
+            write(p, words, x, y + 4, paint(mark.colour), {align, bold, size, halo, room: box.wide - 8})
         },
         Guide(p, box, mark) {
             if (mark.drag) return  // the pointer's layer has it
@@ -425,15 +437,19 @@ function render({model, el}) {
         }
     }
 
+    const stacked = () => chart.columns?.length > 1 && stage.clientWidth < LEAST * chart.columns.length
+    const size = () => [stage.clientWidth, chart.height * (stacked() ? chart.columns.length : 1)]
+
     function draw(now) {
-        const width = stage.clientWidth, {height} = chart
+        const [width, height] = size()
         if (!width || !height) return
         const before = colours.paper
         colours = theme(root)
         font = getComputedStyle(root).fontFamily
         move(now)
         stage.style.height = `${height}px`
-        const p = pen(under, width, height), across = edges(chart.columns, width), down = edges(chart.rows, height)
+        const p = pen(under, width, height), across = edges(stacked() ? [1] : chart.columns, width)
+        const down = edges(stacked() ? chart.columns.flatMap(() => chart.rows) : chart.rows, height)
         boxes = chart.plots.map(plot => layout(p, plot, across, down))
         for (const box of boxes) {
             frame(p, box)
@@ -470,7 +486,7 @@ function render({model, el}) {
 
     /** What follows the pointer: the line that is dragged, rings, the lasso, and the words beside. */
     function touch() {
-        const width = stage.clientWidth, {height} = chart
+        const [width, height] = size()
         if (!width || !boxes.length) return
         const p = pen(over, width, height), hovered = lasso ? -1 : model.get("hovered"), clicked = model.get("clicked")
         for (const box of boxes.filter(one => one.marks.some(mark => mark.drag))) {
@@ -562,7 +578,34 @@ function render({model, el}) {
         if (i === model.get("hovered")) return
         set("hovered", i)
         fetch(i)
+        hush()
+        if (i >= 0 && !muted && model.get("_sounds")) dwell = setTimeout(() => whisper(i), DWELL_MS)
     }
+
+    // A point sounds after a quarter of a second, unless a clip plays.
+    const voice = new Audio(), sounds = new Map()
+    let dwell = 0
+    voice.volume = VOLUME
+
+    function hush() {
+        clearTimeout(dwell)
+        voice.pause()
+    }
+
+    function whisper(i) {
+        const plays = [...document.querySelectorAll("video:not(.avid-silent)")].some(video => !video.paused)
+        if (plays || i !== model.get("hovered")) return
+        if (!sounds.has(i)) {
+            sounds.set(i, "")
+            model.send({sound: i})
+        } else if (sounds.get(i)) {
+            voice.src = sounds.get(i)
+            voice.play().catch(() => {})  // a page that was not touched yet may not sound
+        }
+    }
+
+    const escape = event => event.key === "Escape" && hush()
+    document.addEventListener("keydown", escape, true)
 
     function fetch(i) {
         if (i < 0 || !model.get("_thumbnails") || stills.has(i)) return
@@ -571,11 +614,14 @@ function render({model, el}) {
     }
 
     function forget() {
-        for (const still of stills.values()) if (still) URL.revokeObjectURL(still)
+        hush()
+        for (const one of [...stills.values(), ...sounds.values()]) if (one) URL.revokeObjectURL(one)
         stills.clear()
+        sounds.clear()
     }
 
     function click(i, adds) {
+        hush()
         const selects = points().length > 0, old = adds ? model.get("selected") : []
         if (!selects && i < 0) return
         model.set("clicked", i)
@@ -600,14 +646,14 @@ function render({model, el}) {
         if (held) return drag(held.value(event.offsetX))
         pointer = at(event)
         const [x, y] = pointer, far = pressed && Math.hypot(x - pressed[0], y - pressed[1]) > 5
-        if (lasso || (far && points().length)) {
+        if (lasso || (far && points().length && model.get("_lasso"))) {
             (lasso ??= [pressed]).push([x, y])
             touch()
         } else if (!pressed) {
             hover(itemAt([x, y]))
             const drags = boxAt([x, y])?.marks.some(mark => mark.drag)
             const plain = model.get("hovered") < 0 ? "default" : "pointer"
-            over.style.cursor = drags ? "ew-resize" : points().length ? "crosshair" : plain
+            over.style.cursor = drags ? "ew-resize" : points().length && model.get("_lasso") ? "crosshair" : plain
         }
     })
     over.addEventListener("pointerup", event => {
@@ -665,7 +711,8 @@ function render({model, el}) {
             const {legend, colour = mark.colours, dash = []} = mark
             if (legend) entries.set(legend, {kind: -1, colour, dash})
         }
-        const now = JSON.stringify([[...entries], colours.paper])
+        const lassos = model.get("_lasso") && chart.plots.some(plot => plot.marks.some(mark => mark.type === "Points"))
+        const now = JSON.stringify([[...entries], colours.paper, model.get("_sounds"), lassos])
         if (now === listed) return
         listed = now
         legend.replaceChildren()
@@ -683,13 +730,27 @@ function render({model, el}) {
             p.fillStyle = paint(colour)
             p.fill()
         }
+        if (lassos)
+            element("span", "avid-entry avid-hint", legend).textContent = "Drag a loop around points to list them."
+        if (model.get("_sounds")) {
+            const button = element("button", "avid-entry avid-mute", legend)
+            Object.assign(button, {type: "button", title: "Points sound when the pointer rests on them"})
+            button.addEventListener("click", () => { muted = !muted; hush(); press() })
+        }
         press()
     }
     const press = () => {
-        for (const button of legend.children) button.setAttribute("aria-pressed", String(button.kind === focus()))
+        for (const button of legend.children) {
+            if (button.classList.contains("avid-mute")) button.textContent = muted ? "♪ sound off" : "♪ sound on"
+            else if (button.kind !== undefined) button.setAttribute("aria-pressed", String(button.kind === focus()))
+        }
     }
 
     const received = (message, buffers) => {
+        if (message.sound !== undefined && buffers[0]) {
+            sounds.set(message.sound, URL.createObjectURL(new Blob([buffers[0]], {type: "video/mp4"})))
+            whisper(message.sound)
+        }
         if (message.thumbnail === undefined) return
         const [jpeg] = buffers, still = jpeg ? URL.createObjectURL(new Blob([jpeg], {type: "image/jpeg"})) : ""
         stills.set(message.thumbnail, still)
@@ -711,9 +772,12 @@ function render({model, el}) {
     over.place = (plot, x, y) => [boxes[plot].X(x), boxes[plot].Y(y)]
     over.spot = (i, mark = 0) => place(touchable()[mark].box, touchable()[mark].mark, i)
     arrive()
+    const unnamed = nameSliders(root)
     return () => {
         stop()
         deaf()
+        unnamed()
+        document.removeEventListener("keydown", escape, true)
         forget()
     }
 }

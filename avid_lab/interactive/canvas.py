@@ -16,12 +16,15 @@ from avid_lab.plots.style import NotebookFigure
 class Canvas(Scripted):
     """Shows a chart; assign another to change it. The page draws; the kernel only receives the user's actions.
 
-    A click selects a point or a bar, a lasso selects points (Shift adds), a click elsewhere clears. With the keyboard:
-    arrows move to the nearest point, the next bar, or move the guide; Enter selects, Escape clears. A click on a name
-    in the legend shows only its kind.
+    A click selects a point or a bar, a lasso selects points (Shift adds), a click elsewhere clears. A point sounds when
+    the pointer rests on it. With the keyboard:
+    arrows move to the nearest point, the next bar, or move the guide; Enter selects, Escape clears and silences. A
+    click on a name in the legend shows only its kind.
 
     Args:
         thumbnail: Given the number of a point or bar, the bytes of a JPEG to show next to its label; empty for none.
+        sound: Given the number of a point, the bytes of an mp4 file with its sound; empty for none.
+        lasso: Whether points can be selected with a lasso.
 
     Attributes:
         guide: Position of the guide that the user drags.
@@ -43,10 +46,19 @@ class Canvas(Scripted):
     labels = traitlets.List(traitlets.Unicode()).tag(sync=True)
     _chart = traitlets.Dict().tag(sync=True)
     _thumbnails = traitlets.Bool().tag(sync=True)
+    _sounds = traitlets.Bool().tag(sync=True)
+    _lasso = traitlets.Bool().tag(sync=True)
 
-    def __init__(self, thumbnail: Callable[[int], bytes] | None = None) -> None:
-        self._shown, self._thumbnail = Chart((), "nothing yet", 0), thumbnail
-        super().__init__(_chart=self._shown.to_dict(), _thumbnails=thumbnail is not None)
+    def __init__(
+        self,
+        thumbnail: Callable[[int], bytes] | None = None,
+        sound: Callable[[int], bytes] | None = None,
+        *,
+        lasso: bool = False,
+    ) -> None:
+        self._shown, self._answers = Chart((), "nothing yet", 0), {"thumbnail": thumbnail, "sound": sound}
+        traits = {"_thumbnails": thumbnail is not None, "_sounds": sound is not None, "_lasso": lasso}
+        super().__init__(_chart=self._shown.to_dict(), **traits)
         self.on_msg(self._asked)
 
     @property
@@ -71,6 +83,7 @@ class Canvas(Scripted):
         return draw_chart(self.chart, figure, cell, width=width, selected=self.selected, clicked=self.clicked)
 
     def _asked(self, _widget: Any, message: Any, _buffers: Any) -> None:
-        number = message.get("thumbnail") if isinstance(message, dict) else None
-        if self._thumbnail is not None and isinstance(number, int) and 0 <= number < len(self.labels):
-            self.send({"thumbnail": number}, [self._thumbnail(number)])
+        for kind, answer in self._answers.items():
+            number = message.get(kind) if isinstance(message, dict) else None
+            if answer is not None and isinstance(number, int) and 0 <= number < len(self.labels):
+                self.send({kind: number}, [answer(number)])

@@ -7,7 +7,6 @@ import importlib.util
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
-from html import escape
 from typing import Any
 
 import ipywidgets as widgets
@@ -16,11 +15,13 @@ from jaxtyping import Float
 from scipy.linalg import orthogonal_procrustes
 
 from avid_lab.interactive.canvas import Canvas
+from avid_lab.interactive.forces import arrows, forces
 from avid_lab.interactive.panel import Panel
-from avid_lab.interactive.players import StrPath, glimpse
+from avid_lab.interactive.players import StrPath, glimpse, whisper
+from avid_lab.interactive.queries import FLOW, census, film
 from avid_lab.interactive.shelf import Shelf, ShelfItem
 from avid_lab.interactive.snapshots import moments
-from avid_lab.plots.chart import Axis, Chart, Plot, Points, limits
+from avid_lab.plots.chart import Axis, Chart, Mark, Plot, Points, Text, limits
 from avid_lab.plots.statistics import principal_plane
 from avid_lab.plots.style import MARKERS, array, class_colour, class_marker
 
@@ -70,7 +71,8 @@ class EmbeddingMap(Panel):
 
     PCA appears immediately. Maps are rotated, never stretched, so that each resembles the previous one, and the two
     spaces resemble each other as far as they agree. t-SNE and UMAP take seconds; they are computed in the background,
-    for the shown snapshot.
+    for the shown snapshot. "forces" shows what the NCE loss does to the clip that was clicked: its positive pulls, the
+    negatives push, the more the lower the temperature is and the more similar they are.
 
     Args:
         snapshots: Objects with ``.step``, ``.video`` (N, D) and ``.audio`` (N, D), oldest first; or one pair of arrays.
@@ -95,8 +97,8 @@ class EmbeddingMap(Panel):
         paths: Sequence[StrPath] | None = None,
         state: str = "",
     ) -> None:
-        thumbnail = None if paths is None else lambda i: glimpse(paths[i])
-        super().__init__("Embedding map", Canvas(thumbnail))
+        makes = (None, None) if paths is None else (lambda i: glimpse(paths[i]), lambda i: whisper(paths[i]))
+        super().__init__("Embedding map", Canvas(*makes, lasso=True))
         self._labels = array(labels, "labels", None).astype(int)
         count = len(self._labels)
         self.moments = moments(snapshots, count)
@@ -125,6 +127,12 @@ class EmbeddingMap(Panel):
         clip = widgets.BoundedIntText(-1, -1, count - 1, description="clip", layout={"width": "150px"}, **wide)
         self.add_control("clip", clip, redraw=False)
         clip.observe(lambda _: self._show_clip(), "value")
+        clip.observe(lambda _: self.redraw() if self.controls["forces"].value else None, "value")
+        shown = widgets.ToggleButton(description="forces", tooltip="What the loss does to the clip that was clicked")
+        shown.layout.width = "80px"
+        self.add_control("forces", shown)
+        log = {"min": -2, "max": 0, "step": 0.05, "readout_format": ".3g", "description": "temperature"}
+        self.add_control("temperature", widgets.FloatLogSlider(0.07, layout={"width": "280px"}, **log))
         self.step = widgets.HTML()
         self.canvas.labels = [f"clip {i}\n{self._classes[order]}" for i, order in enumerate(self._labels.tolist())]
         self.canvas.observe(lambda _: self._list(), "selected")
@@ -134,8 +142,12 @@ class EmbeddingMap(Panel):
         c = self.controls
         if last == 0:
             c["snapshot"].layout.display = "none"
+        self.film = film(c["snapshot"])
         self.body.children = [
-            widgets.HBox([c["snapshot"], self.step, c["method"], c["clip"]], layout={"flex_flow": "row wrap"}),
+            widgets.HBox(
+                [self.film, c["snapshot"], self.step, c["method"], c["clip"], c["forces"], c["temperature"]],
+                layout=FLOW,
+            ),
             self.canvas,
             self.list,
             self.shelf,
@@ -186,8 +198,26 @@ class EmbeddingMap(Panel):
             x, y = points.T
             clips = Points(x, y, self._labels, shapes, colours, names, radius=radius, travel=True)
             across, up = (Axis(*limits(values), ticks="none") for values in (x, y))
-            plots.append(Plot([clips], across, up, f"{side} space", cell=(0, column, 1), equal=True))
-        return Chart(plots, "Maps of the video space and of the audio space.", 400, (1, 1), legend=True)
+            marks = [*self._forces(side, points), clips]
+            plots.append(Plot(marks, across, up, f"{side} space", cell=(0, column, 1), equal=True))
+        return Chart(plots, "Maps of the video space and of the audio space.", 340, (1, 1), legend=True)
+
+    def _forces(self, side: str, points: Places) -> list[Mark]:
+        """What the loss of the clip that was clicked does to it, on a map by PCA."""
+        c, moment = self.controls, self.moments[self.controls["snapshot"].value]
+        c["temperature"].layout.display = "" if c["forces"].value else "none"
+        if not c["forces"].value:
+            return []
+        if c["method"].value != "PCA" or c["clip"].value < 0:
+            words = "Click a clip to see its forces." if c["method"].value == "PCA" else "Forces need the map by PCA."
+            return [Text(0.5, 0.02, words, "muted", across="share", up="share", align="center")]
+        query, answers = moment.video, moment.audio
+        if side == "audio":
+            query, answers = answers, query
+        found = forces(query, answers, points, c["clip"].value, c["temperature"].value)
+        words = f"pull {found.attraction:.2f}, strongest push {found.strength.max():.2f}"
+        said = Text(0.98, 0.02, words, across="share", up="share", align="right", bold=True, halo=True)
+        return [*arrows(found, points[c["clip"].value], float(np.ptp(points, axis=0).max())), said]
 
     def _work(self, method: str, place: int) -> None:
         """Compute a map in a thread; without an event loop, compute it directly."""
@@ -235,6 +265,7 @@ class EmbeddingMap(Panel):
     def _show_clip(self) -> None:
         """Mark a clip in both maps and play it."""
         clip = self.controls["clip"].value
+        self.controls["clip"].layout.display = "none" if clip < 0 else ""
         with self.canvas.hold_sync():
             self.canvas.clicked = clip
             if clip >= 0 and clip not in self.canvas.selected:
@@ -242,9 +273,7 @@ class EmbeddingMap(Panel):
 
     def _list(self) -> None:
         """List the selected clips, and put some of them on the shelf."""
-        counts = Counter(self._classes[self._labels[i]] for i in self.selected).most_common()
-        parts = ", ".join(f"{count} {escape(name)}" for name, count in counts)
-        self.list.value = f"<b>{len(self.selected)} clips</b>: {parts}" if len(self.selected) > 1 else ""
+        self.list.value = census(self.selected, self._labels, self._classes)
         if self._paths is not None:
             shown = self._spread(self.selected)
             items = [ShelfItem(self._paths[i], f"{self._classes[self._labels[i]]}", f"clip {i}") for i in shown]
@@ -263,4 +292,6 @@ class EmbeddingMap(Panel):
         """Settings and selected clips."""
         chosen = Counter(self._classes[self._labels[i]] for i in self.selected).most_common()
         listed = [("selected", ", ".join(f"{count} {name}" for name, count in chosen))] if chosen else []
-        return [("step", str(self.moments[self.controls["snapshot"].value].step)), *super().table()[1:], *listed]
+        hidden = ("snapshot", *(("temperature",) if not self.controls["forces"].value else ()))
+        rows = [(name, value) for name, value in super().table() if name not in hidden]
+        return [("step", str(self.moments[self.controls["snapshot"].value].step)), *rows, *listed]

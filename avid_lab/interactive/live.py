@@ -46,7 +46,9 @@ class LiveLoss:
         from IPython.display import display
 
         title = f"{self.title} · {self._progress(step)}"
-        picture = plots.loss_terms(self.history, title=title).get_figure(root=True)
+        picture = plots.loss_terms(self.history, title=title, reach=(self.history[0].index, step.total)).get_figure(
+            root=True
+        )
         if self._handle is None:
             self._handle = display(picture, display_id=True)
         else:

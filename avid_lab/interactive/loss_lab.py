@@ -158,12 +158,28 @@ class LossLab(TrainingPanel):
             side.knobs = self.make_knobs(side.run, values)
         names = list(forks[0].glimpse.scores)
         words = {"description": "compare", "tooltip": "Which score to compare"}
-        self.score = widgets.Dropdown(options=names, value=names[-1], layout={"width": "300px"}, **words)
+        self.score = widgets.Dropdown(
+            options=names, value=names[-1], layout={"width": "auto"}, style={"description_width": "104px"}, **words
+        )
         self.score.observe(lambda _: self.show(), "value")
-        chosen = [[side.choice, *side.knobs.values()] for side in (self.a, self.b)]
-        paired = [control for pair in zip(*chosen, strict=True) for control in pair]
-        self.body.children = [self.transport, grid(paired, columns=2), self.canvas, self.score]
+        paired = [
+            knob for pair in zip(*(side.knobs.values() for side in (self.a, self.b)), strict=True) for knob in pair
+        ]
+        for side in (self.a, self.b):
+            for knob in side.knobs.values():
+                knob.description = f"{side.name}: {knob.description}"
+                knob.style.description_width = "120px"
+        self.settings = grid(paired, least=300)
+        self.more = widgets.ToggleButton(description="settings", icon="sliders", tooltip="Temperature, negatives, ...")
+        self.more.observe(lambda _: self._fold(), "value")
+        losses = grid([self.a.choice, self.b.choice, self.score, self.more], least=300)
+        self.body.children = [self.transport, losses, self.settings, self.canvas]
+        self._fold()
         self.publish()
+
+    def _fold(self) -> None:
+        """Show the sliders or not: they would push the comparison off the screen."""
+        self.settings.layout.display = "grid" if self.more.value else "none"
 
     @staticmethod
     def twins(trainer: Trainer) -> tuple[Run, Run]:
@@ -203,16 +219,16 @@ class LossLab(TrainingPanel):
         for column, side in enumerate(sides):
             loss = losses(side.run, f"{side.name}: loss", self.reach, terms=False)  # terms have little in common
             seen = similarities(side.run, f"{side.name}: similarity of pairs")
-            plots += [replace(loss, cell=(0, column, 1)), replace(seen, cell=(1, column, 1))]
+            plots += [replace(loss, cell=(1, column, 1)), replace(seen, cell=(2, column, 1))]
         lines = [score_line(side.run, self.compared, COLOURS[side.name], side.name) for side in sides]
         both = scores_plot(self.a.run, f"{self.compared}: A and B", self.reach, lines)
         steps, gap = self.gap()
         widest = max(0.02, float(np.abs(gap).max()) * 1.15)
         marks = [Guide(0, "y", dash=(5, 4)), Area(steps, gap, 0, GOOD, "B − A", width=2), *changes(self.b.run)]
         x, y = Axis(*self.reach, "step", "whole"), Axis(-widest, widest, ticks="percent", grid=True)
-        ahead = Plot(marks, x, y, f"{self.compared}: B − A", cell=(2, 1, 1))
+        ahead = Plot(marks, x, y, f"{self.compared}: B − A", cell=(0, 1, 1))
         about = f"Losses and similarities of two runs, and {self.compared} of both."
-        return Chart([*plots, replace(both, cell=(2, 0, 1)), ahead], about, 620, (1, 1), (1, 1.35, 1.3))
+        return Chart([replace(both, cell=(0, 0, 1)), ahead, *plots], about, 600, (1, 1), (1.3, 1, 1.35))
 
     def gap(self) -> tuple[np.ndarray, np.ndarray]:
         """Steps at which both sides were measured, and the score of B minus that of A."""

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from avid_lab.interactive.panel import Panel
+from avid_lab.interactive.queries import FLOW
 from avid_lab.interactive.snapshots import moments
 from avid_lab.objectives import Objective
 from avid_lab.plots.chart import Axis, Bars, Chart, Guide, Line, Mark, Plot, Text
@@ -107,7 +108,7 @@ class NCEMicroscope(Panel):
             raise ValueError(f"embeddings must be of two clips at least: a query and a negative; got {self.count}")
         self._labels = None if labels is None else array(labels, "labels", self.count)
         self._classes, self._seed = classes, seed
-        wide = {"style": {"description_width": "92px"}, "layout": {"width": "360px"}}
+        wide = {"style": {"description_width": "92px"}, "layout": {"width": "330px"}}
         most = min(4096, self.count - 1)
         ks = sorted({k for k in (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048) if k < most} | {most})
         k = max(k for k in ks if k <= max(negatives, ks[0]))
@@ -122,13 +123,12 @@ class NCEMicroscope(Panel):
         z = widgets.FloatLogSlider(1.0, min=-2, max=12, description="Z", **log)
         self.add_control("z", z, redraw=False)
         z.observe(lambda _: None if self.controls["estimate"].value else self.redraw(), "value")
-        self.add_control("estimate", widgets.Checkbox(True, description="estimate Z from the negatives", indent=False))
+        self.add_control("estimate", widgets.Checkbox(True, indent=False))
         self.canvas.observe(self.redraw, "clicked")
         self.words = widgets.HTML()
         c = self.controls
         self.body.children = [
-            widgets.HBox([widgets.VBox([c["query"], c["term"]]), widgets.VBox([c["temperature"], c["k"]]),
-                          widgets.VBox([c["z"], c["estimate"]])], layout={"flex_flow": "row wrap"}),
+            widgets.HBox([c[name] for name in ("query", "temperature", "z", "term", "k", "estimate")], layout=FLOW),
             self.canvas,
             self.words,
         ]  # fmt: skip
@@ -167,6 +167,9 @@ class NCEMicroscope(Panel):
         c["z"].disabled = c["estimate"].value
         if c["estimate"].value:
             c["z"].value = float(np.clip(self.partition, 10.0 ** c["z"].min, 10.0 ** c["z"].max))
+        c["z"].readout = not c["estimate"].value  # the slider's own number is rounded to its grid
+        exact = f": Z = {self.partition:.4g}" if c["estimate"].value else ""
+        c["estimate"].description = f"estimate from the negatives{exact}"
         clips, similarity = self.similarities()
         parts = self.parts()
         hardest = 1 + np.argsort(-similarity[1:], kind="stable")[: SHOWN - 1]
@@ -210,7 +213,7 @@ class NCEMicroscope(Panel):
         rows[2] = replace(rows[2], x=replace(rows[2].x, label=f"positive, then the hardest negatives{easier}"))
         rows = [replace(plot, cell=(place, 0, 1)) for place, plot in enumerate(rows)]
         about = "Scores, probabilities and gradients of the positive and the hardest negatives."
-        return Chart(rows, about, 470, (1,), (1, 1, 1.15))
+        return Chart(rows, about, 420, (1,), (1, 1, 1.15))
 
     def _colour(self, clips: np.ndarray, place: int) -> str:
         if place == 0:

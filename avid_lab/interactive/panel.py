@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
 import functools
 import hashlib
 import os
 import sys
+import time
 import traceback
+import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -16,9 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import ipywidgets as widgets
+import torch
 from anywidget import AnyWidget
 from IPython.core.getipython import get_ipython
+from IPython.display import HTML, display
+from jaxtyping import Int64
 from matplotlib.figure import Figure
+from torch import Tensor
 from traitlets import TraitError
 
 from avid_lab.interactive.canvas import Canvas
@@ -110,10 +117,12 @@ class Panel:
         self.redraw = Coalescer(self._draw_checked, failed=self.fail)
         heading = f'<div class="avid-title" role="heading" aria-level="3">{escape(title)}</div>' if title else ""
         self._head = widgets.HTML(STYLE + heading)
-        self._notice = widgets.HTML()
+        self._notice, self._alert = widgets.HTML(), widgets.HTML()
+        self._alert.add_class("avid-alert")  # lies over the panel: what comes and goes must not move its buttons
         self._notices: dict[str, str] = {}
+        self._still: _Still | None = None
         self.body = widgets.VBox()
-        self.widget = widgets.VBox([self._head, self._notice, self.body])
+        self.widget = widgets.VBox([self._head, self._notice, self._alert, self.body])
         self.widget.add_class("avid-panel")
         if notice := host_notice():
             self.notify(notice, key="host")
@@ -206,14 +215,35 @@ class Panel:
         """From each change of a control to the first picture that shows it, in milliseconds."""
         return list(self.redraw.latencies_ms)
 
+    # Selection
+
+    def clip_of(self, item: int) -> int:
+        """The clip that a point or bar stands for."""
+        return item
+
+    @property
+    def selection(self) -> Int64[Tensor, " M"]:
+        """(M,) clips selected in the chart, by a lasso or a click; an index into embeddings, labels, ... .
+
+        Assign clips to select them; those that the chart does not show are left out.
+        """
+        return torch.tensor([self.clip_of(item) for item in self.canvas.selected], dtype=torch.int64)
+
+    @selection.setter
+    def selection(self, clips: Tensor | Sequence[int]) -> None:
+        wanted = set(torch.as_tensor(clips).tolist())
+        self.canvas.selected = [i for i in range(len(self.canvas.labels)) if self.clip_of(i) in wanted]
+
     # Notices
 
     @property
     def notice(self) -> str:
         """What is said above the panel, as HTML; empty for nothing."""
-        return self._notice.value
+        return self._notice.value + self._alert.value
 
-    def notify(self, text: str, *, key: str = "note", error: bool = False, details: str = "") -> None:
+    def notify(
+        self, text: str, *, key: str = "note", error: bool = False, details: str = "", for_s: float | int = 0
+    ) -> None:
         """Say something above the panel until it is taken back with an empty text; one notice per key.
 
         Args:
@@ -221,13 +251,23 @@ class Panel:
             key: Which notice this replaces.
             error: Mark it as trouble.
             details: A traceback, shown folded.
+            for_s: Seconds until it goes by itself; 0 for never.
         """
         more = f"<details><summary>details</summary><pre>{escape(details)}</pre></details>" if details else ""
         kind = ' class="avid-notice avid-error" role="alert"' if error else ' class="avid-notice" role="status"'
         self._notices.pop(key, None)
         if text:
             self._notices[key] = f"<div{kind}>{escape(text)}{more}</div>"
-        self._notice.value = "".join(self._notices.values())
+        lasting = [notice for key, notice in self._notices.items() if key in LASTING]
+        self._notice.value = "".join(lasting)
+        self._alert.value = "".join(notice for notice in self._notices.values() if notice not in lasting)
+        if text and for_s:
+            with contextlib.suppress(RuntimeError):  # without an event loop it stays
+                asyncio.get_running_loop().call_later(for_s, self._expire, key, self._notices[key])
+
+    def _expire(self, key: str, notice: str) -> None:
+        if self._notices.get(key) == notice and not self.closed:
+            self.notify("", key=key)
 
     def fail(self, error: BaseException, *, doing: str = "drawing") -> None:
         """Show an exception with its traceback in the panel."""
@@ -249,16 +289,25 @@ class Panel:
         if not self.closed:
             self.closed = True
             self.redraw.close()
+            if self._still is not None:
+                self._still.close()
             own = [part for part in vars(self).values() if isinstance(part, widgets.Widget)]  # not all need be shown
             roots = [*own, *self.controls.values()]
             for part in reversed([part for root in roots for part in _descendants(root)]):
                 part.close()
 
     def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        snapshot = self.snapshot()
-        bundle: dict[str, Any] = {"text/plain": f"{type(self).__name__}({self.state!r})", "text/html": snapshot.html}
+        page = {"text/html": self.snapshot().html}
         if self.closed:
-            return bundle, {}
+            return {"text/plain": repr(self)} | page, {}
+        bundle, metadata = self._live()
+        return bundle | page, metadata
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.state!r})"
+
+    def _live(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        bundle: dict[str, Any] = {"text/plain": repr(self)}
         bundle[WIDGET] = {"version_major": 2, "version_minor": 0, "model_id": self.widget.model_id}
         # In Colab, each output must name the source of the scripts of custom widgets.
         ours = [part for part in _descendants(self.widget) if isinstance(part, AnyWidget)]
@@ -270,6 +319,76 @@ class Panel:
         self.draw(quick)
         if "drawing" in self._notices:
             self.notify("", key="drawing")
+        if not quick:
+            self.changed()
+
+    def changed(self) -> None:
+        """Have the snapshot behind the panel follow, once the panel rests."""
+        if self._still is not None:
+            self._still.ask()
+
+
+def brush(*panels: Panel) -> None:
+    """Let panels of the same clips share one selection: what is selected in one is selected in all.
+
+    Args:
+        panels: The panels.
+    """
+    together = list(panels)
+    for panel in panels:
+        panel.canvas.observe(lambda _, source=panel: _follow(source, together), "selected")
+
+
+def _follow(source: Panel, panels: Sequence[Panel]) -> None:
+    for panel in panels:
+        if panel is not source and not panel.closed and set(panel.selection.tolist()) != set(source.selection.tolist()):
+            panel.selection = source.selection
+
+
+class _Still:
+    """The snapshot behind a panel in a notebook. It is drawn again when the panel rests, and from time to time if not.
+
+    Args:
+        panel: The panel.
+    """
+
+    def __init__(self, panel: Panel) -> None:
+        self._panel = weakref.ref(panel)
+        self._timer: asyncio.TimerHandle | None = None
+        self._since = 0.0  # the first change that is not in it
+        self._handle = display(HTML(self._html(panel)), display_id=True)
+
+    def ask(self) -> None:
+        """Draw it soon."""
+        now = time.monotonic()
+        if self._timer is None:
+            self._since = now
+        elif now - self._since > LONGEST_S:
+            return
+        else:
+            self._timer.cancel()
+        try:
+            self._timer = asyncio.get_running_loop().call_later(REST_S, self._draw)
+        except RuntimeError:  # no event loop: nothing is shown live either
+            self._timer = None
+
+    def close(self) -> None:
+        """Draw it no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _draw(self) -> None:
+        self._timer = None
+        if (panel := self._panel()) is not None and not panel.closed and self._handle is not None:
+            self._handle.update(HTML(self._html(panel)))
+
+    def _html(self, panel: Panel) -> str:
+        gone = '<p class="avid-soft">A picture of the panel: it has no kernel. Run its cell to use it.</p>'
+        return panel.snapshot().html.replace('class="avid-snapshot">', f'class="avid-snapshot avid-behind">{gone}', 1)
+
+
+REST_S, LONGEST_S = 3.0, 30.0  # before the snapshot behind a panel is drawn again
+LASTING = ("host", "subshells")  # notices that stay, and may take room
 
 
 SUBSHELLS = (

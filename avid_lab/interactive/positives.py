@@ -7,7 +7,7 @@ enough to follow a slider.
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,8 @@ from torch import Tensor
 from avid_lab.datasets import ClipDataset, Manifest
 from avid_lab.interactive.canvas import Canvas
 from avid_lab.interactive.panel import Panel
-from avid_lab.interactive.players import glimpse
-from avid_lab.interactive.queries import FLOW, NARROW, Pages, QueryPicker
+from avid_lab.interactive.players import glimpse, whisper
+from avid_lab.interactive.queries import FLOW, NARROW, Pages, QueryPicker, census
 from avid_lab.interactive.ranking import (
     KINDS,
     UNJUDGED,
@@ -70,7 +70,8 @@ class PositiveBrowser(Panel):
         if count < 2 or len(clips) != count or len(self.labels) != count:
             got = f"{count} in the memory, {len(clips)} clips, {len(self.labels)} labels"
             raise ValueError(f"memory, clips and labels must be of the same clips, two at least; got {got}")
-        super().__init__("Positives by agreement", Canvas(lambda i: glimpse(self.clips.path(i), self._window(i))))
+        canvas = Canvas(self._of(glimpse), self._of(whisper), lasso=True)
+        super().__init__("Positives by agreement", canvas)
         self.clips = clips
         self.classes = [str(name).replace("_", " ") for name in clips.classes]
         self.faults = faults(clips.manifest if isinstance(clips, ClipDataset) else clips)
@@ -79,6 +80,8 @@ class PositiveBrowser(Panel):
         self._mined: dict[str, np.ndarray] = {}  # by agreement: whether each of all queries' positives is right
         self._named = -1  # the query whose labels the canvas holds
         self._build(count)
+        if "query=" not in state and self.judged and count <= MINED_AT_REST:
+            self.queries.go(self._telling())
         self.restore(state)
         self.draw(True)
         self.redraw()  # clips and means follow once the panel is on the page
@@ -96,20 +99,21 @@ class PositiveBrowser(Panel):
         colour = self.add_control("colour", colours)
         near = widgets.ToggleButton(description="zoom", tooltip="Only the tenth that agrees most", layout=NARROW)
         self.add_control("near", near)
-        self.pair = Shelf("the query and the clip pressed in the plane", width=168)
+        self.pair = Shelf("the query and the clip pressed in the plane", width=140)
         self.best = Pages("positives, best first", SHELF, self._turned)
-        self.precision = widgets.HTML()
-        side = widgets.VBox([self.pair, self.precision], layout={"flex": "0 1 370px", "min_width": "300px"})
-        left = widgets.VBox([self.canvas], layout={"flex": "1 1 480px", "min_width": "320px"})
+        self.precision, self.list = widgets.HTML(), widgets.HTML()
+        side = widgets.VBox([self.pair, self.precision], layout={"flex": "0 1 300px", "min_width": "240px"})
+        left = widgets.VBox([self.canvas, self.list], layout={"flex": "1 1 340px", "min_width": "280px"})
         self.body.children = [
             widgets.HBox(self.queries.row, layout=FLOW),
             widgets.HBox([k, agreement, colour, near], layout=FLOW),
-            widgets.HBox([left, side], layout={"flex_flow": "row wrap", "grid_gap": "0 18px"}),
+            widgets.HBox([left, side], layout={"flex_flow": "row wrap", "grid_gap": "0 14px"}),
             self.best.widget,
         ]
         for control in (k, rules):
             control.observe(self.queries.restart, "value")
         self.canvas.observe(lambda change: self.press(change["new"]), "clicked")
+        self.canvas.observe(lambda _: self._list(), "selected")
 
     # What is shown
 
@@ -160,6 +164,19 @@ class PositiveBrowser(Panel):
             marks = [replace(m, names=names, **recolour) if isinstance(m, Points) else m for m in plot.marks]
             plot = replace(plot, marks=marks)
         return Chart([plot], "Clips by how much they look and how much they sound like the query.", 470)
+
+    def _of(self, make: Callable[..., bytes]) -> Callable[[int], bytes]:
+        return lambda i: make(self.clips.path(i), self._window(i))
+
+    def _telling(self) -> int:
+        """A query for which the best rule is most ahead of similarity of pictures alone."""
+        k = self.controls["k"].value
+        right = {name: self._all_right(name)[:, :k].mean(1) for name in ("consensus", "video")}
+        return int((right["consensus"] - right["video"]).argmax())
+
+    def _list(self) -> None:
+        """Say what the lasso caught."""
+        self.list.value = census(self.canvas.selected, self.labels, self.classes) if self.judged else ""
 
     def _label(self, i: int) -> str:
         ranking = self.ranking

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,8 @@ from avid_lab.interactive.canvas import Canvas
 from avid_lab.interactive.intake import Intake
 from avid_lab.interactive.own_clips import OwnClip, embed_file, own_copy
 from avid_lab.interactive.panel import Panel
-from avid_lab.interactive.players import glimpse
-from avid_lab.interactive.queries import FLOW, Pages, QueryPicker
+from avid_lab.interactive.players import glimpse, whisper
+from avid_lab.interactive.queries import FLOW, Pages, QueryPicker, census
 from avid_lab.interactive.ranking import faults
 from avid_lab.interactive.search import DIRECTIONS, MARKS, UNJUDGED, Found, confident_wrong, marks, search
 from avid_lab.interactive.shelf import Shelf, ShelfItem, draw_stills
@@ -73,7 +73,7 @@ class RetrievalExplorer(Panel):
             raise ValueError(f"embeddings and clips must be of the same clips, two at least; got {got}")
         if (model is None) != (pipeline is None):
             raise ValueError("model and pipeline go together: give both, to ask with your own clips, or neither")
-        super().__init__("Retrieval", Canvas(self._still))
+        super().__init__("Retrieval", Canvas(self._of(glimpse), self._of(whisper), lasso=True))
         self.clips, self.model, self.pipeline = clips, model, pipeline
         self.judged = clips.has_classes  # else nothing is right or wrong, except a clip's own other half
         self.labels = clips.labels.numpy() if self.judged else np.arange(len(clips))
@@ -101,15 +101,16 @@ class RetrievalExplorer(Panel):
         refusal = "" if self.model is not None else "Give model and pipeline to ask with your own clips"
         self.intake = Intake(self._offer, refusal=refusal)
         self.drop = widgets.Button(description="back to the set", tooltip="Ask with a clip of the set again")
-        self.pair = Shelf("the query and the clip pressed in the ranking", width=168)
+        self.pair = Shelf("the query and the clip pressed in the ranking", width=140)
         self.results = Pages("results, best first", SHELF, self._show_clips, width=138)
         self.verdict, self.whole = widgets.HTML(), widgets.HTML()
-        side = widgets.VBox([self.pair, self.verdict], layout={"flex": "0 1 370px", "min_width": "300px"})
-        middle = widgets.VBox([self.canvas], layout={"flex": "1 1 480px", "min_width": "320px"})
+        self.list = widgets.HTML()
+        side = widgets.VBox([self.pair, self.verdict], layout={"flex": "0 1 300px", "min_width": "240px"})
+        middle = widgets.VBox([self.canvas, self.list], layout={"flex": "1 1 340px", "min_width": "280px"})
         self.body.children = [
             widgets.HBox([*self.queries.row, failures], layout=FLOW),
             widgets.HBox([ways, k, self.intake, self.drop], layout=FLOW),
-            widgets.HBox([side, middle], layout={"flex_flow": "row wrap", "grid_gap": "0 18px"}),
+            widgets.HBox([side, middle], layout={"flex_flow": "row wrap", "grid_gap": "0 14px"}),
             self.results.widget,
             self.whole,
         ]
@@ -119,6 +120,7 @@ class RetrievalExplorer(Panel):
         self.drop.on_click(lambda _: self.back_to_the_set())
         self.drop.layout.display = "none"
         self.canvas.observe(lambda change: self.press(change["new"]), "clicked")
+        self.canvas.observe(lambda _: self._list(), "selected")
 
     # What is shown
 
@@ -167,12 +169,20 @@ class RetrievalExplorer(Panel):
         x, y = Axis(0, shown + 1, "rank", grid=True), Axis(low, high, "similarity to the query", grid=True)
         return Chart([Plot([points, cut], x, y, legend="below")], "Similarity to the query by rank.", 300)
 
+    def clip_of(self, item: int) -> int:
+        """The clip at a place of the ranking."""
+        return self._at(item)
+
     def _at(self, place: int) -> int:
         order = self.found.order
         return int(order[min(place, len(order) - 1)])
 
-    def _still(self, place: int) -> bytes:
-        return glimpse(self.clips.path(self._at(place)), self._window(self._at(place)))
+    def _of(self, make: Callable[..., bytes]) -> Callable[[int], bytes]:
+        return lambda place: make(self.clips.path(self._at(place)), self._window(self._at(place)))
+
+    def _list(self) -> None:
+        """Say what the lasso caught."""
+        self.list.value = census(self.selection.tolist(), self.labels, self.classes) if self.judged else ""
 
     def _label(self, place: int) -> str:
         i, found = self._at(place), self.found
@@ -327,7 +337,7 @@ class RetrievalExplorer(Panel):
             try:
                 self.ask(path, name)
             except media.MediaError as error:
-                self.notify(f"{name} {error.problem}. {error.fix}", key="own", error=True)
+                self.notify(f"{name} {error.problem}. {error.fix}", key="own", error=True, for_s=20)
             except Exception as error:  # from a callback it would only reach the log
                 self.fail(error, doing=f"asking with {name}")
 

@@ -38,6 +38,7 @@ ENDED = ("stopped", "closed")
 PAIRS = ("video-video", "audio-audio", "video-audio")
 BINS = 80
 PATIENCE_S = 10.0  # `Runner.stop` and `Runner.ask` wait at least this long for the end of a step
+MOST_GHOSTS = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +60,21 @@ class Glimpse:
     histograms: dict[str, tuple[np.ndarray, np.ndarray]]
 
 
+@dataclass(frozen=True, eq=False)
+class Ghost:
+    """The curves of a training that was started over.
+
+    Attributes:
+        steps: Numbers of the steps.
+        loss: The loss of each step.
+        scores: Steps and scores of its glimpses.
+    """
+
+    steps: list[int]
+    loss: list[float]
+    scores: list[tuple[int, dict[str, float]]]
+
+
 class Run:
     """One training and its measurements.
 
@@ -71,6 +87,7 @@ class Run:
         scores: Steps and scores of all glimpses so far.
         glimpse: The newest.
         planned: Future changes of a replay, in order.
+        ghosts: Curves from before the training was started over, the newest last.
     """
 
     def __init__(self, trainer: Trainer, *, watched: int = 256, losses: Mapping[str, Loss] | None = None) -> None:
@@ -78,6 +95,7 @@ class Run:
         self.losses = dict(losses or {})
         self.changes: list[Change] = []
         self.planned: list[Change] = []
+        self.ghosts: deque[Ghost] = deque(maxlen=MOST_GHOSTS)
         self.scores: deque[tuple[int, dict[str, float]]] = deque(maxlen=2000)
         # A seed of its own: a trainer's first batches are a permutation by its seed, and would hold all of these clips.
         order = torch.randperm(len(trainer.clips), generator=torch.Generator().manual_seed(20_211))
@@ -140,6 +158,10 @@ class Run:
 
     def go_back(self, *, to_start: bool = False) -> None:
         """Return to the last state that was kept, or to the first."""
+        if to_start and self.trainer.steps_done > self._begin.step + 1:  # fewer make no curve
+            steps = self.history
+            losses = [float(step.loss) for step in steps]
+            self.ghosts.append(Ghost([step.index for step in steps], losses, list(self.scores)))
         self._good = self._begin if to_start else self._good
         self._good.restore(self)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,9 +15,10 @@ from avid_lab.metrics import weighted_separation
 from avid_lab.plots.chart import Axis, Chart, Guide, Line, Plot
 from avid_lab.plots.curves import loss_plot
 from avid_lab.plots.spaces import embedding_plot, similarity_plot
-from avid_lab.plots.statistics import principal_plane
+from avid_lab.plots.statistics import principal_plane, smooth
 from avid_lab.plots.style import AUDIO, GOOD, VIDEO
 
+GHOST: dict[str, Any] = {"colour": "muted", "alpha": 0.4, "width": 1.2}  # of the runs before
 MOST = 400  # places of a curve: more than its pixels
 EDGES = np.linspace(-1, 1, BINS + 1)
 separate = weighted_separation(torch.from_numpy((EDGES[1:] + EDGES[:-1]) / 2))
@@ -31,7 +33,7 @@ def training_chart(run: Run, plane: np.ndarray, *, named: bool = False) -> Chart
         named: Whether the map has the names of the classes.
     """
     done = run.history[-1].index if run.history else 0
-    reach = 0.0, float(max(10, done))
+    reach = 0.0, float(max(10, done, *(one.steps[-1] for one in run.ghosts)))
     scores = [
         score_line(run, name, colour) for name, colour in zip(run.glimpse.scores, (VIDEO, AUDIO, GOOD), strict=True)
     ]
@@ -53,7 +55,9 @@ def losses(run: Run, title: str, reach: tuple[float, float], *, terms: bool = Tr
     if not history:
         return Plot((), Axis(*reach, "step", "whole"), Axis(0, 1, "loss", "none"), f"{title}: no step yet")
     plot = loss_plot(history, title=title, terms=terms, reach=reach)
-    return replace(plot, marks=[*plot.marks, *changes(run)])
+    width = max(0.5, len(history) / 80)
+    ghosts = [Line(one.steps, smooth(np.array(one.loss), width), name="earlier loss", **GHOST) for one in run.ghosts]
+    return replace(plot, marks=[*ghosts, *plot.marks, *changes(run)])
 
 
 def changes(run: Run) -> list[Guide]:
@@ -75,7 +79,12 @@ def scores_plot(run: Run, title: str, reach: tuple[float, float], lines: Sequenc
     chance = Line(reach, [run.chance] * 2, "muted", "chance", end="chance", width=1.2, dash=(5, 4))
     top = max([3 * run.chance, *(float(line.y.max()) + 0.05 for line in lines)])
     x, y = Axis(*reach, "step", "whole"), Axis(0, top, ticks="percent", grid=True)
-    return Plot([chance, *lines, *changes(run)], x, y, title)
+    ghosts = []
+    for line in lines:
+        for one in run.ghosts:
+            steps, values = zip(*((step, scores[line.name]) for step, scores in one.scores), strict=True)
+            ghosts.append(Line(steps, values, name=f"earlier {line.name}", **GHOST | {"colour": line.colour}))
+    return Plot([*ghosts, chance, *lines, *changes(run)], x, y, title)
 
 
 def similarities(run: Run, title: str) -> Plot:

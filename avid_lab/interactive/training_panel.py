@@ -19,6 +19,7 @@ from avid_lab.objectives import name_of
 
 PUBLISH_S = 0.5  # at full speed: each costs the page some 25 ms of a core, which the training then waits for
 PROMPT_S = 0.1  # how soon else: after a command, or between steps that are far apart
+REFUSED_S = 20  # that a refusal is shown: what was in force is still in force
 SPEEDS = {"full speed": 0.0, "5 steps/s": 0.2, "1 step/s": 1.0, "slow motion": 3.0}
 PLACES = {
     "temperature": (0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5, 0.7, 1.0),
@@ -58,7 +59,7 @@ class TrainingPanel(Panel):
             (self.start_button, "Start or pause the training", self._toggle),
             (self.step_button, "Take one step", self.step),
             (self.stop_button, "End the training; it keeps what it learned", self.stop),
-            (self.rewind_button, "Go back to where this panel began", self.rewind),
+            (self.rewind_button, "Go back to where this panel began; the curves so far stay, pale", self.rewind),
         ):
             button.tooltip = tooltip
             button.on_click(lambda _, press=press: press())
@@ -135,9 +136,10 @@ class TrainingPanel(Panel):
         while self._refused:
             undo, text = self._refused.pop(0)
             undo()
-            self.notify(text, key="knob", error=True)
+            self.notify(text, key="knob", error=True, for_s=REFUSED_S)
         self._show_transport()
         self.show()
+        self.changed()
         self.publishing_ms.append(1e3 * (time.perf_counter() - begun))
         del self.publishing_ms[:-10_000]
 
@@ -232,7 +234,9 @@ class TrainingPanel(Panel):
         try:
             vet(loss, run.trainer, seconds_per_step=float(typical))
         except LossRefused as refused:
-            self.notify(f"{refused} {name_of(run.trainer.objective.loss)} stays.", key="loss", error=True)
+            self.notify(
+                f"{refused} {name_of(run.trainer.objective.loss)} stays.", key="loss", error=True, for_s=REFUSED_S
+            )
             raise
         self.runner.ask(lambda: run.set_loss(loss))
         self.notify("", key="loss")

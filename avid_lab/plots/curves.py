@@ -38,6 +38,7 @@ def loss_terms(
     *,
     smoothing: int | float | None = None,
     title: str | None = "Loss and its terms",
+    reach: tuple[float | int, float | int] | None = None,
     ax: Axes | None = None,
 ) -> Axes:
     """The loss and each of its terms over training: raw values faint, moving averages bold, named at their ends.
@@ -46,12 +47,13 @@ def loss_terms(
         history: Steps with ``.index``, ``.loss`` and ``.terms``; or values by name, each ``(steps,)``, NaN for none.
         smoothing: Standard deviation of the moving average in steps; an eightieth of the run if not given.
         title: Title.
+        reach: First and last step of the axis; those of the history if not given.
         ax: Axes to draw in.
 
     Raises:
         ValueError: An empty history, or values of different lengths.
     """
-    return draw(loss_plot(history, smoothing=smoothing, title=title or ""), ax, (8.2, 3.8))
+    return draw(loss_plot(history, smoothing=smoothing, title=title or "", reach=reach), ax, (8.2, 3.8))
 
 
 def loss_plot(
@@ -69,7 +71,7 @@ def loss_plot(
         smoothing: As there.
         title: As there.
         terms: Whether to show the terms in addition to the loss.
-        reach: First and last step of the axis; those of the history if not given.
+        reach: As there.
     """
     steps, curves = _curves(history)
     curves = curves if terms else {"loss": curves["loss"]}
