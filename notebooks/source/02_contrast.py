@@ -600,7 +600,9 @@ if all(whole.values()):
     )
     display(bars)
 else:
-    print("These runs are not among the committed ones: `avid-lab reference --variants " + " ".join(short.values()) + "`")
+    print(
+        "These runs are not among the committed ones: `avid-lab reference --variants " + " ".join(short.values()) + "`"
+    )
 
 # %% [markdown]
 # When the recipe of this course was searched for (`data/reference/search.md`), a temperature of 0.07 or 0.1 made little
