@@ -56,9 +56,11 @@ def wait_for_all() -> None:
 def raise_together(error: Exception | None) -> None:
     """Raise an error of any process in all of them, so that none waits for one that has stopped."""
     if processes() > 1:
-        errors: list[Exception | None] = [None] * processes()
-        dist.all_gather_object(errors, error)
-        error = next((one for one in errors if one is not None), None)
+        device = torch.device("cuda" if dist.get_backend() == "nccl" else "cpu")
+        if average(torch.tensor(float(error is not None), device=device)) > 0:  # a number a step, objects when needed
+            errors: list[Exception | None] = [None] * processes()
+            dist.all_gather_object(errors, error)
+            error = next((one for one in errors if one is not None), None)
     if error is not None:
         raise error
 

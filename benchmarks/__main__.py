@@ -13,7 +13,7 @@ from typing import Any
 for name, value in (("OMP_WAIT_POLICY", "passive"), ("GOMP_SPINCOUNT", "0"), ("OPENBLAS_NUM_THREADS", "1")):
     os.environ.setdefault(name, value)
 
-SECTIONS = ("mining", "nce", "loading", "streaming", "training", "rendering", "gpu", "feel")
+SECTIONS = ("mining", "nce", "loading", "streaming", "training", "step", "rendering", "gpu", "feel")
 LONG = ("recipe", "calibration", "losses")  # half an hour to some hours: only when named
 FOLDER = Path(__file__).parent / "results"
 

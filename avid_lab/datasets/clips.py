@@ -20,7 +20,7 @@ from avid_lab.config import AudioSpec, VideoSpec, side_for
 from avid_lab.datasets import loader
 from avid_lab.datasets.cache import DecodedCache, open_cache, worth_keeping
 from avid_lab.datasets.manifest import Manifest, Streams
-from avid_lab.datasets.windows import Place, Places, found_spans, listed_spans, read_window, usable
+from avid_lab.datasets.windows import EXACT, Place, Places, found_spans, listed_spans, read_window, usable
 from avid_lab.media import MediaError
 from avid_lab.spans import Spans
 
@@ -306,8 +306,9 @@ class ClipDataset(Dataset[dict[str, Any]]):
         video = None if streams == "audio" else self._read_as
         audio = None if streams == "video" else self.audio
         path = self.path(index)
+        exact = self.manifest.records[index].extras.get(EXACT) == str(self.audio.rate)
         windows = [
-            read_window(path, spans[place.span], place, video=video, audio=audio)
+            read_window(path, spans[place.span], place, video=video, audio=audio, exact=exact)
             for place in self._placed(index, where)
         ]
         # Stacked with their channels last, as they are in memory.

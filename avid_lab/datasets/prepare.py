@@ -20,7 +20,7 @@ from avid_lab.datasets.manifest import COLUMNS, Manifest, Streams, Unusable, beg
 from avid_lab.datasets.parallel import usable_cores
 from avid_lab.datasets.probe_file import OF_THE_FILE
 from avid_lab.datasets.shards import Shard, is_whole, places, require_webdataset, shuffled, size_of, write_shard
-from avid_lab.datasets.windows import COLUMN, cut, found_spans, listed_spans, read_parts
+from avid_lab.datasets.windows import COLUMN, EXACT, cut, found_spans, listed_spans, read_parts
 from avid_lab.media import Clip, MediaError, probe, write_clip
 from avid_lab.media.write import AAC_RATES
 from avid_lab.spans import Spans, to_text
@@ -45,7 +45,7 @@ class Copy:
     size: int
     fps: float
     rate: int
-    encoding: str = repr(ENCODING)  # copies of another encoding are made again
+    encoding: str = repr((ENCODING, EXACT))  # copies of another encoding are made again
 
 
 def prepare(
@@ -140,6 +140,9 @@ def prepare(
             # Windows must not cross the seams of a copy; clips in shards are never probed.
             if ";" in result["extras"][COLUMN] or shards is not None:
                 extras[COLUMN] = result["extras"][COLUMN]
+            extras.pop(EXACT, None)  # of an original that is a copy itself
+            if EXACT in result["extras"]:
+                extras[EXACT] = result["extras"][EXACT]
             records.append(replace(record, path=copy, duration_s=result["duration_s"], extras=extras))
     made = Manifest(out, records, classes=manifest.classes, unusable=unusable)
     if progress and unusable:
@@ -244,6 +247,8 @@ def _copy(task: Copy) -> dict[str, Any]:
     write_clip(task.copy, clip, **ENCODING)
     extras = {"width": str(task.size), "height": str(task.size), "fps": f"{task.fps:g}", "rate": str(task.rate)}
     extras[COLUMN] = to_text(tuple(spans))
+    if sounds:
+        extras[EXACT] = str(task.rate)
     return {"duration_s": clip.duration_s, "extras": extras, "bytes": task.copy.stat().st_size}
 
 

@@ -17,6 +17,7 @@ from avid_lab.media import Clip, MediaError, probe, read_clip
 from avid_lab.spans import Spans, from_text
 
 COLUMN = "both_s"  # of a manifest: the spans in which a file has picture and sound
+EXACT = "exact_rate"  # of a manifest: at this rate, sound is the same to the bit wherever decoding begins
 MAX_SPANS = 16  # per clip; if there are more, the longest are used
 TAIL_S = 0.1  # of picture or sound that may be missing at the end of a span
 WHOLE_S = 30.0  # up to this length, the sound of a span is decoded from its beginning
@@ -160,11 +161,13 @@ def read_window(
     *,
     video: VideoSpec | None,
     audio: AudioSpec | None,
+    exact: bool = False,
 ) -> dict[str, Tensor]:
     """One window of a file, to the bit what the decoded cache holds: the same frames, sound and padding.
 
-    What an AAC decoder makes of a frame depends on all frames before. So the sound of a span is decoded from its
-    beginning, unless the span is longer than `WHOLE_S`.
+    What an AAC decoder makes of a frame may depend on all frames before: noise that it puts in goes on from frame to
+    frame. So the sound of a span is decoded from its beginning, unless the span is longer than `WHOLE_S` or the file
+    has none of this.
 
     Args:
         path: The file.
@@ -172,6 +175,7 @@ def read_window(
         place: The window's place in it.
         video: Format of the frames, None for no picture.
         audio: Format of the waveform, None for no sound.
+        exact: The sound is the same to the bit wherever decoding begins, as in copies by `prepare`.
 
     Returns:
         ``video`` uint8 (3, T, H, W), channels last in memory; ``audio`` float32 (1, samples).
@@ -187,7 +191,7 @@ def read_window(
         start_s, picture = float(begin_s + first / video.fps), replace(video, frames=frames)
     if audio is not None:
         first, samples = on_grid(place.audio_s, length_s, audio.rate, audio.samples)
-        if length_s > WHOLE_S:
+        if exact or length_s > WHOLE_S:
             sound_s, count = float(begin_s + first / audio.rate), samples
         else:
             skipped, count = first, max(1, int(length_s * audio.rate + 1e-6))

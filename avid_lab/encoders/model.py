@@ -85,11 +85,13 @@ class AudioVisualModel(nn.Module):
         return model.eval()
 
     def embed_video(self, video: Float[Tensor, "B 3 T H W"]) -> Float[Tensor, "B D"]:
-        """Unit embeddings of pictures."""
+        """Unit embeddings of pictures, see `forward`."""
+        _check_input("video", video, 5, 3, "(B, 3, T, H, W)", next(self.parameters()).device)
         return _unit(self.video_head(self.video_encoder(video)))
 
     def embed_audio(self, audio: Float[Tensor, "B 1 frames bins"]) -> Float[Tensor, "B D"]:
-        """Unit embeddings of log spectrograms."""
+        """Unit embeddings of log spectrograms, see `forward`."""
+        _check_input("audio", audio, 4, 1, "(B, 1, frames, bins)", next(self.parameters()).device)
         return _unit(self.audio_head(self.audio_encoder(audio)))
 
     def forward(
@@ -107,9 +109,6 @@ class AudioVisualModel(nn.Module):
         Raises:
             ValueError: A tensor has the wrong number of axes or channels, or is on another device than the model.
         """
-        device = next(self.parameters()).device
-        _check_input("video", video, 5, 3, "(B, 3, T, H, W)", device)
-        _check_input("audio", audio, 4, 1, "(B, 1, frames, bins)", device)
         return self.embed_video(video), self.embed_audio(audio)
 
     def shapes(self) -> str:

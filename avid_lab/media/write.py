@@ -42,7 +42,7 @@ def write_clip(
         audio_kbps: AAC bit rate.
         keyframe_s: Longest distance between two points that a player can seek to, in seconds.
         seekable: Make random parts cheap to decode: no B-frames, no arithmetic coding, no deblocking (x264's tuning
-            "fastdecode").
+            "fastdecode"), and no noise substitution in the sound, whose random numbers go on from packet to packet.
 
     Returns:
         The destination.
@@ -81,6 +81,8 @@ def write_clip(
                 tracks.append((stream, _video_frames(picture, fps)))
             if sound is not None and clip.rate:
                 options = {"aac_coder": "fast", "b": str(audio_kbps * 1000)}
+                if seekable:
+                    options["aac_pns"] = "0"
                 stream = container.add_stream("aac", rate=clip.rate, layout="mono", options=options)
                 tracks.append((stream, _audio_frames(sound, clip.rate)))
             for stream, frames in tracks:

@@ -27,6 +27,7 @@ class Step:
         clips_per_s: Batch size / seconds.
         times: Seconds by activity: "data" (copying and augmenting), "forward" (embeddings and loss), "backward"
             (gradients and weights), "memory", "waiting" (for clips to be read); in some steps of CMA also "mining".
+            What a second thread does meanwhile is not counted.
         skipped: Steps so far whose gradient overflowed in float16, so that they changed no weights.
     """
 

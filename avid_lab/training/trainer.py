@@ -6,7 +6,8 @@ import copy
 import math
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
@@ -26,12 +27,16 @@ from avid_lab.processes import average, local_rank, processes, raise_together, r
 from avid_lab.training.draws import Order, generator_for
 from avid_lab.training.memory import fitted, keep_freed_memory
 from avid_lab.training.schedule import rate_factor
+from avid_lab.training.side_by_side import separable, side_by_side
 from avid_lab.training.step import Step, Stopwatch
 from avid_lab.transforms import InputPipeline, VideoAugmentation
 
 GRADIENT_SCALE = 1024.0  # of the first step in float16: NCE's gradients at a temperature of 0.07 are large
 
 FITTED = 512  # clips in shards that a new pipeline is fitted to
+
+
+Embedder = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -41,10 +46,12 @@ class Part:
     Attributes:
         clips: Their windows, as `ClipDataset.batch` returns them.
         number: Which part of the whole batch this is.
+        inputs: Pictures and spectrograms, if they were made ahead.
     """
 
     clips: dict[str, Tensor]
     number: int
+    inputs: tuple[Tensor, Tensor] | None = None
 
 
 @dataclass(frozen=True)
@@ -65,6 +72,10 @@ class Trainer:
     clips a batch has, their windows and their augmentation depend only on ``config.seed``, the step and the place in
     the batch: not on workers, nor on whether clips are decoded or read, nor on whether the run was interrupted. Only
     the negatives of a batch in one part come from the objective's own generator.
+
+    On a CPU with two threads or more, the encoders work side by side, each on half of the threads, and the next batch is
+    augmented meanwhile (see `side_by_side`). Results equal those of one thread that has as many, so a run on two or
+    three threads equals a run on one, to the bit.
 
     A batch that does not fit the device's memory is embedded again in twice as many parts, and so are all later ones;
     a warning says so.
@@ -140,6 +151,7 @@ class Trainer:
         parts = processes() * config.accumulate
         self._order = Order(clips.manifest, config.batch_size, parts, config.seed)
         self._batches: Iterator[dict[str, Tensor]] | None = None
+        self._ahead: Future[tuple[Part, list[Any]]] | None = None  # the next batch, and how it was augmented
 
     def __len__(self) -> int:
         """Steps of the whole run."""
@@ -161,6 +173,14 @@ class Trainer:
         Raises:
             FloatingPointError: Loss or gradient is not finite; weights and memory are those of the last good step.
         """
+        try:
+            with self._embedder() as embed:
+                return self._step(embed)
+        except BaseException:
+            self._batches = self._ahead = None  # begin again with the step that failed
+            raise
+
+    def _step(self, embed: Embedder) -> Step:
         clock = Stopwatch(self.device)
         rate = self.config.learning_rate * self.learning_rate_scale * rate_factor(self.steps_done, self.config)
         for group in self.optimizer.param_groups:
@@ -168,9 +188,9 @@ class Trainer:
         self.model.train()
         self.pipeline.train()
 
-        batch = self._next_batch()
+        whole = self._next_part()
         clock.lap("waiting")
-        embedded, reports = self._backward(batch, clock)
+        embedded, reports = self._backward(whole, embed, clock)
         self._scaler.unscale_(self.optimizer)
         if self._clip_gradient():
             self._scaler.step(self.optimizer)
@@ -221,6 +241,7 @@ class Trainer:
             self.objective.generator = torch.Generator()
             self.objective.generator.set_state(torch.get_rng_state())
         shared = {id(self.clips): self.clips, id(self.history): list(self.history), id(self._batches): None}
+        shared[id(self._ahead)] = None
         twin = copy.deepcopy(self, shared)
         if self.config.compile:
             twin.model.compile()
@@ -259,7 +280,7 @@ class Trainer:
         if state["scaler"]:
             self._scaler.load_state_dict(state["scaler"])
         self.skipped = state["skipped"]
-        self._batches = None  # those made ahead are of another step
+        self._batches = self._ahead = None  # those made ahead are of another step
         if state["objective_generator"] is not None:
             self.objective.generator = self.objective.generator or torch.Generator()
             self.objective.generator.set_state(state["objective_generator"].cpu())
@@ -275,32 +296,57 @@ class Trainer:
             self._batches = load(self.clips, requests, pin=self.device.type == "cuda")
         batch, problem = {}, None
         try:
-            try:
-                batch = next(self._batches)
-            except (MediaError, OSError) as error:
-                problem = error
-            raise_together(problem)
-        except BaseException:
-            self._batches = None  # begin again with the step that failed
-            raise
+            batch = next(self._batches)
+        except (MediaError, OSError) as error:
+            problem = error
+        raise_together(problem)
         return batch
+
+    def _embedder(self) -> AbstractContextManager[Embedder]:
+        """How this step embeds: as the model does, or in two threads."""
+        if processes() > 1 or self.device.type != "cpu" or self.config.compile or not separable(self.model):
+            return nullcontext(self._embed)
+        return side_by_side(self.model, self._plan_ahead)
+
+    def _plan_ahead(self, second: Executor) -> None:
+        """Have a second thread make the next step's inputs, unless workers read files on these cores already."""
+        following = self.steps_done + 1
+        known = type(self.pipeline) is InputPipeline and self.pipeline.default_augmentation
+        if known and self.clips.decoded and self.accumulate == 1 and following < self.config.steps:
+            self._ahead = second.submit(self._make_ahead, following)
+
+    def _make_ahead(self, step: int) -> tuple[Part, list[Any]]:
+        batch, how = self._next_batch(), settings_of(self.pipeline)
+        return Part(batch, 0, self.pipeline(batch, generator_for(self.config.seed, "part", step, 0))), how
+
+    def _next_part(self) -> Part:
+        """This process's share of the next batch; with inputs if they were made ahead and would still be the same."""
+        ahead, self._ahead = self._ahead, None
+        if ahead is None:
+            return Part(self._next_batch(), 0)
+        part, how = ahead.result()
+        return part if how == settings_of(self.pipeline) else replace(part, inputs=None)
 
     def _share(self, step: int) -> tuple[Tensor, Tensor]:
         """Clips and windows of this process in a step."""
         index, draws = (values.chunk(processes())[rank()] for values in self._order.batch(step))
         return index, draws
 
-    def _parts(self, batch: dict[str, Tensor]) -> list[Part]:
+    def _parts(self, whole: Part) -> list[Part]:
         count, first = self.accumulate, rank() * self.accumulate
-        pieces = {name: value.chunk(count) for name, value in batch.items()}
+        if whole.inputs is not None and count == 1:
+            return [whole]
+        pieces = {name: value.chunk(count) for name, value in whole.clips.items()}
         return [Part({name: piece[i] for name, piece in pieces.items()}, first + i) for i in range(count)]
 
-    def _backward(self, batch: dict[str, Tensor], clock: Stopwatch) -> tuple[list[Embedded], list[dict[str, float]]]:
+    def _backward(
+        self, whole: Part, embed: Embedder, clock: Stopwatch
+    ) -> tuple[list[Embedded], list[dict[str, float]]]:
         """The gradients of a batch; in more parts than before if it does not fit the device's memory."""
         while True:
             before = self._drawn()
             try:
-                return self._backward_in_parts(self._parts(batch), clock)
+                return self._backward_in_parts(self._parts(whole), embed, clock)
             except torch.OutOfMemoryError as error:
                 parts = 2 * self.accumulate
                 share = self.config.batch_size // processes()
@@ -319,13 +365,15 @@ class Trainer:
                 stacklevel=3,
             )
 
-    def _backward_in_parts(self, parts: list[Part], clock: Stopwatch) -> tuple[list[Embedded], list[dict[str, float]]]:
+    def _backward_in_parts(
+        self, parts: list[Part], embed: Embedder, clock: Stopwatch
+    ) -> tuple[list[Embedded], list[dict[str, float]]]:
         self._settle_partition(parts)
         self.optimizer.zero_grad(set_to_none=True)
         embedded, reports = [], []
         for part in parts:
             with self._gradients_averaged(part is parts[-1]):
-                done = self._forward(part, self._embed, clock)
+                done = self._forward(part, embed, clock)
                 reports.append(self._report(done.output))
                 clock.lap("forward")
                 self._scaler.scale(done.output.loss / len(parts)).backward()
@@ -347,12 +395,12 @@ class Trainer:
         if own is not None and self.objective.generator is not None:
             self.objective.generator.set_state(own)
 
-    def _forward(self, part: Part, embed: nn.Module, clock: Stopwatch) -> Embedded:
+    def _forward(self, part: Part, embed: Embedder, clock: Stopwatch) -> Embedded:
         """Augment and embed a part, and compute the objective."""
         generator = generator_for(self.config.seed, "part", self.steps_done, part.number)
         own = self.objective.generator
         batch = {name: value.to(self.device, non_blocking=True) for name, value in part.clips.items()}
-        video, audio = self.pipeline(batch, generator=generator)
+        video, audio = part.inputs or self.pipeline(batch, generator=generator)
         clock.lap("data")
         with torch.autocast(self.device.type, self._type, enabled=self._type is not None):
             video_embedding, audio_embedding = embed(video, audio)
@@ -482,6 +530,12 @@ def _augmentation(size: int, config: TrainConfig) -> VideoAugmentation:
     return VideoAugmentation(
         size, scale=(config.crop, 1.0), brightness=much, contrast=much, saturation=much, hue=much / 2
     )
+
+
+def settings_of(pipeline: InputPipeline) -> list[Any]:
+    """Everything that its results depend on, apart from what is random: settings, and versions of its statistics."""
+    plain = [{k: v for k, v in vars(module).items() if not k.startswith("_")} for module in pipeline.modules()]
+    return [*plain, *((id(buffer), buffer._version) for buffer in pipeline.buffers())]
 
 
 def _check(objective: Objective | InBatch, clips: ClipDataset, config: TrainConfig) -> None:
