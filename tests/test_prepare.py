@@ -17,6 +17,7 @@ from avid_lab.config import PRESETS, AudioSpec, VideoSpec, side_for
 from avid_lab.datasets import ClipDataset, Manifest, Record, index_folder
 from avid_lab.datasets import prepare as module
 from avid_lab.datasets.prepare import SIDE, prepare
+from avid_lab.datasets.windows import Place, read_window
 from avid_lab.media import Clip, probe, read_clip, write_clip
 
 SETTINGS = {"size": 32, "fps": 8.0, "rate": 8000, "workers": 0, "progress": False}
@@ -63,7 +64,10 @@ def test_copies_are_small_and_of_the_same_clips(manifest, tmp_path):
         ("mute", "ü/mute.mp4", "ü", "train"),
     ]
     assert [r.duration_s for r in copies.records] == pytest.approx([2.0, 1.5, 1.0], abs=0.01)
-    assert copies.records[0].extras == {"width": "32", "who": "me", "exact_rate": "8000"} and copies.classes == ("a", "ü")
+    assert copies.records[0].extras == {"width": "32", "who": "me", "exact_rate": "8000"} and copies.classes == (
+        "a",
+        "ü",
+    )
     assert [(u.path, u.reason) for u in copies.unusable] == [("ü/broken.mp4", "unreadable")]
     assert Manifest.read(tmp_path / "out" / "manifest.csv").records == copies.records
     assert "ü/broken.mp4,unreadable" in (tmp_path / "out" / "manifest.unusable.csv").read_text(encoding="utf-8")
@@ -309,3 +313,21 @@ def test_any_window_of_a_copy_is_near_a_key_frame(tmp_path):
     keys = [i for i, packet in enumerate(packets) if packet.is_keyframe]
     assert len(packets) == 96 and max(np.diff([*keys, 96])) <= 12
     assert [packet.pts for packet in packets] == sorted(packet.pts for packet in packets)  # no B-frames
+
+
+def test_the_sound_of_copies_is_read_from_the_window_on(smoke_world, tmp_path, monkeypatch):
+    monkeypatch.setenv("AVID_LAB_DATA", str(tmp_path / "data"))
+    copies = prepare(
+        smoke_world.manifest.subset(range(0, 64, 11)), tmp_path / "out", size=64, workers=0, progress=False
+    )
+    specs = {"video": VideoSpec(4, 8.0, 32), "audio": AudioSpec(duration_s=0.5), "progress": False}
+    decoded, streamed = ClipDataset(copies, **specs), ClipDataset(copies, cache=False, workers=0, **specs)
+    made, expected = (clips.windows(torch.arange(len(copies)), 5) for clips in (streamed, decoded))
+    assert torch.equal(made["audio"], expected["audio"]) and torch.equal(made["video"], expected["video"])
+    assert {record.extras["exact_rate"] for record in copies.records} == {"24000"}
+    for at_s in (0.0, 1.3, 3.2):
+        for i, record in enumerate(copies.records):
+            window = copies.path(i), (0.0, record.duration_s), Place(0, at_s, at_s)
+            how = {"video": None, "audio": AudioSpec(duration_s=0.5)}
+            near, whole = (read_window(*window, **how, exact=exact)["audio"] for exact in (True, False))
+            assert torch.equal(near, whole)

@@ -140,9 +140,7 @@ def prepare(
             # Windows must not cross the seams of a copy; clips in shards are never probed.
             if ";" in result["extras"][COLUMN] or shards is not None:
                 extras[COLUMN] = result["extras"][COLUMN]
-            extras.pop(EXACT, None)  # of an original that is a copy itself
-            if EXACT in result["extras"]:
-                extras[EXACT] = result["extras"][EXACT]
+            extras[EXACT] = result["extras"][EXACT]
             records.append(replace(record, path=copy, duration_s=result["duration_s"], extras=extras))
     made = Manifest(out, records, classes=manifest.classes, unusable=unusable)
     if progress and unusable:
@@ -246,9 +244,7 @@ def _copy(task: Copy) -> dict[str, Any]:
     )
     write_clip(task.copy, clip, **ENCODING)
     extras = {"width": str(task.size), "height": str(task.size), "fps": f"{task.fps:g}", "rate": str(task.rate)}
-    extras[COLUMN] = to_text(tuple(spans))
-    if sounds:
-        extras[EXACT] = str(task.rate)
+    extras |= {COLUMN: to_text(tuple(spans)), EXACT: str(task.rate)}
     return {"duration_s": clip.duration_s, "extras": extras, "bytes": task.copy.stat().st_size}
 
 
