@@ -73,8 +73,8 @@ class Trainer:
     the batch: not on workers, nor on whether clips are decoded or read, nor on whether the run was interrupted. Only
     the negatives of a batch in one part come from the objective's own generator.
 
-    On a CPU with two threads or more, the encoders work side by side, each on half of the threads, and the next batch is
-    augmented meanwhile (see `side_by_side`). Results equal those of one thread that has as many, so a run on two or
+    On a CPU with two threads or more, the encoders work side by side, each on half of the threads, and the next batch
+    is augmented meanwhile (see `side_by_side`). Results equal those of one thread that has as many, so a run on two or
     three threads equals a run on one, to the bit.
 
     A batch that does not fit the device's memory is embedded again in twice as many parts, and so are all later ones;
