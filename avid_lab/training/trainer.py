@@ -288,15 +288,15 @@ class Trainer:
         if state["cuda_rng"] is not None and self.device.type == "cuda":
             torch.cuda.set_rng_state(state["cuda_rng"].cpu(), self.device)
 
-    def _next_batch(self) -> dict[str, Tensor]:
-        """This process's share of the next batch."""
-        if self._batches is None:
-            end = max(self.config.steps, self.steps_done + 1)
-            requests = (self._share(step) for step in range(self.steps_done, end))
-            self._batches = load(self.clips, requests, pin=self.device.type == "cuda")
+    def _next_batch(self, step: int) -> dict[str, Tensor]:
+        """This process's share of the next batch, which is that of ``step``."""
+        batches = self._batches
+        if batches is None:
+            requests = (self._share(i) for i in range(step, max(self.config.steps, step + 1)))
+            self._batches = batches = load(self.clips, requests, pin=self.device.type == "cuda")
         batch, problem = {}, None
         try:
-            batch = next(self._batches)
+            batch = next(batches)
         except (MediaError, OSError) as error:
             problem = error
         raise_together(problem)
@@ -316,14 +316,14 @@ class Trainer:
             self._ahead = second.submit(self._make_ahead, following)
 
     def _make_ahead(self, step: int) -> tuple[Part, list[Any]]:
-        batch, how = self._next_batch(), settings_of(self.pipeline)
+        batch, how = self._next_batch(step), settings_of(self.pipeline)
         return Part(batch, 0, self.pipeline(batch, generator_for(self.config.seed, "part", step, 0))), how
 
     def _next_part(self) -> Part:
         """This process's share of the next batch; with inputs if they were made ahead and would still be the same."""
         ahead, self._ahead = self._ahead, None
         if ahead is None:
-            return Part(self._next_batch(), 0)
+            return Part(self._next_batch(self.steps_done), 0)
         part, how = ahead.result()
         return part if how == settings_of(self.pipeline) else replace(part, inputs=None)
 
