@@ -633,8 +633,14 @@ lab.reveal(
     "10-5", 100 * kept["long → avid"], "the right class is not the whole truth: within it, the 32 nearest keep changing"
 )
 
+# %% tags=["claim"]
+right_class = [al.metrics.positive_precision(mined[name], stage.clips.labels) for name in names]
+claim("positives of the right class", min(right_class), above=0.85)
+claim("still change from checkpoint to checkpoint", kept["long → avid"], between=(0.45, 0.85))
+claim("the share that stays still rises a little", kept["long → avid"] - kept["cross → long"], above=0.0)
+
 # %% [markdown]
-# Read both together. Positives can be of the right class and still change from checkpoint to checkpoint: each class has more members than a clip has positives, so the choice among equals is free. So what you watch is not the level but the *change*: when the share that stays no longer rises, waiting brings little more. And before you start, do what no number replaces: `avid-lab mine CHECKPOINT --data COPIES/manifest.csv` writes a table; play the first positives of twenty clips. If in more than a few of them you cannot say what they share, wait.
+# Read both together. Positives can be of the right class and still change from checkpoint to checkpoint: a class has about twice as many members as a clip has positives, so even right ones are a choice. So what you watch is not the level but the *change*: when the share that stays no longer rises, waiting brings little more. And before you start, do what no number replaces: `avid-lab mine CHECKPOINT --data COPIES/manifest.csv` writes a table; play the first positives of twenty clips. If in more than a few of them you cannot say what they share, wait.
 #
 # ## The road to Kinetics and AudioSet
 #
