@@ -597,8 +597,8 @@ if areas:
 #
 # It has learned the lies by heart. The loss asks every training clip to fit its own sound, liars included. What many clips
 # share is learned first; what is left to gain then is in the exceptions, and the network learns these one by one. On new
-# clips it only has what it learned in general, and that became better. CMA hides the liars less: its second term pulls a
-# clip towards *other* clips, which do not lie in the same way.
+# clips it only has what it learned in general, and that became better. CMA hides the liars less, probably because it pulls a
+# clip towards *other* clips, too, which do not lie in the same way.
 #
 # </details>
 #
