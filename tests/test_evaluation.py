@@ -257,3 +257,28 @@ def test_the_command_names_every_protocol_and_compares_two_checkpoints(smoke_wor
     ours, other = (kept[key]["tables"] if key else kept["tables"] for key in ("", "compare"))
     difference = kept["compare"]["differences"]["knn"]["audio"]["value"]
     assert difference == pytest.approx(other["knn"]["audio"]["value"] - ours["knn"]["audio"]["value"])
+
+
+def test_one_curve_fails_where_kinds_of_pairs_have_other_levels_and_standardising_helps():
+    from types import SimpleNamespace
+
+    torch.manual_seed(0)
+    labels = torch.arange(240) % 6
+    kinds = torch.randn(6, 12)[labels]
+
+    def space():
+        draw = lambda: torch.nn.functional.normalize(kinds + 0.7 * torch.randn(240, 12), dim=1)  # noqa: E731
+        common = torch.zeros(240, 2)
+        common[:, 0] = 2.0  # lifts v-v and a-a, and leaves v-a at a lower level
+        video, audio = torch.cat([draw(), common], 1), torch.cat([draw(), common.flip(1)], 1)
+        return SimpleNamespace(
+            video=torch.nn.functional.normalize(video, dim=1), audio=torch.nn.functional.normalize(audio, dim=1)
+        )
+
+    memory = space()
+    found = evaluation.curve_errors(space(), labels, memory)
+    assert list(found) == ["its own curve", "the curve of v-a", "one curve for all", "one curve, standardised"]
+    mean = {name: sum(row.values()) / 3 for name, row in found.items()}
+    assert found["the curve of v-a"]["v-a"] == pytest.approx(found["its own curve"]["v-a"])
+    assert mean["the curve of v-a"] > mean["one curve for all"] > 2 * mean["one curve, standardised"]
+    assert evaluation.levels(memory)["v-v"][0] > 0.5 > evaluation.levels(memory)["v-a"][0]

@@ -35,8 +35,10 @@ from avid_lab.evaluation.scores import Scores, chance_scores, compare, score, ta
 from avid_lab.evaluation.spaces import (
     SimilarityReport,
     collapse_table,
+    curve_errors,
     instance_table,
     knn_table,
+    levels,
     positives_table,
     retrieval_table,
     similarity_report,

@@ -6,7 +6,8 @@ Every function takes embeddings and, optionally, those of the untrained twin on 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -223,7 +224,7 @@ def similarity_report(
     """
     order = torch.randperm(len(space.labels), generator=torch.Generator().manual_seed(seed))[:most]
     order = order[space.labels[order].argsort(stable=True)]
-    whole = _pairs_of_kinds(space, order)
+    whole = _pairs_of_kinds(space, order, space.labels)
     rows = {f"{kind} {name}": row for kind, found in whole.items() for name, row in separation_estimates(found).items()}
     histograms = {
         kind: (found.similarity[found.same].float(), found.similarity[~found.same].float())
@@ -233,7 +234,7 @@ def similarity_report(
     shared: dict[str, Reliability] = {}
     note = "No calibration: it needs two clips of one class in each half of the clips."
     if all(len(space.labels[half].unique()) < len(half) for half in (order[::2], order[1::2])):
-        fits, checks = _pairs_of_kinds(space, order[::2]), _pairs_of_kinds(space, order[1::2])
+        fits, checks = (_pairs_of_kinds(space, half, space.labels) for half in (order[::2], order[1::2]))
         every = [torch.cat([getattr(fit, name) for fit in fits.values()]) for name in ("similarity", "same")]
         together = fit_probability(every[0], every[1], method)
         for kind, fit in fits.items():
@@ -254,9 +255,80 @@ def similarity_report(
     return SimilarityReport(table, histograms, curves, shared)
 
 
-def _pairs_of_kinds(space: Embeddings, which: Tensor) -> dict[str, Pairs]:
+@runtime_checkable
+class SpaceLike(Protocol):
+    """Embeddings of clips, or of a memory: ``video`` and ``audio``, (N, D) unit rows each."""
+
+    @property
+    def video(self) -> Tensor:
+        """Of pictures."""
+        ...
+
+    @property
+    def audio(self) -> Tensor:
+        """Of sounds."""
+        ...
+
+
+def levels(space: SpaceLike) -> dict[str, tuple[float, float]]:
+    """Mean and standard deviation of the similarity of two different clips, by kind of pair. Needs no labels."""
+    found = {}
+    for kind, (one, other) in PAIR_KINDS.items():
+        table = getattr(space, one) @ getattr(space, other).T
+        apart = table[~torch.eye(len(table), dtype=torch.bool, device=table.device)]
+        found[kind] = apart.mean().item(), apart.std().item()
+    return found
+
+
+def curve_errors(space: SpaceLike, labels: Tensor, memory: SpaceLike) -> dict[str, dict[str, float]]:
+    """What it costs to use one curve from similarity to probability for several kinds of pairs.
+
+    Logistic curves are fitted on the pairs of one half of the clips and tested on the other half. A *standardised*
+    similarity is the distance from the mean of its kind in the memory, in its standard deviations (`levels`).
+
+    Args:
+        space: Embeddings of labelled clips.
+        labels: (N,) their classes.
+        memory: The memory of other clips, without labels.
+
+    Returns:
+        Expected calibration errors, by curve and kind of pair.
+
+    Raises:
+        ValueError: A half of the clips has no two clips of one class, or only one class.
+    """
+    order = labels.argsort(stable=True)
+    fits, checks = (_pairs_of_kinds(space, half, labels) for half in (order[::2], order[1::2]))
+    scale = levels(memory)
+
+    def standardised(found: Pairs, kind: str) -> Tensor:
+        mean, deviation = scale[kind]
+        return (found.similarity - mean) / max(deviation, 1e-9)
+
+    def plain(found: Pairs, kind: str) -> Tensor:
+        return found.similarity
+
+    every = tuple(PAIR_KINDS)
+    curves = {
+        "its own curve": (plain, None),
+        "the curve of v-a": (plain, ("v-a",)),
+        "one curve for all": (plain, every),
+        "one curve, standardised": (standardised, every),
+    }
+    errors: dict[str, dict[str, float]] = {name: {} for name in curves}
+    for name, (read, together) in curves.items():
+        for kind, check in checks.items():
+            fitted = together or (kind,)
+            same = torch.cat([fits[one].same for one in fitted])
+            curve = fit_probability(torch.cat([read(fits[one], one) for one in fitted]), same)
+            tested = replace(check, similarity=read(check, kind))
+            errors[name][kind] = reliability(curve, tested, same.double().mean().item(), resamples=2).ece.value
+    return errors
+
+
+def _pairs_of_kinds(space: SpaceLike, which: Tensor, labels: Tensor) -> dict[str, Pairs]:
     return {
-        kind: pairs(getattr(space, one)[which], getattr(space, other)[which], space.labels[which])
+        kind: pairs(getattr(space, one)[which], getattr(space, other)[which], labels[which])
         for kind, (one, other) in PAIR_KINDS.items()
     }
 
