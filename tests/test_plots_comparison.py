@@ -73,9 +73,9 @@ def test_a_bar_joins_the_first_two_dots():
 
 
 def test_beliefs_lie_over_histograms_of_any_size():
-    x = np.linspace(-0.5, 1, 40)
+    x = torch.linspace(-0.5, 1, 40)
     ax = plots.beliefs({"random": torch.zeros(3, 5), "positives": np.full(2, 0.9)}, {"own Z": (x, x.clip(0, 1))})
-    assert by_gid(ax, "own Z")[0].get_ydata() == pytest.approx(x.clip(0, 1))
+    assert by_gid(ax, "own Z")[0].get_ydata() == pytest.approx(x.clip(0, 1).numpy())
     assert ax.get_xlim() == pytest.approx((-0.5, 1)) and ax.get_ylim()[1] < 1.1
 
 

@@ -99,7 +99,7 @@ def tracks(
             colour = class_colour(names.index(name))
             dots = 3.0 if len(np.atleast_1d(x)) <= 24 else 0
             drawn.append(Line(x, y, colour, name, name, width=1.9, dots=dots))
-        x_all, y_all = ([pair[side] for pair in curves.values()] for side in (0, 1))
+        x_all, y_all = ([np.asarray(pair[side], dtype=float) for pair in curves.values()] for side in (0, 1))
         low, high = limits(*y_all, list(flat.values()), pad=0.08)
         below = xlabel if place + wide >= len(panels) else ""
         axes = Axis(*limits(*x_all, pad=0.03), below, "whole"), Axis(low, high, grid=True)
@@ -196,7 +196,8 @@ def dumbbells(
     for order, name in enumerate(names):
         values = [row[name] for row in rows.values()]
         marks.append(Line(values, places, class_colour(order), name, name, width=0, dots=5))
-    x, y = Axis(0, 1.02, xlabel, "percent", grid=True), Axis(-0.6, len(rows) - 0.4, ticks=tuple(enumerate(rows)))
+    low = max(0.0, min(min(row.values()) for row in rows.values()) - 0.04)
+    x, y = Axis(low, 1.01, xlabel, "percent", grid=True), Axis(-0.6, len(rows) - 0.4, ticks=tuple(enumerate(rows)))
     return draw(Plot(marks, x, y, title or "", "above"), ax, (8.2, 1.2 + 0.26 * len(rows)))
 
 
@@ -224,8 +225,8 @@ def beliefs(
     """
     if not curves:
         raise ValueError("curves must have at least one name with its positions and beliefs; got none")
-    low = min(float(np.min(x)) for x, _ in curves.values())
-    high = max(float(np.max(x)) for x, _ in curves.values())
+    reach = np.concatenate([np.ravel(np.asarray(x, dtype=float)) for x, _ in curves.values()])
+    low, high = float(reach.min()), float(reach.max())
     edges = np.linspace(low, high, 61)
     marks: list[Mark] = []
     for (name, values), colour in zip(groups.items(), ("muted", GOOD, "faint", "ink"), strict=False):
