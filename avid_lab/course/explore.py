@@ -23,6 +23,7 @@ from avid_lab.datasets.parallel import usable_cores
 from avid_lab.interactive.calibration import COLOURS, SPACES
 from avid_lab.interactive.ranking import KINDS, faults
 from avid_lab.interactive.script import text
+from avid_lab.mining import mine_positives
 from avid_lab.plots.chart import Area, Guide, Line, Points, Text
 from avid_lab.plots.style import GOOD, MARKERS, class_colour, class_marker
 
@@ -69,6 +70,7 @@ def write_explorer(out: Path, clips: ClipDataset, runs: Mapping[str, Sequence[re
         "good": GOOD,
         "spaces": [[name, *SPACES[name], COLOURS[name]] for name in SPACES],
         "defaults": {mark.__name__: _defaults(mark) for mark in (Line, Area, Points, Text, Guide)},
+        "opening": _telling(list(runs.values())[-1][-1], clips),
         "runs": [{"name": name, "snapshots": [_packed(one) for one in run]} for name, run in runs.items()],
     }
     write_text(out / "runs.js", f"window.avidRuns = {json.dumps(data)}\n")
@@ -77,6 +79,16 @@ def write_explorer(out: Path, clips: ClipDataset, runs: Mapping[str, Sequence[re
 def quantised(rows: Float[np.ndarray, "N D"]) -> np.ndarray:
     """Unit rows in eight bits; scaled to unit length again, their similarities are off by less than 0.01."""
     return np.round(rows * (127 / np.abs(rows).max(axis=1, keepdims=True))).astype(np.int8)
+
+
+def _telling(snapshot: reference.Snapshot, clips: ClipDataset, k: int = 16) -> int:
+    """The query for which agreement of both senses gains most over the better one."""
+
+    def right(agreement: str) -> np.ndarray:
+        index = mine_positives(snapshot.video, snapshot.audio, min(k, len(clips) - 1), agreement).index
+        return (clips.labels[index] == clips.labels[:, None]).float().mean(dim=1).numpy()
+
+    return int((right("consensus") - np.maximum(right("video"), right("audio"))).argmax())
 
 
 def _packed(snapshot: reference.Snapshot) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 // Positives, map and calibration of trained networks, computed in the page. The charts are those of the panels.
 
 (() => {
-    const {classes, labels, faults, stills, kinds, spaces, defaults, runs, good, ...styles} = window.avidRuns
+    const {classes, labels, faults, stills, kinds, spaces, defaults, runs, good, opening, ...styles} = window.avidRuns
     const COUNT = labels.length, FINE = 2000, SHOWN = 80, SHELF = 6, SPAN_MS = 900
     const [OTHER, MISSED, RIGHT, WRONG, FAULTY, QUERY] = kinds.keys()
     const find = selector => document.querySelector(selector)
@@ -167,7 +167,7 @@
 
     const names = runs.map(run => run.name), at = name => Math.max(0, names.indexOf(name))
     const state = {
-        run: names.length - 1, query: 0, k: 16, rule: "consensus", pressed: -1, moment: last(names.length - 1),
+        run: names.length - 1, query: opening, k: 16, rule: "consensus", pressed: -1, moment: last(names.length - 1),
         before: at("Cross-AVID, continued"), after: names.length - 1, threshold: 0.5, temperature: 0.1, space: 2,
     }
     for (const [name, value] of new URLSearchParams(location.hash.slice(1)))
@@ -274,7 +274,7 @@
         const plots = Object.entries(found).map(([side, places], column) => {
             const x = places.map(p => p[0]), y = places.map(p => p[1])
             const points = mark("Points", {x, y, kind: labels, shape, colours: styles.classColours, names: classes, radius: 4, travel: true})
-            return plot({marks: [points], x: axis(...limits(x), "", "none"), y: axis(...limits(y), "", "none"), title: `${side} space · step ${step.toLocaleString("en")}`, cell: [0, column, 1], equal: true})
+            return plot({marks: [points], x: axis(...limits(x), "", "none"), y: axis(...limits(y), "", "none"), title: last(run) ? `${side} space · step ${step.toLocaleString("en")}` : `${side} space`, cell: [0, column, 1], equal: true})
         })
         const narrow = find("#avid-map").clientWidth < 520
         if (narrow) plots[1].cell = [1, 0, 1]
