@@ -241,6 +241,14 @@
             }
             marks.push(mark("Line", {x, y, colour: main ? good : "muted", dash: main ? [] : [6, 4]}))
             if (main) marks.push(mark("Text", {x: 0.02, y: 0.96, words: `${formula} ≥ ${digits(threshold)}`, colour: good, across: "share", up: "share", bold: true, halo: true}))
+            else {
+                const [[left, level], align, up] = {
+                    consensus: [[threshold, view[3]], "right", -10], union: [[threshold, view[2]], "left", 8],
+                    video: [[threshold, view[2]], "right", 8], audio: [[view[0], threshold], "left", -10],
+                }[name]
+                const shift = [align === "left" ? 5 : -5, up]
+                marks.push(mark("Text", {x: left, y: level, words: name, colour: "muted", align, shift, bold: true, halo: true}))
+            }
         }
         const style = {colours: kinds.map(one => one[1]), names: kinds.map(one => one[0]), radius: 4.2, travel: true}
         const shape = kind.map(i => kinds[i][2])
