@@ -115,7 +115,7 @@ def test_copies_hold_what_can_be_trusted_and_say_nothing_of_the_original(odd, tm
     copies = prepare(index(odd, strict=True), tmp_path, size=32, fps=8.0, rate=8000, workers=0, progress=False)
     half = next(record for record in copies.records if record.id == "a/half.mp4")
     assert half.duration_s == pytest.approx(2.5, abs=0.2)
-    assert list(half.extras) == ["width", "height", "fps", "rate", "both_s", "duplicate_of", "recording"]
+    assert list(half.extras) == ["width", "height", "fps", "rate", "both_s", "duplicate_of", "recording", "exact_rate"]
 
 
 def test_sound_that_begins_later_and_sound_in_antiphase(tmp_path):
