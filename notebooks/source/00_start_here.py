@@ -126,7 +126,7 @@ plots.contact_sheet(
 # Play a few, and notice how much you hear that you cannot see.
 
 # %%
-gallery(None, [clips.path(i) for i in range(5)], stage.names[:5], title="Five clips of the training set")
+gallery(None, [clips.path(i) for i in range(4)], stage.names[:4], title="Four clips of the training set")
 
 # %% [markdown]
 # ## Train your own, now
@@ -162,13 +162,13 @@ claim("a few minutes of training beat guessing by far", yours, above=5)
 # %% [markdown]
 # The network in the game was trained beforehand, for longer, with the same method.
 #
-# Your model has *never seen* the held-out clips. Ask it about the first three of them, not the best three. The picture
+# Your model has *never seen* the held-out clips. Ask it about the first two of them, not the best two. The picture
 # on the left is the question; beside it are the clips whose **sounds** your model finds closest. Play them: even the
 # mistakes have reasons.
 
 # %%
-for query in range(3):
-    display(lab.ask(mine, test_clips, query, count=3))
+for query in range(2):
+    display(lab.ask(mine, test_clips, query, count=2))
 
 # %% [markdown]
 # **Try it.** Ask about other clips: `lab.ask(mine, test_clips, 10)`. Which scenes does a short training already

@@ -509,8 +509,7 @@ def same_share(kind, at=0.3, width=0.05):
 
 plots.similarity_histograms(
     {name: (each.same, each.different) for name, each in found.items()},
-    title=f"At a similarity of 0.3, {same_share('v-v'):.0%} of picture pairs are of one scene, "
-    f"and {same_share('v-a'):.0%} of picture-sound pairs",
+    title=f"At 0.3, {same_share('v-v'):.0%} of picture pairs show one scene; picture-sound pairs: {same_share('v-a'):.0%}",
 )
 
 # %% tags=["claim"]
