@@ -406,7 +406,8 @@ def _kill(work: Work, kills: int, root: Path, watch: Watch, rng: random.Random) 
             status, said = fork(partial(work.run, folder))
             try:
                 assert not status, f"cannot resume: {said}"
-                assert work.result(folder) == expected, "another result than without kills"
+                found = work.result(folder)
+                assert found == expected, f"another result than without kills: {found}, not {expected}"
                 parts = [path.name for path in folder.rglob("*.part")]
                 assert not parts, f"left behind: {parts}"
                 count.resumed += 1
