@@ -370,17 +370,18 @@ ranks = al.metrics.retrieval(spaces_now.video, spaces_now.audio, ks=(1,)).first_
 misses = torch.stack([~hits for hits in each["continued"].values()])  # (questions, M)
 order = sorted(range(len(test)), key=lambda i: (-int(misses[:, i].sum()), -int(ranks[i])))
 failed = [i for i in order if misses[:, i].any()]
+called = [f"{test.path(i).parent.name}/{test.path(i).stem}" for i in range(len(test))]
 print(f"{len(failed)} of {len(test)} clips fail in at least one of {len(QUESTIONS)} examinations")
 for i in failed[:10]:
     lost = ", ".join(question for question, hit in zip(QUESTIONS, misses[:, i], strict=True) if hit)
-    print(f"  {test.name(i):<34} own sound at rank {int(ranks[i])} of {len(test)};  wrong: {lost}")
+    print(f"  {called[i]:<34} own sound at rank {int(ranks[i])} of {len(test)};  wrong: {lost}")
 worst = (failed or order)[:4]
 confused = [int((spaces_now.video[i] @ spaces_now.audio.T).argmax()) for i in worst]
 gallery(
     None,
     [test.path(i) for pair in zip(worst, confused, strict=True) for i in pair],
     [
-        f"{n + 1} {word}: {test.name(i)}"
+        f"{n + 1} {word}: {called[i]}"
         for n, pair in enumerate(zip(worst, confused, strict=True))
         for word, i in zip(("asks", "its first sound"), pair, strict=True)
     ],
@@ -763,7 +764,7 @@ frames(days, [3, 6, 12, 25, 50, 100], label="TFLOP/s a GPU", alt="days of traini
 # Three lessons of the bill:
 #
 # * **The memory bank is no problem.** A note of every clip of AudioSet fits into a GPU's memory many times over.
-# * **Reading may be.** Nobody keeps AudioSet decoded. Compare the last two rows: with today's GPUs, the cores that read take longer than the GPUs that compute. `avid-lab doctor --bench` measures both before you rent.
+# * **Reading may be.** Nobody keeps AudioSet decoded. Compare the last two rows: at 6 TFLOP/s the GPUs take longer than the cores that read, but set `TFLOPS` to the 100 or more of today's GPUs, and they wait for the cores. `avid-lab doctor --bench` measures both before you rent.
 # * **Half the bill buys nothing while you debug.** Get everything right on one per cent of the data, with the loss, the curves and the evaluation that you will trust later.
 #
 # ## Several GPUs
@@ -852,7 +853,7 @@ print(
 Question. After training on with my clips, does "{question}" become right more often? I say no if
 a fair coin would be as one-sided as the clips won and lost in more than 5 % of all cases.
 
-Data. {len(manifest)} clips; {len(twice)} copies left out, unusable files listed above. {len(test)} were held out by
+Data. {len(manifest)} clips. Left out: {len(twice)} of the same content, and the unusable files listed above. {len(test)} were held out by
 recording before any training. {shortcut}
 
 Comparison. {steps} steps of {BATCH} clips at rate 3e-4, one seed, against the same network without them.
@@ -862,7 +863,7 @@ Comparison. {steps} steps of {BATCH} clips at rate 3e-4, one seed, against the s
   continued   {right["continued"][question]}
   won {won}, lost {lost} (a fair coin is as one-sided in {p:.0%} of all cases)
 
-Listening. {len(failed)} clips fail in some examination. The first: {test.name(worst[0])}, own sound at rank {int(ranks[worst[0]])}.
+Listening. {len(failed)} clips fail in some examination. The first: {called[worst[0]]}, own sound at rank {int(ranks[worst[0]])}.
 
 Claim. {verdict} More seeds, or clips of another evening, could overturn this."""
 )
