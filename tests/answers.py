@@ -251,6 +251,34 @@ RIGHT = {
         "P = bad.shape[1]; d = torch.randint(N - P, (len(index), K), generator=generator)\n"
         "for p in range(P): d = d + (d >= bad[:, p:p + 1])\nreturn d",
     ],
+    "remined": [
+        "if epoch < mined_at + every: return positives, mined_at, 0.0\n"
+        "s = torch.minimum(video @ video.T, audio @ audio.T); s.fill_diagonal_(-2)\n"
+        "new = torch.argsort(s, dim=1, descending=True)[:, :positives.shape[1]]\n"
+        "old = torch.zeros(len(s), len(s), dtype=torch.bool).scatter_(1, positives, True)\n"
+        "return new, epoch, float((~old.gather(1, new)).double().mean())",
+        "if not epoch - mined_at >= every:\n  return positives, mined_at, 0.0\n"
+        "N, P = positives.shape; s = torch.stack([video @ video.T, audio @ audio.T]).amin(0) - 9 * torch.eye(N)\n"
+        "new = s.topk(P).indices; n = sum(len(set(a) - set(b)) for a, b in zip(new.tolist(), positives.tolist()))\n"
+        "return new, epoch, n / (N * P)",
+        "P = positives.shape[1]\nif epoch - mined_at >= every:\n"
+        "  a, b = video @ video.T, audio @ audio.T; c = torch.where(a < b, a, b); c[range(len(c)), range(len(c))] = -10\n"
+        "  new = c.argsort(1, descending=True)[:, :P]; same = (new.unsqueeze(2) == positives.unsqueeze(1)).any(-1)\n"
+        "  return new, epoch, 1 - float(same.sum()) / same.numel()\nreturn positives, mined_at, 0.0",
+        "rows = [torch.minimum(video @ video[i], audio @ audio[i]) for i in range(len(video))]\n"
+        "if epoch - mined_at < every: return (positives, mined_at, 0.0)\nnew = []\n"
+        "for i, r in enumerate(rows):\n  r[i] = -float('inf'); new.append(r.topk(positives.shape[1]).indices)\n"
+        "new = torch.stack(new); old = [set(p) for p in positives.tolist()]\n"
+        "fresh = [j not in old[i] for i, row in enumerate(new.tolist()) for j in row]\nreturn new, epoch, sum(fresh) / len(fresh)",
+        "import numpy as np\nif epoch - mined_at < every: return positives, mined_at, 0.0\n"
+        "s = np.minimum((video @ video.T).numpy(), (audio @ audio.T).numpy()); np.fill_diagonal(s, -np.inf)\n"
+        "new = np.argsort(-s, axis=1, kind='stable')[:, :positives.shape[1]]\n"
+        "return new, epoch, float(np.mean([[j not in o for j in n] for n, o in zip(new, positives.numpy())]))",
+        "due = epoch - mined_at >= every\nif not due: return [positives, mined_at, 0.0]\n"
+        "s = torch.min(video.mm(video.t()), audio.mm(audio.t())).masked_fill(torch.eye(len(video)).bool(), -torch.inf)\n"
+        "new = torch.topk(s, positives.size(1), dim=1)[1]; share = 1 - (new[..., None] == positives[:, None, :]).sum() / new.numel()\n"
+        "return [new, epoch, share.item()]",
+    ],
     "within_positive_loss": [
         "K = negatives.shape[1]; p = (video_memory[positives] * video[:, None]).sum(-1) / temperature\n"
         "n = (video_memory[negatives] * video[:, None]).sum(-1) / temperature\n"
@@ -392,6 +420,12 @@ BY_HAND = (
     "c = math.log(len(others) * float(Z)); w = torch.sigmoid(others @ query / temperature - c)\n"
     "u = torch.sigmoid(c - note @ query / temperature); "
 )
+MINED = (
+    "s = torch.minimum(video @ video.T, audio @ audio.T).fill_diagonal_(-torch.inf)\n"
+    "new = s.topk(positives.shape[1]).indices\n"
+)
+NEW = "return new, epoch, 1 - (new[:, :, None] == positives[:, None]).any(2).double().mean().item()"
+DUE = "if epoch - mined_at < every: return positives, mined_at, 0.0\n"
 
 WRONG = {
     "log_spectrogram_bins": {
@@ -696,6 +730,23 @@ WRONG = {
         ALLOWED.replace("positives[index]", "positives")
         + "torch.multinomial(w, K, True, generator=generator)": "index|error|shape|positives",
         ALLOWED + "torch.multinomial(w, K, True, generator=generator).double()": "whole",
+    },
+    "remined": {
+        MINED
+        + "return new, epoch, 1 - (new[:, :, None] == positives[:, None]).any(2).double().mean().item()": "every call",
+        "return positives, mined_at, 0.0": "never",
+        DUE.replace("<", "<=") + MINED + NEW: "more than",
+        "if epoch < every: return positives, mined_at, 0.0\n" + MINED + NEW: "from the start|last mining",
+        DUE + MINED + NEW.replace("epoch", "mined_at"): "not updated|every later",
+        DUE + MINED.replace("-torch.inf", "torch.inf") + NEW: "query",
+        DUE + MINED.replace(".fill_diagonal_(-torch.inf)", "") + NEW: "query",
+        DUE + MINED.replace("minimum", "maximum") + NEW: "maximum|minimum|smaller",
+        DUE + MINED + "return new, epoch, (new != positives).double().mean().item()": "rank|place",
+        DUE + MINED + NEW.replace("1 - ", ""): "old",
+        DUE + MINED + "return new, epoch, 1 - torch.isin(new, positives).double().mean().item()": "any.*query|own row",
+        DUE
+        + MINED.replace("torch.minimum(video @ video.T, audio @ audio.T)", "(video @ video.T)")
+        + NEW: "picture|video|audio|sound",
     },
     "within_positive_loss": {
         TERMS + "(F.softplus(c - p).sum(1) + F.softplus(n - c).sum(1)).mean()": "positives.*sum|sum.*positives",

@@ -265,6 +265,108 @@ def _terms(seed, P, K, B=5, N=20):
     return unit(B, 8, seed + 2, grad=True), unit(N, 8, seed + 3), own, others, 0.2, torch.tensor(3.0)
 
 
+# --- mining again -----------------------------------------------------------------------------------------------------
+
+
+def remined(video, audio, positives, epoch, mined_at, every):
+    """video, audio (N, D): memories; positives (N, P) of pass `mined_at` -> (positives (N, P), mined_at, share of new ones).
+
+    A new positive is one that its query did not have before. Consensus; best first; never the query itself.
+    """
+    if epoch - mined_at < every:
+        return positives, mined_at, torch.tensor(0.0)
+    score = torch.minimum(video @ video.T, audio @ audio.T).fill_diagonal_(-torch.inf)  # (N, N)
+    found = score.topk(positives.shape[1], dim=1).indices  # (N, P)
+    known = (found[:, :, None] == positives[:, None]).any(2)  # (N, P): had it before, at any rank
+    return found, epoch, 1 - known.float().mean()
+
+
+def _mine(video, audio, P, *, combine=torch.minimum, itself=-torch.inf, largest=True):
+    score = combine(video @ video.T, audio @ audio.T).fill_diagonal_(itself)
+    return score.topk(P, dim=1, largest=largest).indices
+
+
+def _share(found, positives):
+    return 1 - (found[:, :, None] == positives[:, None]).any(2).float().mean()
+
+
+def _always(video, audio, positives, epoch, mined_at, every):
+    """Mines at every call. Look at `epoch - mined_at` first: if it is less than `every`, return what you were given."""
+    found = _mine(video, audio, positives.shape[1])
+    return found, epoch, _share(found, positives)
+
+
+def _never(video, audio, positives, epoch, mined_at, every):
+    """Never mines. When `every` passes or more have gone by since `mined_at`, mine from the memories."""
+    return positives, mined_at, torch.tensor(0.0)
+
+
+def _too_late(video, audio, positives, epoch, mined_at, every):
+    """Mines only after more than `every` passes. Exactly `every` passes are enough: `epoch - mined_at >= every`."""
+    if epoch - mined_at <= every:
+        return positives, mined_at, torch.tensor(0.0)
+    return _always(video, audio, positives, epoch, mined_at, every)
+
+
+def _by_the_clock(video, audio, positives, epoch, mined_at, every):
+    """The passes are counted from the start, not from the last mining. Compare `epoch - mined_at` with `every`."""
+    if epoch < every:
+        return positives, mined_at, torch.tensor(0.0)
+    return _always(video, audio, positives, epoch, mined_at, every)
+
+
+def _clock_kept(video, audio, positives, epoch, mined_at, every):
+    """The time of the mining is not updated. Return `epoch` as the new `mined_at`, or every later step mines again."""
+    found, _, share = remined(video, audio, positives, epoch, mined_at, every)
+    return found, mined_at, share
+
+
+def _with_query(video, audio, positives, epoch, mined_at, every):
+    """The query is among its own positives. Put -infinity on the diagonal of the scores before you take the best."""
+    if epoch - mined_at < every:
+        return positives, mined_at, torch.tensor(0.0)
+    found = _mine(video, audio, positives.shape[1], itself=torch.inf)
+    return found, epoch, _share(found, positives)
+
+
+def _by_union(video, audio, positives, epoch, mined_at, every):
+    """The maximum instead of the minimum. Consensus is the smaller of the two similarities."""
+    if epoch - mined_at < every:
+        return positives, mined_at, torch.tensor(0.0)
+    found = _mine(video, audio, positives.shape[1], combine=torch.maximum)
+    return found, epoch, _share(found, positives)
+
+
+def _rank_by_rank(video, audio, positives, epoch, mined_at, every):
+    """A positive that only changed its rank counts as new. Compare each new positive with *all* old ones of its query,
+    not with the one at the same place.
+    """
+    if epoch - mined_at < every:
+        return positives, mined_at, torch.tensor(0.0)
+    found = _mine(video, audio, positives.shape[1])
+    return found, epoch, (found != positives).float().mean()
+
+
+def _share_kept(video, audio, positives, epoch, mined_at, every):
+    """The share of old positives is reported instead of new ones. It is one minus that."""
+    found, at, share = remined(video, audio, positives, epoch, mined_at, every)
+    return found, at, 1 - share
+
+
+def _of_anyone(video, audio, positives, epoch, mined_at, every):
+    """A positive counts as old if *any* query had it. Compare each query with its own row."""
+    if epoch - mined_at < every:
+        return positives, mined_at, torch.tensor(0.0)
+    found = _mine(video, audio, positives.shape[1])
+    return found, epoch, 1 - torch.isin(found, positives).float().mean()
+
+
+def _memories(seed, epoch, mined_at, every, N=14, P=4):
+    video, audio = unit(N, 6, seed), unit(N, 6, seed + 1)
+    positives = _mine(video + 0.4 * unit(N, 6, seed + 2), audio, P).flip(1)
+    return video, audio, positives, torch.tensor(epoch), torch.tensor(mined_at), every
+
+
 EXERCISES = (
     Exercise(
         task="Draw K negatives for each query from all instances except the query and its positives.",
@@ -323,6 +425,34 @@ EXERCISES = (
             "the losses of the negatives over K.",
             "With scores `yes` (B, P) and `no` (B, K), the losses are softplus of log(K Z) - yes and of no - log(K Z). Which of "
             "the two is averaged, which is summed, and what comes last?",
+        ),
+    ),
+    Exercise(
+        task="Mine again when it is due, and report how much has changed.",
+        reference=remined,
+        probes=(
+            lambda: _memories(0, 5.0, 2.0, 2.5),
+            lambda: _memories(5, 5.0, 3.0, 2.5),
+            lambda: _memories(10, 4.5, 2.0, 2.5),
+            lambda: _memories(15, 1.0, 0.0, 2.5),
+        ),
+        wrong=(
+            _always,
+            _never,
+            _too_late,
+            _by_the_clock,
+            _clock_kept,
+            _with_query,
+            _by_union,
+            _rank_by_rank,
+            _share_kept,
+            _of_anyone,
+        ),
+        hints=(
+            "Three parts: is it due? Then mine, as in notebook 05. Then compare the new rows with the old ones.",
+            "If it is not due, return the three values `positives, mined_at, 0.0`. If it is, the second value is `epoch`.",
+            "`found[:, :, None] == positives[:, None]` is (N, P, P): new positive against old positive of the same query. Along "
+            "which axis do you ask `any`?",
         ),
     ),
 )
