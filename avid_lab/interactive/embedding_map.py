@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import math
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -27,6 +28,7 @@ from avid_lab.plots.style import MARKERS, array, class_colour, class_marker
 
 Places = Float[np.ndarray, "N 2"]
 LISTED = 6  # selected clips on the shelf
+TEMPERATURE = 0.07  # of the forces, as in training
 
 
 def aligned(points: Places, target: Places) -> Places:
@@ -131,8 +133,9 @@ class EmbeddingMap(Panel):
         shown = widgets.ToggleButton(description="forces", tooltip="What the loss does to the clip that was clicked")
         shown.layout.width = "80px"
         self.add_control("forces", shown)
-        log = {"min": -2, "max": 0, "step": 0.05, "readout_format": ".3g", "description": "temperature"}
-        self.add_control("temperature", widgets.FloatLogSlider(0.07, layout={"width": "280px"}, **log))
+        low = math.log10(TEMPERATURE) - 0.8  # a grid that contains it, because the page rounds values to the grid
+        log = {"min": low, "max": low + 2, "step": 0.05, "readout_format": ".3g", "description": "temperature"}
+        self.add_control("temperature", widgets.FloatLogSlider(TEMPERATURE, layout={"width": "280px"}, **log))
         self.step = widgets.HTML()
         self.canvas.labels = [f"clip {i}\n{self._classes[order]}" for i, order in enumerate(self._labels.tolist())]
         self.canvas.observe(lambda _: self._list(), "selected")
