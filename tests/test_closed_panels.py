@@ -19,6 +19,7 @@ from avid_lab.interactive.embedding_map import EmbeddingMap
 from avid_lab.interactive.live_training import LiveTraining
 from avid_lab.interactive.loss_lab import LossLab
 from avid_lab.interactive.microscope import NCEMicroscope
+from avid_lab.interactive.panel import WIDGET
 from avid_lab.interactive.positives import PositiveBrowser
 from avid_lab.interactive.retrieval import RetrievalExplorer
 from avid_lab.objectives import AVID
@@ -128,6 +129,43 @@ def test_cells_that_run_again_keep_nothing_of_what_they_made(smoke_world, monkey
         assert counts[0]["panels"] == counts[0]["trainers"] == 3
         assert run(client, "6 * 7", "plain")[1] == "42"
         assert run(client, "_ + 1", "last")[1] == "43"  # what IPython remembers is as ever
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+
+
+SNAPSHOT = """
+from avid_lab.interactive.embedding_map import EmbeddingMap
+import numpy as np
+rng = np.random.default_rng(0)
+panel = EmbeddingMap((rng.normal(size=(6, 4)), rng.normal(size=(6, 4))), [0, 0, 1, 1, 2, 2], ["a", "b", "c"])
+panel
+"""
+
+
+@pytest.mark.slow
+def test_a_snapshot_stands_behind_a_panel_and_follows_it(monkeypatch):
+    monkeypatch.setenv("AVID_LAB_PROFILE", "smoke")
+    for name in ("VSCODE_PID", "VSCODE_CWD"):
+        monkeypatch.delenv(name, raising=False)
+    manager, client = start_new_kernel()
+
+    def told(kind):
+        while True:
+            message = client.get_iopub_msg(timeout=60)
+            if message["msg_type"] == kind:
+                return message["content"]
+
+    try:
+        message = client.session.msg("execute_request", {"code": SNAPSHOT, "silent": False})
+        client.shell_channel.send(message | {"metadata": {"cellId": "panel"}})  # as JupyterLab does
+        behind, live = told("display_data"), told("display_data")
+        assert "avid-behind" in behind["data"]["text/html"]
+        assert WIDGET in live["data"] and "text/html" not in live["data"]
+        client.execute("panel.canvas.selected = [0, 2, 3]; panel.redraw()")
+        followed = told("update_display_data")
+        assert followed["transient"] == behind["transient"]
+        assert "<th>selected</th><td>2 b, 1 a</td>" in followed["data"]["text/html"]
     finally:
         client.stop_channels()
         manager.shutdown_kernel(now=True)

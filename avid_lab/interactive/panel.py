@@ -296,6 +296,21 @@ class Panel:
             for part in reversed([part for root in roots for part in _descendants(root)]):
                 part.close()
 
+    def _ipython_display_(self) -> None:
+        """Show the panel, and in Jupyter's own pages a snapshot behind it.
+
+        The page shows the snapshot where the panel has no kernel: after a restart, or in a notebook opened again. It
+        follows the panel.
+        """
+        if self.closed or host_notice():
+            bundle, metadata = self._repr_mimebundle_()
+        else:
+            if self._still is not None:
+                self._still.close()
+            self._still = _Still(self)
+            bundle, metadata = self._live()
+        display(bundle, metadata=metadata, raw=True)
+
     def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         page = {"text/html": self.snapshot().html}
         if self.closed:
@@ -356,10 +371,14 @@ class _Still:
         self._panel = weakref.ref(panel)
         self._timer: asyncio.TimerHandle | None = None
         self._since = 0.0  # the first change that is not in it
+        # Only pages name their cells. A notebook that is executed for others keeps what the cell showed.
+        self._follows = "cellId" in (_request(get_ipython()).get("metadata") or {})
         self._handle = display(HTML(self._html(panel)), display_id=True)
 
     def ask(self) -> None:
         """Draw it soon."""
+        if not self._follows:
+            return
         now = time.monotonic()
         if self._timer is None:
             self._since = now
@@ -383,7 +402,7 @@ class _Still:
             self._handle.update(HTML(self._html(panel)))
 
     def _html(self, panel: Panel) -> str:
-        gone = '<p class="avid-soft">A picture of the panel: it has no kernel. Run its cell to use it.</p>'
+        gone = '<p class="avid-soft">The panel as it last was. Run its cell to use it.</p>'
         return panel.snapshot().html.replace('class="avid-snapshot">', f'class="avid-snapshot avid-behind">{gone}', 1)
 
 
@@ -423,12 +442,17 @@ def _descendants(widget: Any) -> Iterator[Any]:
 _made: dict[str, tuple[str, list[Panel]]] = {}
 
 
+def _request(shell: Any) -> dict[str, Any]:
+    """The message that the kernel is working on; empty without one."""
+    return getattr(shell, "get_parent", dict)() or {}
+
+
 def _close_predecessors(panel: Panel) -> None:
     """Close the panels that this cell made when it ran before."""
     shell = get_ipython()
     if shell is None or not hasattr(shell, "kernel"):
         return
-    parent: dict[str, Any] = getattr(shell, "get_parent", dict)() or {}
+    parent = _request(shell)
     header, content = parent.get("header", {}), parent.get("content", {})
     if header.get("msg_type") != "execute_request":
         return
