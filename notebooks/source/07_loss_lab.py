@@ -6,12 +6,32 @@
 # * change the loss of a *running* training from a cell, and explain what a jump in its curve means and what it does
 #   not,
 # * write your own loss and train a real network with it,
-# * distinguish collapse from progress by effective rank and uniformity, although the loss falls in both cases,
+# * distinguish collapse from progress although the loss falls in both cases, and say what each alarm can and cannot hear,
 # * compare two losses fairly: from the same starting point, on the same batches, with a difference that starts at
-#   exactly zero.
+#   exactly zero,
+# * diagnose and repair a broken training from what it shows.
 #
-# **Needs:** notebook 02 (the loss) and 03 (AVID). **Time:** 45 minutes, including about 2 minutes of computing on one
+# **Needs:** notebook 02 (the loss) and 03 (AVID). **Time:** 60 minutes, including about 3 minutes of computing on one
 # core of a laptop's CPU (GPU: not measured).
+
+# %% [markdown]
+# ## Before you start: four questions about earlier notebooks
+#
+# Answer each in your head, or on paper. Then unfold.
+#
+# 1. (02) The temperature falls. Do the scores become larger or smaller in size?
+# 2. (02) $Z$ was estimated at one temperature. What happens if you use it at another?
+# 3. (03) Which vectors does a step move: the network's output, the memory, or both?
+# 4. (06) Two objectives have losses of 4.0 and 6.1. Which one trains better?
+#
+# <details><summary>Answers</summary>
+#
+# 1. Larger: a score is the similarity divided by the temperature.
+# 2. $KZ$ no longer is what random pairs score. If it is far too small, every negative looks real.
+# 3. The gradient moves the network. The memory follows: the new embedding is averaged into it after the step.
+# 4. Nobody knows. Losses with different terms or temperatures cannot be compared.
+#
+# </details>
 
 # %%
 import copy
@@ -24,38 +44,38 @@ from IPython.display import display
 
 import avid_lab as al
 from avid_lab import evaluation, plots, reference
-from avid_lab.course import exercise, lab
+from avid_lab.course import broken, exercise, lab
 from avid_lab.interactive import LiveTraining, LossLab
 from avid_lab.interactive.vetting import GALLERY, LossRefused, set_loss
 from avid_lab.metrics import alignment, effective_rank, uniformity, uniformity_of_the_sphere
-from avid_lab.plots.style import AUDIO, INK, VIDEO, add_axes, new_figure, styled
 
 stage = lab.stage("07")
 clips, test_clips, pipeline = stage.clips, stage.test_clips, stage.pipeline
 
 # %% [markdown]
-# **Where this leads.** The figure shows what 900 steps of Cross-AVID built in the committed reference run: of the ten
-# sounds nearest to a held-out picture, how many are of its kind? You will take a copy of this network, replace one
-# function of three arguments, and damage the network in seconds *while its loss falls*. Then you will learn how to
-# notice this.
+# **Where this leads.** The figure shows what Cross-AVID built in the committed reference run: of the ten sounds nearest to a
+# held-out picture, how many are of its kind? You will take a copy of this network, replace one function of three
+# arguments, and damage the network in seconds *while its loss falls*. Then you will learn how to notice this.
 
 
 # %%
-@styled
-def what_was_built(snapshots):
-    """Precision of the ten nearest sounds along the reference run."""
-    labels = test_clips.labels
-    found = [al.retrieval(space.video, space.audio, labels, labels, ks=[10]) for space in snapshots]
-    right = [100 * result.precision[10] for result in found]
-    ax = add_axes(new_figure(8.2, 3.0))
-    ax.plot([space.step for space in snapshots], right, "o-", color=VIDEO, linewidth=2.2)
-    ax.axhline(100 * found[0].chance_precision[10], color=INK, linewidth=1)
-    ax.set(xlabel="step", ylabel="sounds of the picture's class, %", ylim=(0, None))
-    ax.set_title(f"From {right[0]:.0f} % to {right[-1]:.0f} %, line: chance ({stage.label})")
-    return ax
+def right_sounds(space, labels, k=10):
+    """Of the k sounds nearest to a picture, the share of its class; and what chance would give."""
+    k = min(k, len(labels))
+    found = al.retrieval(space.video, space.audio, labels, labels, ks=[k])
+    return found.precision[k], found.chance_precision[k]
 
 
-what_was_built(stage.snapshots or [reference.Snapshot(0, stage.test_embeddings.video, stage.test_embeddings.audio)])
+along = stage.snapshots or [reference.Snapshot(0, stage.test_embeddings.video, stage.test_embeddings.audio)]
+right, chance = zip(*(right_sounds(space, test_clips.labels) for space in along), strict=True)
+plots.curves(
+    [space.step for space in along],
+    {"sounds of the picture's class among the ten nearest": right},
+    levels={"chance": chance[0]},
+    percent=True,
+    xlabel="step",
+    title=f"From {right[0]:.0%} to {right[-1]:.0%} ({stage.label})",
+)
 
 # %% [markdown]
 # ## A health check that is not the loss
@@ -68,8 +88,9 @@ what_was_built(stage.snapshots or [reference.Snapshot(0, stage.test_embeddings.v
 # * **effective rank** $\exp\left(-\sum_k p_k\log p_k\right)$, where $p_k$ are the singular values of the matrix of embeddings, scaled to sum to one: how many directions are in use; 1 is a line.
 #
 # Alignment alone is easy to cheat: put everything in one place. **Collapse** is exactly that, and the other two numbers
-# detect it. They are alarms, not grades: a high rank does not make a network good, but a rank that falls towards 1
-# means trouble.
+# can show it. They are alarms, not grades: a high rank does not make a network good, and a network can forget what it
+# knew while its rank *rises*. So the check also asks for the right sounds among the five nearest, with labels that training
+# never sees.
 
 # %%
 few = test_clips.subset(range(0, len(test_clips), 3))  # a third of the held-out clips, for quick repeated checks
@@ -82,6 +103,7 @@ def health(model):
         "alignment": alignment(seen.video, seen.audio).mean().item(),
         "uniformity": uniformity(seen.video).item(),
         "effective rank": effective_rank(seen.video).item(),
+        "right sounds, %": 100 * right_sounds(seen, few.labels, k=5)[0],
     }
 
 
@@ -98,9 +120,8 @@ checks = {"untrained": health(untrained), "trained": health(stage.model)}
 print(f"{'':<12}" + "".join(f"{name:>16}" for name in checks["trained"]))
 for name, found in checks.items():
     print(f"{name:<12}" + "".join(f"{value:>16.2f}" for value in found.values()))
-print(
-    f"{'the limit':<12}{0:>16.2f}{uniformity_of_the_sphere(stage.model.config.dim):>16.2f}{stage.model.config.dim:>16.2f}"
-)
+D = stage.model.config.dim
+print(f"{'the limit':<12}{0:>16.2f}{uniformity_of_the_sphere(D):>16.2f}{D:>16.2f}{100:>16.2f}")
 lab.reveal(
     "07-1",
     round(checks["untrained"]["effective rank"], 1),
@@ -161,7 +182,8 @@ shown.update(live)
 # ### A jump of the loss
 #
 # The temperature divides every similarity before the loss sees it. Raise it from 0.07 to 0.5 for the next step, with
-# the same network:
+# the same network. (The slider also lets the next batch estimate $Z$ anew, because $Z$ is the mean of $e^s$ at one
+# temperature. Keeping the old one is a fault that you will meet below.)
 
 # %%
 lab.predict(
@@ -199,7 +221,7 @@ lab.reveal(
 #
 # $$\mathcal L = -\log\frac{e^{s_+}}{e^{s_+}+KZ}-\sum_{k}\log\frac{KZ}{e^{s_k}+KZ}.$$
 #
-# **Exercise (experiment).** Invent another one. There is no single right answer: the badge checks that positives pull,
+# **Exercise ●●○, an experiment.** Invent another one. There is no single right answer: the badge checks that positives pull,
 # negatives push, nothing overflows, and the order of the negatives does not matter.
 
 
@@ -234,24 +256,16 @@ def slopes(loss, points):
     return torch.tensor(pulls), torch.tensor(pushes)
 
 
-@styled
-def draw_slopes(losses):
-    """Pull and push, each loss scaled to its own strongest slope."""
-    points = torch.linspace(-0.9, 0.95, 75)
-    page = new_figure(9.6, 3.3)
-    cells = page.add_gridspec(1, 2)
-    axes = [add_axes(page, cells[0, i]) for i in (0, 1)]
-    for (name, loss), colour in zip(losses.items(), (VIDEO, AUDIO, "#009e73"), strict=False):
-        for ax, slope in zip(axes, slopes(loss, points.tolist()), strict=True):
-            ax.plot(points, slope / slope.max().clamp(min=1e-12), color=colour, linewidth=2, label=name)
-    for ax, who in zip(axes, ("Pull at the positive", "Push at one negative"), strict=True):
-        ax.set(xlabel="cosine similarity", ylabel="slope / largest slope", ylim=(-0.04, 1.08))
-        ax.set_title(f"{who}, by its similarity")
-    axes[0].legend(loc="lower left")
-    return axes[0]
-
-
-draw_slopes({"NCE": al.nce_loss, f"my_loss ({lab.credit('my_loss')})": my_loss, "InfoNCE": al.losses.nce_softmax_loss})
+points = torch.linspace(-0.9, 0.95, 38)
+losses = {"NCE": al.nce_loss, f"my_loss ({lab.credit('my_loss')})": my_loss, "InfoNCE": al.losses.nce_softmax_loss}
+sides = {name: slopes(loss, points.tolist()) for name, loss in losses.items()}  # pull, push
+panels = {
+    title: {name: (side[which] / side[which].max().clamp(min=1e-12)).tolist() for name, side in sides.items()}
+    for which, title in enumerate(
+        ("Pull at the positive, by its similarity", "Push at one negative, by its similarity")
+    )
+}
+plots.curve_panels(points, panels, xlabel="cosine similarity", ylabel="slope / largest slope")
 
 # %% [markdown]
 # Where the slope is zero, the network learns nothing: that clip, or that negative, is *done*. Where the slope is large,
@@ -263,10 +277,11 @@ draw_slopes({"NCE": al.nce_loss, f"my_loss ({lab.credit('my_loss')})": my_loss, 
 # %%
 live.loss = my_loss
 await advance(live, STEPS // 2)
-plots.loss_terms(
-    live.trainer.history[-STEPS:],
-    smoothing=0.5,
-    title=f"{STEPS // 2} steps of NCE, then {STEPS // 2} of my_loss ({lab.credit('my_loss')})",
+recent = live.trainer.history[-2 * (STEPS // 2) :]
+steps = [step.index for step in recent]
+plots.tracks(
+    {"loss": {"loss of the step": (steps, [step.loss for step in recent])}},
+    marks={f"my_loss ({lab.credit('my_loss')}) begins": float(steps[len(steps) // 2])},
 )
 
 # %% [markdown]
@@ -353,39 +368,27 @@ async def follow(lab_panel, steps, looks=6):
 
 collapse = LossLab(base, title="A: NCE. B: only partners, no negatives")
 collapse.b.loss = only_partners
-done, healthy, broken = await follow(collapse, 72 if stage.trained else 2, looks=6 if stage.trained else 2)
+done, healthy, starved = await follow(collapse, 72 if stage.trained else 2, looks=6 if stage.trained else 2)
 
 
 # %%
-@styled
 def compare_health(done, a, b, names, title):
-    """Uniformity and effective rank of two networks along their training."""
-    page = new_figure(9.6, 3.4)
-    cells = page.add_gridspec(1, 3)
-    for column, what in enumerate(("alignment", "uniformity", "effective rank")):
-        ax = add_axes(page, cells[0, column])
-        for checks, name, colour in ((a, names[0], VIDEO), (b, names[1], AUDIO)):
-            ax.plot(done, [found[what] for found in checks], "o-", color=colour, linewidth=2, markersize=4, label=name)
-        ax.set(xlabel="steps after the fork")
-        low, high = ax.get_ylim()
-        ax.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
-        ax.set_title(
-            {"alignment": "alignment: 0 is perfect", "uniformity": "uniformity: 0 is one point"}.get(
-                what, f"{what}: 1 is a line"
-            ),
-            fontsize=10,
-        )
-        if column == 2:
-            ax.legend(loc="best")
-    page.suptitle(title, x=0.01, ha="left", weight="bold", fontsize=11.5)
-    return page
+    """The checks of two networks along their training."""
+    words = {"alignment": "alignment: 0 is perfect", "uniformity": "uniformity: 0 is one point"}
+    panels = {
+        words.get(what, what): {
+            name: (done, [found[what] for found in run]) for name, run in zip(names, (a, b), strict=True)
+        }
+        for what in a[0]
+    }
+    return plots.tracks(panels, xlabel="steps after the fork", title=title, columns=2)
 
 
-start, end = broken[0]["effective rank"], broken[-1]["effective rank"]
+start, end = starved[0]["effective rank"], starved[-1]["effective rank"]
 compare_health(
     done,
     healthy,
-    broken,
+    starved,
     ("A: NCE", "B: only partners"),
     f"Effective rank {done[-1]} steps after the fork: {healthy[-1]['effective rank']:.1f} with negatives, {end:.1f} without",
 )
@@ -410,9 +413,24 @@ lab.reveal(
 )
 
 # %% [markdown]
-# **By its own measure, B only improves.** Nothing in its loss asks it to tell one clip from another, and the shortest
-# way down is the same answer for all clips. Only a measure that the loss does not optimise can show that. That is why
-# the tables of this course include *chance*, *untrained*, and something about the space.
+# **By its own measure, B only improves.** Nothing in its loss asks it to tell one clip from another, and the shortest way
+# down is the same answer for all clips. Only a measure that the loss does not optimise can show that. That is why the
+# tables of this course include *chance*, *untrained*, and something about the space.
+#
+# *Two questions.* Which of the four panels tells B from A most clearly, and which would have misled you? And why does
+# the healthy run A not simply go on improving?
+#
+# <details><summary>An answer</summary>
+#
+# Alignment *praises* B: partners come closer, which is all that B asks for. Uniformity and rank describe a shape. Where
+# they fall, they ring the alarm; but they may stay calm, or rise, while a network forgets which sound belongs to which
+# picture. The last panel asks exactly that. It needs labels, so use it to judge, not to train.
+#
+# A left a carefully cooled end: the reference run's learning rate had fallen to zero. Now it continues with a constant
+# rate and half of the batch, so its weights shake more, and held-out scores may drop before they recover. That is why
+# every comparison here has an A.
+#
+# </details>
 #
 # How fast a network collapses depends on more than the loss. Batch norm in our network's heads forces every number to
 # vary within a batch. And a memory remembers a richer past: *no negatives* in the gallery pulls towards old *notes*
@@ -491,14 +509,14 @@ for name, make in GALLERY.items():
     set_loss(trainer, make())
     trained_steps = [trainer.step().loss for _ in range(12 if stage.trained else 1)]
     rows[name] = health(trainer.model) | {"loss": trained_steps[-1]}
-print(f"{'after ' + str(len(trained_steps)) + ' steps':<22}" + "".join(f"{what:>16}" for what in rows["NCE"]))
-print(f"{'at the fork':<22}" + "".join(f"{value:>16.2f}" for value in health(base.model).values()))
+print(f"{'after ' + str(len(trained_steps)) + ' steps':<22}" + "".join(f"{what:>17}" for what in rows["NCE"]))
+print(f"{'at the fork':<22}" + "".join(f"{value:>17.2f}" for value in health(base.model).values()))
 for name, found in rows.items():
-    print(f"{name:<22}" + "".join(f"{value:>16.2f}" for value in found.values()))
+    print(f"{name:<22}" + "".join(f"{value:>17.2f}" for value in found.values()))
 
 # %% [markdown]
-# Read it by columns. The losses span orders of magnitude, and you cannot rank by them. Then compare uniformity and rank
-# with the row *at the fork*: which rows moved, and in which direction? A dozen steps show what breaks immediately. They
+# Read it by columns. The losses span orders of magnitude, and you cannot rank by them. Then compare the other columns with
+# the row *at the fork*: which rows moved, and in which direction? A dozen steps show what breaks immediately. They
 # cannot show *which of the working losses is best*. Nor do they show that *no negatives* is harmless, although its loss
 # looks so good: give it more steps and watch the rank.
 #
@@ -525,6 +543,100 @@ lab.note(
     "07-a",
     "What does your loss do differently from NCE, which figure shows it, and what would change your mind?",
 )
+
+# %% [markdown]
+# ## Repair a broken run ●●●
+#
+# Most time in this field goes into trainings that *nearly* work. Here are six small ones: two heads learn on frozen
+# features of the reference network, from random weights, in a second or two each. One is healthy. In each of the other
+# five, **one part of the loop is broken**: every patient has a different one.
+#
+# | part | what it should do |
+# |---|---|
+# | `pairs` | give every picture the sound of its own clip |
+# | `negatives` | draw other clips, never the query itself |
+# | `Z` | estimate $Z$ at the temperature of the loss |
+# | `memory` | average the new embeddings into the notes after every step |
+# | `evaluation` | embed held-out clips as in training, with unit length |
+#
+# Nothing crashes. You see what one always sees: curves.
+
+# %%
+some = stage.clips.subset(range(0, len(stage.clips), 2 if stage.trained else 1))
+features, held_out = (evaluation.embed(stage.model, part, pipeline, windows=1) for part in (some, few))
+patients = {name: broken.train(features, held_out, name) for name in (broken.HEALTHY, *broken.PATIENTS)}
+plots.tracks(broken.charts(patients), columns=2, title="Six trainings: one is healthy, five have one broken part each")
+
+# %% [markdown]
+# One more number for each, from the last check:
+
+# %%
+print(f"{'':<10}{'right sounds':>14}{'length of held-out embeddings':>32}")
+for name, patient in patients.items():
+    print(f"{name:<10}{patient.found[-1]:>13.0%}{patient.length[-1]:>32.2f}")
+
+# %% [markdown]
+# Which part is broken in which patient? Write down the sign that convinces you: one panel in which this patient, and
+# no other, differs from the healthy one.
+
+# %%
+for name in broken.PATIENTS:
+    lab.predict(f"07-{name}", f"Which part is broken in patient {name}?", list(broken.PARTS))
+
+# %% [markdown]
+# Now treat them. A repair replaces one part by a sound one, and trains again. A wrong repair changes nothing. Fill in your
+# diagnoses and run the cell, as often as you like:
+
+# %%
+MY_REPAIRS = {"A": None, "B": None, "C": None, "D": None, "E": None}  # for example "memory"
+
+for name, part in MY_REPAIRS.items():
+    if part is None:
+        print(f"{name}: not treated yet")
+    else:
+        treated = broken.train(features, held_out, name, repair=part)
+        cured = treated == patients[broken.HEALTHY]
+        print(
+            f"{name}: {'cured' if cured else 'no better'}, right sounds {patients[name].found[-1]:.0%} -> {treated.found[-1]:.0%}"
+        )
+
+# %% [markdown]
+# <details><summary>Hints, one sign for each part</summary>
+#
+# * `pairs`: the loss can learn nothing about held-out clips, and the similarity to the own sound's note stays low.
+# * `negatives`: one negative is *exactly* as similar as the partner, for every picture and at every step.
+# * `Z`: before anything is learned, every score is about noise, and the loss should be about $\log(1+K)+1$. With $K = 64$
+#   that is 5.2, or 0.7 on the axis. This one starts far above.
+# * `memory`: the notes do not move.
+# * `evaluation`: training is that of the healthy run in every panel. Only the lengths of held-out embeddings differ.
+#
+# </details>
+
+# %%
+for name in broken.PATIENTS:
+    lab.reveal(f"07-{name}", broken.diagnosis(name), broken.PARTS[broken.diagnosis(name)])
+
+# %% tags=["claim"]
+if stage.trained:
+    ends = {name: patient.found[-1] for name, patient in patients.items()}
+    lost = {broken.diagnosis(name): ends[broken.HEALTHY] - ends[name] for name in broken.PATIENTS}
+    for part in ("pairs", "memory"):
+        claim(f"{part}: the test score shows it", lost[part], above=0.2)
+    for part in ("Z", "negatives", "evaluation"):
+        claim(f"{part}: the test score hardly shows it", lost[part], below=0.12)
+
+# %% [markdown]
+# *Question.* Which of the faults would you have noticed from the test score alone?
+#
+# <details><summary>An answer</summary>
+#
+# Two of five: sounds of the wrong clips, and notes that are never renewed. These end near chance. With a wrong $Z$, the
+# query among its negatives, or embeddings of any length, the right sounds are found about as often as by the healthy run,
+# on this small problem. The loss tells little more: it ends a little higher or not at all, and who knows where it should
+# end? Only sharp questions find such faults: does any negative tie with the partner? Is the first loss what noise gives? Do the notes
+# move? Is the length one? Such checks belong into tests of code, where they run before anybody looks at a curve.
+#
+# </details>
 
 # %% [markdown]
 # ## Experiments
@@ -557,7 +669,9 @@ for closing in (collapse, forgot, mine):
 # ## Recap
 #
 # * A loss is a ruler that you can swap at any step. A jump at the swap comes from the ruler, not from the network.
-# * Collapse looks like success to a loss without negatives. Effective rank and uniformity detect it; the loss cannot.
+# * Collapse looks like success to a loss without negatives. Effective rank and uniformity are alarms that the loss is not;
+#   only a test says what the network still knows.
+# * A broken run rarely crashes. For every part of the loop there is a question with a sharp answer: ask it.
 # * Vectors without normalisation create a temperature that nobody chose.
 # * A fork with the same batches makes a comparison exact for one starting point. Seeds make it general.
 # * Slopes show where a loss teaches. Look at them before you train.
