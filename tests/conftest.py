@@ -2,6 +2,10 @@
 
 import os
 import signal
+import subprocess
+import sys
+import venv
+from pathlib import Path
 
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # a suite started in the background; its children inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -15,6 +19,8 @@ install_import_hook("avid_lab", "beartype.beartype")
 
 import pytest
 from browser import CHROMIUM, OPTIONS, running_lab
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
@@ -34,6 +40,36 @@ def smoke_world(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AVID_LAB_DATA", str(folder))
         yield foley.load("smoke", progress=False)
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory):
+    """The wheel of this project."""
+    out = tmp_path_factory.mktemp("wheel")
+    subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", out], cwd=ROOT, check=True)
+    return next(out.glob("*.whl"))
+
+
+def environment_without_the_course(place):
+    """A virtual environment with this one's packages, without this project; returns its folder of programs."""
+    venv.create(place, with_pip=True)
+    site = next(place.glob("lib/python*/site-packages"))
+    (site / "dependencies.pth").write_text(next(path for path in sys.path if path.endswith("site-packages")))
+    return place / "bin"
+
+
+@pytest.fixture
+def bare(tmp_path):
+    """The programs of an environment without the course."""
+    return environment_without_the_course(tmp_path / "bare")
+
+
+@pytest.fixture(scope="session")
+def installed(wheel, tmp_path_factory):
+    """The programs of an environment with the wheel; its dependencies are those of this one."""
+    scripts = environment_without_the_course(tmp_path_factory.mktemp("installed"))
+    subprocess.run([scripts / "pip", "install", "--quiet", "--no-deps", "--no-index", wheel], check=True)
+    return scripts
 
 
 @pytest.fixture(scope="session")

@@ -3,38 +3,22 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
+import tomllib
 import urllib.request
-import venv
 import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
 MOST_BYTES = 40e6
+LAB = str(Path(sys.prefix) / "share" / "jupyter" / "lab")  # of the environment that has JupyterLab
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
-    out = tmp_path_factory.mktemp("wheel")
-    subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", out], cwd=ROOT, check=True)
-    return next(out.glob("*.whl"))
-
-
-@pytest.fixture(scope="module")
-def installed(wheel, tmp_path_factory):
-    """An environment with the wheel; its dependencies are those of this one."""
-    place = tmp_path_factory.mktemp("installed")
-    venv.create(place, with_pip=True)
-    site = next(place.glob("lib/python*/site-packages"))
-    (site / "dependencies.pth").write_text(next(path for path in sys.path if path.endswith("site-packages")))
-    scripts = place / "bin"
-    subprocess.run([scripts / "pip", "install", "--quiet", "--no-deps", "--no-index", wheel], check=True)
-    return scripts
 
 
 @pytest.fixture
@@ -85,10 +69,34 @@ def test_every_command_of_the_course_works_in_an_empty_folder(run, tmp_path):
         assert list((tmp_path / kind).rglob("02_contrast.ipynb"))
 
 
+def test_doctor_and_demo_work_in_an_empty_folder(run, smoke_world, tmp_path, monkeypatch):
+    monkeypatch.setenv("AVID_LAB_PROFILE", "smoke")
+    monkeypatch.setenv("JUPYTERLAB_DIR", LAB)
+    assert run("avid-lab", "doctor").endswith("Ready.\n")
+    run("avid-lab", "demo", "--steps", "2")
+    assert (tmp_path / "runs" / "demo" / "report.html").is_file()
+
+
+def test_one_command_runs_the_course_once(wheel, tmp_path):
+    """`uvx --from WHEEL avid-lab`; its dependencies are those of this environment, so that nothing is fetched."""
+    uvx = shutil.which("uvx", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    if uvx is None:
+        pytest.skip("uv is not installed")
+    needed = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    overrides = tmp_path / "nothing.txt"
+    overrides.write_text("".join(f"{Requirement(line).name}; python_version < '3'\n" for line in needed))
+    packages = next(path for path in sys.path if path.endswith("site-packages"))
+    environment = os.environ | {"PYTHONPATH": packages, "UV_CACHE_DIR": str(tmp_path / "cache")}
+    command = [uvx, "--offline", "--python", sys.executable, "--overrides", overrides, "--from", wheel, "avid-lab"]
+    command += ["publish", "--no-execute", "00"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "notebooks" / "00_start_here.ipynb").is_file()
+
+
 def test_the_lab_opens_a_copy_of_the_notebooks(installed, run, tmp_path):
-    lab = Path(sys.prefix) / "share" / "jupyter" / "lab"  # of the environment that has JupyterLab
     command = [installed / "avid-lab", "lab", "--no-browser", "--port", "9917"]
-    environment = os.environ | {"JUPYTERLAB_DIR": str(lab)}
+    environment = os.environ | {"JUPYTERLAB_DIR": LAB}
     log = tmp_path / "log.txt"
     with log.open("w") as file:
         server = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=file, stderr=file)
