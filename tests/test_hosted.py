@@ -1,0 +1,68 @@
+"""Notebooks where nobody starts `avid-lab lab`: programs that run notebooks.
+
+Each has an environment of its own with the wheel, or with nothing, and an empty home.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from avid_lab.course import publish
+
+pytestmark = pytest.mark.slow
+SOURCES = Path(__file__).parents[1] / "notebooks" / "source"
+SHARE = Path(sys.prefix) / "share" / "jupyter"  # what Jupyter's packages installed next to this environment
+
+
+@pytest.fixture
+def fresh(smoke_world, tmp_path):
+    """Environment variables of a new user, whose JupyterLab has its own defaults instead of the course's."""
+    lab = tmp_path / "jupyterlab"
+    for name in ("schemas", "static", "themes"):
+        if (SHARE / "lab" / name).exists():
+            lab.mkdir(exist_ok=True)
+            (lab / name).symlink_to(SHARE / "lab" / name)
+    home = tmp_path / "home"
+    home.mkdir()
+    kept = {name: value for name, value in os.environ.items() if name in ("PATH", "LANG", "AVID_LAB_DATA", "TMPDIR")}
+    return kept | {
+        "HOME": str(home),
+        "AVID_LAB_PROFILE": "smoke",
+        "JUPYTER_PATH": str(SHARE),
+        "JUPYTERLAB_DIR": str(lab),
+    }
+
+
+def executed(path, command, environment):
+    """Run a program on a notebook; the code cells' outputs, without those that carry no text."""
+    done = subprocess.run(command, env=environment, cwd=path.parent, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    cells = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+    assert all(cell.execution_count for cell in cells)
+    return [cell.outputs for cell in cells]
+
+
+def test_the_first_cell_installs_the_course_where_it_is_missing_and_is_silent_where_it_is_there(
+    bare, wheel, fresh, tmp_path
+):
+    path = publish.build(SOURCES / "01_see_and_hear.py", tmp_path / "own", execute=False)
+    pip = {"NO_INDEX": "1", "NO_DEPS": "1", "IGNORE_INSTALLED": "1", "FIND_LINKS": str(wheel.parent)}
+    environment = fresh | {f"PIP_{name}": value for name, value in pip.items()}
+    code = "import sys; from nbclient.cli import main; sys.argv[1:] = ['--inplace', sys.argv[1]]; main()"
+    command = [bare / "python", "-c", code, path]
+    first, *others = executed(path, command, environment)
+    assert "restart the kernel" in str(first) and "avid_lab" not in str(first) and len(others) > 5
+    assert not [output for outputs in others for output in outputs if output.output_type == "error"]
+    first, *_ = executed(path, command, environment | {"PIP_FIND_LINKS": str(tmp_path)})
+    assert first == []
+
+
+def test_a_notebook_of_the_course_runs_in_papermill(installed, fresh, tmp_path):
+    pytest.importorskip("papermill", reason="papermill is not installed")
+    path = publish.build(SOURCES / "05_agreement.py", tmp_path / "own", execute=False)
+    first, *_ = executed(path, [installed / "python", "-m", "papermill", path, path, "-k", "python3"], fresh)
+    assert first == []
