@@ -290,7 +290,8 @@ def blocks(
     figure = new_figure(4.6 * len(shown) + 0.6, 4.9)
     grid = figure.add_gridspec(1, len(shown))
     colours = LinearSegmentedColormap.from_list("blocks", [paint("paper"), "#9cc4e4", VIDEO])
-    top = max(float(np.quantile(x, 0.98)) for x in shown.values()) or 1.0
+    beside = ~np.eye(len(groups), dtype=bool)  # a strong diagonal must not make the rest pale
+    top = max((float(np.quantile(x[beside], 0.98)) for x in shown.values() if len(x) > 1), default=0.0) or 1.0
     for place, (name, matrix) in enumerate(shown.items()):
         ax = add_axes(figure, grid[0, place])
         ax.imshow(matrix, cmap=colours, vmin=0, vmax=top)

@@ -300,13 +300,10 @@ lab.reveal(
 
 plots.curves(
     biases,
-    {
-        f"B = {size}: least at {least[size]:g}, -log(B - 1) = {-math.log(size - 1):.1f}": values
-        for size, values in at_start.items()
-    },
+    {f"B = {size}: least at {least[size]:g}": values for size, values in at_start.items()},
     log="y",
     lowest=True,
-    xlabel="bias b",
+    xlabel="bias b; -log(B - 1) is " + ", ".join(f"{-math.log(size - 1):.1f}" for size in at_start),
     ylabel="first loss",
     title=f"With bias 0 the first loss is {at_start[B][24] / min(at_start[B]):.0f} times as large ({lab.credit('sigmoid_loss')})",
 )
@@ -573,8 +570,8 @@ if off_screen.any() and stage.trained:
     shown = plots.accuracy_bars(
         areas,
         chance=0.5,
-        xlabel="AUC: intact above off-screen clips",
-        title=f"Liars among the training clips: AUC {one:.2f}, then {two:.2f} (seed 0, committed runs)",
+        xlabel="AUC: intact above off-screen clips (committed runs, seed 0)",
+        title=f"Liars among training clips: AUC {one:.2f}, then {two:.2f}",
     )
 else:
     shown = print("Without committed runs, or without off-screen clips, there is nothing to compare.")
