@@ -10,7 +10,8 @@ import pytest
 import torch
 from answers import RIGHT, WRONG, source_of, written
 
-from avid_lab.course import checks, limits, mutants, publish, student, wrapping
+from avid_lab import limits
+from avid_lab.course import checks, mutants, publish, student, wrapping
 from avid_lab.course.checks import conform, judge
 from avid_lab.course.exercises import EXERCISES
 
