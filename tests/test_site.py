@@ -49,6 +49,14 @@ def test_what_the_page_of_findings_says_holds():
     assert mean("long", "positives_audio") < mean("long", "positives_consensus") - 0.02
 
 
+def test_the_film_of_the_readme_is_small_and_moves():
+    from PIL import Image
+
+    path = ROOT / "docs" / "images" / "film.webp"
+    with Image.open(path) as film:
+        assert film.n_frames > 30 and path.stat().st_size < 1_500_000
+
+
 def test_a_missing_builder_is_named_with_its_extra(tmp_path):
     code = (
         "import sys; sys.modules['sphinx'] = None\n"

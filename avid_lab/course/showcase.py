@@ -115,7 +115,6 @@ def film() -> Iterator[Image.Image]:
     run, clips = moments(reference.load("cross").snapshots), foley.load("pocket", split="test", progress=False)
     places, labels = maps(run), np.asarray(clips.labels)
     videos = [_frames(shipped("data", "preview", f"{name}.mp4")) for name in CLIPS]
-    names = [str(name).replace("_", " ") for name in clips.classes]
     at = 0
     for number, (before, after) in enumerate(pairwise([*places, places[-1]])):
         still = number == len(places) - 1
@@ -125,7 +124,7 @@ def film() -> Iterator[Image.Image]:
             page = Image.new("RGB", (SHARP * WIDTH, SHARP * HEIGHT), PAPER)
             _draw_clips(page, [video[at % len(video)] for video in videos])
             step = run[number if share < 0.5 else min(number + 1, len(run) - 1)].step
-            _draw_map(page, before + share * (after - before), labels, names if still else [], f"step {step:,}")
+            _draw_map(page, before + share * (after - before), labels, f"step {step:,}")
             yield page.resize((WIDTH, HEIGHT), Image.Resampling.LANCZOS)
             at += 1
 
@@ -148,7 +147,7 @@ def _draw_clips(page: Image.Image, frames: Sequence[Image.Image]) -> None:
         page.paste(frame, (SHARP * (4 + 104 * column), SHARP * (4 + 104 * row)))
 
 
-def _draw_map(page: Image.Image, places: np.ndarray, labels: np.ndarray, names: Sequence[str], title: str) -> None:
+def _draw_map(page: Image.Image, places: np.ndarray, labels: np.ndarray, title: str) -> None:
     pen = ImageDraw.Draw(page)
     left, top, wide, high, radius = (SHARP * size for size in (345, 40, WIDTH - 375, HEIGHT - 60, 3.4))
     spots = np.stack([left + wide * places[:, 0], top + high * (1 - places[:, 1])], axis=1)
@@ -158,10 +157,6 @@ def _draw_map(page: Image.Image, places: np.ndarray, labels: np.ndarray, names: 
     for (x, y), label in zip(heard, labels, strict=True):
         corners = [(x, y - 1.25 * radius), (x + 1.15 * radius, y + radius), (x - 1.15 * radius, y + radius)]
         pen.polygon(corners, class_colour(int(label)))
-    for label, name in enumerate(names):
-        x, y = np.median(spots[np.concatenate([labels, labels]) == label], axis=0)
-        style = {"anchor": "mm", "stroke_width": 3 * SHARP, "stroke_fill": PAPER, "font": _font(11)}
-        pen.text((x, y), name, INK, **style)
     pen.text((left, SHARP * 8), title, INK, font=_font(17))
     pen.text((page.width - SHARP * 10, SHARP * 10), "circles: pictures, triangles: sounds", MUTED,
              font=_font(12), anchor="ra")  # fmt: skip
