@@ -146,8 +146,8 @@ def run_all(
         progress: Whether to show progress bars.
 
     Returns:
-        ``{"made_with": ..., "chance": {score: value}, "untrained": {seed: {score: value}}, "runs": [{"variant", "seed",
-        "seconds", "loss", "scores": {score: value}}]}``; scores are between 0 and 1.
+        A dictionary: "made_with", "chance" and "untrained" (by seed) with scores by name, and "runs", each with
+        "variant", "seed", "seconds", "loss" and "scores". Scores are between 0 and 1.
 
     Raises:
         ValueError: A variant is unknown, or existing results have other settings.
