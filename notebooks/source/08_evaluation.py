@@ -103,7 +103,7 @@ plots.seed_rows(
     chance,
     label="CMA (dots: seeds)",
     xlabel="score on held-out clips (committed runs)",
-    title=f"One network scores {min(means):.0f} to {max(means):.0f} %, depending on the question",
+    title=f"One network scores {min(means):.0f} to {max(means):.0f} %",
 )
 
 # %% tags=["claim"]
