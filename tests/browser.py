@@ -29,15 +29,16 @@ RAN = """([cell, before]) => {
 
 
 class Lab:
-    """``avid-lab lab`` on a folder of notebooks.
+    """A Jupyter server on a folder of notebooks.
 
     Attributes:
         address: URL of the server.
         folder: Folder of the notebooks.
+        view: Where the server shows a notebook.
     """
 
-    def __init__(self, address, folder):
-        self.address, self.folder = address, folder
+    def __init__(self, address, folder, view):
+        self.address, self.folder, self.view = address, folder, view
 
     def write(self, name, *cells):
         """Make a notebook of code cells."""
@@ -64,19 +65,25 @@ class Lab:
 
 
 @contextlib.contextmanager
-def running_lab(home):
-    """Start the server in a folder and stop it at the end."""
+def running_lab(home, command=None, *, base_url="/", view="lab/tree", environment=None):
+    """Start a server in a folder and stop it at the end.
+
+    ``command`` starts another server than ``avid-lab lab``, and ``environment`` replaces the variables of this process.
+    """
     notebooks = home / "notebooks"
     notebooks.mkdir(parents=True)
     with socket.socket() as probe:
         probe.bind(("localhost", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "avid_lab", "lab", str(notebooks), "--no-browser", "--port", str(port)]
+    command = command or [sys.executable, "-m", "avid_lab", "lab", str(notebooks)]
+    command = [*command, "--no-browser", "--port", str(port), f"--ServerApp.base_url={base_url}"]
     settings = {"AVID_LAB_PROFILE": "smoke", "JUPYTER_TOKEN": TOKEN, "JUPYTER_CONFIG_DIR": str(home / "jupyter")}
-    bare = {name: value for name, value in os.environ.items() if name not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
+    given = os.environ if environment is None else environment
+    bare = {name: value for name, value in given.items() if name not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
     log = (home / "jupyter.log").open("w")
-    process = subprocess.Popen(command, env=bare | settings, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-    lab = Lab(f"http://localhost:{port}", notebooks)
+    streams = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log}
+    process = subprocess.Popen(command, env=bare | settings, cwd=home if environment else None, **streams)
+    lab = Lab(f"http://localhost:{port}{base_url.rstrip('/')}", notebooks, view)
     try:
         _wait_for(lab.address, process, home / "jupyter.log")
         yield lab
@@ -100,14 +107,15 @@ def _wait_for(address, process, log):
 
 def open_notebook(page, lab, name):
     """Open a notebook and wait until its kernel is ready."""
-    page.goto(f"{lab.address}/lab/tree/{name}.ipynb?token={TOKEN}&reset", timeout=90_000)
+    page.goto(f"{lab.address}/{lab.view}/{name}.ipynb?token={TOKEN}&reset", timeout=90_000)
     page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=90_000)
     # The page calls a notebook idle before it has a kernel at all, so the server is asked.
     deadline = time.monotonic() + 90
     while not _kernel_is_ready(lab, name):
         assert time.monotonic() < deadline, f"no kernel for {name}"
         page.wait_for_timeout(200)
-    page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status='idle']", timeout=90_000)
+    if lab.view == "lab/tree":  # Jupyter Notebook has no such indicator
+        page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status='idle']", timeout=90_000)
 
 
 def _kernel_is_ready(lab, name):

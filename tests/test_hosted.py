@@ -1,8 +1,9 @@
-"""Notebooks where nobody starts `avid-lab lab`: programs that run notebooks.
+"""Notebooks where nobody starts `avid-lab lab`: plain servers below a base URL, and programs that run notebooks.
 
 Each has an environment of its own with the wheel, or with nothing, and an empty home.
 """
 
+import json
 import os
 import subprocess
 import sys
@@ -10,12 +11,18 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from browser import CHROMIUM, keep_screenshot, open_notebook, run_cell, running_lab
+from test_browsing_in_jupyterlab import PLAYED, POSITIVES, TELL_POSITIVES, drag_to, press_point, sha256
 
 from avid_lab.course import publish
 
 pytestmark = pytest.mark.slow
 SOURCES = Path(__file__).parents[1] / "notebooks" / "source"
 SHARE = Path(sys.prefix) / "share" / "jupyter"  # what Jupyter's packages installed next to this environment
+FACTS = """
+import json, os
+print(json.dumps([avid_lab.__file__, os.environ["OMP_WAIT_POLICY"], os.environ["GOMP_SPINCOUNT"]]))
+"""
 
 
 @pytest.fixture
@@ -66,3 +73,40 @@ def test_a_notebook_of_the_course_runs_in_papermill(installed, fresh, tmp_path):
     path = publish.build(SOURCES / "05_agreement.py", tmp_path / "own", execute=False)
     first, *_ = executed(path, [installed / "python", "-m", "papermill", path, path, "-k", "python3"], fresh)
     assert first == []
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the path: apt install chromium")
+@pytest.mark.parametrize(("app", "view"), [("jupyterlab", "lab/tree"), ("notebook", "notebooks")])
+def test_players_and_panels_work_in_a_plain_server_below_a_base_url(app, view, installed, fresh, tmp_path, browser):
+    pytest.importorskip(app, reason=f"{app} is not installed")
+    command = [
+        installed / "python",
+        "-m",
+        app,
+        "--allow-root",
+        f"--ServerApp.root_dir={tmp_path / 'lab' / 'notebooks'}",
+    ]
+    page = browser.new_page(viewport={"width": 1360, "height": 900})
+    with running_lab(tmp_path / "lab", command, base_url="/user/ada/", view=view, environment=fresh) as lab:
+        lab.write("panel", publish.SETUP + FACTS, POSITIVES, TELL_POSITIVES)
+        open_notebook(page, lab, "panel")
+        errors = []  # those of the server's own start are not ours
+        page.on("pageerror", lambda error: errors.append(f"{error} {error.stack}"))
+        place, *threads = json.loads(run_cell(page, 0))
+        assert place.startswith(str(installed.parent)) and threads == ["passive", "0"]
+        run_cell(page, 1, 240_000)
+        panel = page.locator(".avid-panel").first
+        page.wait_for_function("() => document.querySelectorAll('.avid-shelf .avid-start').length >= 7", timeout=60_000)
+        drag_to(page, panel.locator(".widget-slider", has_text="K"), 0.1)
+        panel.get_by_text("among 7", exact=False).first.wait_for(timeout=30_000)
+        fix = "Settings > Kernels > Kernel Comms over subshells > Disabled"
+        panel.get_by_role("status").filter(has_text=fix).wait_for(timeout=30_000)
+        press_point(panel.locator("canvas.avid-touch"), 30)
+        pressed = panel.locator(".avid-shelf").first.locator("video")
+        pressed.wait_for(timeout=30_000)
+        played, told = pressed.evaluate(PLAYED), json.loads(run_cell(page, 2))
+        assert told["clicked"] == 30 and played["at"] > 0 and played["file"] == sha256(told["pressed"])
+        keep_screenshot(page, f"plain-{app}")
+        assert errors == []
+        lab.shut_down_kernels()
+    page.close()
