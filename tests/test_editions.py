@@ -194,6 +194,6 @@ def test_nbgrader_hands_out_collects_grades_and_answers(source, tmp_path):
         grades = {row["student_id"]: (float(row["score"]), float(row["max_score"])) for row in csv.DictReader(file)}
     assert grades == {"ada": (2.0, 2.0), "bob": (0.0, 2.0), "eve": (0.0, 2.0)}
     pages = {name: (course / "feedback" / name / "02_contrast" / "02_contrast.html").read_text() for name in answers}
-    said = {name: "This is softmax (InfoNCE), not NCE" in page for name, page in pages.items()}
+    said = {name: "this is softmax (InfoNCE), not NCE" in page for name, page in pages.items()}
     assert said == {"ada": False, "bob": True, "eve": False}
     assert not (tmp_path / "home" / ".local" / "share" / "avid_lab").exists()  # the teacher's own progress
