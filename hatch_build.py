@@ -11,4 +11,6 @@ class CourseFiles(BuildHookInterface):
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Name the folders, and where they go."""
         if version == "standard":
-            build_data["force_include"] |= {name: f"avid_lab/course_files/{name}" for name in ("notebooks", "data", "docs")}
+            build_data["force_include"] |= {
+                name: f"avid_lab/course_files/{name}" for name in ("notebooks", "data", "docs")
+            }

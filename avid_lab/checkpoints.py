@@ -78,7 +78,8 @@ def resume(path: str | Path, trainer: Trainer) -> None:
     if content["format"] < FORMAT:
         raise CheckpointError(f"{path}: of an older version, whose unfinished runs cannot resume. Train again.")
     here = _identity(trainer)
-    different = [text for name in here for text in _differences(name, content.get(name), here[name])]
+    with understanding(path, FIX):
+        different = [text for name in here for text in _differences(name, content.get(name), here[name])]
     if different:
         raise CheckpointError(f"{path}: belongs to another run. {'; '.join(different)}")
     before = copy.deepcopy(trainer.state_dict())

@@ -326,7 +326,8 @@ class Cases:
             checkpoints.resume(path, self.trainer)
         except checkpoints.CheckpointError:
             now = self.trainer.model.state_dict()
-            assert all(torch.equal(now[name], value) for name, value in before.items()), "the trainer has changed"
+            same = (torch.allclose(now[name], value, 0, 0, equal_nan=True) for name, value in before.items())
+            assert all(same), "the trainer has changed"  # an accepted file may hold weights that are no numbers
             raise
 
     def read_run(self, rng: random.Random, folder: Path) -> None:

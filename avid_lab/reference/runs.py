@@ -220,7 +220,7 @@ def _read(path: Path) -> Run:
     config = from_plain(ModelConfig, facts.pop("config"), "config")
     found = part("snapshot.")
     steps = sorted({name.split(".")[0] for name in found})
-    return Run(
+    run = Run(
         **typed_fields(Run, facts, "run"),
         config=config,
         weights=part("model."),
@@ -228,6 +228,8 @@ def _read(path: Path) -> Run:
         memory=_memory(tensors["memory.video"], tensors["memory.audio"]),
         snapshots=[Snapshot(int(step), found[f"{step}.video"], found[f"{step}.audio"]) for step in steps],
     )
+    run.model(), run.pipeline()  # the weights fit the configuration
+    return run
 
 
 def train(
