@@ -177,8 +177,9 @@ def main() -> None:
     with replacing(arguments.readme) as temporary:
         temporary.write_text(text, encoding="utf-8")
     arguments.images.mkdir(parents=True, exist_ok=True)
-    axes = draw(scores_plot(results), None, (8.6, 3.6))
-    (arguments.images / "scores.png").write_bytes(encode(axes.get_figure(root=True))[1])
+    figure = draw(scores_plot(results), None, (8.6, 3.6)).get_figure(root=True)
+    assert figure is not None
+    (arguments.images / "scores.png").write_bytes(encode(figure)[1])
     first, *others = film()
     options: dict[str, Any] = {"duration": 1000 // FPS, "loop": 0, "quality": 62, "method": 4}
     first.save(arguments.images / "film.webp", save_all=True, append_images=others, **options)

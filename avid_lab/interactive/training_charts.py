@@ -83,7 +83,8 @@ def scores_plot(run: Run, title: str, reach: tuple[float, float], lines: Sequenc
     for line in lines:
         for one in run.ghosts:
             steps, values = zip(*((step, scores[line.name]) for step, scores in one.scores), strict=True)
-            ghosts.append(Line(steps, values, name=f"earlier {line.name}", **GHOST | {"colour": line.colour}))
+            earlier = Line(steps, values, name=f"earlier {line.name}", **GHOST)
+            ghosts.append(replace(earlier, colour=line.colour))
     return Plot([*ghosts, chance, *lines, *changes(run)], x, y, title)
 
 

@@ -228,7 +228,8 @@ def _read(path: Path) -> Run:
         memory=_memory(tensors["memory.video"], tensors["memory.audio"]),
         snapshots=[Snapshot(int(step), found[f"{step}.video"], found[f"{step}.audio"]) for step in steps],
     )
-    run.model(), run.pipeline()  # the weights fit the configuration
+    run.model()  # raises if the weights do not fit the configuration
+    run.pipeline()
     return run
 
 

@@ -146,7 +146,7 @@ def cross_avid(
     memories, Z, losses = [video_memory.clone(), audio_memory.clone()], [None, None], []
     for index, others in zip(batches, negatives, strict=True):
         new = [F.normalize(x[index] @ head, dim=1) for x, head in zip((video, audio), heads, strict=True)]  # (B, D)
-        loss = 0.0
+        loss = torch.zeros(())
         for asks, answers in ((0, 1), (1, 0)):
             notes = memories[answers]
             positive = (new[asks] * notes[index]).sum(1, keepdim=True) / temperature  # (B, 1)
@@ -173,7 +173,7 @@ def _never_noted(
     memories, Z, losses = [video_memory.clone(), audio_memory.clone()], [None, None], []
     for index, others in zip(batches, negatives, strict=True):
         new = [F.normalize(x[index] @ head, dim=1) for x, head in zip((video, audio), heads, strict=True)]
-        loss = 0.0
+        loss = torch.zeros(())
         for asks, answers in ((0, 1), (1, 0)):
             positive = (new[asks] * memories[answers][index]).sum(1, keepdim=True) / temperature
             negative = torch.einsum("bd,bkd->bk", new[asks], memories[answers][others]) / temperature
@@ -205,7 +205,7 @@ def _train(
 
         if early:
             update()
-        loss = 0.0
+        loss = torch.zeros(())
         for asks, answers in order:
             notes = memories[answers].clone()
             positive = (new[asks] * notes[index]).sum(1, keepdim=True) / temperature
