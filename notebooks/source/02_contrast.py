@@ -463,11 +463,8 @@ def experiment(steps=200 if stage.trained else 4, K=K, T=0.07, momentum=0.5, rul
     heads = torch.nn.ModuleList([torch.nn.Linear(x.shape[1], D) for x in (eyes, ears)])
     notes = [F.normalize(torch.randn(N, D, generator=generator), dim=1) for _ in heads]  # of pictures, of sounds
     optimizer, Z, losses = torch.optim.Adam(heads.parameters(), lr=3e-3), [None, None], []
-    order = torch.empty(0, dtype=torch.int64)
     for _ in range(steps):
-        if len(order) < 64:
-            order = torch.randperm(N, generator=generator)  # a new pass: every clip once, in a new order
-        index, order = order[:64], order[64:]
+        index = torch.randperm(N, generator=generator)[:64]
         new = [F.normalize(head(x[index]), dim=1) for head, x in zip(heads, (eyes, ears), strict=True)]
         negatives, total = sample_negatives(index, N, K, generator), 0.0
         for asks, answers in ((0, 1), (1, 0)):
@@ -547,7 +544,7 @@ means = {f"{T:g}": sum(t.score for t in found) for T, found in by_temperature.it
 lab.reveal(
     "02-4",
     max(means, key=means.get),
-    "but look at the dots: neighbours differ by little more than seeds do. The frozen features do most of the work here",
+    "small ones push only the hardest negatives, and many of those are false; the top of the curve is flat, so compare the dots before you believe in a winner",
 )
 
 # %% [markdown]
@@ -570,8 +567,9 @@ plots.accuracy_bars(
 )
 
 # %% [markdown]
-# More negatives describe the crowd better, with diminishing returns, but they include more false ones. Compare the two
-# losses with care: judge by the dots of the seeds, at the $K$ you would really use.
+# More negatives describe the crowd better, with diminishing returns, and they include more false ones: here, hundreds
+# are no better than dozens. Compare the two losses with care: judge by the dots of the seeds, at the $K$ you would
+# really use.
 #
 # ### And with the whole network?
 #
@@ -621,11 +619,11 @@ else:
 #
 # ### The cost of an old memory
 #
-# Each pass visits every clip once, in a new order: a clip is visited every $N/B$ steps on average. With momentum $m$, a
-# note also keeps a share of older visits; after many passes, its content is on average
-# $\frac NB\big(\frac12 + \frac{m}{1-m} + \frac{1-m}{12}\big)$ steps old (the last term is there because shuffled passes space
-# the visits unevenly). And after $n$ visits, about $m^n$ of it is still its *random start*. The network has changed
-# since then. To measure by how much, compare every note with what the head *would write today*.
+# Our experiment draws its clips anew at each step. So a clip is visited every $N/B$ steps on average, and its last visit
+# is about as long ago. With momentum $m$, a note also keeps a share of older visits: once it was visited often, its
+# content is about $\frac NB\cdot\frac{1}{1-m}$ steps old. Before that, a share of it is still its *random start*: each
+# step takes a share $\frac BN(1-m)$ of it away. The network has changed since then. To measure by how much, compare every
+# note with what the head *would write today*.
 
 # %%
 ax, ages = sweep(
@@ -633,22 +631,31 @@ ax, ages = sweep(
     [0.0, 0.5, 0.9, 0.98],
     lambda means, best: f"From momentum 0 to 0.98: from {means[0.0]:.0%} to {means[0.98]:.0%} right",
 )
-visits = len(trial.losses) * 64 / N
-print(f"after {len(trial.losses)} steps, so {visits:.1f} visits of each clip:")
-print("momentum   age after many passes, in steps   still random start   similarity to today's embedding")
+steps = len(trial.losses)
+print(f"after {steps} steps, so {steps * 64 / N:.1f} visits of each clip on average:")
+print("momentum   age in the long run, in steps   still random start   similarity to today's embedding")
 for m, found in ages.items():
-    age, fresh = N / 64 * (0.5 + m / (1 - m) + (1 - m) / 12), sum(t.fresh for t in found) / len(found)
-    print(f"{m:8g}   {age:31.0f}   {m**visits:18.0%}   {fresh:.2f}")
+    age, left = N / 64 / (1 - m), (1 - 64 / N * (1 - m)) ** steps
+    print(f"{m:8g}   {age:29.0f}   {left:18.0%}   {sum(t.fresh for t in found) / len(found):.2f}")
 ax
+
+# %% tags=["claim"]
+scores = {m: sum(t.score for t in found) / len(found) for m, found in ages.items()}
+claim("old and unwritten notes teach less", scores[0.5] - scores[0.98], above=0.05)
+claim("at 0.98 most of a note is its random start", (1 - 64 / N * 0.02) ** steps, above=0.7)
+short_ruler = [sum(t.score for t in rulers[z]) / len(rulers[z]) for z in (1e-2, 1)]
+claim("a ruler a hundred times too short is a disaster", short_ruler[1] - short_ruler[0], above=0.3)
+claim("the experiment learns", trial.score, above=0.6)
 
 # %% [markdown]
 # Read the last row with care: at momentum 0.98 a note is mostly its random start after so few visits. It is not old, it
 # has hardly been written. Only a much longer training would show what such a momentum does.
 #
 # A note is stale by design; it only has to be *fresh enough*. Longer and slower training tolerates older notes: what
-# counts is how far the network moves during one pass. The paper uses momentum 0.5, and 232,067 clips at 256 per step. So
-# a Kinetics clip was last visited about 450 steps ago on average, and the content of its note, with what it keeps of
-# earlier visits, is about 1,400 steps old. Notebook 09 shows two alternatives: a queue of recent embeddings, and the
+# counts is how far the network moves between two visits. The paper trains in passes, which visit every clip once in a
+# new order, with momentum 0.5 and 256 of 232,067 clips per step. A Kinetics clip was then last visited about 450 steps
+# ago on average (half a pass), and the content of its note, with what it keeps of earlier passes, is about 1,400 steps
+# old. Notebook 09 shows two alternatives: a queue of recent embeddings, and the
 # batch itself.
 
 # %% [markdown] tags=["instructor"]
