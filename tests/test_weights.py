@@ -68,7 +68,7 @@ def test_weights_come_with_the_authors_pipeline(weights):
     with pytest.raises(CheckpointError, match=r"must have 257 values each; got \(129,\) and \(129,\)"):
         released_pipeline(weights, model.config)
     weights.with_name(STATISTICS.place).write_bytes(b"no statistics")
-    with pytest.raises(CheckpointError, match="not the spectrogram's statistics"):
+    with pytest.raises(CheckpointError, match="must be the spectrogram's statistics"):
         checkpoints.load_weights(NAME)
     weights.with_name(STATISTICS.place).unlink()
     assert checkpoints.load_weights(NAME)[1] is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import warnings
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -53,7 +54,10 @@ def build_site(notebooks: Sequence[Path], out: Path, *, strict: bool = False) ->
         _gather(notebooks, tree)
         log = Path(folder) / "warnings.txt"
         options = ["-q", "-E", "-d", f"{folder}/pages", "-w", str(log), "-c", str(shipped("docs"))]
-        failed = build_main([*options, str(tree), str(out)])
+        with warnings.catch_warnings():  # of Sphinx about its own extensions
+            warnings.simplefilter("ignore", DeprecationWarning)
+            warnings.simplefilter("ignore", PendingDeprecationWarning)
+            failed = build_main([*options, str(tree), str(out)])
         warned = log.read_text(encoding="utf-8").replace(str(tree) + "/", "").strip()
     if failed or (strict and warned):
         raise ValueError(f"Sphinx could not build the site: {warned}")

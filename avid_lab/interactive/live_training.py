@@ -171,7 +171,7 @@ class LiveTraining(TrainingPanel):
         check(settings, trainer)
         known = read(trainer)
         # Weights go together: one at a time, all might be zero for a moment.
-        weights = {name: number(settings, name) for name in known if name in settings and name not in KNOBS}
+        weights = {name: float(number(settings, name)) for name in known if name in settings and name not in KNOBS}
         if weights and isinstance(trainer.objective, Objective):
             trainer.objective.set_weights(**weights)
         for name in known:

@@ -28,7 +28,7 @@ def unpack(state: str) -> dict[str, Any]:
         ) from None
 
 
-def number(settings: Mapping[str, Any], name: str, default: float | None = None) -> float:
+def number(settings: Mapping[str, Any], name: str, default: int | float | None = None) -> int | float:
     """A setting that must be a finite number.
 
     Raises:
