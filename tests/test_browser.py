@@ -66,8 +66,10 @@ def test_every_cell_runs_and_what_it_shows_can_be_seen_and_heard(page, lab, sour
         assert videos.count() > 0
     for number in range(videos.count()):
         played = videos.nth(number).evaluate(PLAY)
-        assert played["ready"] >= 2 and played["at"] > 0 and played["width"] > 0, (number, played)
-        assert played["sound"] > 0, f"video {number} is mute"
+        part = videos.nth(number).get_attribute("data-part")  # a game shows pictures and sounds apart
+        assert played["ready"] >= 2 and played["at"] > 0, (number, played)
+        assert played["width"] > 0 or part == "sound", f"video {number} shows nothing"
+        assert played["sound"] > 0 or part == "picture", f"video {number} is mute"
     assert page.errors == []
 
 

@@ -507,7 +507,8 @@ class _Source:
             screen = f'<div class="avid-reason" role="img" aria-label="{label}">Cannot be shown: {escape(clip)}</div>'
         else:
             source, poster = self._address(item, clip), self._poster(clip)
-            screen = f'<video {CONTROLS} aria-label="{label}" width="100%" src="{source}"{poster}></video>'
+            about = f'data-part="{item.part}" aria-label="{label}"'
+            screen = f'<video {CONTROLS} {about} width="100%" src="{source}"{poster}></video>'
         number = f' <span class="avid-score">{number}</span>' if number else ""
         notes = "".join(f'\n<span class="avid-place">{escape(note)}</span>' for note in (place, mute) if note)
         return (

@@ -95,6 +95,7 @@ function makeCell(shelf, fetch, tell) {
         video.setAttribute("controlslist", "nodownload noplaybackrate noremoteplayback")
         video.setAttribute("aria-label", button.getAttribute("aria-label").replace(/^play /, ""))
         video.dataset.key = item.key
+        video.dataset.part = item.part
         video.src = URL.createObjectURL(new Blob([buffers[0]], {type: message.type}))
         if (!video.muted) video.addEventListener("play", alone)
         for (const change of ["play", "pause"]) video.addEventListener(change, sign)
