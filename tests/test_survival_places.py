@@ -155,6 +155,7 @@ def test_copies_index_and_notes_on_a_full_disk(manifest, disk, monkeypatch, caps
 
 
 def test_where_nothing_can_be_written_every_error_names_the_place(manifest, disk, monkeypatch, capsys):
+    monkeypatch.setenv("HOME", str(disk / "home"))  # what a read-only data folder lacks would go there
     monkeypatch.setenv("AVID_LAB_DATA", str(disk / "data"))
     monkeypatch.setenv("AVID_LAB_STUDENT", str(disk / "student"))
     monkeypatch.setenv("JUPYTER_DATA_DIR", str(disk / "jupyter"))
