@@ -106,7 +106,10 @@ def pages(clips, runs, tmp_path_factory):
     for source in NOTEBOOKS:
         publish.build(source, folder / "notebooks", execute=False)
     opening = new_markdown_cell("# 02 · Contrast\n\n* say what $\\mathbf{v} / Z$ is, and `$code$`\n\n$$\\frac{1}{2}$$")
-    cells, language = [opening, new_code_cell("frames\n" * 20)], {"name": "python", "pygments_lexer": "ipython3"}
+    cells, language = (
+        [opening, new_code_cell("\n".join(["frames"] * 20))],
+        {"name": "python", "pygments_lexer": "ipython3"},
+    )
     notebook = new_notebook(cells=cells, metadata={"language_info": language})
     shown = frames(lambda value: Figure(figsize=(2, 1)).subplots(), ["cold", "warm"], label="temperature", start=0)
     notebook.cells[1].outputs = [new_output("display_data", {"text/html": shown.markup})]
