@@ -92,8 +92,10 @@ def runs(clips):
     """A run that learns: rows come closer to a direction of their class."""
     generator = torch.Generator().manual_seed(0)
 
+    common = torch.randn(len(clips.classes), 128, generator=generator)  # of a class's pictures and sounds
+
     def rows(share):
-        own, common = (torch.randn(count, 128, generator=generator) for count in (len(clips), len(clips.classes)))
+        own = torch.randn(len(clips), 128, generator=generator)
         return torch.nn.functional.normalize(own + share * common[clips.labels], dim=1)
 
     moments = [reference.Snapshot(step, rows(share), rows(share)) for step, share in ((0, 0.0), (100, CLASSES_APART))]
