@@ -357,9 +357,8 @@ def profile() -> Profile:
         rule = f"AVID_LAB_PROFILE must be one of {', '.join(PROFILES)}"
         raise ValueError(f"{rule}; got {name!r}. Unset it to choose by the device found.")
     chosen = PROFILES[name]
-    if chosen.world == "full" and not any(
-        any((folder / "foley").glob("full-*/manifest.csv")) for folder in data_dirs()
-    ):
+    rendered = (manifest for folder in data_dirs() for manifest in folder.glob("foley/full-*/manifest.csv"))
+    if chosen.world == "full" and not any(rendered):
         return replace(chosen, world="pocket")
     return chosen
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from avid_lab.mining import Agreement, agreement_named
 from avid_lab.plots.chart import Area, Axis, Chart, Guide, Line, Mark, Plot, Points, Text
 from avid_lab.plots.render import draw, draw_chart
-from avid_lab.plots.style import GOOD, INK, VIDEO, array
+from avid_lab.plots.style import GOOD, VIDEO, array
 
 
 @runtime_checkable
@@ -98,10 +98,7 @@ def agreement_planes(
         plots.append(replace(plot, marks=words, x=x, y=y, title=right, legend="", cell=(row, column, 1)))
     deep = -(-len(plots) // 2)
     about = f"agreement planes of {', '.join(positives)}"
-    figure = draw_chart(Chart(plots, about, 400 * deep, (1, 1), (1,) * deep), width=8.6)
-    if title:
-        figure.suptitle(title, x=0.01, ha="left", weight="bold", fontsize=11.5, color=INK)
-    return figure
+    return draw_chart(Chart(plots, about, 400 * deep, (1, 1), (1,) * deep), width=8.6, title=title)
 
 
 def scene_grid(

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from avid_lab.plots.chart import Axis, Chart, Line, Mark, Plot, Points, Text
 from avid_lab.plots.render import draw_chart
-from avid_lab.plots.style import INK, array
+from avid_lab.plots.style import array
 
 HUES = 36
 OUTSIDE = 1.15  # radius of the sounds' ring
@@ -54,10 +54,7 @@ def circles(
         axis = Axis(-1.3, 1.3, ticks="none")
         plots.append(Plot(marks, axis, axis, cell=(0, column, 1), equal=True))
     about = "Embeddings of pictures (circles, inside) and sounds (triangles, outside)."
-    figure = draw_chart(Chart(plots, about, 330, (1,) * len(plots)), width=3.0 * len(plots))
-    if title:
-        figure.suptitle(title, x=0.01, ha="left", weight="bold", fontsize=11.5, color=INK)
-    return figure
+    return draw_chart(Chart(plots, about, 330, (1,) * len(plots)), width=3.0 * len(plots), title=title)
 
 
 def _hex(hue: float) -> str:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from avid_lab.metrics import mean_and_margin
 from avid_lab.plots.chart import Area, Axis, Bars, Chart, Guide, Line, Mark, Plot, Text, limits, steps
 from avid_lab.plots.render import draw, draw_chart
-from avid_lab.plots.style import AUDIO, BAD, GOOD, INK, VIDEO, array, class_colour
+from avid_lab.plots.style import AUDIO, BAD, GOOD, VIDEO, array, class_colour
 
 WIDEST = 1.6  # an interval is cut at this multiple of the largest difference: two seeds give very wide ones
 
@@ -60,7 +60,7 @@ def seed_differences(
         x = Axis(-1.05 * reach, 1.25 * reach if intervals else 1.05 * reach, xlabel, grid=True)
         plots.append(Plot(marks, x, Axis(len(rows) - 0.4, -0.6, ticks=ticks), name, cell=(0, place, 1)))
     height = round(96 * (1.1 + (0.42 if intervals else 0.32) * len(rows)))
-    return _titled(Chart(plots, title or xlabel, height, (1,) * len(plots)), title)
+    return draw_chart(Chart(plots, title or xlabel, height, (1,) * len(plots)), width=9.4, title=title)
 
 
 def tracks(
@@ -105,7 +105,7 @@ def tracks(
         axes = Axis(*limits(*x_all, pad=0.03), below, "whole"), Axis(low, high, grid=True)
         plots.append(Plot(drawn, *axes, panel, cell=(*divmod(place, wide), 1)))
     chart = Chart(plots, title or ", ".join(panels), 250 * deep + 60, (1,) * wide, (1,) * deep, legend=True)
-    return _titled(chart, title)
+    return draw_chart(chart, width=9.4, title=title)
 
 
 def reliability_curves(
@@ -237,10 +237,3 @@ def beliefs(
         marks.append(Line(x, y, colour, name, name, width=2.3))
     axes = Axis(low, high, xlabel), Axis(0, 1.03, ylabel, "percent", grid=True)
     return draw(Plot(marks, *axes, title or "", "above"), ax, (8.2, 3.9))
-
-
-def _titled(chart: Chart, title: str | None) -> Figure:
-    figure = draw_chart(chart, width=9.4)
-    if title:
-        figure.suptitle(title, x=0.01, ha="left", weight="bold", fontsize=11.5, color=INK)
-    return figure

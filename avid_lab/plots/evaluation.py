@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from avid_lab.plots.chart import Axis, Chart, Guide, Line, Mark, Plot, Ticks, limits, segments
 from avid_lab.plots.render import draw, draw_chart
-from avid_lab.plots.style import BAD, GOOD, INK, VIDEO, class_colour
+from avid_lab.plots.style import BAD, GOOD, VIDEO, class_colour
 
 
 @runtime_checkable
@@ -197,10 +197,7 @@ def collapse_panels(
     count = max(sum(kind in name for name in names) for kind in kinds)
     height = round(96 * (1.5 + 0.55 * count * max(1, 0.7 * len(models))))
     chart = Chart(shown, "alignment, uniformity and effective rank", height, (1,) * len(kinds), legend=True)
-    figure = draw_chart(chart, width=10.5)
-    if title:
-        figure.suptitle(title, x=0.01, ha="left", weight="bold", fontsize=11.5, color=INK)
-    return figure
+    return draw_chart(chart, width=10.5, title=title)
 
 
 def _shortened(name: str, kind: str) -> str:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from avid_lab.plots.chart import Area, Axis, Chart, Line, Mark, Plot, Ticks, limits
 from avid_lab.plots.render import draw, draw_chart
-from avid_lab.plots.style import INK, array, class_colour
+from avid_lab.plots.style import array, class_colour
 
 Log = Literal["", "x", "y", "xy"]
 
@@ -92,10 +92,7 @@ def curve_panels(
         )
         for column, (name, plot) in enumerate(zip(panels, plots, strict=True))
     ]
-    figure = draw_chart(Chart(shown, title or ylabel, 350, (1,) * len(shown), legend=True), width=9.0)
-    if title:
-        figure.suptitle(title, x=0.01, ha="left", weight="bold", fontsize=11.5, color=INK)
-    return figure
+    return draw_chart(Chart(shown, title or ylabel, 350, (1,) * len(shown), legend=True), title=title)
 
 
 def curve_plot(

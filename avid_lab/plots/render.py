@@ -14,6 +14,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from avid_lab.plots.chart import Area, Axis, Bars, Chart, Guide, Line, Plot, Points, Text
 from avid_lab.plots.statistics import pushed_apart
 from avid_lab.plots.style import (
+    INK,
     MARKERS,
     NotebookFigure,
     add_axes,
@@ -81,6 +82,7 @@ def draw_chart(
     cell: Any = None,
     *,
     width: float | int = 9.0,
+    title: str | None = None,
     selected: Sequence[int] = (),
     clicked: int = -1,
 ) -> NotebookFigure:
@@ -91,6 +93,7 @@ def draw_chart(
         figure: Figure to draw in; a new one if not given.
         cell: Cell of the figure's grid to draw in.
         width: Width of a new figure, in inches.
+        title: Title above all plots.
         selected: See `draw`.
         clicked: See `draw`.
     """
@@ -108,6 +111,8 @@ def draw_chart(
         found = {label: handle for ax in axes for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
         style = {"loc": "outside lower center", "ncols": 7, "handlelength": 1.2, "handletextpad": 0.3}
         figure.legend(list(found.values()), list(found), **style)
+    if title:
+        figure.suptitle(title, x=0.01, ha="left", weight="bold", fontsize=11.5, color=INK)
     return figure
 
 
