@@ -55,3 +55,10 @@ def at_most(limit_s: float) -> Iterator[None]:
 def raise_in(thread: int, kind: type[BaseException] | None) -> None:
     """Raise an exception in another thread; None takes back one that has not arrived."""
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), None if kind is None else ctypes.py_object(kind))
+
+
+def end(thread: threading.Thread) -> None:
+    """Interrupt a thread again and again until it ends; one that waits ends when it wakes, if ever."""
+    while thread.is_alive() and thread.ident is not None:
+        raise_in(thread.ident, OutOfTime)
+        thread.join(AGAIN_S)

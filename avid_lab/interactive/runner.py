@@ -28,7 +28,7 @@ from torch import Tensor
 
 from avid_lab.interactive.knobs import Change, replay, turn
 from avid_lab.interactive.vetting import Loss, put, set_loss
-from avid_lab.limits import AGAIN_S, OutOfTime, raise_in
+from avid_lab.limits import OutOfTime, end
 from avid_lab.metrics import chance_accuracy, retrieval, vote_of_nearest
 from avid_lab.objectives import name_of
 from avid_lab.training import Step, Trainer
@@ -449,9 +449,8 @@ def _give_up(runner: weakref.ref[Runner], thread: threading.Thread, answer: Futu
         alive._leave_behind(thread, answer, waited_s)
         left = thread in alive._left_behind
         del alive
-        while left and thread.is_alive() and thread.ident is not None:  # a bare `except:` may swallow the exception
-            raise_in(thread.ident, OutOfTime)
-            thread.join(AGAIN_S)
+        if left:
+            end(thread)
 
 
 _runners: weakref.WeakSet[Runner] = weakref.WeakSet()

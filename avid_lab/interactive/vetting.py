@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from avid_lab import losses
 from avid_lab.encoders import AudioVisualModel
-from avid_lab.limits import OutOfTime, raise_in
+from avid_lab.limits import OutOfTime, end
 from avid_lab.objectives import AVID, InBatch, Objective, name_of
 from avid_lab.training import Trainer
 
@@ -141,8 +141,8 @@ def _within(limit_s: float, function: Callable[[], float]) -> float:
     thread = threading.Thread(target=work, name="avid-lab trial", daemon=True)
     thread.start()
     thread.join(limit_s)
-    if thread.is_alive() and thread.ident is not None:
-        raise_in(thread.ident, OutOfTime)
+    if thread.is_alive():
+        threading.Thread(target=end, args=(thread,), daemon=True).start()
         raise OutOfTime
     if problems:
         raise problems[0]
