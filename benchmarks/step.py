@@ -16,21 +16,29 @@ from avid_lab.training import Trainer
 from benchmarks.harness import Row, as_json, compare, line
 from benchmarks.recipe import PRESENT, Run
 
-# A process of its own: what it keeps cannot be undone.
+# A process of its own: what it keeps cannot be undone. Core-seconds hardly depend on what else the machine does.
 MEMORY = """
-import statistics, sys
+import resource, statistics, sys, time
 from benchmarks.step import Run, PRESENT, clips_of
 import avid_lab.training.trainer as module
 if sys.argv[1] == "returned":
     module.keep_freed_memory = lambda: None
 trainer = Run(PRESENT, clips_of(True), 0).trainer
-print(statistics.median([trainer.step().seconds for _ in range(int(sys.argv[2]))][2:]))
+def used():
+    own = resource.getrusage(resource.RUSAGE_SELF)
+    return own.ru_utime + own.ru_stime, own.ru_minflt
+found = []
+for _ in range(int(sys.argv[2])):
+    begun = used()
+    trainer.step()
+    found.append([after - before for before, after in zip(begun, used())])
+print(*map(statistics.median, zip(*found[3:])))
 """
 
 
 def clips_of(quick: bool) -> Any:
-    """The clips that are trained on."""
-    return foley.load("smoke" if quick else "pocket", split="train")
+    """The clips that are trained on: a batch of 64 at least."""
+    return foley.load("smoke") if quick else foley.load("pocket", split="train")
 
 
 def timed(trainer: Trainer, core_s: list[float]) -> Callable[[], None]:
@@ -62,22 +70,30 @@ def run(quick: bool) -> dict[str, Any]:
     cores = {name: statistics.median(values[1:]) for name, values in core_s.items()}
     minutes = {row.candidate: PRESENT.train.steps * row.median_s / 60 for row in rows}
     print(f"  core-seconds a step: {cores}\n  minutes for {PRESENT.train.steps} steps: {minutes}", flush=True)
-    rows += memory(1 if quick else 3)
-    return {"rows": as_json(rows), "core-seconds a step": cores, f"minutes, {PRESENT.train.steps} steps": minutes}
+    faults = memory(rows, 2 if quick else 4)
+    return {
+        "rows": as_json(rows),
+        "core-seconds a step": cores,
+        f"minutes, {PRESENT.train.steps} steps": minutes,
+        "page faults a step": faults,
+    }
 
 
-def memory(turns: int, steps: int = 14) -> list[Row]:
-    """A step where glibc returns large blocks at once, and where `keep_freed_memory` was called."""
-    found: dict[str, list[float]] = {"returned": [], "kept": []}
+def memory(rows: list[Row], turns: int, steps: int = 11) -> dict[str, float]:
+    """Core-seconds where glibc returns large blocks at once, and with `keep_freed_memory`; the page faults of each."""
+    seconds: dict[str, list[float]] = {"returned": [], "kept": []}
+    faults: dict[str, float] = {}
     for _ in range(turns):
-        for how, seconds in found.items():
+        for how, found in seconds.items():
             command = [sys.executable, "-c", MEMORY, how, str(steps)]
-            seconds.append(float(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
-    rows = []
-    for how, seconds in found.items():
-        ratio = statistics.median(a / b for a, b in zip(found["returned"], seconds, strict=True))
-        times = statistics.median(seconds), min(seconds), max(seconds)
-        name = f"freed memory {how}"
-        rows.append(Row("training step, pocket, B = 64", name, *times, turns, None if how == "returned" else ratio))
+            said = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.split()
+            found.append(float(said[0]))
+            faults[how] = float(said[1])
+    for how, found in seconds.items():
+        ratio = statistics.median(a / b for a, b in zip(seconds["returned"], found, strict=True))
+        times = statistics.median(found), min(found), max(found)
+        shown = None if how == "returned" else ratio
+        rows.append(Row("core-seconds of a training step, pocket, B = 64", f"freed memory {how}", *times, turns, shown))
         print(line(rows[-1]), flush=True)
-    return rows
+    print(f"  page faults a step: {faults}", flush=True)
+    return faults
