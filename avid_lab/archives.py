@@ -5,10 +5,11 @@ from __future__ import annotations
 import functools
 import tarfile
 from dataclasses import dataclass
-from pathlib import Path, PurePath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import TypeVar
 
 OPEN = 256  # archives whose lists of files are kept
+COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")  # how gzip, bzip2, xz and zstd begin
 
 AnyPath = TypeVar("AnyPath", bound=PurePath)
 
@@ -54,15 +55,24 @@ def _members(archive: str, size: int, mtime_ns: int) -> dict[str, tuple[int, int
 
 
 def list_members(archive: Path) -> dict[str, tuple[int, int]]:
-    """Begin and size of every plain file in an uncompressed archive.
+    """Begin and size of every plain file in an uncompressed archive, by its name without a leading ``./``.
+
+    Of several files with one name the last counts, as when tar unpacks them.
 
     Raises:
-        OSError: It is damaged, not whole, or cannot be read.
+        OSError: It is compressed, damaged, not whole, or cannot be read.
     """
     try:
         with tarfile.open(archive, "r:") as tar:
-            found = {member.name: (member.offset_data, member.size) for member in tar if member.isreg()}
+            found = {
+                PurePosixPath(member.name).as_posix(): (member.offset_data, member.size)
+                for member in tar
+                if member.isreg()
+            }
     except (tarfile.TarError, ValueError, OverflowError) as error:
+        with archive.open("rb") as file:
+            if file.read(6).startswith(COMPRESSED):
+                raise OSError(f"{archive} is compressed, so no file in it can be read alone: uncompress it") from error
         raise OSError(f"{archive} is not a whole tar archive ({error})") from error
     end = archive.stat().st_size
     if any(begin + size > end for begin, size in found.values()):

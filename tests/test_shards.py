@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import bz2
 import gc
+import gzip
+import io
 import json
+import lzma
 import os
 import subprocess
 import sys
+import tarfile
 import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -172,6 +177,64 @@ def test_we_read_the_shards_of_webdataset(originals, tmp_path):
     (tmp_path / "damaged.tar").write_bytes((tmp_path / "theirs.tar").read_bytes()[:100])
     with pytest.raises(MediaError, match=r"damaged.tar is not a whole tar archive"):
         probe(tmp_path / "damaged.tar" / "a/b.mp4")
+
+
+def shard(path: Path, members: list[tuple[str, bytes]]) -> Path:
+    """An archive as other tools may write it."""
+    with tarfile.open(path, "w") as tar:
+        for name, content in members:
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            tar.addfile(entry, io.BytesIO(content))
+    return path
+
+
+def test_clips_are_found_among_other_members_in_any_order(originals, tmp_path):
+    with webdataset.ShardWriter(str(tmp_path / "w-%05d.tar"), maxcount=2, verbose=0) as writer:
+        for i in range(3):
+            picture = np.zeros((4, 4, 3))
+            row = {"label": "x"}
+            writer.write({"__key__": f"{i}", "mp4": originals.path(i).read_bytes(), "jpg": picture, "json": row})
+    records = [Record(str(i), f"w-{i // 2:05d}.tar/{i}.mp4", "", 1.5) for i in range(3)]
+    theirs, ours = (
+        ClipDataset(manifest, cache=False, workers=0, **SPECS).batch(torch.arange(3))
+        for manifest in (Manifest(tmp_path, records), originals.subset(range(3)))
+    )
+    assert torch.equal(theirs["video"], ours["video"]) and torch.equal(theirs["audio"], ours["audio"])
+    with pytest.raises(MediaError, match="0.jpg"):
+        read_clip(tmp_path / "w-00000.tar" / "0.jpg", 0.5, VideoSpec(4, 8.0, 32), None)
+
+
+def test_odd_names_of_members_stay_in_their_archive(originals, tmp_path):
+    one, two = originals.path(1).read_bytes(), originals.path(2).read_bytes()
+    long = "x" * 180 + "/" + "y" * 240 + ".mp4"
+    odd = ["./dot.mp4", long, "é文/ü 1.mp4", "a,b%41?|;.mp4"]
+    members = [(name, two) for name in ("../1.mp4", "/1.mp4", *odd)]
+    shard(tmp_path / "odd.tar", [*members, ("twice.mp4", one), ("twice.mp4", two)])  # the last counts, as in tar
+    (tmp_path / "1.mp4").write_bytes(one)
+    manifest = Manifest(tmp_path, [Record(n, f"odd.tar/{n}", "", 1.5) for n in [*odd, "twice.mp4"]])
+    read = Manifest.read(manifest.write(tmp_path / "manifest.csv"))
+    found = ClipDataset(read, cache=False, workers=0, **SPECS).batch(torch.arange(5))["video"]
+    expected = ClipDataset(originals, cache=False, workers=0, **SPECS).batch(torch.tensor([2] * 5))["video"]
+    assert torch.equal(found, expected)
+    with pytest.raises(ValueError, match=r"path must be relative and stay inside the manifest's folder"):
+        Manifest(tmp_path, [Record("1", "odd.tar/../1.mp4", "", 1.5)])
+    with tarfile.open(tmp_path / "links.tar", "w") as tar:
+        for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE):
+            entry = tarfile.TarInfo(f"{kind!r}.mp4")
+            entry.type, entry.linkname = kind, str(tmp_path / "1.mp4")
+            tar.addfile(entry)
+    for name in (str(kind) for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE)):
+        with pytest.raises(MediaError, match="has no such file"):
+            probe(tmp_path / "links.tar" / f"{name}.mp4")
+
+
+def test_a_compressed_shard_is_refused(originals, tmp_path):
+    whole = shard(tmp_path / "whole.tar", [("1.mp4", originals.path(1).read_bytes())]).read_bytes()
+    for pack in (gzip.compress, bz2.compress, lzma.compress):
+        (tmp_path / "packed.tar").write_bytes(pack(whole))
+        with pytest.raises(MediaError, match=r"packed.tar is compressed, so no file in it can be read alone"):
+            probe(tmp_path / "packed.tar" / "1.mp4")
 
 
 def test_what_is_packed_is_not_packed_again(originals, tmp_path, monkeypatch):
