@@ -19,7 +19,7 @@ from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 
 import numpy as np
 import pytest
@@ -62,11 +62,13 @@ def packed(originals, tmp_path_factory) -> Manifest:
 
 
 @contextmanager
-def serving(folder: Path) -> Iterator[tuple[str, list[str]]]:
+def serving(
+    folder: Path, kind: type[SimpleHTTPRequestHandler] = SimpleHTTPRequestHandler
+) -> Iterator[tuple[str, list[str]]]:
     """The address of a web server of a folder, and what was asked of it."""
     asked: list[str] = []
 
-    class Handler(SimpleHTTPRequestHandler):
+    class Handler(kind):
         def log_request(self, code="-", size="-"):
             asked.append(self.path)
 
@@ -327,6 +329,45 @@ def test_what_a_server_does_not_give_is_named(packed, server, tmp_path, monkeypa
     with pytest.raises(OSError, match=rf"{url}/gone.tar cannot be fetched"):
         ClipDataset(lost, cache=False, workers=0, **SPECS).batch(torch.tensor([0]))
     assert not list(manifest.root.glob("*gone*"))
+
+
+@pytest.mark.parametrize("stalls", [1, 5])
+def test_a_server_that_stalls_in_a_shard_is_tried_again_and_then_named(packed, tmp_path, monkeypatch, stalls):
+    monkeypatch.setenv("AVID_LAB_DATA", str(tmp_path))
+    monkeypatch.setattr("avid_lab.datasets.remote.TIMEOUT_S", 0.2)
+    monkeypatch.setattr("avid_lab.datasets.remote.TRIES", 2)
+    given_up, asked = Event(), []
+
+    class Handler(SimpleHTTPRequestHandler):
+        def copyfile(self, source, outputfile):
+            asked.append(self.path)
+            if self.path.endswith(".tar") and len(asked) <= 1 + stalls:
+                outputfile.write(source.read(5000))
+                outputfile.flush()
+                given_up.wait(20)
+            else:
+                super().copyfile(source, outputfile)
+
+        def log_message(self, format, *arguments):
+            pass
+
+    with serving(packed.root, Handler) as (url, _):
+        manifest = Manifest.read(f"{url}/manifest.csv")
+        clips = ClipDataset(manifest, cache=False, workers=0, **SPECS)
+        if stalls == 1:
+            found = clips.batch(torch.tensor([0]))["video"]
+            assert torch.equal(
+                found, ClipDataset(packed, cache=False, workers=0, **SPECS).batch(torch.tensor([0]))["video"]
+            )
+        else:
+            shard_name = archive_of(packed.path(0)).name
+            with pytest.raises(
+                OSError, match=rf"{url}/{shard_name} cannot be fetched \(.*timed out\). Check the network"
+            ):
+                clips.batch(torch.tensor([0]))
+            assert not list(manifest.root.rglob("*.part")) and not list(manifest.root.rglob("*.tar"))
+        given_up.set()
+    assert len(asked) == 3
 
 
 @pytest.mark.parametrize(

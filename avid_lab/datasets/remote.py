@@ -138,7 +138,9 @@ def _download(url: str, target: Path) -> None:
         except (OSError, http.client.HTTPException) as error:
             permanent = isinstance(error.__cause__, urllib.error.HTTPError) and error.__cause__.code < 500
             if permanent or attempt == TRIES - 1:
-                raise OSError(f"{error}") from error
+                problem = str(error)  # a stalled connection says no more than "timed out"
+                fix = "Check the network and the server, and try again."
+                raise OSError(problem if url in problem else f"{url} cannot be fetched ({error}). {fix}") from error
             time.sleep(2**attempt / 2)
 
 
