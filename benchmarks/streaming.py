@@ -30,12 +30,15 @@ def run(quick: bool) -> dict[str, Any]:
     """An epoch with a simulated device, and the start of ``avid-lab train``."""
     with tempfile.TemporaryDirectory() as folder:
         world = foley.build(replace(foley.PRESETS["smoke"], clips=64), folder, progress=False)
-        rows = epochs(world, 10 if quick else 20)
+        rows = epochs(world, 20 if quick else 60)
         return {"rows": as_json(rows), "first step": first_step(world, Path(folder), 2_000 if quick else FILES)}
 
 
 def epochs(world: Manifest, steps: int) -> list[Row]:
-    """Epochs in which a step only waits, as if a device computed, against the longer of reading and waiting."""
+    """Epochs in which a step only waits, as if a device computed, against the longer of reading and waiting.
+
+    Nothing can overlap with reading the first batch or with the last wait; so an epoch has to have many steps.
+    """
     how: dict[str, Any] = {"video": VideoSpec(8, 16.0, 112), "audio": AudioSpec(), "cache": False}
     ahead, alone = ClipDataset(world, **how), ClipDataset(world, **how, workers=0)
 

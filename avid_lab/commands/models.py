@@ -132,10 +132,9 @@ def _mine(arguments: argparse.Namespace) -> int:
     with replacing(arguments.out) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["clip", "rank", "positive", "agreement"])
-        for name, index, score in zip(names, positives.index.tolist(), positives.score.tolist(), strict=True):
-            writer.writerows(
-                [name, rank, names[i], f"{s:.4f}"] for rank, (i, s) in enumerate(zip(index, score, strict=True), 1)
-            )
+        for name, index, score in zip(names, positives.index, positives.score, strict=True):  # millions of rows
+            best = enumerate(zip(index.tolist(), score.tolist(), strict=True), 1)
+            writer.writerows([name, rank, names[i], f"{s:.4f}"] for rank, (i, s) in best)
     print(f"{arguments.k} positives of {len(clips)} clips: {arguments.out}")
     return 0
 
