@@ -25,7 +25,7 @@ from filelock import FileLock
 from tqdm.auto import tqdm
 
 from avid_lab.archives import archive_of
-from avid_lab.atomic import replacing
+from avid_lab.atomic import remove_parts, replacing
 from avid_lab.config import AudioSpec, VideoSpec, data_dirs
 from avid_lab.datasets.manifest import Manifest, Streams
 from avid_lab.datasets.parallel import parallel
@@ -136,6 +136,7 @@ def open_cache(
     layout = _layout(manifest, float(video.fps), audio.rate, streams, side, max_duration_s)
     folders = _places(manifest, layout)
     folder = folders[-1]
+    remove_parts(folder)
     cache = next(filter(None, (_load(place, layout) for place in folders)), None)
     if cache is None:
         shutil.rmtree(folder, ignore_errors=True)  # absent or damaged

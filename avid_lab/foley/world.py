@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -57,6 +58,8 @@ def build(
     known = {i: entry for i, entry in known.items() if _intact(folder / _path(i), *entry[:2])}
     missing = [i for i in range(config.clips) if i not in known]
     if not missing and listed is not None:
+        with contextlib.suppress(OSError):  # others may read a finished world, and not write there
+            (folder / JOURNAL).unlink(missing_ok=True)
         return listed
     if not os.access(folder, os.W_OK):
         problem = (
