@@ -18,7 +18,7 @@ from benchmarks.recipe import PRESENT, Run
 
 # A process of its own: what it keeps cannot be undone. Core-seconds hardly depend on what else the machine does.
 MEMORY = """
-import resource, statistics, sys, time
+import resource, statistics, sys
 from benchmarks.step import Run, PRESENT, clips_of
 import avid_lab.training.trainer as module
 if sys.argv[1] == "returned":
@@ -70,16 +70,16 @@ def run(quick: bool) -> dict[str, Any]:
     cores = {name: statistics.median(values[1:]) for name, values in core_s.items()}
     minutes = {row.candidate: PRESENT.train.steps * row.median_s / 60 for row in rows}
     print(f"  core-seconds a step: {cores}\n  minutes for {PRESENT.train.steps} steps: {minutes}", flush=True)
-    faults = memory(rows, 2 if quick else 4)
+    more, faults = memory(2 if quick else 4)
     return {
-        "rows": as_json(rows),
+        "rows": as_json(rows + more),
         "core-seconds a step": cores,
         f"minutes, {PRESENT.train.steps} steps": minutes,
         "page faults a step": faults,
     }
 
 
-def memory(rows: list[Row], turns: int, steps: int = 11) -> dict[str, float]:
+def memory(turns: int, steps: int = 11) -> tuple[list[Row], dict[str, float]]:
     """Core-seconds where glibc returns large blocks at once, and with `keep_freed_memory`; the page faults of each."""
     seconds: dict[str, list[float]] = {"returned": [], "kept": []}
     faults: dict[str, float] = {}
@@ -89,6 +89,7 @@ def memory(rows: list[Row], turns: int, steps: int = 11) -> dict[str, float]:
             said = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.split()
             found.append(float(said[0]))
             faults[how] = float(said[1])
+    rows = []
     for how, found in seconds.items():
         ratio = statistics.median(a / b for a, b in zip(seconds["returned"], found, strict=True))
         times = statistics.median(found), min(found), max(found)
@@ -96,4 +97,4 @@ def memory(rows: list[Row], turns: int, steps: int = 11) -> dict[str, float]:
         rows.append(Row("core-seconds of a training step, pocket, B = 64", f"freed memory {how}", *times, turns, shown))
         print(line(rows[-1]), flush=True)
     print(f"  page faults a step: {faults}", flush=True)
-    return faults
+    return rows, faults
