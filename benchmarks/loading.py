@@ -211,7 +211,8 @@ def torchcodec(size: int, spectrogram: LogSpectrogram) -> Callable[[Path, float]
 
 # Copies for training: from originals as public sets have them to what `avid-lab data prepare` writes.
 SOURCES, SECONDS = 8, 10.0
-X264 = {"preset": "veryfast", "crf": "23", "bf": "0", "g": "12", "tune": "fastdecode"}  # as `prepare` chooses
+# As `prepare` chooses.
+X264 = {"preset": "veryfast", "crf": "26", "mbtree": "0", "bf": "0", "g": "12", "tune": "fastdecode"}
 SWEEP: dict[str, dict[str, str]] = {
     "every frame a key frame": {"g": "1"},
     "groups of 4": {"g": "4"},
@@ -222,8 +223,8 @@ SWEEP: dict[str, dict[str, str]] = {
     "B-frames": {"bf": "3"},
     "superfast": {"preset": "superfast"},
     "medium": {"preset": "medium"},
-    "crf 20": {"crf": "20"},
-    "crf 26": {"crf": "26"},
+    "crf 23": {"crf": "23"},
+    "crf 29": {"crf": "29"},
     "no tuning": {"tune": ""},
     "no tuning, B-frames, superfast, groups of 32 (before)": {"tune": "", "bf": "3", "preset": "superfast", "g": "32"},
     "index at the end": {"movflags": ""},

@@ -28,7 +28,7 @@ from avid_lab.spans import Spans, to_text
 SIDE = 256  # room for random crops of the largest preset, 224
 # Of `write_clip`, measured by `benchmarks/loading.py`: reading a window costs a third less than from groups of two
 # seconds with B-frames and without this tuning, and files are no larger.
-ENCODING = {"preset": "veryfast", "crf": 23, "keyframe_s": 0.75, "seekable": True}
+ENCODING = {"preset": "veryfast", "crf": 26, "keyframe_s": 0.75, "seekable": True}
 
 SAMPLE = 8  # copies made to learn how many clips fill a shard
 TAR_BYTES = 2560  # of a clip in a shard, for headers and its row

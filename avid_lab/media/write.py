@@ -71,7 +71,8 @@ def write_clip(
             if picture is not None and clip.fps:
                 fps = Fraction(clip.fps).limit_denominator(100_000)
                 gop = max(1, round(keyframe_s * clip.fps))
-                options = {"preset": preset, "crf": str(crf), "threads": "1", "g": str(gop)}
+                # With AVX-512, x264's macroblock tree encodes the same frames differently once in a while.
+                options = {"preset": preset, "crf": str(crf), "threads": "1", "g": str(gop), "mbtree": "0"}
                 if seekable:
                     options |= {"tune": "fastdecode", "bf": "0"}
                 stream: Any = container.add_stream("libx264", rate=fps, options=options)
