@@ -66,6 +66,26 @@ WHOLE = LOOP.format(z="if t not in Z: Z[t] = n.detach().exp().mean()", half="/ 2
 QUEUE = "key = key.detach(); s = torch.cat([(query * key).sum(1, keepdim=True), query @ queue.T], 1) / temperature\n"
 QUEUE_LOSS = "F.cross_entropy(s, torch.zeros(len(s), dtype=torch.long))"
 
+BLOCKS = (
+    "out = []\nfor q in torch.arange(len(video)).split(block):\n"
+    "  best, who = torch.empty(len(q), 0), torch.empty(len(q), 0, dtype=torch.long)\n"
+    "  for o in torch.arange(len(video)).split(block):\n"
+    "    s = torch.minimum(video[q] @ video[o].T, audio[q] @ audio[o].T)\n    {mask}\n"
+    "    s, n = {join}, {names}; i = s.argsort(dim=1, descending=True, stable=True)[:, :k]\n"
+    "    best, who = s.gather(1, i), n.gather(1, i)\n"
+)
+RIDGE = (
+    "Y = F.one_hot(labels, int(labels.max()) + 1).float()\ndef f(x, y, p, z):\n"
+    "  one = lambda t: torch.cat([t, torch.ones(len(t), 1)], 1); X = one(x); I = torch.eye(X.shape[1]); I[-1, -1] = 0\n"
+    "  a, b = X.T @ X + p * I, X.T @ y; return one(z) @ torch.linalg.solve(a, b)\n"
+)
+LEAKS = (
+    "N = len(recordings); first = list(range(N)); links = copies.tolist()\n"
+    "links += [(i, j) for i in range(N) for j in range(i) if recordings[i] == recordings[j]]\n"
+    "while True:\n  old = list(first)\n  for a, b in links: first[a] = first[b] = min(first[a], first[b])\n"
+    "  if first == old: break\n"
+)
+
 RIGHT = {
     "log_spectrogram_bins": [
         "p = power[:, 1:].reshape(len(power), -1, 2).mean(-1); x = torch.cat((power[:, :1], p), 1)\n"
@@ -228,6 +248,50 @@ RIGHT = {
         "torch.argsort(s, dim=1, descending=True, stable=True)[:, 0:k]",
         "s = score.clone(); i = torch.arange(len(s)); s[i, i] = -float('inf'); torch.sort(s, dim=1, stable=True, descending=True)[1][:, :k]",
     ],
+    "mined_in_blocks": [
+        BLOCKS.format(
+            mask="s[q[:, None] == o] = -torch.inf",
+            join="torch.cat([best, s], 1)",
+            names="torch.cat([who, o.expand(len(q), -1)], 1)",
+        )
+        + "  out.append(who)\nreturn torch.cat(out)",
+        "N, out = len(video), []\nfor a in range(0, N, block):\n  rows = [[] for _ in range(a, min(a + block, N))]\n"
+        "  for b in range(0, N, block):\n"
+        "    s = torch.minimum(video[a:a + block] @ video[b:b + block].T, audio[a:a + block] @ audio[b:b + block].T).tolist()\n"
+        "    for i, row in enumerate(s):\n"
+        "      rows[i] = sorted(rows[i] + [(-x, b + j) for j, x in enumerate(row) if b + j != a + i])[:k]\n"
+        "  out += [[j for _, j in row] for row in rows]\nreturn out",
+        "v, a, N = video.numpy(), audio.numpy(), len(video); out = np.empty((N, k), int)\nfor i in range(0, N, block):\n"
+        "  n = min(block, N - i); best, who = np.full((n, k), -np.inf), np.full((n, k), -1)\n  for j in range(0, N, block):\n"
+        "    s = np.minimum(v[i:i + block] @ v[j:j + block].T, a[i:i + block] @ a[j:j + block].T)\n"
+        "    if i == j: np.fill_diagonal(s, -np.inf)\n"
+        "    s, w = np.concatenate([best, s], 1), np.concatenate([who, np.tile(np.arange(j, j + s.shape[1]), (n, 1))], 1)\n"
+        "    o = np.argsort(-s, 1, kind='stable')[:, :k]; best, who = np.take_along_axis(s, o, 1), np.take_along_axis(w, o, 1)\n"
+        "  out[i:i + block] = who\nreturn out",
+        "parts = [slice(i, i + block) for i in range(0, len(video), block)]; n = torch.arange(len(video)); out = []\n"
+        "for q in parts:\n  scores, names = [], []\n  for o in parts:\n"
+        "    s = torch.stack([video[q] @ video[o].T, audio[q] @ audio[o].T]).amin(0)\n"
+        "    s = torch.where(n[q][:, None] == n[o][None], -torch.inf, s); t = s.sort(dim=1, descending=True, stable=True)\n"
+        "    scores.append(t.values[:, :k]); names.append(n[o][t.indices[:, :k]])\n"
+        "  order = torch.cat(scores, 1).argsort(dim=1, descending=True, stable=True)[:, :k]\n"
+        "  out.append(torch.cat(names, 1).gather(1, order))\nreturn torch.vstack(out)",
+        "out = []\nfor i in range(len(video)):\n  best, who = torch.empty(0), torch.empty(0, dtype=torch.long)\n"
+        "  for o in torch.arange(len(video)).split(block):\n    o = o[o != i]\n"
+        "    best = torch.cat([best, torch.minimum(video[o] @ video[i], audio[o] @ audio[i])]); who = torch.cat([who, o])\n"
+        "    best, order = best.sort(descending=True, stable=True); best, who = best[:k], who[order][:k]\n"
+        "  out.append(who)\nreturn torch.stack(out)",
+        "import heapq\nN, rows = len(video), []\nfor a in range(0, N, block):\n  near = [[] for _ in video[a:a + block]]\n"
+        "  for b in range(0, N, block):\n    x, y = video[a:a + block] @ video[b:b + block].T, audio[a:a + block] @ audio[b:b + block].T\n"
+        "    for i, line in enumerate(x.min(y).tolist()):\n"
+        "      new = [(value, -(b + j)) for j, value in enumerate(line) if a + i != b + j]\n"
+        "      near[i] = heapq.nlargest(k, near[i] + new)\n  rows += [[-j for _, j in line] for line in near]\nreturn rows",
+        BLOCKS.format(
+            mask="s = s.masked_fill(q.unsqueeze(1).eq(o), float('-inf'))",
+            join="torch.hstack((best, s))",
+            names="torch.hstack((who, o.repeat(len(q), 1)))",
+        )
+        + "  out += list(who)\nreturn out",
+    ],
     "precision_at_k": [
         "(labels[positives] == labels.unsqueeze(1)).float().mean()",
         "l, p = labels.numpy(), positives.numpy(); (l[p] == l[:, None]).mean()",
@@ -365,6 +429,32 @@ RIGHT = {
         "w, b = weight.clone(), bias.clone()\nfor x, y in zip(features, labels):\n  p = torch.softmax(weight @ x + bias, 0); p[y] -= 1\n"
         "  w -= learning_rate * torch.outer(p, x) / len(features); b -= learning_rate * p / len(features)\nreturn w, b",
     ],
+    "ridge_probe": [
+        RIDGE
+        + "best = max(penalties, key=lambda p: (f(train[~held], Y[~held], p, train[held]).argmax(1) == labels[held]).sum())\n"
+        "return f(train, Y, best, test), best",
+        RIDGE
+        + "n = torch.stack([(f(train[~held], Y[~held], p, train[held]).argmax(1) == labels[held]).double().mean() for p in penalties])\n"
+        "best = penalties[n.argmax()]\nreturn [f(train, Y, best, test), best]",
+        RIDGE.replace("torch.linalg.solve(a, b)", "torch.linalg.inv(a) @ b")
+        + "top, best = -1, None\nfor p in penalties.tolist():\n"
+        "  n = int((f(train[~held], Y[~held], p, train[held]).argmax(1) == labels[held]).sum())\n  if n > top: top, best = n, p\n"
+        "return f(train, Y, best, test), best",
+        "x, y, z = train.numpy().astype(float), np.eye(int(labels.max()) + 1)[labels.numpy()], test.numpy()\n"
+        "def f(x, y, p, z):\n  m, c = x.mean(0), y.mean(0); w = np.linalg.solve((x - m).T @ (x - m) + p * np.eye(x.shape[1]), (x - m).T @ (y - c))\n"
+        "  return (z - m) @ w + c\nh = held.numpy(); n = [(f(x[~h], y[~h], p, x[h]).argmax(1) == labels.numpy()[h]).sum() for p in penalties.numpy()]\n"
+        "best = penalties.numpy()[int(np.argmax(n))]\nreturn f(x, y, best, z), best",
+        "Y = F.one_hot(labels).to(train)\ndef f(x, y, p, z):\n  m = x.mean(0); g = (x - m) @ (x - m).T  # as many equations as clips\n"
+        "  a = torch.linalg.solve(g + p * torch.eye(len(x)), y - y.mean(0)); return (z - m) @ (x - m).T @ a + y.mean(0)\n"
+        "best, most = penalties[0], -1\nfor p in penalties:\n  hits = (f(train[~held], Y[~held], p, train[held]).max(1).indices == labels[held]).sum()\n"
+        "  if hits > most: best, most = p, hits\nreturn f(train, Y, best, test), best",
+        "C = int(labels.max()) + 1; Y = torch.zeros(len(labels), C).scatter(1, labels[:, None], 1.0)\n"
+        "def f(x, y, p, z):\n  F_ = x.shape[1]; one = lambda t: torch.cat([t, torch.ones(len(t), 1)], 1)\n"
+        "  root = torch.diag(torch.cat([p.sqrt().repeat(F_), torch.zeros(1)])); A = torch.cat([one(x), root])\n"
+        "  b = torch.cat([y, torch.zeros(F_ + 1, C)]); return one(z) @ torch.linalg.lstsq(A, b).solution\n"
+        "n = [float((f(train[~held], Y[~held], p, train[held]).argmax(1) == labels[held]).float().mean()) for p in penalties]\n"
+        "best = penalties[n.index(max(n))]\nreturn f(train, Y, best, test), best",
+    ],
     "info_nce": [
         "s = video @ audio.T / temperature; i = torch.arange(len(s)); 0.5 * F.cross_entropy(s, i) + 0.5 * F.cross_entropy(s.t(), i)",
         "v, a = F.normalize(video, dim=1), F.normalize(audio, dim=1); s = torch.einsum('id,jd->ij', v, a) / temperature\n"
@@ -398,6 +488,28 @@ RIGHT = {
         "[floor + (1 - floor) * 0.5 * (1 + math.erf((y - m) / d / 2 ** 0.5)) for y in x]",
         "z = (similarity - similarity.mean()) / similarity.var(correction=0).sqrt()\ntorch.lerp(torch.tensor(floor), torch.tensor(1.0), torch.special.ndtr(z)).detach()",
     ],
+    "split_without_leaks": [
+        LEAKS + "held, room = [], share * N\nfor g in sorted(set(first)):\n  size = first.count(g)\n"
+        "  if size <= room: held.append(g); room -= size\nreturn [g in held for g in first]",
+        LEAKS + "out = torch.zeros(N, dtype=torch.bool); f = torch.tensor(first)\nfor g in f.unique():\n"
+        "  if (out | (f == g)).sum() <= share * N: out |= f == g\nreturn out",
+        "r = recordings.clone()\nfor _ in range(len(r)):\n  for a, b in copies.tolist(): r[r == r[b]] = r[a].item()\n"
+        "out = torch.zeros(len(r), dtype=torch.bool); seen = []\nfor i in range(len(r)):\n  g = int(r[i])\n  if g not in seen:\n"
+        "    seen.append(g); new = out | (r == g); out = new if int(new.sum()) <= share * len(r) else out\nreturn out",
+        "N = len(recordings); t = (recordings[:, None] == recordings) | torch.eye(N, dtype=torch.bool)\n"
+        "for a, b in copies: t[a, b] = t[b, a] = True\nfor _ in range(N): t = t.float() @ t.float() > 0\n"
+        "first = t.int().argmax(1); out = torch.zeros(N, dtype=torch.bool)\nfor g in range(N):\n  m = first == g\n"
+        "  if m.any() and out.sum() + m.sum() <= share * N: out[m] = True\nreturn out",
+        "import numpy as np\nr = recordings.numpy().copy(); P = copies.numpy()\nwhile True:\n  old = r.copy()\n  for a, b in P:\n"
+        "    lo, hi = min(r[a], r[b]), max(r[a], r[b]); r[r == hi] = lo\n  if (old == r).all(): break\n"
+        "_, at = np.unique(r, return_index=True); out = np.zeros(len(r), bool)\nfor i in np.sort(at):\n  m = r == r[i]\n"
+        "  if out.sum() + m.sum() <= share * len(r): out |= m\nreturn out",
+        "N = len(recordings); friends = {i: set(torch.nonzero(recordings == recordings[i])[:, 0].tolist()) for i in range(N)}\n"
+        "for a, b in copies.tolist(): friends[a].add(b); friends[b].add(a)\nseen, out = set(), [False] * N\nfor i in range(N):\n"
+        "  if i in seen: continue\n  group, todo = set(), [i]\n  while todo:\n    j = todo.pop()\n"
+        "    if j not in group: group.add(j); todo += friends[j]\n  seen |= group\n  if sum(out) + len(group) <= share * N:\n"
+        "    for j in group: out[j] = True\nreturn out",
+    ],
 }
 
 NCE = "K = negative.shape[1]; p = positive.exp() / (positive.exp() + K * Z); q = K * Z / (negative.exp() + K * Z)\n"
@@ -426,6 +538,24 @@ MINED = (
 )
 NEW = "return new, epoch, 1 - (new[:, :, None] == positives[:, None]).any(2).double().mean().item()"
 DUE = "if epoch - mined_at < every: return positives, mined_at, 0.0\n"
+
+IN_BLOCKS = (
+    BLOCKS.format(
+        mask="s[q[:, None] == o] = -torch.inf",
+        join="torch.cat([best, s], 1)",
+        names="torch.cat([who, o.expand(len(q), -1)], 1)",
+    )
+    + "  out.append(who)\nreturn torch.cat(out)"
+)
+EXAMINED = (
+    RIDGE
+    + "n = torch.stack([(f(train[~held], Y[~held], p, train[held]).argmax(1) == labels[held]).sum() for p in penalties])\n"
+    "best = penalties[n.argmax()]; return f(train, Y, best, test), best"
+)
+FILL = (
+    "held, room = [], share * N\nfor g in sorted(set(first)):\n  size = first.count(g)\n"
+    "  if size <= room: held.append(g); room -= size\nreturn [g in held for g in first]"
+)
 
 WRONG = {
     "log_spectrogram_bins": {
@@ -690,6 +820,36 @@ WRONG = {
         "s = score.clone().fill_diagonal_(-torch.inf); s.argsort(dim=1, descending=True, stable=True)": "k|shape",
         "s = score.clone().fill_diagonal_(-torch.inf); s.abs().argsort(dim=1, descending=True, stable=True)[:, :k]": "abs|itself|query",
     },
+    "mined_in_blocks": {
+        "s = torch.minimum(video @ video.T, audio @ audio.T).fill_diagonal_(-torch.inf); s.argsort(dim=1, descending=True, stable=True)[:, :k]": "table|block",
+        "out = []\nfor q in torch.arange(len(video)).split(block):\n  s = torch.minimum(video[q] @ video.T, audio[q] @ audio.T)\n"
+        "  s[torch.arange(len(q)), q] = -torch.inf; out.append(s.argsort(dim=1, descending=True, stable=True)[:, :k])\nreturn torch.cat(out)": "table|block",
+        IN_BLOCKS.replace("s[q[:, None] == o] = -torch.inf", "pass"): "itself|own positives|query",
+        IN_BLOCKS.replace("s[q[:, None] == o] = -torch.inf", "s.fill_diagonal_(-torch.inf)"): "diagonal",
+        IN_BLOCKS.replace("torch.cat([best, s], 1)", "torch.cat([s, best], 1)").replace(
+            "torch.cat([who, o.expand(len(q), -1)], 1)", "torch.cat([o.expand(len(q), -1), who], 1)"
+        ): "tie",
+        IN_BLOCKS.replace("torch.minimum(", "torch.maximum("): "maximum|larger|union",
+        IN_BLOCKS.replace(
+            "o.expand(len(q), -1)", "torch.arange(len(o)).expand(len(q), -1)"
+        ): "within a block|instances|begins",
+        IN_BLOCKS.replace("torch.cat([best, s], 1)", "s").replace(
+            "torch.cat([who, o.expand(len(q), -1)], 1)", "o.expand(len(q), -1)"
+        ): "last block|earlier|shape",
+        IN_BLOCKS.replace(
+            "  for o in torch.arange(len(video)).split(block)", "  for o in [q]"
+        ): "own block|every block|shape",
+        IN_BLOCKS.replace("descending=True, ", ""): "worst|least|rising|itself",
+        IN_BLOCKS.replace(
+            "video[q] @ video[o].T, audio[q] @ audio[o].T", "video[q] @ video[o].T, video[q] @ video[o].T"
+        ): "sound|audio|first of the two|video",
+        IN_BLOCKS.replace("out.append(who)", "out.append(best)"): "scores|fractions|whole",
+        IN_BLOCKS.replace(
+            "  for o in torch.arange(len(video)).split(block)",
+            "  for o in torch.arange(len(video) // block * block).split(block)",
+        ): "smaller block|rest|last block|shape",
+        IN_BLOCKS.replace("[:, :k]", "[:, 1:k + 1]"): "best|first|skip|one|shape|error",
+    },
     "precision_at_k": {
         "(labels[positives] == labels[:, None]).double().sum()": "count|sum",
         "(labels[positives] == labels[:, None]).any(1).double().mean()": "any",
@@ -900,6 +1060,27 @@ WRONG = {
         "w = weight.clone().requires_grad_(); b = bias.clone().requires_grad_(); F.cross_entropy(features @ w.T + b, labels, reduction='sum').backward()\n"
         "(weight - learning_rate * w.grad, bias - learning_rate * b.grad)": "batch|averag|sum",
     },
+    "ridge_probe": {
+        EXAMINED.replace("; I[-1, -1] = 0", ""): "bias|free",
+        EXAMINED.replace("torch.ones(len(t), 1)", "torch.zeros(len(t), 1)").replace(
+            "; I[-1, -1] = 0", ""
+        ): "bias|free|mean",
+        EXAMINED.replace("p * I", "p * len(x) * I"): "number of clips|averaged|multiplied",
+        EXAMINED.replace("p * I", "p / len(x) * I"): "number of clips|averaged|divided",
+        EXAMINED.replace("p * I", "p * p * I"): "squar|twice",
+        EXAMINED.replace("f(train[~held], Y[~held], p, train[held])", "f(train, Y, p, train[held])"): "held",
+        EXAMINED.replace(
+            "train[held]).argmax(1) == labels[held]", "train[~held]).argmax(1) == labels[~held]"
+        ): "fitted|held",
+        EXAMINED.replace("f(train, Y, best, test)", "f(train[~held], Y[~held], best, test)"): "final|all|leaves out",
+        EXAMINED.replace("n.argmax()", "n.argmin()"): "worst|most|smallest|least",
+        EXAMINED.replace("penalties[n.argmax()]", "penalties[len(n) - 1 - n.flip(0).argmax()]"): "equals|last",
+        EXAMINED.replace("f(train, Y, best, test), best", "f(train, Y, best, test).argmax(1), best"): "scores|classes",
+        EXAMINED.replace("f(train, Y, best, test), best", "f(train, Y, best, test).softmax(1), best"): "softmax",
+        EXAMINED.replace("f(train, Y, best, test), best", "f(train, 2 * Y - 1, best, test), best"): "-1",
+        EXAMINED.replace("f(train, Y, best, test), best", "best, f(train, Y, best, test)"): "order|swap|type|shape",
+        EXAMINED.replace("f(train, Y, best, test), best", "f(test, Y[:len(test)], best, test), best"): "",
+    },
     "info_nce": {
         SCORE + "F.cross_entropy(s, i)": "only pictures|one direction|both|score\\.T|sounds ask",
         SCORE + "F.cross_entropy(s.T, i)": "only sounds|one direction|both",
@@ -974,5 +1155,31 @@ WRONG = {
         Z_OF + "floor + (1 - floor) * torch.special.ndtr(-z)": "sign|revers|match",
         Z_OF + "w = floor + (1 - floor) * torch.special.ndtr(z); w / w.sum()": "sum|normali",
         "s = similarity.detach(); floor + (1 - floor) * s.argsort().argsort() / (len(s) - 1)": "rank|normal",
+    },
+    "split_without_leaks": {
+        "torch.arange(len(recordings)) < int(share * len(recordings))": "one by one|recording",
+        LEAKS.replace("links = copies.tolist()", "links = []") + FILL: "copies",
+        LEAKS.replace("links += [(i, j) for i in range(N) for j in range(i) if recordings[i] == recordings[j]]\n", "")
+        + FILL: "recordings",
+        "t = recordings[:, None] == recordings; t[copies[:, 0], copies[:, 1]] = t[copies[:, 1], copies[:, 0]] = True\n"
+        "N = len(t); first = t.int().argmax(1).tolist()\n" + FILL: "one step|friend|repeat|chain",
+        LEAKS
+        + FILL.replace(
+            "if size <= room: held.append(g); room -= size", "if size > room: break\n  held.append(g); room -= size"
+        ): "first group that does not fit|skip|stops",
+        LEAKS + FILL.replace("if size <= room", "if room > 0"): "more than",
+        LEAKS + FILL.replace("size <= room", "size < room"): "exactly|at most|one more|one fewer",
+        LEAKS
+        + "g = sorted(set(first)); held = g[:int(share * len(g))]\nreturn [f in held for f in first]": "share of the groups|groups",
+        LEAKS
+        + FILL.replace("sorted(set(first))", "sorted(set(first), key=lambda g: (-first.count(g), g))"): "order|largest",
+        LEAKS
+        + FILL.replace("sorted(set(first))", "sorted(set(first), key=lambda g: (first.count(g), g))"): "order|smallest",
+        LEAKS + FILL.replace("g in held", "g not in held"): "training|opposite|other",
+        LEAKS
+        + FILL.replace(
+            "return [g in held for g in first]", "return torch.tensor([i for i, g in enumerate(first) if g in held])"
+        ): "numbers|shape|True",
+        LEAKS + FILL.replace("sorted(set(first))", "sorted(set(first), key=lambda g: int(recordings[g]))"): "order",
     },
 }

@@ -194,7 +194,7 @@ def test_precision_is_shown_next_to_chance_and_over_all_queries(browser, memory)
     mean = (browser.labels[mined.index.numpy()] == browser.labels[:, None]).mean()
     assert f"<b>{mean:.0%}</b>" in told and f"chance, {browser.choice.chance:.0%}" in told
     rows = dict(browser.table())
-    assert rows["K"] == "3" and rows["chance"] == f"{browser.choice.chance:.0%}"
+    assert rows["k"] == "3" and rows["chance"] == f"{browser.choice.chance:.0%}"
 
 
 def test_a_class_leads_to_its_clips_and_random_stays_in_it(browser):

@@ -92,7 +92,7 @@ class PositiveBrowser(Panel):
         self.queries = QueryPicker(self, self.labels, self.classes, self._wrong, "many wrong positives", tip)
         rules = widgets.Dropdown(options=list(AGREEMENTS), description="agreement", layout={"width": "200px"})
         agreement = self.add_control("agreement", rules)
-        k = self.add_control("k", widgets.IntSlider(min(32, most), 1, most, description="K", layout={"width": "340px"}))
+        k = self.add_control("k", widgets.IntSlider(min(32, most), 1, most, description="k", layout={"width": "340px"}))
         colours = widgets.Dropdown(
             options=["right and wrong", "class"], description="colour", layout={"width": "210px"}
         )
@@ -290,7 +290,7 @@ class PositiveBrowser(Panel):
         choice, k = self.choice, self.controls["k"].value
         shares = [(f"{name}: positives of its class", f"{share:.0%}") for name, share in choice.precision.items()]
         query = f"clip {self.ranking.query}, {self._name(self.ranking.query)}"
-        named = [("query", query), ("agreement", self.controls["agreement"].value), ("K", str(k))]
+        named = [("query", query), ("agreement", self.controls["agreement"].value), ("k", str(k))]
         if not self.judged:
             return named
         return [*named, *shares, ("chance", f"{choice.chance:.0%}"), ("of its class, not chosen", str(choice.missed))]

@@ -97,7 +97,7 @@ class RetrievalExplorer(Panel):
         self.add_control("failures", failures, redraw=False)
         ways = widgets.Dropdown(options=list(DIRECTIONS), description="find", layout={"width": "230px"})
         self.add_control("direction", ways)
-        k = self.add_control("k", widgets.IntSlider(min(10, most), 1, most, description="K", layout={"width": "340px"}))
+        k = self.add_control("k", widgets.IntSlider(min(10, most), 1, most, description="k", layout={"width": "340px"}))
         refusal = "" if self.model is not None else "Give model and pipeline to ask with your own clips"
         self.intake = Intake(self._offer, refusal=refusal)
         self.drop = widgets.Button(description="back to the set", tooltip="Ask with a clip of the set again")

@@ -48,7 +48,7 @@ RULES = ("video", "audio", "consensus", "union")
 stage = lab.stage("05")
 clips, names, labels, memory = stage.clips, stage.names, stage.clips.labels, stage.memory
 N = len(clips)
-K = min(32, N - 2)  # positives of every clip, as in the paper
+k = min(32, N - 2)  # positives of every clip, as in the paper
 
 # %% [markdown]
 # ## Where this leads
@@ -60,7 +60,7 @@ K = min(32, N - 2)  # positives of every clip, as in the paper
 # This query is not typical. Of all training clips, it is the one that agreement helps most.
 
 # %%
-mined = {rule: al.mine_positives(memory.video, memory.audio, K, rule) for rule in RULES}
+mined = {rule: al.mine_positives(memory.video, memory.audio, k, rule) for rule in RULES}
 right = {rule: precision_of_each(found, labels) for rule, found in mined.items()}  # (N,): share of right positives
 query = int((right["consensus"] - torch.maximum(right["video"], right["audio"])).argmax())
 share = {rule: f"{100 * values[query]:.0f} %" for rule, values in right.items()}
@@ -223,37 +223,37 @@ frames(
 
 # %%
 options = ["consensus", "union", "video", "audio"]
-lab.predict("05-2", f"Each rule takes the {K} best. Whose last positive has the LOWEST score?", options)
+lab.predict("05-2", f"Each rule takes the {k} best. Whose last positive has the LOWEST score?", options)
 
 # %%
 last = {rule: found.score[:, -1].mean().item() for rule, found in mined.items()}
 for rule, value in last.items():
-    print(f"{rule:>10}: score of the last of {K} positives, mean over all queries {value:.3f}")
-because = "min(x, y) is never above x or y, and they are never above max(x, y). The same holds for the K-th largest."
+    print(f"{rule:>10}: score of the last of {k} positives, mean over all queries {value:.3f}")
+because = "min(x, y) is never above x or y, and they are never above max(x, y). The same holds for the k-th largest."
 lab.reveal("05-2", min(last, key=last.get), because)
 
 # %% [markdown]
 # So a consensus of 0.5 is worth more than a union of 0.5, and you cannot compare thresholds of different rules. That is
-# why the paper fixes the *number* K and not a threshold. Move the slider: as K grows, the corner slides down the
-# diagonal and starts to include strangers. (Once K exceeds the size of the class, it has to.)
+# why the paper fixes the *number* k and not a threshold. Move the slider: as k grows, the corner slides down the
+# diagonal and starts to include strangers. (Once k exceeds the size of the class, it has to.)
 
 
 # %%
-def corner(k):
+def corner(size):
     others = scores["consensus"][query].clone()
     others[query] = -torch.inf
-    found = others.topk(k).indices  # (k,): of this query alone
+    found = others.topk(size).indices  # of this query alone
     own = 100 * (labels[found] == labels[query]).double().mean()
     name = names[query].replace("_", " ")
-    return plots.agreement_plane(memory, query, found, labels, title=f"K = {k}: {own:.0f} % are {name}")
+    return plots.agreement_plane(memory, query, found, labels, title=f"k = {size}: {own:.0f} % are {name}")
 
 
-frames(corner, [k for k in (4, 16, K, 64, 128, 512) if k < N - 1], label="K", dpi=64, alt="the corner of consensus")
+frames(corner, [size for size in (4, 16, k, 64, 128, 512) if size < N - 1], label="k", dpi=64, alt="the corner of consensus")
 
 # %% [markdown]
 # ## From scores to positives
 #
-# The positives of clip $i$ are the K *other* clips with the highest score. The trap is "other": the released code drops
+# The positives of clip $i$ are the k *other* clips with the highest score. The trap is "other": the released code drops
 # whichever clip comes first. If the data contain an exact duplicate (every video site has some), that is not always the
 # clip itself. Exclude the clip by its *index*. **Exercise ●●○.**
 
@@ -266,15 +266,53 @@ def top_k_positives(score, k):
 
 
 # %%
-ks = [k for k in (1, 2, 4, 8, 16, 32, 64, 128, 256) if k < N - 1]
+ks = [size for size in (1, 2, 4, 8, 16, 32, 64, 128, 256) if size < N - 1]
 ranked = {rule: top_k_positives(scores[rule], max(ks)) for rule in RULES}  # (N, most)
-agree = (ranked["consensus"][:, :K].sort().values == mined["consensus"].index.sort().values).double().mean()
+agree = (ranked["consensus"][:, :k].sort().values == mined["consensus"].index.sort().values).double().mean()
 print(f"{lab.credit('top_k_positives')}: {100 * agree:.2f} % of the entries are those of al.mine_positives")
 
 # %% [markdown]
 # The two may differ in a few last places. `mine_positives` computes products exactly, so neither the machine nor the
-# order of the sums can change a tie. It also never holds the whole $N \times N$ table. At $N = 1{,}638$ a table takes
-# 11 MB; at Kinetics' 230,000 clips it would take 210 GB.
+# order of the sums can change a tie.
+#
+# ### Exercise ●●●: mine in blocks
+#
+# You made a table of all $N \times N$ scores. At $N = 1{,}638$ it takes 11 MB; at Kinetics' 230,000 clips it would take
+# 210 GB. But a query only needs its k best. So take a few queries at a time, compare them with a few others at a time,
+# and remember the best up to now. Then memory no longer depends on $N^2$, and the result must be *exactly* that of the
+# whole table: the same clips, in the same order, ties included.
+
+
+# %%
+@exercise("mined_in_blocks")
+def mined_in_blocks(video, audio, k, block):
+    """video, audio (N, D): unit rows -> (N, k): the k best others by consensus, best first; the lower index wins ties.
+
+    The same as from the whole (N, N) table, but no table of scores has more than `block` rows and `block + k` columns.
+    """
+    ...
+
+
+# %%
+block = 128
+by_blocks = mined_in_blocks(memory.video, memory.audio, k, block)
+same = (by_blocks.sort().values == mined["consensus"].index.sort().values).double().mean()
+print(f"{lab.credit('mined_in_blocks')}: {same:.2%} of the positives are those of al.mine_positives")
+for name, count in {"here": N, "Kinetics": 232_067, "AudioSet": 1_784_108}.items():
+    whole, part = 4 * count**2, 4 * block * (block + k)
+    print(f"{name:<9} a table of all pairs: {whole / 1e6:>14,.0f} MB, a block and the best: {part / 1e6:.2f} MB")
+
+# %% [markdown]
+# *Question.* Memory is solved. What about time, and what would you give up to save it?
+#
+# <details><summary>An answer</summary>
+#
+# All $N^2$ similarities are still computed: ten times as many clips take a hundred times as long. You can skip blocks
+# whose best possible score is below the k-th best so far: that loses nothing, and `mine_positives` does it. Or you search
+# only among clips that a coarse index calls near: that is much faster, and some positives are missed. Whether they
+# matter is a question for an experiment: train with both.
+#
+# </details>
 #
 # ## How many are right?
 #
@@ -289,18 +327,18 @@ def precision_at_k(positives, labels):
 
 
 # %%
-lab.predict("05-3", f"Which rule finds the largest share of right positives at K = {K}?", list(RULES))
+lab.predict("05-3", f"Which rule finds the largest share of right positives at k = {k}?", list(RULES))
 
 # %%
-precision = {rule: [float(precision_at_k(found[:, :k], labels)) for k in ks] for rule, found in ranked.items()}
+precision = {rule: [float(precision_at_k(found[:, :size], labels)) for size in ks] for rule, found in ranked.items()}
 class_size = labels.bincount()[labels]  # (N,)
-ceiling = [((class_size - 1) / k).clamp(max=1).mean().item() for k in ks]  # a class has no more than its members
+ceiling = [((class_size - 1) / size).clamp(max=1).mean().item() for size in ks]  # a class has no more than its members
 chance = ((class_size - 1) / (N - 1)).mean().item()
 
 
-at = max(i for i, k in enumerate(ks) if k <= K)
+at = max(i for i, size in enumerate(ks) if size <= k)
 best = max(precision, key=lambda rule: precision[rule][at])
-title = f"At K = {ks[at]}, {best} finds most: {100 * precision[best][at]:.1f} % ({lab.credit()})"
+title = f"At k = {ks[at]}, {best} finds most: {100 * precision[best][at]:.1f} % ({lab.credit()})"
 levels = {"ceiling: nobody of the class is left": ceiling, "chance": chance}
 shown = plots.curves(
     ks,
@@ -308,7 +346,7 @@ shown = plots.curves(
     levels=levels,
     log="x",
     percent=True,
-    xlabel="K, positives of every clip",
+    xlabel="k, positives of every clip",
     ylabel="of the query's class",
     title=title,
 )
@@ -326,7 +364,7 @@ for rule in ("video", "audio", "union"):
     ahead = [100 * (a - b) for a, b in zip(seeds["consensus"], seeds[rule], strict=True)]  # same seed, same memory
     mean, half = mean_and_margin(ahead)
     print(f"consensus minus {rule:<6} {mean:+5.1f} points, 95 % interval [{mean - half:+.1f}, {mean + half:+.1f}]")
-title = f"Right positives by rule: committed runs, {len(long_runs)} seeds, K = 32"
+title = f"Right positives by rule: committed runs, {len(long_runs)} seeds, k = 32"
 plots.accuracy_bars(seeds, chance=results["chance"]["video_probe"], xlabel="right positives", title=title)
 
 # %% tags=["claim"]
@@ -359,7 +397,7 @@ def numbered(groups):
 look_of, sound_of = numbered(look), numbered(sound)
 kinds = {}
 for rule in RULES:
-    index = ranked[rule][:, :K]
+    index = ranked[rule][:, :k]
     hit = labels[index] == labels[:, None]
     alike = look_of[index] == look_of[:, None]
     heard = sound_of[index] == sound_of[:, None]
@@ -375,7 +413,7 @@ paint = {
     "wrong: neither": "#98a2ad",
 }
 title = f"Look- and sound-alikes: {both['consensus']:.0f} % by both senses, {both['audio']:.0f} % by hearing, {both['video']:.0f} % by sight"
-shown = plots.shares(kinds, colours=paint, xlabel=f"of {K} positives", title=title)
+shown = plots.shares(kinds, colours=paint, xlabel=f"of {k} positives", title=title)
 lab.reveal("05-4", max(wrong, key=wrong.get), "look-alikes are few classes, 'neither' covers nearly all others.")
 shown
 
@@ -427,14 +465,14 @@ closer = sum(
 )
 plots.dumbbells(
     rows,
-    xlabel=f"of {K} positives, right",
+    xlabel=f"of {k} positives, right",
     title=f"Consensus is closer to the better sense in {closer} of {len(rows)} scenes",
 )
 
 # %% [markdown]
 # ## Play with it
 #
-# The panel below shows the whole idea. Choose a query, a rule and K; click a dot to play that clip; browse *many wrong
+# The panel below shows the whole idea. Choose a query, a rule and k; click a dot to play that clip; browse *many wrong
 # positives* to see the hopeless cases. (A published notebook shows a still picture; run the cell to get the live
 # panel.)
 
@@ -517,7 +555,7 @@ def alarm_figure(name, alarm):
 
 own = (memory.video * memory.audio).sum(1)
 depth = mined["consensus"].score.mean(1)
-alarm_figure(f"mean consensus of the {K} positives", depth) if faulty.any() else print(
+alarm_figure(f"mean consensus of the {k} positives", depth) if faulty.any() else print(
     "no off-screen clip in this small world"
 )
 
@@ -546,23 +584,23 @@ if stage.trained:
 # ## What happens to the false negatives?
 #
 # CMA does two things with the positives: it pulls them closer, and *never draws them as negatives*. How much of the
-# conflict does the second part solve? That depends on K: a larger K removes more false negatives but lowers precision.
+# conflict does the second part solve? That depends on k: a larger k removes more false negatives but lowers precision.
 
 # %%
-left = [al.metrics.false_negative_rate(labels, ranked["consensus"][:, :k]) * draws for k in ks]
+left = [al.metrics.false_negative_rate(labels, ranked["consensus"][:, :size]) * draws for size in ks]
 
 
-log_k = [k.bit_length() - 1 for k in ks]  # log2
+log_k = [size.bit_length() - 1 for size in ks]  # log2
 panels = {
     "right positives, %": {"consensus": (log_k, [100 * x for x in precision["consensus"]])},
     f"false negatives among {draws}": {"consensus": (log_k, left)},
 }
 levels = {f"false negatives among {draws}": {"AVID: nothing excluded": draws * chance}}
-title = f"With K = {ks[at]}, false negatives fall from {draws * chance:.0f} to {left[at]:.0f}"
-plots.tracks(panels, levels=levels, xlabel="log2 of K: 0 is one positive, 5 is 32", title=title)
+title = f"With k = {ks[at]}, false negatives fall from {draws * chance:.0f} to {left[at]:.0f}"
+plots.tracks(panels, levels=levels, xlabel="log2 of k: 0 is one positive, 5 is 32", title=title)
 
 # %% [markdown]
-# The dashed line is AVID, which excludes no clip. Even at K = 32 most of a class stays among the negatives: agreement
+# The dashed line is AVID, which excludes no clip. Even at k = 32 most of a class stays among the negatives: agreement
 # *reduces* the conflict but does not end it.
 #
 # ## Agreement is only as good as its memory
@@ -573,7 +611,7 @@ plots.tracks(panels, levels=levels, xlabel="log2 of K: 0 is one positive, 5 is 3
 # %%
 twin = al.evaluation.random_twin(stage.model, clips, stage.pipeline)
 blank = al.evaluation.embed(twin, clips, stage.pipeline, windows=1)
-rows = {"untrained network": [al.positive_precision(al.mine_positives(blank.video, blank.audio, K), labels)]}
+rows = {"untrained network": [al.positive_precision(al.mine_positives(blank.video, blank.audio, k), labels)]}
 length = results["made_with"]["profile"]["train"]["steps"]
 for variant, steps in (
     ("cross", f"{length:,} steps"),
@@ -604,7 +642,7 @@ def my_rule(looks, sounds):
 
 
 contest = {"minimum": torch.minimum(looks, sounds), "my rule": my_rule(looks, sounds)}
-judged = {name: float(precision_at_k(top_k_positives(table, K), labels)) for name, table in contest.items()}
+judged = {name: float(precision_at_k(top_k_positives(table, k), labels)) for name, table in contest.items()}
 print({name: f"{100 * value:.1f} %" for name, value in judged.items()})
 lab.note("05-2", "My rule against the minimum", **{name.replace(" ", "_"): round(v, 4) for name, v in judged.items()})
 
@@ -630,8 +668,8 @@ if stage.trained:
 # ### Exercise ●●●: your rule in the library
 #
 # `al.mining` takes a rule as a name and a formula of two similarities. CONTRIBUTING.md ("An agreement") shows how to add
-# one. Add yours, mine with it (`al.mine_positives(memory.video, memory.audio, K, "mean")`), and train CMA with it in
-# notebook 06: `al.CMA.from_avid(avid, k=K, agreement="mean")`. The rule must never fall when either similarity rises.
+# one. Add yours, mine with it (`al.mine_positives(memory.video, memory.audio, k, "mean")`), and train CMA with it in
+# notebook 06: `al.CMA.from_avid(avid, k=32, agreement="mean")`. The rule must never fall when either similarity rises.
 # Why?
 #
 # <details><summary>An answer</summary>

@@ -26,7 +26,7 @@
 #
 # <details><summary>Answers</summary>
 #
-# 1. $KZ$ is the score at which the loss is undecided between "real" and "noise". $Z$ is the mean of $e^s$ over the
+# 1. Where $e^s = KZ$, the loss is undecided between "real" and "noise". $Z$ is the mean of $e^s$ over the
 #    negatives of the first batch; then it is frozen.
 # 2. A picture can recognise *its own* memory by its wallpaper. A sound has no wallpaper, so only what picture and sound
 #    share helps to find it.
@@ -53,7 +53,7 @@ from avid_lab.reference.report import readable
 stage = lab.stage("06")
 clips, labels, memory = stage.clips, stage.clips.labels, stage.memory
 N = len(clips)
-K = min(32, N - 2)  # positives of every clip
+k = min(32, N - 2)  # positives of every clip
 draws = stage.profile.num_negatives
 results = reference.results()  # scores of all committed runs
 steps_of_avid = results["made_with"]["profile"]["train"]["steps"]  # of "cross"; a continued run takes half as many
@@ -160,7 +160,7 @@ def cma_negatives(index, positives, N, K, generator):
 
 
 # %%
-positives = al.mine_positives(memory.video, memory.audio, K).index  # (N, K)
+positives = al.mine_positives(memory.video, memory.audio, k).index  # (N, k)
 batch = torch.arange(min(64, N))
 generator = torch.Generator().manual_seed(0)
 drawn = {
@@ -208,7 +208,7 @@ def begin():
 
 
 _, avid = begin()
-cma = al.CMA.from_avid(avid, k=K)
+cma = al.CMA.from_avid(avid, k=k)
 negatives = cma_negatives(batch, cma.positives, N, draws, torch.Generator().manual_seed(2))
 with torch.no_grad():
     v, a = stage.model(*stage.pipeline(clips.batch(batch)))  # (B, D) each
@@ -240,7 +240,7 @@ lab.predict("06-2", "With one shared Z, how many times larger is the first loss 
 # %%
 first = {}
 for rule in ("per_term", "shared"):
-    twin = al.CMA.from_avid(begin()[1], k=K, partition=rule)
+    twin = al.CMA.from_avid(begin()[1], k=k, partition=rule)
     video = v.clone().requires_grad_()
     output = twin(video, a, batch, negatives)
     (gradient,) = torch.autograd.grad(output.loss, video)
@@ -361,7 +361,7 @@ def go_on(name, make):
 
 
 credit = lab.credit("cma_negatives")
-mine = {"CMA": go_on(f"CMA ({credit})", lambda avid: MyCMA.from_avid(avid, k=K))}
+mine = {"CMA": go_on(f"CMA ({credit})", lambda avid: MyCMA.from_avid(avid, k=k))}
 
 # %%
 mine["AVID, continued"] = go_on("AVID, continued", lambda avid: avid)
@@ -755,10 +755,10 @@ if len(after) == 4:
 # %% [markdown]
 # ## Experiments
 #
-# 1. **One Z.** `go_on("shared", lambda avid: MyCMA.from_avid(avid, k=K, partition="shared"))`, then `judge` it. Predict
+# 1. **One Z.** `go_on("shared", lambda avid: MyCMA.from_avid(avid, k=k, partition="shared"))`, then `judge` it. Predict
 #    the first loss from the table above.
 # 2. **Fixed or updated?** Change the `2.0` passes in `go_on` to 1000. Do the positives get better if you mine again?
-# 3. **Across modalities.** `MyCMA.from_avid(avid, k=K, positive_cross=1.0, positive_within=0.0)`: the detour instead of
+# 3. **Across modalities.** `MyCMA.from_avid(avid, k=k, positive_cross=1.0, positive_within=0.0)`: the detour instead of
 #    the direct way.
 # 4. **Too early.** Let `begin` return an untrained network: `al.AudioVisualModel.preset("pocket")` and a fresh `al.AVID`.
 #    Count its right positives first (`al.positive_precision`), then train both for 100 steps.

@@ -3,13 +3,11 @@
 #
 # After this notebook you can
 #
-# * examine a network that was trained without labels in four ways, three of which you write yourself, and explain what
+# * examine a network that was trained without labels in five ways, four of which you write yourself, and explain what
 #   each examination can *not* see,
 # * read a score properly: compare it with chance and with the same network untrained, and give it an interval,
 # * keep a frozen network frozen, and show what happens if you do not,
 # * distinguish a failure of the network from a failure of the question, by ear.
-#
-# Exercises are marked ★ (a line), ★★ (a function) or ★★★ (a part of the system).
 #
 # **Needs:** notebook 03; 06 introduces CMA, the network that we examine. **Time:** 50 minutes to read, listen and
 # write. Computing takes about 1½ minutes on a laptop's CPU (measured: 94 s from start to end, one thread of a shared
@@ -132,7 +130,7 @@ print(f"embeddings {tuple(test.video.shape)} for comparing, features {tuple(test
 #
 # $$ \text{R@}k \;=\; \frac1N \sum_i \big[\, r_i \le k \,\big], \qquad r_i = \big|\{\, j : s_{ij} \ge s_{ii} \,\}\big| \quad\text{(the rank of the target of } i\text{)}. $$
 #
-# **Exercise ★.** Mind the ties: an item with the *same* score as the target ranks before it. Why so strict? Think of a
+# **Exercise ●○○.** Mind the ties: an item with the *same* score as the target ranks before it. Why so strict? Think of a
 # network that gives every pair the same score.
 
 
@@ -316,7 +314,7 @@ EmbeddingMap(shown, test_labels, test_clips.classes, paths=[test_clips.path(i) f
 # Retrieval asks about rankings. The simplest *classifier* needs nothing more: let the $k$ nearest training clips vote.
 # It has no parameters to fit, so it judges the geometry as it is.
 #
-# **Exercise ★★.** Write the vote.
+# **Exercise ●●○.** Write the vote.
 
 
 # %%
@@ -390,7 +388,7 @@ for name, matrix in matrices.items():
 #
 # $$ \mathbf p = \operatorname{softmax}(W\mathbf x + \mathbf b), \qquad W \leftarrow W - \eta\,\tfrac1B \sum_i (\mathbf p_i - \mathbf y_i)\,\mathbf x_i^\top, \qquad \mathbf b \leftarrow \mathbf b - \eta\, \tfrac1B \sum_i (\mathbf p_i - \mathbf y_i). $$
 #
-# **Exercise ★★.** Write this step, by hand or with autograd.
+# **Exercise ●●○.** Write this step, by hand or with autograd.
 
 
 # %%
@@ -431,6 +429,63 @@ print(f"pictures at the optimum of the library's regularised probe (L-BFGS): {10
 # %% [markdown]
 # A few steps are enough, because nothing deep is fitted. The library's `fit_linear` finds the optimum with L-BFGS, so
 # there is no learning rate to tune and no seed to average over.
+#
+# ### Exercise ●●●: the whole examination
+#
+# One number is still chosen by hand: how strongly large weights are *penalised*. Whoever chooses it on the held-out clips
+# has learned from the exam. So set a part of the *training* clips aside, let them choose, and then fit again with all.
+# With squared errors instead of cross-entropy, each fit is one system of linear equations (*ridge regression*):
+#
+# $$ \min_{W, \mathbf b} \; \lVert XW + \mathbf b - Y \rVert^2 + \lambda \lVert W \rVert^2
+# \qquad\Longrightarrow\qquad (X_c^\top X_c + \lambda I)\, W = X_c^\top Y_c . $$
+#
+# $X$ are the features, $Y$ has a 1 for the class of each clip and 0 elsewhere, and $c$ means that the mean over the fitted
+# clips was subtracted. Why that takes care of $\mathbf b$ is the first thing to find out.
+
+
+# %%
+@exercise("ridge_probe")
+def ridge_probe(train, labels, test, held, penalties):
+    """A linear probe by least squares, which chooses its own penalty.
+
+    train (N, F), labels (N,), test (M, F): features; held (N,): True for training clips that only help to choose;
+    penalties (P,) -> (scores (M, C) of all classes, the chosen penalty).
+
+    A fit minimises ||X W + b - Y||^2 + penalty ||W||^2, where Y has a 1 for the class of each clip, else 0; b is free. The
+    penalty with the most held clips right is chosen (the first of equals); then *all* training clips are fitted with it.
+    """
+    ...
+
+
+# %%
+aside = torch.arange(len(clips)) % 5 == 0  # one in five training clips chooses
+penalties = torch.logspace(0, 5, 6)
+print(f"one linear probe, fitted in two ways, per cent right ({lab.credit('ridge_probe')})")
+print(f"{'':<20}{'ridge':>8}{'penalty':>11}{'softmax, L-BFGS':>18}")
+for name, (known, asked) in {
+    "pictures": (train.video_features, test.video_features),
+    "sounds": (train.audio_features, test.audio_features),
+    "untrained pictures": (blank_train.video_features, blank_test.video_features),
+}.items():
+    mean, deviation = known.mean(0), known.std(0).clamp(min=1e-5)
+    known, asked = (known - mean) / deviation, (asked - mean) / deviation
+    scores, penalty = ridge_probe(known, labels, asked, aside, penalties)
+    by_ridge = (scores.argmax(1) == test_labels).double().mean()
+    by_softmax = evaluation.linear_probe(known, labels, asked, test_labels)
+    print(f"{name:<20}{100 * by_ridge:>8.1f}{penalty:>11,.0f}{100 * by_softmax:>18.1f}")
+
+# %% [markdown]
+# **Think.** Squared errors punish a score of 3 for the right class as much as a score of -1. Why does such a probe work all
+# the same? And why must the clips that choose the penalty be neither the fitted ones nor the held-out ones?
+#
+# <details><summary>An answer</summary>
+#
+# Only the order of the scores decides, and a least-squares fit puts the right class first wherever the classes are about
+# linearly separable, even though its scores are no probabilities. On the fitted clips, the smallest penalty always looks
+# best, because it fits them most closely. On the held-out clips, the choice would fit *them*: the more penalties you try,
+# the more luck goes into the best one, and the reported number is too high.
+#
+# </details>
 #
 # ## Frozen means frozen
 #

@@ -10,8 +10,6 @@
 # * find clips whose picture and sound do not belong together, without labels, and check the result against the truth,
 # * read a comparison of methods critically, including your own.
 #
-# Exercises are marked ★ (a line), ★★ (a function) or ★★★ (a part of the system).
-#
 # **Needs:** notebooks 02 and 03; 05 for false negatives. **Time:** 60 minutes to read and write. Computing, mostly one
 # short training comparison, takes about two minutes on a laptop's CPU (measured: 130 s from start to end, one thread of
 # a shared x86 machine). GPU: not measured.
@@ -134,7 +132,7 @@ claim("the liars give themselves away: their mean similarity is lower by far", m
 # There is no memory, no $Z$ and nothing old: the loss compares embeddings as they are *now*, and gradients flow into
 # both sides.
 #
-# **Exercise ★.** Write it.
+# **Exercise ●○○.** Write it.
 
 
 # %%
@@ -215,7 +213,7 @@ for name, n, batch, queue in (("here", N, B, 512), ("Kinetics, batch 256", 232_0
 # AVID averages notes ($\bar{\mathbf v} \leftarrow$ half old, half new), which makes them steadier and older; MoCo lets a
 # second, slowly moving network write them, so that old entries still fit the new ones.
 #
-# **Exercise ★★★.** Build the queue, without that second network. A *query* (a picture) chooses between its own *key* (its
+# **Exercise ●●●.** Build the queue, without that second network. A *query* (a picture) chooses between its own *key* (its
 # sound) and the last $Q$ keys. Afterwards the new keys join the queue, and the oldest leave. In the race below, your
 # queue trains a network in both directions.
 
@@ -273,7 +271,7 @@ claim("at its second it loses log 2", visits[1], between=(0.68, 0.71))
 #
 # $$ \mathcal L = -\frac1B \sum_{ij} \log \sigma\big( y_{ij}\,(\mathbf v_i^\top \mathbf a_j / T + b) \big), \qquad y_{ij} = +1 \text{ on the diagonal, else } -1. $$
 #
-# **Exercise ★★.** Write it. Mind what belongs inside the sign.
+# **Exercise ●●○.** Write it. Mind what belongs inside the sign.
 
 
 # %%
@@ -434,7 +432,7 @@ for prior in (0.0, 0.02, 1 / classes, 0.1, 0.2):
 # $\delta$ (below zero trusts more clips) and a spread $\kappa$ (smaller separates more sharply). A clip's loss is
 # multiplied by $w_i / \sum_k w_k$. `losses.plausibility_weights` has both knobs.
 #
-# **Exercise ★★.** Write the plain case, $\delta = 0$ and $\kappa = 1$.
+# **Exercise ●●○.** Write the plain case, $\delta = 0$ and $\kappa = 1$.
 
 
 # %%

@@ -26,7 +26,7 @@ import torch
 import avid_lab as al
 from avid_lab import evaluation, foley, plots
 from avid_lab.config import PRESETS, RECIPES, AudioSpec, VideoSpec, data_dir, side_for
-from avid_lab.course import frames, lab
+from avid_lab.course import exercise, frames, lab
 from avid_lab.datasets.prepare import prepare
 from avid_lab.interactive import LiveLoss, gallery
 from avid_lab.interactive.retrieval import RetrievalExplorer
@@ -184,8 +184,81 @@ gallery(
 # %% [markdown]
 # A player shows what the network is shown of a clip, and says where in the file that lies if it is not all.
 #
-# **One in five clips of each kind is held out**, chosen by its name, the same on every machine. Pieces of *one recording* stay on one side, for they share room, camera and light, and the held-out one would be no test: the index knows them by their names (`holiday_000`, `holiday_040`) and finds copies by their content. What it cannot know is which clips were filmed on the same evening. Put those into folders
-# `train/` and `test/` above the kinds, by recording; the index keeps your split.
+# **One in five clips of each kind is held out**, chosen by its name, the same on every machine. Pieces of *one recording*
+# stay on one side. They share room, camera and light, and a held-out piece would be no test: the index knows pieces by
+# their names (`holiday_000`, `holiday_040`) and finds copies by their content. What it cannot know is which clips were
+# filmed on the same evening. Put those into folders `train/` and `test/` above the kinds, by recording; the index keeps
+# your split.
+#
+# ### Exercise ●●●: a split without leaks
+#
+# Write such a split yourself. A chain is what makes it hard: A and B are pieces of one recording, B has a copy C under
+# another name, and C is a piece of a second recording. All of them must stay on one side.
+
+
+# %%
+@exercise("split_without_leaks")
+def split_without_leaks(recordings, copies, share):
+    """Choose the clips that are held out, so that nothing held out is known from training.
+
+    recordings (N,): the number of each clip's recording; copies (P, 2): pairs of clips with the same content ->
+    (N,) True for the held-out clips.
+
+    Clips of one recording stay together, and so do copies, also through further clips: these are groups. Take the groups
+    in the order of their first clips, and hold each one out that still fits: at most `share` of all N clips are held out.
+    """
+    ...
+
+
+# %% [markdown]
+# Does a leak matter? Cut every clip of yours into four pieces, forget which piece comes from which clip, and split the
+# pieces: once at random, once with your function. The five nearest training pieces vote on the kind of each held-out
+# piece, and *the network is untrained*.
+
+# %%
+if KINDS:
+    lab.predict("10-6", "By how many points does the random split flatter the untrained network?", low=0, high=100)
+
+# %%
+if KINDS:
+    order = torch.randperm(len(mine), generator=torch.Generator().manual_seed(0))
+    pieces = evaluation.embed(untrained, mine.subset(order), stage.pipeline, windows=4).video_windows  # (N, 4, D)
+    recordings = torch.arange(len(mine)).repeat_interleave(4)  # of each piece
+    kind = mine.labels[order].repeat_interleave(4)
+    no_copies = torch.zeros(0, 2, dtype=torch.long)
+    chosen = torch.randperm(len(kind), generator=torch.Generator().manual_seed(0)) < len(kind) // 5
+    by_split = {
+        "pieces at random": chosen,
+        f"by recording ({lab.credit('split_without_leaks')})": split_without_leaks(recordings, no_copies, 0.2),
+    }
+    points = pieces.flatten(0, 1)
+    flattered = {
+        name: (al.metrics.knn_predict(points[~held], kind[~held], points[held], 5) == kind[held]).double().mean().item()
+        for name, held in by_split.items()
+    }
+    gap = 100 * (max(flattered.values()) - min(flattered.values()))
+    shown = plots.accuracy_bars(
+        flattered,
+        chance=al.metrics.chance_accuracy(mine.labels, mine.labels),
+        xlabel="right kind of held-out pieces, untrained network",
+        title=f"The same network, {gap:.0f} points apart",
+    )
+    first_split, second_split = (100 * value for value in flattered.values())
+    lab.reveal("10-6", round(first_split - second_split, 1), "it recognises the recording, not the kind", close=0.25)
+else:
+    shown = print("These clips have no kinds, so there is nothing to vote on.")
+shown
+
+# %% [markdown]
+# *Question.* Your function looks only at recordings and copies. What else could go wrong with its split of a small folder?
+#
+# <details><summary>An answer</summary>
+#
+# A kind may end up on one side only: it takes groups as they come. That is why the cell above shuffles the clips first,
+# and why the index splits each kind by itself. And a very long recording, larger than the share, can never be held out.
+# Look at what was held out before you use it: how many clips of each kind, from how many recordings?
+#
+# </details>
 #
 # ## Before you train: what could be cheated with?
 #

@@ -10,7 +10,7 @@ from importlib import import_module
 
 from avid_lab.course.checks import Exercise
 
-NOTEBOOKS = ("01", "02", "03", "04", "05", "06", "07", "08", "09")
+NOTEBOOKS = ("01", "02", "03", "04", "05", "06", "07", "08", "09", "10")
 
 EXERCISES: dict[str, Exercise] = {
     exercise.name: exercise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch.overrides import TorchFunctionMode
 
 from avid_lab.course.checks import Exercise, Property
 from avid_lab.course.exercises.inputs import integers, normal, seeded, unit
@@ -167,6 +168,137 @@ def _many_ties():
     return score.fill_diagonal_(5.0), 10
 
 
+# --- mining in blocks -------------------------------------------------------------------------------------------------
+
+
+def mined_in_blocks(video, audio, k, block):
+    """video, audio (N, D): unit rows -> (N, k): the k best others by consensus, best first; the lower index wins ties.
+
+    The same as from the whole (N, N) table, but no table of scores has more than `block` rows and `block + k` columns.
+    """
+    numbers, found = torch.arange(len(video)), []
+    for queries in numbers.split(block):
+        best, who = torch.empty(len(queries), 0), torch.empty(len(queries), 0, dtype=torch.long)  # the best up to now
+        for others in numbers.split(block):
+            score = torch.minimum(video[queries] @ video[others].T, audio[queries] @ audio[others].T)
+            score = score.masked_fill(queries[:, None] == others, -torch.inf)
+            both, names = torch.cat([best, score], dim=1), torch.cat([who, others.expand(len(queries), -1)], dim=1)
+            order = both.sort(dim=1, descending=True, stable=True).indices[:, :k]  # earlier blocks first among equals
+            best, who = both.gather(1, order), names.gather(1, order)
+        found.append(who)
+    return torch.cat(found)
+
+
+def _table(video, audio):
+    return torch.minimum(video @ video.T, audio @ audio.T).fill_diagonal_(-torch.inf)
+
+
+def _whole_table(video, audio, k, block):
+    """A table is larger than a block. The positives are right, but you made a table with a column for every clip. At
+    Kinetics' size that does not fit. Take both, queries and others, block by block, and keep the k best up to now.
+    """
+    return top_k_positives(torch.minimum(video @ video.T, audio @ audio.T), k)
+
+
+def _last_block(video, audio, k, block):
+    """Only the last block of others counts. You forgot the best of earlier blocks: join them with each new block, then
+    take the k best of both.
+    """
+    table, parts = _table(video, audio), torch.arange(len(video)).split(block)
+    return parts[-1][_ranked(table[:, parts[-1]])][:, :k]
+
+
+def _first_block(video, audio, k, block):
+    """Only the first block of others counts. The k best may lie in any block: join the best up to now with each block."""
+    return _ranked(_table(video, audio)[:, :block])[:, :k]
+
+
+def _own_block(video, audio, k, block):
+    """Queries only meet the clips of their own block. There are two loops: each block of queries meets *every* block of
+    others.
+    """
+    numbers = torch.arange(len(video))
+    apart = numbers[:, None] // block != numbers // block
+    return top_k_positives(_table(video, audio).masked_fill(apart, -torch.inf), k)
+
+
+def _local(video, audio, k, block):
+    """Places within a block are returned instead of instances. Column 3 of the second block is instance `block + 3`: add
+    where the block begins.
+    """
+    return top_k_positives(torch.minimum(video @ video.T, audio @ audio.T), k) % block
+
+
+def _query_included(video, audio, k, block):
+    """The query is among its own positives. In the block where a query meets itself, its score must be -infinity."""
+    return _ranked(torch.minimum(video @ video.T, audio @ audio.T))[:, :k]
+
+
+def _every_diagonal(video, audio, k, block):
+    """The diagonal of every block is excluded. Row i of a block is column i only where the two blocks are the same. Compare
+    the numbers: `queries[:, None] == others`.
+    """
+    numbers = torch.arange(len(video))
+    same_place = numbers[:, None] % block == numbers % block
+    return _ranked(_table(video, audio).masked_fill(same_place, -torch.inf))[:, :k]
+
+
+def _ties_to_the_new(video, audio, k, block):
+    """Ties go to the later block. Join the earlier best *in front of* the new block: a stable sort keeps the lower index
+    first.
+    """
+    table, numbers = _table(video, audio), torch.arange(len(video))
+    turned = torch.cat(numbers.split(block)[::-1])
+    return turned[_ranked(table[:, turned])][:, :k]
+
+
+def _not_sorted_at_the_end(video, audio, k, block):
+    """The best of the blocks stand in the order of the blocks. You found the right ones: sort them once more by score."""
+    found = mined_in_blocks(video, audio, k, block)
+    return found.gather(1, (found // block).sort(dim=1, stable=True).indices)
+
+
+def _rest_forgotten(video, audio, k, block):
+    """The clips of the last, smaller block are missing. N need not be a multiple of `block`: the last block is shorter."""
+    full = len(video) // block * block
+    return _ranked(_table(video, audio)[:, :full])[:, :k]
+
+
+def _union_in_blocks(video, audio, k, block):
+    """The maximum instead of the minimum. Consensus takes the smaller of the two similarities."""
+    return _ranked(torch.maximum(video @ video.T, audio @ audio.T).fill_diagonal_(-torch.inf))[:, :k]
+
+
+def _scores_of_blocks(video, audio, k, block):
+    """Scores are returned instead of instances. Keep the numbers of the instances next to their scores, and gather both."""
+    return _table(video, audio).sort(dim=1, descending=True).values[:, :k]
+
+
+class _Sizes(TorchFunctionMode):
+    """The number of elements of the largest tensor made."""
+
+    largest = 0
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        made = function(*args, **(kwargs or {}))
+        for x in made if isinstance(made, tuple) else (made,):
+            self.largest = max(self.largest, x.numel() if isinstance(x, torch.Tensor) else 0)
+        return made
+
+
+def _small_tables(function):
+    with _Sizes() as sizes:
+        function(unit(120, 3, seed=7), unit(120, 3, seed=8), 3, 8)
+    if sizes.largest > 400:  # 120 x 3 embeddings or positives; not 8 x 120 scores
+        return f"With 120 clips and blocks of 8, you made a tensor of {sizes.largest:,} numbers; 8 x 8 scores are 64."
+    return None
+
+
+def _corners(seed, n, k, block):
+    """Embeddings whose similarities are multiples of 1/4, so that no order of sums changes them; with many ties."""
+    return *(integers(n, 4, below=2, seed=seed + i).sub(0.5) for i in range(2)), k, block
+
+
 # --- precision --------------------------------------------------------------------------------------------------------
 
 
@@ -259,6 +391,40 @@ EXERCISES = (
             "`score.clone().fill_diagonal_(-torch.inf)` excludes each query by its index. Why `clone`?",
             "`x.sort(dim=1, descending=True, stable=True)` gives `.values` and `.indices`; *stable* keeps the lower index first "
             "among equals. Which do you need, and how many columns?",
+        ),
+    ),
+    Exercise(
+        task="Mine positives block by block: exactly those of the whole table, which is never made.",
+        reference=mined_in_blocks,
+        probes=(
+            lambda: (unit(11, 4, 20), unit(11, 4, 21), 3, 4),
+            lambda: _corners(22, 14, 4, 5),
+            lambda: _corners(24, 9, 7, 3),
+            lambda: (unit(8, 3, 26), unit(8, 3, 27), 2, 8),
+        ),
+        large=lambda: (unit(300, 32, 28), unit(300, 32, 29), 16, 64),
+        wrong=(
+            _whole_table,
+            _last_block,
+            _first_block,
+            _own_block,
+            _local,
+            _query_included,
+            _every_diagonal,
+            _ties_to_the_new,
+            _not_sorted_at_the_end,
+            _rest_forgotten,
+            _union_in_blocks,
+            _scores_of_blocks,
+        ),
+        properties=(Property("a table is larger than a block", _small_tables),),
+        hints=(
+            "Two loops: over blocks of queries and, for each, over blocks of others. Between two blocks of others, remember the k "
+            "best up to now: their scores *and* their numbers.",
+            "`torch.arange(len(video)).split(block)` gives the numbers of each block; the last is shorter. A query meets itself "
+            "where `queries[:, None] == others`.",
+            "Join the best up to now with the new block, `torch.cat([best, score], dim=1)`, and their numbers in the same order. A "
+            "stable sort of the joined scores says which k to keep; `gather` takes them from both tables.",
         ),
     ),
     Exercise(

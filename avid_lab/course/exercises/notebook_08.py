@@ -259,6 +259,175 @@ def _probe(seed, rate):
     return features, labels, normal(3, 5, seed=seed + 2), normal(3, seed=seed + 3), rate
 
 
+# --- a whole examination ----------------------------------------------------------------------------------------------
+
+
+def ridge_probe(train, labels, test, held, penalties):
+    """A linear probe by least squares, which chooses its own penalty.
+
+    train (N, F), labels (N,), test (M, F): features; held (N,): True for training clips that only help to choose;
+    penalties (P,) -> (scores (M, C) of all classes, the chosen penalty).
+
+    A fit minimises ||X W + b - Y||^2 + penalty ||W||^2, where Y has a 1 for the class of each clip, else 0; b is free. The
+    penalty with the most held clips right is chosen (the first of equals); then *all* training clips are fitted with it.
+    """
+    truth = F.one_hot(labels, int(labels.max()) + 1).to(train)  # (N, C)
+
+    def fit(x, y, penalty):
+        mean, level = x.mean(0), y.mean(0)  # the best b puts the mean of x on the mean of y
+        x, y = x - mean, y - level
+        weight = torch.linalg.solve(x.T @ x + penalty * torch.eye(x.shape[1]), x.T @ y)  # (F, C)
+        return lambda features: (features - mean) @ weight + level
+
+    right = []
+    for penalty in penalties:
+        scores = fit(train[~held], truth[~held], penalty)(train[held])
+        right.append((scores.argmax(1) == labels[held]).sum())
+    best = penalties[torch.stack(right).argmax()]  # argmax takes the first of equals
+    return fit(train, truth, best)(test), best
+
+
+def _one_hot(labels, like):
+    return F.one_hot(labels, int(labels.max()) + 1).to(like)
+
+
+def _solved(x, y, penalty, *, bias="free"):
+    """Weights (F + 1, C), the last row is b."""
+    x = F.pad(x, (0, 1), value=0.0 if bias == "none" else 1.0)
+    ridge = penalty * torch.eye(x.shape[1])
+    if bias == "free":
+        ridge[-1, -1] = 0
+    if bias == "none":
+        ridge[-1, -1] = 1  # any number: b stays 0
+    return torch.linalg.solve(x.T @ x + ridge, x.T @ y)
+
+
+def _scored(weight, features):
+    return features @ weight[:-1] + weight[-1]
+
+
+def _examined(train, labels, test, held, penalties, *, solve=_solved, chosen=None, fitted=None, asked=None, best=None):
+    """The examination with one part exchanged: how to fit, on whom to fit while choosing and at the end, whom to ask."""
+    truth, everybody = _one_hot(labels, train), torch.ones_like(held)
+    chosen, asked, fitted = (~held if chosen is None else chosen, held if asked is None else asked, fitted)
+    right = []
+    for penalty in penalties:
+        scores = _scored(solve(train[chosen], truth[chosen], penalty), train[asked])
+        right.append((scores.argmax(1) == labels[asked]).sum())
+    place = torch.stack(right).argmax() if best is None else best(torch.stack(right))
+    last = everybody if fitted is None else fitted
+    return _scored(solve(train[last], truth[last], penalties[place]), test), penalties[place]
+
+
+def _bias_penalised(train, labels, test, held, penalties):
+    """The bias is penalised, too. Only W is pulled towards zero: b is free. Subtract the means first, or leave b's place of
+    the penalty at 0.
+    """
+    return _examined(train, labels, test, held, penalties, solve=lambda *x: _solved(*x, bias="penalised"))
+
+
+def _without_bias(train, labels, test, held, penalties):
+    """The bias is missing. Without b, the scores of the mean clip are 0 for every class. Subtract the means of features and
+    of truth, or append a column of ones.
+    """
+    return _examined(train, labels, test, held, penalties, solve=lambda *x: _solved(*x, bias="none"))
+
+
+def _times_clips(train, labels, test, held, penalties):
+    """The penalty is multiplied by the number of clips. The errors are summed here, not averaged: add `penalty` itself."""
+    return _examined(train, labels, test, held, penalties, solve=lambda x, y, p: _solved(x, y, p * len(x)))
+
+
+def _divided_by_clips(train, labels, test, held, penalties):
+    """The penalty is divided by the number of clips. The errors are summed here, not averaged: add `penalty` itself."""
+    return _examined(train, labels, test, held, penalties, solve=lambda x, y, p: _solved(x, y, p / len(x)))
+
+
+def _penalty_squared(train, labels, test, held, penalties):
+    """The penalty is squared. Add `penalty` to the diagonal, not its square."""
+    return _examined(train, labels, test, held, penalties, solve=lambda x, y, p: _solved(x, y, p * p))
+
+
+def _no_penalty(train, labels, test, held, penalties):
+    """The penalty is not used in the fit. Add `penalty` to the diagonal of `X.T @ X`: it keeps the weights small."""
+    return _examined(train, labels, test, held, penalties, solve=lambda x, y, p: _solved(x, y, 0 * p))
+
+
+def _chosen_where_fitted(train, labels, test, held, penalties):
+    """The held clips are fitted, too. While you choose, fit only the clips that are *not* held: a clip that was fitted says
+    nothing about the penalty.
+    """
+    return _examined(train, labels, test, held, penalties, chosen=torch.ones_like(held))
+
+
+def _asked_where_fitted(train, labels, test, held, penalties):
+    """The penalty is chosen on the clips that were fitted. These are right with hardly any penalty. Ask the held clips."""
+    return _examined(train, labels, test, held, penalties, asked=~held)
+
+
+def _not_refitted(train, labels, test, held, penalties):
+    """The final fit leaves out the held clips. They have done their duty: fit *all* training clips with the chosen penalty."""
+    return _examined(train, labels, test, held, penalties, fitted=~held)
+
+
+def _held_only(train, labels, test, held, penalties):
+    """The roles of the clips are exchanged. `held` is True for the clips that only choose: fit the others, `~held`."""
+    return _examined(train, labels, test, held, penalties, chosen=held, asked=~held)
+
+
+def _fewest_right(train, labels, test, held, penalties):
+    """The worst penalty is chosen. Take the penalty with the *most* held clips right: `argmax`."""
+    return _examined(train, labels, test, held, penalties, best=torch.argmin)
+
+
+def _last_of_equals(train, labels, test, held, penalties):
+    """Of equals, the last penalty is chosen. The first of equals wins, as with `argmax`."""
+    return _examined(train, labels, test, held, penalties, best=lambda right: len(right) - 1 - right.flip(0).argmax())
+
+
+def _first_penalty(train, labels, test, held, penalties):
+    """Nothing is chosen: the first penalty is used. Fit with each penalty, and count the held clips that are right."""
+    return _examined(train, labels, test, held, penalties, best=lambda right: 0)
+
+
+def _signs(train, labels, test, held, penalties):
+    """The truth is -1 and 1 instead of 0 and 1. With 0 for the wrong classes, scores are shares and sum to one."""
+    scores, best = ridge_probe(train, labels, test, held, penalties)
+    return 2 * scores - 1, best
+
+
+def _classes_returned(train, labels, test, held, penalties):
+    """Classes are returned instead of scores. Return the scores (M, C): whoever calls you takes the `argmax`."""
+    scores, best = ridge_probe(train, labels, test, held, penalties)
+    return scores.argmax(1), best
+
+
+def _ridge_by_column(train, labels, test, held, penalties):
+    truth = F.one_hot(labels).to(train)
+    ones = torch.ones(len(train), 1)
+    x = torch.cat([train, ones], dim=1)
+    ridge = torch.eye(x.shape[1])
+    ridge[-1, -1] = 0
+    right = []
+    for penalty in penalties:
+        some = x[~held]
+        weight = torch.linalg.inv(some.T @ some + penalty * ridge) @ some.T @ truth[~held]
+        right.append(((x[held] @ weight).argmax(1) == labels[held]).sum())
+    best = penalties[torch.stack(right).argmax()]
+    weight = torch.linalg.inv(x.T @ x + best * ridge) @ x.T @ truth
+    return test @ weight[:-1] + weight[-1], best
+
+
+def _clips_of_classes(seed, size, spread, features=6, penalties=(30.0, 1.0, 300.0, 0.1, 5.0)):
+    """Noisy classes around centres that are far from zero; a third of the training clips is held."""
+    centres = 3 + normal(3, features, seed=seed)
+    labels, asked = integers(size, below=3, seed=seed + 1), integers(7, below=3, seed=seed + 2)
+    labels[:3] = torch.arange(3)
+    train = centres[labels] + normal(size, features, seed=seed + 3, scale=spread)
+    test = centres[asked] + normal(7, features, seed=seed + 4, scale=spread)
+    return train, labels, test, torch.arange(size) % 3 == 1, torch.tensor(penalties)
+
+
 EXERCISES = (
     Exercise(
         task="For what share of the queries is the one right item among the k best?",
@@ -317,6 +486,42 @@ EXERCISES = (
             "`belief = (features @ weight.T + bias).softmax(1)`, `truth = F.one_hot(labels, C)`; divide by B.",
             "With `wrong = (belief - truth) / B`, the weight's gradient is `wrong.T @ features`. The bias has no features: what is "
             "its gradient? Which sign has a step downhill?",
+        ),
+    ),
+    Exercise(
+        task="Write a whole examination: a linear probe in closed form that chooses its own penalty on held-back clips.",
+        reference=ridge_probe,
+        probes=(
+            lambda: _clips_of_classes(60, 18, 2.0),
+            lambda: _clips_of_classes(70, 15, 1.5),
+            lambda: _clips_of_classes(30, 15, 1.5, penalties=(3.0, 0.3, 30.0, 300.0)),
+        ),
+        wrong=(
+            _bias_penalised,
+            _without_bias,
+            _times_clips,
+            _divided_by_clips,
+            _penalty_squared,
+            _no_penalty,
+            _chosen_where_fitted,
+            _asked_where_fitted,
+            _not_refitted,
+            _held_only,
+            _fewest_right,
+            _last_of_equals,
+            _first_penalty,
+            _signs,
+            _classes_returned,
+        ),
+        forms=(_ridge_by_column,),
+        large=lambda: _clips_of_classes(90, 400, 2.0, 64),
+        hints=(
+            "One inner function that fits (features, truth, penalty) is used twice: for every penalty on the clips that are not "
+            "held, and once at the end on all.",
+            "Subtract the means of X and of Y first; then b needs no place of its own. What is left has the solution "
+            "`torch.linalg.solve(X.T @ X + penalty * torch.eye(F), X.T @ Y)`.",
+            "The score of a class is `(x - mean_of_x) @ W + mean_of_y`. Count `scores.argmax(1) == labels[held]` for each penalty; "
+            "`argmax` of these counts is the first of equals. What is fitted at the end?",
         ),
     ),
 )
