@@ -14,8 +14,9 @@
 # * see the whole method in one picture,
 # * train a network of your own, which joins the game while it learns.
 #
-# **Needs:** a little Python; PyTorch helps. **Time:** 15 minutes. About five of them are your training, on a laptop's
-# CPU; read on while it runs. (The first start also renders the clips, which takes a minute or two.)
+# **Needs:** a little Python; PyTorch helps. **Time:** 15 minutes. Three of them are your training, on two cores of a
+# recent CPU (measured: 176 s); an older or busy one needs up to twice as long. Read on while it runs. (The first start
+# also renders the clips, which takes a minute or two.)
 
 # %% [markdown]
 # ## Is everything ready?
@@ -144,7 +145,7 @@ objective = al.AVID(
     len(clips), model.config.dim, num_negatives=profile.num_negatives, generator=torch.Generator().manual_seed(0)
 )
 trainer = al.Trainer(model, objective, clips, profile.train, pipeline=pipeline)
-live = LiveLoss("Training Cross-AVID")
+live = LiveLoss("Your training")
 for step in trainer:
     live.show(step)
     if step.index % max(1, step.total // 4) == 0:

@@ -654,6 +654,18 @@ for score in ("v2v_auc", "v2v_overlap", "a2a_auc", "a2a_overlap", "v2a_auc", "v2
 lab.note("04-e", "Which experiment did you run, what did you expect, and what happened?")
 
 # %% [markdown]
+# <details><summary>What to expect</summary>
+#
+# 1. A kind's own curve gains little: the logistic one fitted it already. The shared curve is not repaired, whatever its
+#    shape: one function cannot give the same similarity two meanings.
+# 2. Within each sense it ranks better than an untrained network. Across the senses its AUC is about 0.5: no term ever
+#    compared a picture with a sound.
+# 3. AUC and overlap compare shares *within* each of the two groups, so the base rate does not matter to them (they only
+#    become noisier). ECE and Brier are means over all pairs, and change with it.
+#
+# </details>
+
+# %% [markdown]
 # **If it went wrong.**
 #
 # * *`similarity_auc` runs out of memory:* you passed all pairs; take a sample with `some`.

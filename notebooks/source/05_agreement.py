@@ -6,11 +6,12 @@
 # * count the *false negatives* of instance discrimination: how often AVID pushes a clip away from its own kind,
 # * mine positives by **cross-modal agreement** in three lines, and explain what `min` does that `max` and an average do
 #   not,
+# * mine them in blocks, for sets whose table of all pairs fits into no memory,
 # * judge positives against the ground truth that only a rendered world has: by eye, by ear and by numbers, compared
 #   with chance and over several seeds,
 # * distinguish a query that no rule can help from one that another rule would help.
 #
-# **Needs:** notebook 03 (AVID and its memory); 04 helps. **Time:** 45 minutes to read and play. Nothing is trained
+# **Needs:** notebook 03 (AVID and its memory); 04 helps. **Time:** 60 minutes to read, play and write. Nothing is trained
 # here: computing takes less than a minute on one CPU core (GPU: not measured).
 
 # %% [markdown]
@@ -665,7 +666,7 @@ if stage.trained:
 #
 # </details>
 #
-# ### Exercise ●●●: your rule in the library
+# ### Your rule in the library ●●●
 #
 # `al.mining` takes a rule as a name and a formula of two similarities. CONTRIBUTING.md ("An agreement") shows how to add
 # one. Add yours, mine with it (`al.mine_positives(memory.video, memory.audio, k, "mean")`), and train CMA with it in

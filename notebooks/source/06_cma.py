@@ -524,8 +524,8 @@ gallery(
 #
 # We ask the frozen networks ten questions about held-out clips. The committed runs start CMA from three points of one
 # AVID, and each time an AVID continues from the same point for the same steps. The figure shows all three starts, so
-# that nobody can choose the nicest one: CMA minus AVID for each seed (blue dots), its mean, and Student's 95 %
-# interval. An improvement *appears* (green) if the whole interval is above zero. An interval from two or three seeds is
+# that nobody can choose the best-looking one: CMA minus AVID for each seed (blue dots), its mean, and Student's 95 %
+# interval (none where there is only one seed). An improvement *appears* (green) if the whole interval is above zero. An interval from two or three seeds is
 # wide, and cut where it leaves the figure.
 
 # %%
@@ -765,6 +765,20 @@ if len(after) == 4:
 
 # %%
 lab.note("06-2", "Which experiment did you run, what did you expect, and what happened?")
+
+# %% [markdown]
+# <details><summary>What to look for</summary>
+#
+# 1. The first loss is larger by the factor that you measured, and most of it comes from the within-modal terms. In the
+#    committed runs, a shared $Z$ costs more than ten points of right sounds.
+# 2. The line that `go_on` prints says how many positives are *new*. New is not better: count the right ones before and
+#    after (`al.positive_precision`).
+# 3. Use the same table as above, and look at the pairs *across*, too. With one seed and a hundred steps, a point or two
+#    decides nothing; several seeds do.
+# 4. An untrained memory has few right positives (notebook 05's last figure). Then CMA pulls strangers together, and no
+#    longer pushes them apart. Compare with AVID from the same start, not with the CMA above.
+#
+# </details>
 
 # %% [markdown]
 # ## If it went wrong

@@ -652,6 +652,20 @@ if stage.trained:
 # %%
 lab.note("07-b", "Which experiment did you run, and what are the numbers (all seeds)?")
 
+# %% [markdown]
+# <details><summary>What to look for</summary>
+#
+# 1. With the clamp, a negative below similarity 0 is done: nothing pushes it further. With few negatives each step pushes
+#    in a few directions only. Watch rank *and* right sounds: they need not agree.
+# 2. A collapse makes differences small, not zero (notebook 02), so negatives can push them apart again. An open space is
+#    not yet a good one: does the number of right sounds come back, too? Let $Z$ be estimated again first.
+# 3. The mean of three differences is known to about 2.5 of their standard deviations (Student, two degrees of freedom). If
+#    it is smaller than that, you have no verdict.
+# 4. The push moves to the most similar negatives, and the false ones are among them (notebook 09 measures how much). And a
+#    trap: where the similarity is below zero, the term changes its sign, and your loss *pulls* that negative.
+#
+# </details>
+
 # %%
 for closing in (collapse, forgot, mine):
     closing.close()

@@ -9,9 +9,8 @@
 # * keep a frozen network frozen, and show what happens if you do not,
 # * distinguish a failure of the network from a failure of the question, by ear.
 #
-# **Needs:** notebook 03; 06 introduces CMA, the network that we examine. **Time:** 50 minutes to read, listen and
-# write. Computing takes about 1½ minutes on a laptop's CPU (measured: 94 s from start to end, one thread of a shared
-# x86 machine), because we only train linear classifiers. GPU: not measured.
+# **Needs:** notebook 03; 06 introduces CMA, the network that we examine. **Time:** 60 minutes to read, listen and
+# write. Computing takes a little more than 1½ minutes on a laptop's CPU (one thread of a shared x86 machine), because we only train linear classifiers. GPU: not measured.
 
 # %%
 import copy

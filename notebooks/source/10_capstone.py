@@ -5,6 +5,7 @@
 #
 # * turn a folder of videos into a data set, and say of every file that was left out why it was,
 # * check a data set for shortcuts *before* you train on it,
+# * split a data set so that nothing leaks from training into the test,
 # * adapt a trained network to your videos, judge both senses on few clips without fooling yourself, and sort its failures,
 # * save, resume and load runs,
 # * ask the paper's own network what it hears in your videos,
@@ -12,7 +13,7 @@
 # * calculate what Kinetics-400 or AudioSet would cost you, before you spend it,
 # * write a report that a strict reader believes.
 #
-# **Needs:** notebooks 03 and 08. **Time:** 60 minutes and then as long as your project lasts; about 1 minute is computing on one core of a laptop's CPU (GPU: not measured).
+# **Needs:** notebooks 03 and 08. **Time:** 75 minutes and then as long as your project lasts; about 1 minute is computing on one core of a laptop's CPU (GPU: not measured).
 
 # %%
 import copy
@@ -430,12 +431,12 @@ for question in QUESTIONS:
     won, lost = int((ours & ~theirs).sum()), int((theirs & ~ours).sum())
     print(f"{question:<28}{won:5d}{lost:6d}   {al.metrics.sign_test(won, lost):.0%} of all cases")
 unseen = 1 - 0.05 ** (1 / len(test))
-print(f"\nA mistake that befalls fewer than {unseen:.0%} of such clips may well not occur among {len(test)} at all.")
+print(f"\nA mistake that happens to fewer than {unseen:.0%} of such clips may well not occur among {len(test)} at all.")
 
 # %% [markdown]
 # ### Failures
 #
-# A score says how often; only the clips say why. Here are the held-out clips that the continued network gets wrong, those with most wrong answers first. If there are none, you see the clips whose own sound comes latest.
+# A score says how often; only the clips say why. Here are the held-out clips that the continued network gets wrong, those with most wrong answers first. If there are none, you see the clips whose own sound has the worst rank.
 
 # %%
 spaces_now = spaces["continued"][1]
@@ -992,10 +993,11 @@ lab.note(
 #
 # * A data set is a list of files *and* the list of those left out, with reasons.
 # * Look for shortcuts before training: what four trivial numbers can do is no achievement of a network.
+# * A split without leaks keeps recordings and copies together. A leak flatters even an untrained network.
 # * Few held-out clips give wide intervals, never none; pair comparisons, split by recording, and judge both senses and the way between them.
 # * A list of failures by cause says more than a score.
 # * Checkpoints hold everything that the next step depends on; the authors' networks load by their names.
-# * Calculate the bill first. Windows times seconds a window is the time; reading, not memory, is the wall.
+# * Calculate the bill first. The number of windows, times the seconds for one, is the time. Reading is the limit, not memory.
 # * Without labels, start CMA when its positives have stopped changing and sound right to you.
 #
 # **Further reading.** W. Kay et al., *The Kinetics Human Action Video Dataset*, arXiv 2017. J. F. Gemmeke et al., *Audio Set: An Ontology and Human-Labeled Dataset for Audio Events*, ICASSP 2017.
