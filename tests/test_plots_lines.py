@@ -51,7 +51,7 @@ def test_curves_say_what_is_wrong(arguments, message):
 def test_differences_are_coloured_by_where_zero_lies():
     rows = {"up": Estimate(0.02, 0.01, 0.03), "down": Estimate(-0.02, -0.03, -0.01), "open": Estimate(0.0, -0.01, 0.01)}
     ax = plots.differences(rows)
-    colours = {name: by_gid(ax, f"value {name}")[0].get_color() for name in rows}
+    colours = {name: by_gid(ax, f"mean {name}")[0].get_color() for name in rows}
     assert len(set(colours.values())) == 3
     assert by_gid(ax, "interval up")[0].get_xdata() == pytest.approx([1, 3])
     with pytest.raises(ValueError, match="at least one"):

@@ -21,7 +21,7 @@ from avid_lab.config import VideoSpec
 from avid_lab.interactive.embedding_map import aligned, tsne
 from avid_lab.interactive.snapshots import Moment, moments
 from avid_lab.metrics import mean_and_spread
-from avid_lab.plots.chart import Axis, Guide, Line, Mark, Plot
+from avid_lab.plots.chart import Axis, Guide, Line, Mark, Plot, row_axis
 from avid_lab.plots.render import draw
 from avid_lab.plots.statistics import principal_plane
 from avid_lab.plots.style import AUDIO, INK, MUTED, PAPER, VIDEO, class_colour, encode
@@ -94,7 +94,7 @@ def scores_plot(results: dict[str, Any]) -> Plot:
         ]
     marks.append(Guide(chance["v2a_precision_at_10"][0], "x", "chance", colour="muted"))
     x = Axis(0, 100, "right among the ten nearest, %", grid=True)
-    return Plot(marks, x, Axis(len(rows) - 0.5, -0.5, ticks=tuple(enumerate(rows))), legend="above")
+    return Plot(marks, x, row_axis(rows), legend="above")
 
 
 def maps(snapshots: Sequence[Moment]) -> list[np.ndarray]:

@@ -22,7 +22,7 @@ from avid_lab.interactive.players import StrPath, glimpse, whisper
 from avid_lab.interactive.queries import FLOW, census, film
 from avid_lab.interactive.shelf import Shelf, ShelfItem
 from avid_lab.interactive.snapshots import moments
-from avid_lab.plots.chart import Axis, Chart, Mark, Plot, Points, Text, limits
+from avid_lab.plots.chart import Axis, Chart, Mark, Plot, Points, Text, limits, side_by_side
 from avid_lab.plots.statistics import principal_plane
 from avid_lab.plots.style import MARKERS, array, class_colour, class_marker
 
@@ -197,13 +197,13 @@ class EmbeddingMap(Panel):
         radius = float(np.clip(130 / len(shapes) ** 0.5, 2.6, 6.5))
         colours, names = tuple(map(class_colour, range(len(self._classes)))), tuple(self._classes)
         plots = []
-        for column, (side, points) in enumerate(self.places().items()):
+        for side, points in self.places().items():
             x, y = points.T
             clips = Points(x, y, self._labels, shapes, colours, names, radius=radius, travel=True)
             across, up = (Axis(*limits(values), ticks="none") for values in (x, y))
             marks = [*self._forces(side, points), clips]
-            plots.append(Plot(marks, across, up, f"{side} space", cell=(0, column, 1), equal=True))
-        return Chart(plots, "Maps of the video space and of the audio space.", 340, (1, 1), legend=True)
+            plots.append(Plot(marks, across, up, f"{side} space", equal=True))
+        return side_by_side(plots, "Maps of the video space and of the audio space.", 340, legend=True)
 
     def _forces(self, side: str, points: Places) -> list[Mark]:
         """What the loss of the clip that was clicked does to it, on a map by PCA."""

@@ -12,7 +12,7 @@ from scipy.linalg import orthogonal_procrustes
 
 from avid_lab.interactive.runner import BINS, Glimpse, Run
 from avid_lab.metrics import weighted_separation
-from avid_lab.plots.chart import Axis, Chart, Guide, Line, Plot
+from avid_lab.plots.chart import Axis, Chart, Guide, Line, Plot, side_by_side
 from avid_lab.plots.curves import loss_plot
 from avid_lab.plots.spaces import embedding_plot, similarity_plot
 from avid_lab.plots.statistics import principal_plane, smooth
@@ -45,8 +45,7 @@ def training_chart(run: Run, plane: np.ndarray, *, named: bool = False) -> Chart
         similarities(run, "Similarity of pairs: same class, others grey"),
         replace(memories, equal=True),
     ]
-    plots = [replace(plot, cell=(i // 2, i % 2, 1)) for i, plot in enumerate(plots)]
-    return Chart(plots, "Loss, scores, similarities and map of a training.", 460, (1, 1), (1, 1))
+    return side_by_side(plots, "Loss, scores, similarities and map of a training.", 230, columns=2)
 
 
 def losses(run: Run, title: str, reach: tuple[float, float], *, terms: bool = True) -> Plot:

@@ -11,6 +11,7 @@ from avid_lab.plots.circles import circles
 from avid_lab.plots.clips import clip_sheet, spectrograms
 from avid_lab.plots.comparison import (
     beliefs,
+    differences,
     dumbbells,
     reliability_curves,
     seed_differences,
@@ -18,7 +19,7 @@ from avid_lab.plots.comparison import (
     tracks,
 )
 from avid_lab.plots.curves import accuracy_bars, loss_terms, recall_bars
-from avid_lab.plots.evaluation import collapse_panels, differences, estimate_rows, seed_rows
+from avid_lab.plots.evaluation import collapse_panels, estimate_rows, seed_rows
 from avid_lab.plots.grids import contact_sheet, grid
 from avid_lab.plots.lines import curve_panels, curves
 from avid_lab.plots.method import method, method_film

@@ -15,9 +15,9 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from avid_lab.mining import Agreement, agreement_named
-from avid_lab.plots.chart import Area, Axis, Chart, Guide, Line, Mark, Plot, Points, Text
+from avid_lab.plots.chart import Area, Axis, Guide, Line, Mark, Plot, Points, Text, row_axis, side_by_side
 from avid_lab.plots.render import draw, draw_chart
-from avid_lab.plots.style import GOOD, VIDEO, array
+from avid_lab.plots.style import GOOD, VIDEO, array, require_some
 
 
 @runtime_checkable
@@ -80,25 +80,19 @@ def agreement_planes(
     Raises:
         ValueError: There are no rules, or one that `agreement_plane` would refuse.
     """
-    if not positives:
-        raise ValueError("positives must have at least one rule; got none")
+    require_some(positives, "positives", "rule")
     numbers = array(labels, "labels", None)
     plots = []
     for place, (rule, found) in enumerate(positives.items()):
         plot = _plane_of(memory, query, found, labels, None, rule, "")
         own = _positives_of(found, query, len(numbers))
         right = f"{rule}: {100 * (numbers[own] == numbers[query]).mean():.0f} % of {len(own)} are right"
-        row, column = divmod(place, 2)
         words = [mark for mark in plot.marks if not isinstance(mark, Text)]  # formulas would cover points here
-        bottom = row == (len(positives) - 1) // 2
-        x, y = (
-            replace(plot.x, label=plot.x.label if bottom else ""),
-            replace(plot.y, label="" if column else plot.y.label),
-        )
-        plots.append(replace(plot, marks=words, x=x, y=y, title=right, legend="", cell=(row, column, 1)))
-    deep = -(-len(plots) // 2)
+        x = plot.x if place // 2 == (len(positives) - 1) // 2 else replace(plot.x, label="")
+        y = replace(plot.y, label="") if place % 2 else plot.y
+        plots.append(replace(plot, marks=words, x=x, y=y, title=right, legend=""))
     about = f"agreement planes of {', '.join(positives)}"
-    return draw_chart(Chart(plots, about, 400 * deep, (1, 1), (1,) * deep), width=8.6, title=title)
+    return draw_chart(side_by_side(plots, about, 400, columns=2), width=8.6, title=title)
 
 
 def scene_grid(
@@ -125,7 +119,7 @@ def scene_grid(
     most = max(map(len, cells.values()))
     text = f"{len(rows)} looks, {len(columns)} sounds: at most {most} scene{'s' * (most > 1)} share both"
     x = Axis(-0.6, len(columns) - 0.4, "sounds alike", tuple(enumerate(columns)))
-    y = Axis(len(rows) - 0.5, -0.5, "looks alike", tuple(enumerate(rows)))
+    y = replace(row_axis(rows), label="looks alike")
     return draw(Plot(marks, x, y, title or text), ax, (9.4, 1.0 + 0.36 * len(rows)))
 
 

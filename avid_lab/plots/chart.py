@@ -6,8 +6,8 @@ Later marks cover earlier ones. A colour is any CSS colour, or a role that follo
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -294,6 +294,28 @@ class Chart:
     def to_dict(self) -> dict[str, Any]:
         """The chart as nested dicts and lists; arrays are bytes of float32."""
         return _plain(self)
+
+
+def side_by_side(plots: Sequence[Plot], about: str, height: int, *, columns: int = 0, legend: bool = False) -> Chart:
+    """A chart of plots in rows, from left to right.
+
+    Args:
+        plots: The plots.
+        about: Description for screen readers.
+        height: Height of a row in pixels.
+        columns: Plots in a row; all if not given.
+        legend: Whether one legend below the plots serves all of them.
+    """
+    wide = columns or len(plots)
+    deep = -(-len(plots) // wide)
+    placed = [replace(plot, cell=(*divmod(place, wide), 1)) for place, plot in enumerate(plots)]
+    return Chart(placed, about, height * deep, (1,) * wide, (1,) * deep, legend)
+
+
+def row_axis(names: Iterable[str]) -> Axis:
+    """A vertical axis with a row for each name, the first one on top."""
+    ticks = tuple(enumerate(names))
+    return Axis(len(ticks) - 0.45, -0.55, ticks=ticks)
 
 
 def _plain(value: Any) -> Any:

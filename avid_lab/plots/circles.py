@@ -11,9 +11,9 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from avid_lab.plots.chart import Axis, Chart, Line, Mark, Plot, Points, Text
+from avid_lab.plots.chart import Axis, Line, Mark, Plot, Points, Text, side_by_side
 from avid_lab.plots.render import draw_chart
-from avid_lab.plots.style import array
+from avid_lab.plots.style import array, require_some
 
 HUES = 36
 OUTSIDE = 1.15  # radius of the sounds' ring
@@ -35,14 +35,13 @@ def circles(
     Raises:
         ValueError: No worlds, or one of another shape.
     """
-    if not worlds:
-        raise ValueError("worlds must have at least one name with its points; got none")
+    require_some(worlds, "worlds", "name with its points")
     turn = array(angles, "angles", None) / (2 * np.pi) % 1
     kinds = (turn * HUES).astype(int) % HUES
     colours = tuple(_hex(hue / HUES) for hue in range(HUES))
     ring = np.linspace(0, 2 * np.pi, 100)
     plots = []
-    for column, (name, points) in enumerate(worlds.items()):
+    for name, points in worlds.items():
         marks: list[Mark] = [Line(np.cos(ring), np.sin(ring), "faint", "ring", width=1)]
         pictures, sounds = array(points, f"worlds[{name!r}]", 2, len(turn), 2)
         for side, place, shape in (("pictures", pictures, 0), ("sounds", OUTSIDE * sounds, 2)):
@@ -52,9 +51,9 @@ def circles(
             up = 0.16 * ((len(lines) - 1) / 2 - line)
             marks.append(Text(0, up, words, align="center", bold=line == 0, size=14))
         axis = Axis(-1.3, 1.3, ticks="none")
-        plots.append(Plot(marks, axis, axis, cell=(0, column, 1), equal=True))
+        plots.append(Plot(marks, axis, axis, equal=True))
     about = "Embeddings of pictures (circles, inside) and sounds (triangles, outside)."
-    return draw_chart(Chart(plots, about, 330, (1,) * len(plots)), width=3.0 * len(plots), title=title)
+    return draw_chart(side_by_side(plots, about, 330), width=3.0 * len(plots), title=title)
 
 
 def _hex(hue: float) -> str:

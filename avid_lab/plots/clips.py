@@ -22,8 +22,10 @@ from avid_lab.plots.style import (
     NotebookFigure,
     add_axes,
     array,
+    axes_grid,
     frames_of,
     new_figure,
+    require_some,
     styled,
 )
 
@@ -118,15 +120,11 @@ def spectrograms(
     Raises:
         ValueError: There are no spectrograms.
     """
-    if not spectra:
-        raise ValueError("spectra must have at least one name with its spectrogram; got none")
-    columns = min(columns or 4, len(spectra))
-    rows = -(-len(spectra) // columns)
-    figure = new_figure(SHEET_WIDTH, 2.2 * rows + (0.75 if title else 0.4), photographic=True)
-    grid = figure.add_gridspec(rows, columns)
-    for number, (name, values) in enumerate(spectra.items()):
-        ax = add_axes(figure, grid[number // columns, number % columns])
-        _spectrogram(ax, _given(values, (0.0, float(duration_s)), rate), (0.0, float(duration_s)))
+    require_some(spectra, "spectra", "name with its spectrogram")
+    columns, sound = min(columns or 4, len(spectra)), (0.0, float(duration_s))
+    figure, axes = axes_grid(len(spectra), columns, 2.2, title, margin=0.4)
+    for number, (ax, (name, values)) in enumerate(zip(axes, spectra.items(), strict=True)):
+        _spectrogram(ax, _given(values, sound, rate), sound)
         ax.set_title(name, fontsize=10, fontweight="normal", loc="center")
         ax.spines[:].set_visible(False)
         if number % columns:
@@ -134,8 +132,6 @@ def spectrograms(
             ax.tick_params(labelleft=False)
         if number >= len(spectra) - columns:
             ax.set_xlabel("time (s)", fontsize=9)
-    if title:
-        figure.suptitle(title, x=0.007, ha="left", fontsize=11.5, weight="bold")
     return figure
 
 

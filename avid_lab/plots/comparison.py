@@ -10,10 +10,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from avid_lab.metrics import mean_and_margin
-from avid_lab.plots.chart import Area, Axis, Bars, Chart, Guide, Line, Mark, Plot, Text, limits, steps
+from avid_lab.plots.chart import Area, Axis, Bars, Guide, Line, Mark, Plot, Text, limits, row_axis, side_by_side, steps
+from avid_lab.plots.evaluation import IntervalLike
 from avid_lab.plots.render import draw, draw_chart
-from avid_lab.plots.style import AUDIO, BAD, GOOD, VIDEO, array, class_colour
+from avid_lab.plots.style import AUDIO, BAD, GOOD, VIDEO, array, class_colour, require_some
 
+ZERO = Guide(0, colour="ink", name="zero", width=1, dash=())
 WIDEST = 1.6  # an interval is cut at this multiple of the largest difference: two seeds give very wide ones
 
 
@@ -39,28 +41,59 @@ def seed_differences(
     """
     rows = list(dict.fromkeys(name for column in columns.values() for name in column))
     everything = [value for column in columns.values() for values in column.values() for value in values]
-    if not everything:
-        raise ValueError("columns must have at least one row with the difference of a seed; got none")
+    require_some(everything, "columns", "row with the difference of a seed")
     reach = WIDEST * max(max(map(abs, everything)), 1e-9)
-    plots = []
-    for place, (name, column) in enumerate(columns.items()):
-        marks: list[Mark] = [Guide(0, colour="ink", name="zero", width=1, dash=())]
-        for row, values in ((rows.index(row), list(values)) for row, values in column.items() if len(values)):
-            mean, half = mean_and_margin(values) if len(values) > 1 else (values[0], 0.0)
-            sure = len(values) > 1 and abs(mean) > half
-            colour = "muted" if not sure else GOOD if mean > 0 else BAD
+    plots, lift = [], 0.18 if intervals else 0.0
+    for name, column in columns.items():
+        marks: list[Mark] = [ZERO]
+        for row, values in ((row, list(values)) for row, values in column.items() if len(values)):
+            place = rows.index(row)
             if intervals:
-                ends = [max(mean - half, -reach), min(mean + half, reach)]
-                marks.append(Line(ends, [row + 0.18] * 2, colour, f"interval {rows[row]}", width=2.2))
-                marks.append(Line([mean], [row + 0.18], colour, f"mean {rows[row]}", width=0, dots=5))
-                marks.append(Text(1.0, row, f"{mean:+.1f}", colour, across="share", align="right", shift=(0, 9)))
-            lift = row - (0.18 if intervals else 0)
-            marks.append(Line(values, [lift] * len(values), VIDEO, f"seeds {rows[row]}", width=0, dots=3.4))
-        ticks = tuple((row, text if place == 0 else "") for row, text in enumerate(rows))
+                mean, half = mean_and_margin(values)
+                drawn = _difference(place + lift, row, max(mean - half, -reach), mean, min(mean + half, reach))
+                text = {"words": f"{mean:+.1f}", "colour": drawn[0].colour, "align": "right", "shift": (0, 9)}
+                marks += [*drawn, Text(1.0, place, across="share", **text)]
+            marks.append(Line(values, [place - lift] * len(values), VIDEO, f"seeds {row}", width=0, dots=3.4))
         x = Axis(-1.05 * reach, 1.25 * reach if intervals else 1.05 * reach, xlabel, grid=True)
-        plots.append(Plot(marks, x, Axis(len(rows) - 0.4, -0.6, ticks=ticks), name, cell=(0, place, 1)))
+        plots.append(Plot(marks, x, row_axis(["" for _ in rows] if plots else rows), name))
     height = round(96 * (1.1 + (0.42 if intervals else 0.32) * len(rows)))
-    return draw_chart(Chart(plots, title or xlabel, height, (1,) * len(plots)), width=9.4, title=title)
+    return draw_chart(side_by_side(plots, title or xlabel, height), width=9.4, title=title)
+
+
+def differences(
+    rows: Mapping[str, IntervalLike],
+    *,
+    xlabel: str = "difference, in points",
+    title: str | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Differences of shares with their 95 % intervals: green above zero, orange below, grey where zero is inside.
+
+    Args:
+        rows: Differences by name, such as the difference of two estimates.
+        xlabel: What is compared.
+        title: Title.
+        ax: Axes to draw in.
+
+    Raises:
+        ValueError: No rows.
+    """
+    require_some(rows, "rows", "difference")
+    ends = np.array([[100 * getattr(row, key) for key in ("low", "value", "high")] for row in rows.values()])
+    marks: list[Mark] = [ZERO]
+    for place, (name, end) in enumerate(zip(rows, ends.tolist(), strict=True)):
+        marks += _difference(place, name, *end)
+    x = Axis(*limits(ends, [0.0], pad=0.08), xlabel, grid=True)
+    return draw(Plot(marks, x, row_axis(rows), title or ""), ax, (8.4, 1.2 + 0.33 * len(rows)))
+
+
+def _difference(height: float | int, name: str, low: float, mean: float, high: float) -> list[Line]:
+    """A difference and its interval: green above zero, orange below, grey where zero is inside."""
+    colour = GOOD if low > 0 else BAD if high < 0 else "muted"
+    return [
+        Line([low, high], [height] * 2, colour, f"interval {name}", width=2.2),
+        Line([mean], [height], colour, f"mean {name}", width=0, dots=5),
+    ]
 
 
 def tracks(
@@ -85,12 +118,9 @@ def tracks(
     Raises:
         ValueError: There are no panels, or steps and values of different lengths.
     """
-    if not panels:
-        raise ValueError("panels must have at least one title with its curves; got none")
+    require_some(panels, "panels", "title with its curves")
     names = list(dict.fromkeys(name for curves in panels.values() for name in curves))
-    wide = columns or len(panels)
-    deep = -(-len(panels) // wide)
-    plots = []
+    plots, wide = [], columns or len(panels)
     for place, (panel, curves) in enumerate(panels.items()):
         drawn: list[Mark] = [Guide(at, words=word, name=f"mark {word}") for word, at in (marks or {}).items()]
         flat = (levels or {}).get(panel, {})
@@ -103,9 +133,9 @@ def tracks(
         low, high = limits(*y_all, list(flat.values()), pad=0.08)
         below = xlabel if place + wide >= len(panels) else ""
         axes = Axis(*limits(*x_all, pad=0.03), below, "whole"), Axis(low, high, grid=True)
-        plots.append(Plot(drawn, *axes, panel, cell=(*divmod(place, wide), 1)))
-    chart = Chart(plots, title or ", ".join(panels), 250 * deep + 60, (1,) * wide, (1,) * deep, legend=True)
-    return draw_chart(chart, width=9.4, title=title)
+        plots.append(Plot(drawn, *axes, panel))
+    about = title or ", ".join(panels)
+    return draw_chart(side_by_side(plots, about, 280, columns=wide, legend=True), width=9.4, title=title)
 
 
 def reliability_curves(
@@ -121,8 +151,7 @@ def reliability_curves(
     Raises:
         ValueError: There are no tables.
     """
-    if not tables:
-        raise ValueError("tables must have at least one name with its promises and shares; got none")
+    require_some(tables, "tables", "name with its promises and shares")
     marks: list[Mark] = [Line([0, 1], [0, 1], "muted", "perfect", "a kept promise", width=1.2, dash=(5, 4))]
     for order, (name, table) in enumerate(tables.items()):
         promise, truth = (array(side, f"tables[{name!r}]", None).astype(float) for side in table)
@@ -153,8 +182,7 @@ def shares(
     Raises:
         ValueError: There are no rows.
     """
-    if not rows:
-        raise ValueError("rows must have at least one name with its shares; got none")
+    require_some(rows, "rows", "name with its shares")
     parts = list(dict.fromkeys(part for row in rows.values() for part in row))
     paint = {part: class_colour(order) for order, part in enumerate(parts)} | dict(colours or {})
     table = np.array([[row.get(part, 0.0) for part in parts] for row in rows.values()])  # (rows, parts)
@@ -166,8 +194,8 @@ def shares(
     for (row, i), value in np.ndenumerate(table):
         if value > 0.035:
             marks.append(Text(ends[row, i] - value / 2, row, f"{100 * value:.0f}", align="center"))
-    x, y = Axis(0, 1, xlabel, "percent"), Axis(len(rows) - 0.5, -0.5, ticks=tuple(enumerate(rows)))
-    return draw(Plot(marks, x, y, title or "", "above"), ax, (8.2, 1.5 + 0.42 * len(rows)))
+    plot = Plot(marks, Axis(0, 1, xlabel, "percent"), row_axis(rows), title or "", "above")
+    return draw(plot, ax, (8.2, 1.5 + 0.42 * len(rows)))
 
 
 def dumbbells(
@@ -223,8 +251,7 @@ def beliefs(
     Raises:
         ValueError: There are no curves.
     """
-    if not curves:
-        raise ValueError("curves must have at least one name with its positions and beliefs; got none")
+    require_some(curves, "curves", "name with its positions and beliefs")
     reach = np.concatenate([np.ravel(np.asarray(x, dtype=float)) for x, _ in curves.values()])
     low, high = float(reach.min()), float(reach.max())
     edges = np.linspace(low, high, 61)

@@ -8,10 +8,10 @@ from typing import Any, Protocol, cast, runtime_checkable
 import numpy as np
 from matplotlib.axes import Axes
 
-from avid_lab.plots.chart import Axis, Bars, Guide, Line, Mark, Plot, Text, limits, segments
+from avid_lab.plots.chart import Axis, Bars, Guide, Line, Mark, Plot, Text, limits, row_axis, segments
 from avid_lab.plots.render import draw
 from avid_lab.plots.statistics import smooth
-from avid_lab.plots.style import AUDIO, COLOURS, VIDEO, array, class_colour
+from avid_lab.plots.style import AUDIO, COLOURS, VIDEO, array, class_colour, require_some
 
 DIRECTION_COLOURS = {"v2a": VIDEO, "a2v": AUDIO, "v2v": "#009e73", "a2a": "#b5478c"}
 
@@ -114,8 +114,7 @@ def accuracy_bars(
     Raises:
         ValueError: No rows, an empty row, or values outside [0, 1].
     """
-    if not rows:
-        raise ValueError("rows must have at least one name with its values; got none")
+    require_some(rows, "rows", "name with its values")
     seeds = {name: _shares(values, f"rows[{name!r}]") for name, values in rows.items()}
     marks: list[Mark] = [*_references(chance, baseline)]
     for order, (name, values) in enumerate(seeds.items()):
@@ -133,8 +132,8 @@ def accuracy_bars(
     top = max(float(values.max()) for values in seeds.values())
     reach = min(1.0, max(top, baseline or 0, chance or 0) * 1.05) + 0.12
     label = xlabel + (f" (mean ± s.d. of {count} seeds)" if count > 1 else "")
-    x, y = Axis(0, reach, label, "percent", grid=True), Axis(len(seeds) - 0.5, -0.5, ticks=tuple(enumerate(seeds)))
-    return draw(Plot(marks, x, y, title or ""), ax, (8.2, 1.15 + 0.46 * len(rows)))
+    x = Axis(0, reach, label, "percent", grid=True)
+    return draw(Plot(marks, x, row_axis(seeds), title or ""), ax, (8.2, 1.15 + 0.46 * len(rows)))
 
 
 def recall_bars(
@@ -154,8 +153,7 @@ def recall_bars(
         ValueError: No results, or results for different k.
     """
     named = cast("Mapping[str, RecallLike]", results) if isinstance(results, Mapping) else {"": results}
-    if not named:
-        raise ValueError("results must have at least one name with its result; got none")
+    require_some(named, "results", "name with its result")
     ks = sorted(next(iter(named.values())).recall)
     for name, result in named.items():
         if sorted(result.recall) != ks or not set(ks) <= set(result.chance_recall):

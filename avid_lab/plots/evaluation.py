@@ -10,9 +10,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from avid_lab.plots.chart import Axis, Chart, Guide, Line, Mark, Plot, Ticks, limits, segments
+from avid_lab.plots.chart import Axis, Line, Mark, Plot, Ticks, limits, row_axis, segments, side_by_side
 from avid_lab.plots.render import draw, draw_chart
-from avid_lab.plots.style import BAD, GOOD, VIDEO, class_colour
+from avid_lab.plots.style import VIDEO, class_colour, require_some
 
 
 @runtime_checkable
@@ -84,38 +84,7 @@ def _rows(models: Mapping[str, Mapping[str, EstimateLike]], names: Mapping[str, 
     keys = ("low", "high", "value", "random", "chance")
     low, high = limits(*(_column(table, names, key) for table in models.values() for key in keys))
     x = Axis(0 if low > 0 else low, max(high, 0), ticks=ticks, grid=True)
-    return Plot(marks, x, Axis(len(names) - 0.45, -0.55, ticks=tuple(enumerate(names.values()))))
-
-
-def differences(
-    rows: Mapping[str, IntervalLike],
-    *,
-    xlabel: str = "difference, in points",
-    title: str | None = None,
-    ax: Axes | None = None,
-) -> Axes:
-    """Differences of shares with their 95 % intervals: green above zero, orange below, grey where zero is inside.
-
-    Args:
-        rows: Differences by name, such as the difference of two estimates.
-        xlabel: What is compared.
-        title: Title.
-        ax: Axes to draw in.
-
-    Raises:
-        ValueError: No rows.
-    """
-    if not rows:
-        raise ValueError("rows must have at least one difference; got none")
-    marks: list[Mark] = [Guide(0, colour="ink", name="zero", width=1, dash=())]
-    for place, (name, row) in enumerate(rows.items()):
-        colour = GOOD if row.low > 0 else BAD if row.high < 0 else "muted"
-        interval = Line([100 * row.low, 100 * row.high], [place] * 2, colour, f"interval {name}", width=2.4)
-        marks += [interval, Line([100 * row.value], [place], colour, f"value {name}", width=0, dots=4.9)]
-    ends = [100 * side for row in rows.values() for side in (row.low, row.high)]
-    x = Axis(*limits(ends, [0.0], pad=0.08), xlabel, grid=True)
-    y = Axis(len(rows) - 0.45, -0.55, ticks=tuple(enumerate(rows)))
-    return draw(Plot(marks, x, y, title or ""), ax, (8.4, 1.2 + 0.33 * len(rows)))
+    return Plot(marks, x, row_axis(names.values()))
 
 
 def seed_rows(
@@ -142,8 +111,7 @@ def seed_rows(
     Raises:
         ValueError: No rows.
     """
-    if not rows:
-        raise ValueError("rows must have at least one name with its scores; got none")
+    require_some(rows, "rows", "name with its scores")
     marks: list[Mark] = []
     legend = {"dot": label, "ring": "untrained", "tick": "chance"}
     for place, (name, values) in enumerate(rows.items()):
@@ -160,8 +128,8 @@ def seed_rows(
         if name in chance:
             ticks = [chance[name]] * 2, [place - 0.24, place + 0.24]
             marks.append(Line(*ticks, "ink", f"chance {name}", legend.pop("tick", ""), width=2))
-    x, y = Axis(0, 1.02, xlabel, "percent", grid=True), Axis(len(rows) - 0.45, -0.55, ticks=tuple(enumerate(rows)))
-    return draw(Plot(marks, x, y, title or "", "above"), ax, (8.4, 1.3 + 0.42 * len(rows)))
+    plot = Plot(marks, Axis(0, 1.02, xlabel, "percent", grid=True), row_axis(rows), title or "", "above")
+    return draw(plot, ax, (8.4, 1.3 + 0.42 * len(rows)))
 
 
 def _column(table: Mapping[str, EstimateLike], names: Iterable[str], key: str) -> np.ndarray:
@@ -187,16 +155,14 @@ def collapse_panels(
     _require_rows(models, names)
     kinds = {"alignment": "0 is perfect", "uniformity": "lower is more even", "effective rank": "1 is collapsed"}
     shown = []
-    for column, (kind, meaning) in enumerate(kinds.items()):
+    for kind, meaning in kinds.items():
         short = {n: _shortened(n, kind) for n in names if kind in n}
         if short:
-            title_of = f"{kind.capitalize()}: {meaning}"
-            plot = _rows(models, short, "numbers")
-            plot = replace(plot, cell=(0, column, 1), title=title_of)
+            plot = replace(_rows(models, short, "numbers"), title=f"{kind.capitalize()}: {meaning}")
             shown.append(replace(plot, x=replace(plot.x, high=0.0)) if kind == "uniformity" else plot)
     count = max(sum(kind in name for name in names) for kind in kinds)
     height = round(96 * (1.5 + 0.55 * count * max(1, 0.7 * len(models))))
-    chart = Chart(shown, "alignment, uniformity and effective rank", height, (1,) * len(kinds), legend=True)
+    chart = side_by_side(shown, "alignment, uniformity and effective rank", height, legend=True)
     return draw_chart(chart, width=10.5, title=title)
 
 
@@ -206,8 +172,7 @@ def _shortened(name: str, kind: str) -> str:
 
 def _models(tables: Mapping[str, Any]) -> dict[str, Mapping[str, EstimateLike]]:
     """Tables by model; a single table has the empty name."""
-    if not tables:
-        raise ValueError("tables must have at least one row; got none")
+    require_some(tables, "tables", "row")
     nested = all(isinstance(value, Mapping) for value in tables.values())
     return dict(tables) if nested else {"": tables}
 

@@ -9,15 +9,16 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.colors import Normalize
 
+from avid_lab.plots.chart import limits
 from avid_lab.plots.style import (
     INK,
     SHEET_WIDTH,
     NotebookFigure,
-    add_axes,
     array,
+    axes_grid,
     frames_of,
     image_of,
-    new_figure,
+    require_some,
     styled,
 )
 
@@ -80,23 +81,16 @@ def grid(
     Raises:
         ValueError: No images, or one of another shape.
     """
-    if not images:
-        raise ValueError("images must have at least one name with its image; got none")
-    matrices = {
-        name: array(image, f"images[{name!r}]", None, None) for name, image in images.items() if np.ndim(image) == 2
-    }
-    scale = Normalize(
-        min((float(matrix.min()) for matrix in matrices.values()), default=0.0),
-        max((float(matrix.max()) for matrix in matrices.values()), default=1.0),
-    )
-    colours = colormaps["magma"]
-    stills = [
-        colours(scale(matrices[name]), bytes=True)[..., :3]
-        if name in matrices
-        else image_of(image, f"images[{name!r}]")
+    require_some(images, "images", "name with its image")
+    flat = {name for name, image in images.items() if np.ndim(image) == 2}
+    found = {
+        name: array(image, f"images[{name!r}]", None, None) if name in flat else image_of(image, f"images[{name!r}]")
         for name, image in images.items()
-    ]
-    return _grid(stills, list(images), min(columns or min(6, len(stills)), len(stills)), title, aspect)
+    }
+    scale = Normalize(*limits(*(found[name] for name in flat), pad=0.0))
+    colours = colormaps["magma"]
+    stills = [colours(scale(one), bytes=True)[..., :3] if name in flat else one for name, one in found.items()]
+    return _grid(stills, list(images), min(columns or 6, len(stills)), title, aspect)
 
 
 def _grid(
@@ -106,18 +100,13 @@ def _grid(
     title: str | None,
     aspect: int | float | None = None,
 ) -> NotebookFigure:
-    rows = -(-len(stills) // columns)
     height = SHEET_WIDTH / columns * (aspect or max(still.shape[0] / still.shape[1] for still in stills))
-    figure = new_figure(SHEET_WIDTH, rows * (height + 0.24) + (0.35 if title else 0.05), photographic=True)
-    grid = figure.add_gridspec(rows, columns)
-    for number, (still, caption) in enumerate(zip(stills, captions, strict=True)):
-        ax = add_axes(figure, grid[number // columns, number % columns])
+    figure, axes = axes_grid(len(stills), columns, height + 0.24, title)
+    for ax, still, caption in zip(axes, stills, captions, strict=True):
         ax.imshow(still, interpolation="antialiased")
         ax.set(xticks=[], yticks=[])
         ax.set_xlabel(caption, fontsize=9, color=INK, labelpad=4)
         ax.spines[:].set_visible(False)
         if aspect is not None:
             ax.set_aspect("auto")
-    if title:
-        figure.suptitle(title, x=0.007, ha="left", fontsize=11.5, weight="bold")
     return figure

@@ -10,9 +10,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from avid_lab.plots.chart import Area, Axis, Chart, Line, Mark, Plot, Ticks, limits
+from avid_lab.plots.chart import Area, Axis, Line, Mark, Plot, Ticks, limits, side_by_side
 from avid_lab.plots.render import draw, draw_chart
-from avid_lab.plots.style import array, class_colour
+from avid_lab.plots.style import array, class_colour, require_some
 
 Log = Literal["", "x", "y", "xy"]
 
@@ -78,21 +78,13 @@ def curve_panels(
     Raises:
         ValueError: No panels, or a panel that `curves` would refuse.
     """
-    if not panels:
-        raise ValueError("panels must have at least one title with its curves; got none")
+    require_some(panels, "panels", "title with its curves")
     plots = [curve_plot(x, lines, levels=levels, log=log, percent=percent) for lines in panels.values()]
     low, high = min(plot.y.low for plot in plots), max(plot.y.high for plot in plots)
-    shown = [
-        replace(
-            plot,
-            x=replace(plot.x, label=xlabel),
-            y=replace(plot.y, low=low, high=high, label=ylabel if column == 0 else ""),
-            title=name,
-            cell=(0, column, 1),
-        )
-        for column, (name, plot) in enumerate(zip(panels, plots, strict=True))
-    ]
-    return draw_chart(Chart(shown, title or ylabel, 350, (1,) * len(shown), legend=True), title=title)
+    for place, (name, plot) in enumerate(zip(panels, plots, strict=True)):
+        y = replace(plot.y, low=low, high=high, label="" if place else ylabel)
+        plots[place] = replace(plot, x=replace(plot.x, label=xlabel), y=y, title=name)
+    return draw_chart(side_by_side(plots, title or ylabel, 350, legend=True), title=title)
 
 
 def curve_plot(
@@ -105,8 +97,7 @@ def curve_plot(
     lowest: bool = False,
 ) -> Plot:
     """What `curves` draws; arguments and errors as there."""
-    if not lines:
-        raise ValueError("lines must have at least one name with its values; got none")
+    require_some(lines, "lines", "name with its values")
     at = array(x, "x", None).astype(float)
     places = _scaled(at, "x" in log, "x")
     marks: list[Mark] = []

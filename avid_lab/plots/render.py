@@ -14,7 +14,6 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from avid_lab.plots.chart import Area, Axis, Bars, Chart, Guide, Line, Plot, Points, Text
 from avid_lab.plots.statistics import pushed_apart
 from avid_lab.plots.style import (
-    INK,
     MARKERS,
     NotebookFigure,
     add_axes,
@@ -24,6 +23,7 @@ from avid_lab.plots.style import (
     new_figure,
     note,
     paint,
+    set_heading,
     styled,
 )
 
@@ -111,8 +111,7 @@ def draw_chart(
         found = {label: handle for ax in axes for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
         style = {"loc": "outside lower center", "ncols": 7, "handlelength": 1.2, "handletextpad": 0.3}
         figure.legend(list(found.values()), list(found), **style)
-    if title:
-        figure.suptitle(title, x=0.01, ha="left", weight="bold", fontsize=11.5, color=INK)
+    set_heading(figure, title)
     return figure
 
 

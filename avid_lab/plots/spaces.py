@@ -29,6 +29,8 @@ from avid_lab.plots.style import (
     class_colour,
     new_figure,
     paint,
+    require_some,
+    set_heading,
     styled,
 )
 
@@ -55,12 +57,8 @@ def similarity_histograms(
     Raises:
         ValueError: There are no rows, or a row lacks one of the two kinds of pairs.
     """
-    if not similarities:
-        raise ValueError("similarities must have at least one name with (same, different); got none")
-    pairs = {
-        name: (np.ravel(_flat(same, name)), np.ravel(_flat(other, name)))
-        for name, (same, other) in similarities.items()
-    }
+    require_some(similarities, "similarities", "name with (same, different)")
+    pairs = {name: (_flat(same, name), _flat(other, name)) for name, (same, other) in similarities.items()}
     everything = np.concatenate([side for pair in pairs.values() for side in pair])
     edges = np.linspace(everything.min(), everything.max() + 1e-6, bins + 1)
     counted = lambda side: np.histogram(side, edges, density=True)[0]  # noqa: E731
@@ -125,12 +123,11 @@ def histograms(
     Raises:
         ValueError: No groups, an empty group, or weights of other groups or lengths.
     """
-    values = {name: np.ravel(_flat(group, name)).astype(float) for name, group in groups.items()}
-    if not values:
-        raise ValueError("groups must have at least one name with its values; got none")
+    values = {name: _flat(group, name).astype(float) for name, group in groups.items()}
+    require_some(values, "groups", "name with its values")
     weighed: dict[str, np.ndarray | None] = dict.fromkeys(values)
     if weights is not None:
-        weighed = {name: np.ravel(_flat(weights[name], name)).astype(float) for name in values if name in weights}
+        weighed = {name: _flat(weights[name], name).astype(float) for name in values if name in weights}
         if {name: len(w) for name, w in weighed.items() if w is not None} != {n: len(v) for n, v in values.items()}:
             raise ValueError(f"weights must have one number for each value of {', '.join(values)}")
     low, high = reach or limits(*values.values(), pad=0.01)
@@ -256,8 +253,7 @@ def confusion(
     ax.tick_params(length=0, which="both")
     ax.spines[:].set_visible(False)
     ax.set(xlabel="predicted, percent of the row", ylabel="true")
-    if title:
-        ax.set_title(title, loc="left")
+    ax.set_title(title or "", loc="left")
     return ax
 
 
@@ -282,8 +278,7 @@ def blocks(
     Raises:
         ValueError: No matrices, or one of another shape.
     """
-    if not matrices:
-        raise ValueError("matrices must have at least one name with its matrix; got none")
+    require_some(matrices, "matrices", "name with its matrix")
     starts = [i for i, group in enumerate(groups) if i == 0 or group != groups[i - 1]]
     middles = [(one + other - 1) / 2 for one, other in pairwise([*starts, len(groups)])]
     shown = {name: array(x, f"matrices[{name!r}]", len(groups), len(groups)) for name, x in matrices.items()}
@@ -304,8 +299,7 @@ def blocks(
         ax.tick_params(length=0)
         ax.set(xlabel=xlabel, ylabel=ylabel if place == 0 else "")
         ax.set_title(name)
-    if title:
-        figure.suptitle(title, x=0.01, ha="left", weight="bold", fontsize=11.5)
+    set_heading(figure, title)
     return figure
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sized
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -199,7 +199,29 @@ def add_axes(figure: NotebookFigure, cell: Any = 111, **options: Any) -> Noteboo
     return cast(NotebookAxes, figure.add_subplot(cell, axes_class=NotebookAxes, **options))
 
 
-picture, panel = new_figure, add_axes  # as in notebooks that were copied earlier
+def axes_grid(
+    count: int, columns: int, row_height: float | int, title: str | None, *, margin: float | int = 0.05
+) -> tuple[NotebookFigure, list[NotebookAxes]]:
+    """A figure of photographs with a title above them.
+
+    Args:
+        count: Number of axes.
+        columns: Axes in a row.
+        row_height: Height of a row in inches.
+        title: Title; none if empty.
+        margin: Inches for the labels of the last row.
+    """
+    rows = -(-count // columns)
+    figure = new_figure(SHEET_WIDTH, row_height * rows + margin + 0.3 * bool(title), photographic=True)
+    cells = figure.add_gridspec(rows, columns)
+    set_heading(figure, title)
+    return figure, [add_axes(figure, cells[divmod(place, columns)]) for place in range(count)]
+
+
+def set_heading(figure: Figure, title: str | None) -> None:
+    """Write the title of a whole figure, if there is one, at the left above its axes."""
+    if title:
+        figure.suptitle(title, x=0.01, ha="left", weight="bold", fontsize=11.5)
 
 
 def axes_or_new(ax: Axes | None, width: float | int, height: float | int) -> Axes:
@@ -232,6 +254,21 @@ def class_marker(index: int) -> str:
     return MARKERS[(index + index // len(COLOURS)) % len(MARKERS)]
 
 
+def require_some(values: Sized, name: str, what: str) -> None:
+    """Check that there is something to draw.
+
+    Args:
+        values: The argument.
+        name: Its name.
+        what: What it must have one of, such as "name with its values".
+
+    Raises:
+        ValueError: It is empty.
+    """
+    if len(values) == 0:
+        raise ValueError(f"{name} must have at least one {what}; got none")
+
+
 def array(values: Any, name: str, *shape: int | None) -> np.ndarray:
     """``values`` as a numpy array of a required shape.
 
@@ -247,16 +284,9 @@ def array(values: Any, name: str, *shape: int | None) -> np.ndarray:
         values = values.detach().cpu()
         values = (values.float() if values.is_floating_point() else values).numpy()
     found = np.asarray(values)
-    fits = found.ndim == len(shape) and all(
-        want is None or want == got for want, got in zip(shape, found.shape, strict=True)
-    )
-    if not fits:
-        wanted = (
-            "("
-            + ", ".join("*" if size is None else str(size) for size in shape)
-            + ("," if len(shape) == 1 else "")
-            + ")"
-        )
+    if found.ndim != len(shape) or any(want not in (None, got) for want, got in zip(shape, found.shape, strict=True)):
+        sizes = ", ".join("*" if size is None else str(size) for size in shape)
+        wanted = f"({sizes},)" if len(shape) == 1 else f"({sizes})"
         raise ValueError(f"{name} must have shape {wanted}, * being any size; got {found.shape}")
     return found
 
