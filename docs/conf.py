@@ -45,6 +45,8 @@ pygments_style, pygments_dark_style = "friendly", "github-dark"
 copybutton_exclude = ".linenos, .gp, .go"
 
 BOLD = re.compile(r'<mi mathvariant="bold">([A-Za-z])</mi>')
+ESCAPED = re.compile(r"(<mo[^>]*>)\\([{}])(?=</mo>)")  # braces of a given size keep their backslash
+LETTER = re.compile(r"^(\s+\w+: [A-Za-z])\.")  # "dim: D." would start a list
 
 
 def bold(found: re.Match[str]) -> str:
@@ -56,8 +58,19 @@ def bold(found: re.Match[str]) -> str:
 def write_formula(translator, node) -> None:
     """A formula as MathML, which browsers draw by themselves."""
     block = isinstance(node, nodes.math_block)
-    translator.body.append(BOLD.sub(bold, convert(node.astext().strip(), display="block" if block else "inline")))
+    formula = convert(node.astext().strip(), display="block" if block else "inline")
+    formula = ESCAPED.sub(r"\1\2", BOLD.sub(bold, formula))
+    translator.body.append(f'<div class="avid-formula">{formula}</div>' if block else formula)
     raise nodes.SkipNode
+
+
+def as_written(app, what, name, obj, options, lines: list[str]) -> None:
+    """An indented block below a paragraph stays line by line, and a single letter is no number of a list."""
+    for at in range(len(lines) - 3, -1, -1):
+        above, blank, below = lines[at : at + 3]
+        if re.match(r"(?!\.\. )\S", above) and not blank.strip() and below.startswith("    "):
+            lines[at + 1 : at + 1] = ["", "::"] if not above.endswith("::") else []
+    lines[:] = [LETTER.sub(r"\1\\.", line) for line in lines]
 
 
 def skip(app, what, name, obj, skips, options) -> bool:
@@ -66,8 +79,9 @@ def skip(app, what, name, obj, skips, options) -> bool:
 
 
 def setup(app) -> None:
-    """Formulas without a script."""
+    """Formulas without a script; docstrings as they are written."""
     app.connect("autodoc-skip-member", skip)
+    app.connect("autodoc-process-docstring", as_written, priority=1)  # before napoleon
     app.add_html_math_renderer("mathml", inline_renderers=(write_formula, None), block_renderers=(write_formula, None))
 
 

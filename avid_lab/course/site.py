@@ -82,7 +82,11 @@ def _gather(notebooks: Sequence[Path], tree: Path) -> None:
     for path in notebooks:
         notebook = nbformat.read(path, as_version=4)
         for cell in notebook.cells:
-            if cell.cell_type == "code" and (lines := cell.source.count("\n") + 1) > LONG:
-                cell.metadata.setdefault("tags", []).append("hide-input")
+            if cell.cell_type != "code":
+                continue
+            lines, tags = cell.source.count("\n") + 1, cell.metadata.setdefault("tags", [])
+            if lines > LONG and "hide-input" not in tags:
+                tags.append("hide-input")
+            if "hide-input" in tags:
                 cell.metadata["mystnb"] = {"code_prompt_show": f"Show {lines} lines of code"}
         nbformat.write(notebook, tree / "notebooks" / path.name)

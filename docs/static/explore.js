@@ -159,13 +159,25 @@
             slope -= Math.max(-5, Math.min(5, step[0]))
             offset -= Math.max(-5, Math.min(5, step[1]))
         }
-        const clip = (x, low, high) => Math.min(high, Math.max(low, x))
-        return {threshold: clip(-offset / slope, -1, 1), temperature: clip(1 / Math.max(slope, 1e-6), 0.01, 1)}
+        const threshold = -offset / slope, temperature = 1 / slope
+        if (slope > 1 && Math.abs(threshold) <= 1) return {threshold, temperature: Math.max(0.01, temperature)}
+        // Similarity says little here, so the best curve is nearly flat: the farthest threshold, with its best temperature.
+        const loss = temperature => {
+            let sum = 0
+            for (let i = 0; i < FINE; i++) {
+                const z = (centre(i) - 1) / temperature, on = rate * same[i]
+                sum += (on + (1 - rate) * different[i]) * Math.log1p(Math.exp(z)) - on * z
+            }
+            return sum
+        }
+        const tried = [...Array(101).keys()].map(i => 10 ** (i / 50 - 2))
+        return {threshold: 1, temperature: tried.reduce((best, one) => loss(one) < loss(best) ? one : best), poor: true}
     }
 
     // State, controls and canvases
 
     const names = runs.map(run => run.name), at = name => Math.max(0, names.indexOf(name))
+    const followed = runs.reduce((best, run, i) => run.snapshots.length > runs[best].snapshots.length ? i : best, 0)
     const state = {
         run: names.length - 1, query: opening, k: 16, rule: "consensus", pressed: -1, moment: last(names.length - 1),
         before: at("Cross-AVID, continued"), after: names.length - 1, threshold: 0.5, temperature: 0.1, space: 2,
@@ -291,7 +303,8 @@
             plots, about: "Maps of the video space and of the audio space.", height: narrow ? 620 : 380,
             columns: narrow ? [1] : [1, 1], rows: narrow ? [1, 1] : [1], legend: true,
         })
-        find("#avid-film").hidden = last(run) === 0
+        find("#avid-film label").hidden = last(run) === 0
+        find("#avid-play").textContent = last(run) ? "play the training" : `play the training of ${names[followed]}`
         find("[name=moment]").max = last(run)
         find("[name=moment]").value = state.moment
         Object.assign(shown, {step})
@@ -321,22 +334,23 @@
                 const {curve, error} = reliability(found, threshold, temperature), cut = Math.round((threshold + 1) / 2 * FINE)
                 curves.push(mark("Line", {x: curve.map(p => p[0]), y: curve.map(p => p[1]), colour, name: title, dots: main ? 3.2 : 0, ...style}))
                 const [hits, alarms] = [found.same, found.different].map(all => all.slice(cut).reduce((a, b) => a + b, 0))
-                table.push([row ? "" : names[run], title, found.auc.toFixed(3), percent(hits), percent(alarms), error.toFixed(3)])
+                if (!row) table.push([names[run]])
+                table.push([title, found.auc.toFixed(3), percent(hits), percent(alarms), error.toFixed(3)])
             })
         })
         const columns = chosen.length, cell = narrow ? [3 * columns, 0, 1] : [0, columns, 3]
         const [x, y] = [axis(0, 1, "predicted probability"), axis(0, 1, "share of same-class pairs")]
         plots.push(plot({marks: curves, x, y, title: "Reliability", legend: columns > 1 ? "inside" : "", cell}))
-        const heads = ["", "", "AUC", "same above", "different above", "calibration error"]
+        const heads = ["", "AUC", "same above", "different above", "calibration error"]
         find("#avid-errors").innerHTML = `<table class="avid-numbers avid-right"><tr>${heads.map(head => `<th>${head}</th>`).join("")}</tr>`
-            + table.map(row => `<tr>${row.map(cell => `<td>${cell}</td>`).join("")}</tr>`).join("") + "</table>"
+            + table.map(row => `<tr>${row.length > 1 ? row.map(cell => `<td>${cell}</td>`).join("") : `<th colspan="5">${row[0]}</th>`}</tr>`).join("") + "</table>"
         pairCanvas.set("guide", threshold)
         pairCanvas.set("_chart", {
             plots, about: "Histograms of similarity of same-class and different-class pairs, and a reliability diagram.",
             height: narrow ? 130 * 3 * columns + 300 : 430, columns: narrow ? [1] : [...Array(columns).fill(5), 4],
             rows: narrow ? [...Array(3 * columns).fill(130), 300] : [1.13, 1, 1.12], legend: false,
         })
-        Object.assign(shown, {calibration: table.map(row => Number(row.at(-1)))})
+        Object.assign(shown, {calibration: table.filter(row => row.length > 1).map(row => Number(row.at(-1)))})
     }
 
     const shown = {}  // what the page shows now
@@ -390,10 +404,16 @@
     pairCanvas.on("change:guide", () => { if (pairCanvas.get("guide") !== state.threshold) { state.threshold = pairCanvas.get("guide"); redraw("pairs") } })
     find("#avid-other").addEventListener("click", () => inputs.query.take(Math.floor(Math.random() * COUNT)))
     find("#avid-ask").addEventListener("click", () => { if (state.pressed >= 0) inputs.query.take(state.pressed) })
-    find("#avid-fit").addEventListener("click", () => { Object.assign(state, fit(pairs(state.after, spaces[state.space]))); redraw("pairs") })
+    find("#avid-fit").addEventListener("click", () => {
+        const found = pairs(state.after, spaces[state.space]), {poor, ...curve} = fit(found)
+        Object.assign(state, curve)
+        find("#avid-poor").textContent = poor ? `Similarity hardly tells the classes apart here (AUC ${digits(found.auc)}), so no threshold fits; this one comes closest.` : ""
+        redraw("pairs")
+    })
     let film = 0
     find("#avid-play").addEventListener("click", () => {
         clearInterval(film)
+        if (last(state.run) === 0) inputs.run.take(followed)
         state.moment = 0
         redraw("map")
         film = setInterval(() => {

@@ -294,8 +294,8 @@ lab.reveal(
 #    $\partial\,\text{NCE}/\partial s_k = P(\text{real}\mid s_k)$: differentiate the two logarithms.
 # 2. *Chain rule.* A score is $s_j = \langle\mathbf v, \bar{\mathbf a}_j\rangle / T$, so its gradient with respect to
 #    $\mathbf v$ is $\bar{\mathbf a}_j / T$. Together:
-#    $\;\mathbf g = \frac1T\Big(\sum_{k=1}^K P(\text{real}\mid s_k)\,\bar{\mathbf a}_k
-#    - \big(1 - P(\text{real}\mid s_+)\big)\,\bar{\mathbf a}_+\Big)$.
+#    $\;\mathbf g = \frac1T\Big(\sum_{k=1}^K P(\text{real}\mid s_k)\,\bar{\mathbf a}_k -
+#    \big(1 - P(\text{real}\mid s_+)\big)\,\bar{\mathbf a}_+\Big)$.
 # 3. *The sphere.* $\mathbf v$ is normalised, so a change of its length changes nothing. Only the part of $\mathbf g$
 #    along the sphere remains: $\mathbf g - \langle\mathbf g, \mathbf v\rangle\,\mathbf v$.
 #
