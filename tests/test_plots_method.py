@@ -74,7 +74,9 @@ def test_film_moves_and_repeats():
     first = np.asarray(picture.convert("RGB"), int)
     picture.seek(picture.n_frames - 1)
     assert np.abs(first - np.asarray(picture.convert("RGB"), int)).max() > 100
-    assert film._repr_html_().startswith('<img src="data:image/gif;base64,') and "training steps" in film._repr_html_()
+    page = film._repr_html_()
+    assert '<img class="avid-film" src="data:image/gif;base64,' in page and "training steps" in page
+    assert '[data-jp-theme-light="false"] .avid-film' in page  # a dark notebook shows it dark
 
 
 def test_circles_show_both_senses_and_colour_events():

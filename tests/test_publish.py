@@ -282,3 +282,16 @@ def test_a_panel_is_published_as_its_snapshot_alone():
     publish.clean(notebook)
     (output,) = notebook.cells[0].outputs
     assert output.data == {"text/html": '<div class="avid-snapshot">picture</div>'}
+
+
+def test_of_a_panel_shown_again_the_later_picture_is_published():
+    def shown(kind, title, picture):
+        page = f'<div class="{kind}"><p class="avid-soft">As it was.</p><p><b>{title}</b></p>{picture}</div>'
+        return nbformat.v4.new_output("display_data", {"text/html": page})
+
+    early, other = (shown("avid-snapshot avid-behind", title, "step 0") for title in ("Run", "Another run"))
+    late = shown("avid-snapshot", "Run", "step 40")
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("panel", outputs=[early, other, late])])
+    publish.clean(notebook)
+    pages = [output.data["text/html"] for output in notebook.cells[0].outputs]
+    assert ["step 0" in page for page in pages] == [True, False] and "Another run" in pages[0]

@@ -51,6 +51,7 @@ KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 PICTURES = ("image/png", "image/jpeg", "image/svg+xml", "text/html")  # possible snapshots of a widget
 LIVE, STILL = 'class="avid-snapshot avid-behind"', 'class="avid-snapshot"'  # of a panel whose kernel is gone
+SNAPSHOT = re.compile(r'(class="avid-snapshot[^"]*").*?<p><b>(.*?)</b>', re.DOTALL)
 PROGRESS = re.compile(r"\d+%\||\d+it \[")  # tqdm's bars
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 PNG = re.compile(r"(?<=data:image/png;base64,)[A-Za-z0-9+/=]+")
@@ -187,7 +188,15 @@ def clean(notebook: NotebookNode) -> None:
     for cell in notebook.cells:
         cell.metadata = NotebookNode({key: cell.metadata[key] for key in ("tags", "jupyter") if key in cell.metadata})
         if cell.cell_type == "code":
-            cell.outputs = [output for output in _joined(cell.outputs) if _keep(output)]
+            cell.outputs = [output for output in _newest(_joined(cell.outputs)) if _keep(output)]
+
+
+def _newest(outputs: list[NotebookNode]) -> list[NotebookNode]:
+    """Without the snapshots behind a panel that the same cell shows again later."""
+    titles = [SNAPSHOT.search(output.get("data", {}).get("text/html", "")) for output in outputs]
+    later = [{found[2] for found in titles[at + 1 :] if found} for at in range(len(titles))]
+    return [one for one, found, after in zip(outputs, titles, later, strict=True)
+            if not (found and found[1] == LIVE and found[2] in after)]  # fmt: skip
 
 
 def drift(source: Path, notebook: Path) -> list[str]:

@@ -23,6 +23,8 @@ PARTS = ("clip", "encoders", "heads", "memory", "negatives", "positives", "loss"
 
 PULL, PUSH = GOOD, "#b5478c"
 FILM = Path(__file__).with_suffix(".gif")
+# A dark notebook reverses the film's lightness and keeps its hues.
+ON_DARK = '<style>[data-jp-theme-light="false"] .avid-film{filter:invert(.925) hue-rotate(180deg)}</style>'
 SIZE = (760, 422)  # of the picture, in screen pixels
 UP, DOWN = 308.0, 118.0  # heights of the picture's row and the sound's row
 CENTRE, RADIUS = (646.0, 213.0), 92.0  # of the circle
@@ -128,7 +130,7 @@ class Film:
     def _repr_html_(self) -> str:
         data = base64.b64encode(self.gif).decode()
         alt = html.escape(self.alt, quote=True)
-        return f'<img src="data:image/gif;base64,{data}" alt="{alt}" style="max-width:100%">'
+        return f'{ON_DARK}<img class="avid-film" src="data:image/gif;base64,{data}" alt="{alt}" style="max-width:100%">'
 
     def __repr__(self) -> str:
         return f"Film({self.alt!r})"
