@@ -158,6 +158,19 @@ def test_pages_have_formulas_folded_code_and_docstrings(pages):
 
 
 @pytest.mark.slow
+def test_links_between_pages_lead_somewhere(pages):
+    texts = {page: page.read_text() for page in pages.rglob("*.html") if "_static" not in page.parts}
+    for page, text in texts.items():
+        for link in re.findall(
+            r'href="(?!https?:|data:|mailto:)([^"]+)"', re.sub(r"<script.*?</script>", "", text, flags=re.S)
+        ):
+            path, _, place = unescape(link).partition("#")
+            target = (page.parent / path.partition("?")[0]).resolve() if path else page
+            assert target.exists(), (page.name, link)
+            assert not place or target not in texts or f'id="{place}"' in texts[target], (page.name, link)
+
+
+@pytest.mark.slow
 def test_no_page_shows_the_source_of_a_formula(pages):
     for page in pages.rglob("*.html"):
         text = re.sub(r"<(script|style|pre|code)\b.*?</\1>", "", page.read_text(), flags=re.DOTALL)
