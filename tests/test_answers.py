@@ -5,10 +5,12 @@ import re
 import threading
 import time
 
+import answers_of_a_class
 import numpy as np
 import pytest
 import torch
 from answers import RIGHT, WRONG, source_of, written
+from answers_of_a_class import ANSWERS
 
 from avid_lab import limits
 from avid_lab.course import checks, mutants, publish, student, wrapping
@@ -43,6 +45,14 @@ def test_wrong_answers_are_caught_and_most_are_named(name):
     verdicts = judged(name)
     assert len(verdicts) >= 10 and {said.status for said, _ in verdicts} == {"wrong"}
     assert sum(named for _, named in verdicts) >= 0.65 * len(verdicts)
+
+
+@pytest.mark.parametrize("name", sorted({answer["exercise"] for answer in ANSWERS}))
+def test_a_class_is_judged_as_a_teacher_would(name):
+    for answer in ANSWERS:
+        if answer["exercise"] == name and answer["kind"] != "open":
+            verdict = judge(EXERCISES[name], answers_of_a_class.written(answer))
+            assert verdict.status == answer["kind"], (answer["words"], verdict)
 
 
 def test_four_of_five_mistakes_are_named():

@@ -450,7 +450,8 @@ def _form(mine: Seen, theirs: Seen) -> tuple[str, str] | None:
             should = f"{name} should have shape {tuple(right.shape)}; yours has {tuple(got.shape)}."
             return "the shape is wrong", f"{should} {_about_shape(got, right)}".strip()
         if _kind(got) != _kind(right):
-            return "the type of number is wrong", f"{name} should hold {_kind(right)}; yours holds {_kind(got)}."
+            count = " Is it a count, where a share belongs?" if _kind(right) == "fractions" and right.ndim == 0 else ""
+            return "the type of number is wrong", f"{name} should hold {_kind(right)}; yours holds {_kind(got)}.{count}"
         if got.is_floating_point() and right.isfinite().all() and not got.isfinite().all():
             return "the result is NaN or infinite", f"{name} should be finite: a logarithm of 0, or a division by 0?"
     return None

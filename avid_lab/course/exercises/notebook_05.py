@@ -101,7 +101,7 @@ def _diagonal_zero(score, k):
 
 
 def _worst(score, k):
-    """The worst instead of the best. You return the *least* similar: use `descending=True`, or plain `topk`."""
+    """The worst instead of the best. You return the *least* similar: use `descending=True`."""
     return score.clone().fill_diagonal_(torch.inf).sort(dim=1, stable=True).indices[:, :k]
 
 
@@ -319,6 +319,20 @@ def _any_hit(positives, labels):
     return (labels[positives] == labels[:, None]).any(1).double().mean()
 
 
+def _all_hit(positives, labels):
+    """Only queries whose positives are all right count. Precision is the share of *positives* that are right, whatever the
+    others of their query are.
+    """
+    return (labels[positives] == labels[:, None]).all(1).double().mean()
+
+
+def _first_as_query(positives, labels):
+    """Compared with the class of the first positive. The query asks: compare each positive with the class of row i, which is
+    `labels[i]`.
+    """
+    return (labels[positives] == labels[positives[:, :1]]).double().mean()
+
+
 def _first_only(positives, labels):
     """Only the first positive counts. You only look at the first positive."""
     return (labels[positives[:, 0]] == labels).double().mean()
@@ -432,7 +446,17 @@ EXERCISES = (
         reference=precision_at_k,
         probes=(lambda: _mined(0, 12, 5), lambda: _mined(4, 20, 3), lambda: _mined(8, 9, 6)),
         large=lambda: _mined(9, 800, 32),
-        wrong=(_count, _any_hit, _first_only, _index_for_label, _of_class, _per_query, _of_whom),
+        wrong=(
+            _count,
+            _any_hit,
+            _all_hit,
+            _first_as_query,
+            _first_only,
+            _index_for_label,
+            _of_class,
+            _per_query,
+            _of_whom,
+        ),
         hints=(
             "Compare two tables of classes of shape (N, k), entry by entry.",
             "`labels[positives]` is the class of each positive, (N, k). The query's class is the same along a row.",

@@ -47,8 +47,8 @@ def _first_positive(index, positives, N, K, generator):
 
 
 def _batch_rows(index, positives, N, K, generator):
-    """The positives of other instances are excluded. Row b of the batch is instance `index[b]`: its positives are
-    `positives[index[b]]`, not `positives[b]`.
+    """Some positives are among the negatives. Perhaps those of another instance are excluded: row b of the batch is instance
+    `index[b]`, so its positives are `positives[index[b]]`, not `positives[b]`.
     """
     return _without(index, N, K, generator, index[:, None], positives[: len(index)])
 
@@ -124,7 +124,7 @@ def _not_the_later_ones(function):
 def _own_positives(function):
     hits = _hits(function)
     return (
-        "Some of a query's positives turned up among its negatives. Row b is instance `index[b]`."
+        "Some of a query's positives turned up among its negatives, others never. Row b is instance `index[b]`."
         if hits.any()
         else None
     )
@@ -321,6 +321,21 @@ def _clock_kept(video, audio, positives, epoch, mined_at, every):
     return found, mined_at, share
 
 
+def _clock_without_mining(video, audio, positives, epoch, mined_at, every):
+    """The clock moves on although nothing was mined. If it is too early, return the `mined_at` that you were given, or it
+    will always be too early.
+    """
+    found, _, share = remined(video, audio, positives, epoch, mined_at, every)
+    return found, epoch, share
+
+
+def _queries_with_new(video, audio, positives, epoch, mined_at, every):
+    """The share of queries is returned, not of positives. Of all N x P positives, how many did their query not have before?"""
+    found, when, _ = remined(video, audio, positives, epoch, mined_at, every)
+    known = (found[:, :, None] == positives[:, None]).any(2)
+    return found, when, 1 - known.all(1).float().mean()
+
+
 def _with_query(video, audio, positives, epoch, mined_at, every):
     """The query is among its own positives. Put -infinity on the diagonal of the scores before you take the best."""
     if epoch - mined_at < every:
@@ -395,7 +410,7 @@ EXERCISES = (
             Property("the query is among its own negatives", _no_query),
             Property("the positives are among the negatives", _no_positives),
             Property("only the first positive is excluded", _not_the_later_ones),
-            Property("the positives of other instances are excluded", _own_positives),
+            Property("some positives are among the negatives", _own_positives),
             Property("some allowed instances are never drawn", _reaches_all),
             Property("not all allowed instances are equally likely", _uniform),
         ),
@@ -442,6 +457,8 @@ EXERCISES = (
             _too_late,
             _by_the_clock,
             _clock_kept,
+            _clock_without_mining,
+            _queries_with_new,
             _with_query,
             _by_union,
             _rank_by_rank,

@@ -73,6 +73,13 @@ def _itself_counted(score, k):
     return ((score >= score.diagonal()[:, None]).sum(1) < k).double().mean()
 
 
+def _order_for_rank(score, k):
+    """The order is taken for the ranks. `argsort` says which item is at place i, not at which place item i is: look for the
+    place where the item is the query's own.
+    """
+    return (score.argsort(dim=1, descending=True).diagonal() < k).double().mean()
+
+
 def _tied():
     score = normal(6, 6, seed=5)
     score[0] = torch.tensor([1.0, 2.0, 1.0, 0.0, -1.0, -2.0])  # the target of query 0 and item 2 share the second place
@@ -244,6 +251,12 @@ def _step_only(features, labels, weight, bias, learning_rate):
     """The step is returned instead of the new weights. You return the changes; add them to the old values."""
     new = linear_probe_step(features, labels, weight, bias, learning_rate)
     return new[0] - weight, new[1] - bias
+
+
+def _gradients_returned(features, labels, weight, bias, learning_rate):
+    """The gradients are returned instead of the new weights. Take the step, too: `weight - learning_rate * gradient`."""
+    new = linear_probe_step(features, labels, weight, bias, 1.0)
+    return weight - new[0], bias - new[1]
 
 
 def _changed_in_place(features, labels, weight, bias, learning_rate):
@@ -434,7 +447,18 @@ EXERCISES = (
         reference=recall_at_k,
         probes=(lambda: _table(0, 12, 2), lambda: _table(1, 20, 3), lambda: _table(2, 15, 4), _tied),
         large=lambda: _table(3, 200, 10),
-        wrong=(_columns, _worst, _precision, _one_more, _only_first, _number, _exactly, _ties_in, _itself_counted),
+        wrong=(
+            _columns,
+            _worst,
+            _precision,
+            _one_more,
+            _only_first,
+            _number,
+            _exactly,
+            _ties_in,
+            _itself_counted,
+            _order_for_rank,
+        ),
         hints=(
             "For each query, what is the rank of the right item? It is among the k best if its rank is at most k.",
             "The score of the right item of query i is `score[i, i]`: `score.diagonal()[:, None]` has one per row.",
@@ -478,6 +502,7 @@ EXERCISES = (
             _squares,
             _softmax_over_batch,
             _step_only,
+            _gradients_returned,
             _changed_in_place,
             _softmax_twice,
         ),

@@ -317,6 +317,21 @@ def _z(similarity):
     return (similarity - similarity.mean()) / similarity.std(correction=0)
 
 
+def _density(similarity, floor):
+    """The density instead of the share below. The density is largest in the middle, for pairs that are neither good nor bad.
+    Take the share of the distribution below each similarity: `torch.special.ndtr`.
+    """
+    return floor + (1 - floor) * torch.distributions.Normal(0.0, 1.0).log_prob(_z(similarity)).exp()
+
+
+def _between_extremes(similarity, floor):
+    """The similarity itself is rescaled, from smallest to largest. One odd pair would move all weights. Take the share of the
+    normal distribution below each similarity.
+    """
+    x = similarity.detach()
+    return floor + (1 - floor) * (x - x.min()) / (x.max() - x.min())
+
+
 def _weights_turned(similarity, floor):
     """Mismatched pairs get the largest weights. Pairs that do *not* match got the largest weights, but these are
     the ones to distrust.
@@ -476,6 +491,8 @@ EXERCISES = (
             _gradient,
             _clipped,
             _ranks,
+            _density,
+            _between_extremes,
         ),
         large=lambda: (normal(1600, seed=2), 0.25),
         hints=(
