@@ -386,7 +386,7 @@ frames(draw_push, [0.02, 0.03, 0.05, 0.07, 0.1, 0.2, 0.5, 1.0], label="temperatu
 # ## Drawing negatives
 #
 # **Exercise ●●○.** Draw $K$ other instances for each query. Every other instance is equally likely; the query itself never
-# appears. Pitfall: if you hit the query and take its neighbour instead, the draw is not uniform.
+# appears. (Whether an instance may be drawn twice is up to you.) Pitfall: if you hit the query and take its neighbour instead, the draw is not uniform.
 
 
 # %%

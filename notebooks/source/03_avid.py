@@ -156,7 +156,7 @@ def cross_terms(video, audio, video_memory, audio_memory, index, negatives, temp
 #
 # **Exercise ●●●.** Write the whole of Cross-AVID, in about twenty lines. At each step: embed the batch, compare with
 # the other sense's notes, estimate $Z$ for each of the two terms at the *first* step, take the mean of both losses,
-# take a step, and only then update the notes. `torch.autograd.grad(loss, heads)` gives the gradients.
+# take a step, and only then update the notes, with the embeddings that the loss has used. `torch.autograd.grad(loss, heads)` gives the gradients.
 
 
 # %%

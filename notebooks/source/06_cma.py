@@ -148,7 +148,8 @@ plots.method(
 #
 # ## Exercise 1 ●●○: negatives without the positives
 #
-# If a positive were drawn as a negative, one term would pull what the other pushes. (The released code excludes the
+# If a positive were drawn as a negative, one term would pull what the other pushes. (Whether an instance may be drawn twice
+# is up to you again.) (The released code excludes the
 # positives but not the query itself.)
 
 
