@@ -33,7 +33,7 @@ def test_settings_are_chosen_on_validation_and_judged_on_test(tmp_path, monkeypa
     comparison = losses.Comparison(tmp_path / "losses.json", steps=4, search_steps=2, seeds=(0, 1), settings=grid)
     assert comparison.full(method) == runs[2:]
     assert "| InfoNCE, batch | 0.3 | 0.004 | 55.0 ± 7.1 |" in losses.table({method: comparison.full(method)})
-    monkeypatch.setattr(reference, "shipped", lambda *_: tmp_path)
+    worse = [run | {key: run[key] - 0.02 for key in losses.SCORES} for run in runs[2:]]
+    assert f"| {method} | +2.0 [+2.0, +2.0] |" in losses.differences({losses.REFERENCE: runs[2:], method: worse})
+    monkeypatch.setattr(reference, "folder", lambda: tmp_path)
     assert reference.losses() == {method: runs[2:]}
-    (tmp_path / "losses.json").unlink()
-    assert reference.losses() is None

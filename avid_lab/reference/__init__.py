@@ -108,20 +108,18 @@ def results() -> dict[str, Any]:
     return json.loads((folder() / "runs.json").read_text(encoding="utf-8"))
 
 
-def losses() -> dict[str, list[dict[str, Any]]] | None:
-    """The committed comparison of losses from nothing: the full runs of each loss, or None if there is none.
+def losses() -> dict[str, list[dict[str, Any]]]:
+    """The committed comparison of losses from nothing: the full runs of each loss.
 
     A run has "seed", "temperature" and "rate" (chosen on validation clips), and the shares of right classes among the
     ten nearest test clips: "v2a", "a2v", "v2v" and "a2a". ``python -m benchmarks losses`` makes it.
     """
-    path = shipped("data", "reference") / "losses.json"
-    if not path.exists():
-        return None
+    path = folder() / "losses.json"
     found: dict[str, list[dict[str, Any]]] = {}
     for run in json.loads(path.read_text(encoding="utf-8"))["runs"]:
         if run["judged"] == "test":
             found.setdefault(run["method"], []).append(run)
-    return found or None
+    return found
 
 
 def run_all(

@@ -109,7 +109,8 @@ def report(results: dict[str, Any]) -> str:
         "",
         "Numbers are per cent on held-out clips, mean ± standard deviation over the seeds. Positives are judged on the",
         "training clips; training never saw their labels. *Untrained* is the same network with random weights.",
-        "[search.md](search.md) says how the recipe was found, [calibration.md](calibration.md) what CMA calibrates.",
+        "[search.md](search.md) says how the recipe was found, [calibration.md](calibration.md) what CMA calibrates,",
+        "[losses.md](losses.md) how other losses compare.",
     ]
     for heading, (text, variants, names) in TABLES.items():
         there = [name for name in variants if _values(results, name, names[0])]
@@ -126,7 +127,8 @@ def _table(results: dict[str, Any], variants: Sequence[str], names: Sequence[str
     columns["chance"] = lambda score: [results["chance"][score]] if score in results["chance"] else []
     head = [f"| | {' | '.join(columns)} |", f"|---|{'---|' * len(columns)}"]
     rows = [f"| {readable(n)} | {' | '.join(_cell(values(n)) for values in columns.values())} |" for n in names]
-    return head + rows
+    seeds = [len(values(names[0])) for label, values in columns.items() if label != "chance"]
+    return [*head, *rows, f"| *seeds* | {' | '.join(map(str, seeds))} | |"]
 
 
 def _positives(results: dict[str, Any]) -> list[str]:

@@ -282,7 +282,7 @@ for step in trainer:
 lab.predict("03-2", "Which gives the best pictures?", ["Cross", "Joint", "Self"])
 
 # %% [markdown]
-# Training all three takes a while, and one seed is an anecdote. So they were trained in advance, with three seeds each;
+# Training all three takes a while, and one seed is an anecdote. So they were trained in advance, with five seeds each;
 # the next cell prints the command. Every variant uses the best of the learning rates that were tried for it
 # (`data/reference/search.md`). Otherwise the comparison would be unfair: at Cross-AVID's rate, the other two learn less.
 

@@ -249,7 +249,13 @@ def corner(size):
     return plots.agreement_plane(memory, query, found, labels, title=f"k = {size}: {own:.0f} % are {name}")
 
 
-frames(corner, [size for size in (4, 16, k, 64, 128, 512) if size < N - 1], label="k", dpi=64, alt="the corner of consensus")
+frames(
+    corner,
+    [size for size in (4, 16, k, 64, 128, 512) if size < N - 1],
+    label="k",
+    dpi=64,
+    alt="the corner of consensus",
+)
 
 # %% [markdown]
 # ## From scores to positives

@@ -526,8 +526,8 @@ gallery(
 # We ask the frozen networks ten questions about held-out clips. The committed runs start CMA from three points of one
 # AVID, and each time an AVID continues from the same point for the same steps. The figure shows all three starts, so
 # that nobody can choose the best-looking one: CMA minus AVID for each seed (blue dots), its mean, and Student's 95 %
-# interval (none where there is only one seed). An improvement *appears* (green) if the whole interval is above zero. An interval from two or three seeds is
-# wide, and cut where it leaves the figure.
+# interval (none where there is only one seed). An improvement *appears* (green) if the whole interval is above zero. An
+# interval from two or three seeds is wide, and cut where it leaves the figure.
 
 # %%
 asked = [
@@ -600,8 +600,8 @@ claim("neighbours gain more than linear probes", sum(near) / len(near) - sum(pro
 #   all dots are on one side.
 # * The three columns are not three independent confirmations: they share their seeds.
 #
-# "At this scale, CMA improves neighbours and search over the same steps of AVID. It does not clearly improve a linear
-# probe, and it does not calibrate."
+# "At this scale, CMA improves neighbours and search over the same steps of AVID. It improves a linear probe by a point
+# at most, which only the middle start shows, and it does not calibrate."
 #
 # </details>
 #

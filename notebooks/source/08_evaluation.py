@@ -259,15 +259,16 @@ for name, row in (("v2a_recall_at_10", "v→a instance R@10"), ("v2a_precision_a
 
 # %% [markdown]
 # **Think.** What is random in one training run, and which of it does each of the two intervals hold fixed? How much can
-# three seeds show?
+# a handful of seeds show?
 #
 # <details><summary>An answer</summary>
 #
 # Random are the initial weights, the order of the batches, windows and crops, the negatives, and the start of the
 # memory. The bootstrap over clips holds *all* of it fixed: it compares *these* weights. An interval over seeds varies
 # it, and holds the clips fixed. A paper that bootstraps its test items to show that *method A* beats *method B* has
-# shown that its one pair of networks differs, no more. Three seeds show little: with two degrees of freedom, Student's
-# interval is 4.3 standard errors wide on each side, so a difference must be large against its spread.
+# shown that its one pair of networks differs, no more. A handful of seeds shows little: Student's interval is
+# 2.8 standard errors wide on each side for five seeds and 4.3 for three, so a difference must be large against its
+# spread.
 #
 # </details>
 
