@@ -600,8 +600,8 @@ claim("neighbours gain more than linear probes", sum(near) / len(near) - sum(pro
 #   all dots are on one side.
 # * The three columns are not three independent confirmations: they share their seeds.
 #
-# "At this scale, CMA improves neighbours and search over the same steps of AVID. It improves a linear probe by a point
-# at most, which only the middle start shows, and it does not calibrate."
+# "At this scale, CMA improves neighbours and search over the same steps of AVID. Linear probes gain a point or two, and
+# three of their four intervals contain zero. CMA does not calibrate."
 #
 # </details>
 #
