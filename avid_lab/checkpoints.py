@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from avid_lab.atomic import replacing
+from avid_lab.atomic import DAY_S, remove_leftovers, replacing
 from avid_lab.config import ModelConfig, from_plain
 from avid_lab.encoders import AudioVisualModel
 from avid_lab.encoders.released import read_tensors, understanding
@@ -70,11 +70,15 @@ def save(path: str | Path, trainer: Trainer) -> Path:
 def resume(path: str | Path, trainer: Trainer) -> None:
     """Bring a freshly built trainer to a saved state.
 
+    Temporary files that a killed process left of this checkpoint are removed when they are a day old: a run that is
+    complete does not save again.
+
     Raises:
         CheckpointError: The file is unreadable or belongs to another model, objective, configuration or set of clips;
             the message says what differs. The trainer is then as before.
     """
     content = _read(path)
+    remove_leftovers(path, DAY_S)
     if content["format"] < FORMAT:
         raise CheckpointError(f"{path}: of an older version, whose unfinished runs cannot resume. Train again.")
     here = _identity(trainer)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
+import os
 import platform
 import subprocess
 import sys
@@ -82,7 +83,12 @@ def test_resumed_is_as_never_interrupted(smoke_world, tmp_path):
     checkpoints.save(tmp_path / "run.pt", first)
 
     second = make(smoke_world)
+    old, new = tmp_path / ".run.pt.1.part", tmp_path / ".run.pt.2.part"  # of killed processes; one may still write
+    for part in (old, new):
+        part.touch()
+    os.utime(old, (0, 0))
     checkpoints.resume(tmp_path / "run.pt", second)
+    assert not old.exists() and new.exists()
     assert losses(second.history) == expected[:3]
     assert losses(second) == expected[3:]
     for name, value in whole.model.state_dict().items():
