@@ -130,9 +130,16 @@ def test_impossible_games_are_refused(smoke_world, options, message):
 
 
 def test_players_must_know_the_clips(smoke_world):
-    few = np.eye(3)
-    with pytest.raises(ValueError, match="embeddings of a must have"):
-        Game(smoke_world, {"a": (few, few)})
+    few, many = np.eye(3), np.eye(len(smoke_world))
+    for bad, message in (
+        ((few, few), r"embeddings of a: pictures and sounds must be \(\d+, D\), a row for each clip; got \(3, 3\)"),
+        ((many, many[:, 1:]), "a row for each clip"),
+        ((many, many * np.nan), "embeddings of a must be finite"),
+        (None, "must have .video and .audio, or be a pair of them; got NoneType"),
+        ((many,), "or be a pair"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            Game(smoke_world, {"a": bad})
     game = Game(smoke_world, {})
     with pytest.raises(ValueError, match="player must be you; got 'a'"):
         game.score("a")

@@ -14,9 +14,9 @@ from avid_lab.datasets import ClipDataset
 from avid_lab.interactive.panel import Panel, Snapshot
 from avid_lab.interactive.players import gallery
 from avid_lab.interactive.queries import FLOW
-from avid_lab.interactive.ranking import faults
+from avid_lab.interactive.ranking import faults, senses
 from avid_lab.interactive.shelf import Shelf, ShelfItem, draw_stills
-from avid_lab.plots.style import NotebookFigure, array, new_figure, styled
+from avid_lab.plots.style import NotebookFigure, new_figure, styled
 
 LETTERS = "ABCDEFGH"
 YOU, OPEN = "you", "-"  # a player's name; a round without an answer
@@ -102,7 +102,7 @@ class Game(Panel):
         rounds: The questions.
 
     Raises:
-        ValueError: See `game_rounds`; a player has another number of clips, or is called "you".
+        ValueError: See `game_rounds`; a player's embeddings do not fit the clips (see `senses`), or it is called "you".
 
     Example:
         >>> game = Game(clips, {"untrained": before, "trained": after})  # doctest: +SKIP
@@ -180,7 +180,7 @@ class Game(Panel):
         """Let another network join, or replace the one of this name; the questions and your answers stay.
 
         Raises:
-            ValueError: It has another number of clips, or is called "you".
+            ValueError: Its embeddings do not fit the clips (see `senses`), or it is called "you".
         """
         self._join(name, embeddings)
         self.draw(False)
@@ -207,9 +207,9 @@ class Game(Panel):
     def _join(self, name: str, embeddings: Any) -> None:
         if name == YOU:
             raise ValueError(f"a network must not be called {YOU!r}")
-        rows = embeddings if isinstance(embeddings, tuple) else (embeddings.video, embeddings.audio)
-        video, audio = (array(x, f"embeddings of {name}", len(self.clips), None) for x in rows)
-        self._choices[name] = [int(np.argmax(audio[list(r.candidates)] @ video[r.query])) for r in self.rounds]
+        rows = senses(embeddings, len(self.clips), f"embeddings of {name}")
+        video, audio = rows["video"], rows["audio"]
+        self._choices[name] = [int((audio[list(r.candidates)] @ video[r.query]).argmax()) for r in self.rounds]
 
     def restore(self, state: str) -> None:
         """Set round and answers; see `Panel.restore`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -129,6 +130,29 @@ def view_of(ranking: Ranking, near: bool) -> tuple[float, float, float, float]:
         pad = max(0.05 * (high - low), 1e-6)
         edges += [low - pad, high + pad]
     return edges[0], edges[1], edges[2], edges[3]
+
+
+def senses(embeddings: Any, clips: int, name: str = "embeddings") -> dict[str, Float[Tensor, "N D"]]:
+    """Embeddings of pictures and sounds by name, "video" and "audio", on the CPU.
+
+    Args:
+        embeddings: What has ``.video`` and ``.audio``, (N, D) each; or the two as a pair.
+        clips: N, the number of clips.
+        name: What a message calls them.
+
+    Raises:
+        ValueError: They are something else, of other shapes, or not finite.
+    """
+    pair = (embeddings.video, embeddings.audio) if hasattr(embeddings, "video") else embeddings
+    if not isinstance(pair, Sequence) or len(pair) != 2:
+        raise ValueError(f"{name} must have .video and .audio, or be a pair of them; got {type(embeddings).__name__}")
+    rows = [torch.as_tensor(x).detach().float().cpu() for x in pair]
+    if any(x.ndim != 2 or len(x) != clips or x.shape != rows[0].shape for x in rows):
+        got = " and ".join(str(tuple(x.shape)) for x in rows)
+        raise ValueError(f"{name}: pictures and sounds must be ({clips}, D), a row for each clip; got {got}")
+    if not all(x.isfinite().all() for x in rows):
+        raise ValueError(f"{name} must be finite; some are infinite or not a number")
+    return dict(zip(("video", "audio"), rows, strict=True))
 
 
 def faults(manifest: Manifest) -> list[str]:

@@ -21,7 +21,7 @@ from avid_lab.interactive.own_clips import OwnClip, embed_file, own_copy
 from avid_lab.interactive.panel import Panel
 from avid_lab.interactive.players import glimpse, whisper
 from avid_lab.interactive.queries import FLOW, Pages, QueryPicker, census
-from avid_lab.interactive.ranking import faults
+from avid_lab.interactive.ranking import faults, senses
 from avid_lab.interactive.search import DIRECTIONS, MARKS, UNJUDGED, Found, confident_wrong, marks, search
 from avid_lab.interactive.shelf import Shelf, ShelfItem, draw_stills
 from avid_lab.metrics import Retrieval, retrieval
@@ -49,8 +49,8 @@ class RetrievalExplorer(Panel):
         own: Your own clip that is the current query, or None.
 
     Raises:
-        ValueError: The number of embeddings is not that of the clips, or below two; or only one of model and pipeline
-            is given.
+        ValueError: The embeddings do not fit the clips (see `senses`), or these are fewer than two; or only one of
+            model and pipeline is given.
     """
 
     def __init__(
@@ -62,15 +62,11 @@ class RetrievalExplorer(Panel):
         *,
         state: str = "",
     ) -> None:
-        rows = embeddings if isinstance(embeddings, tuple) else (embeddings.video, embeddings.audio)
-        self.spaces = {
-            name: torch.as_tensor(x).detach().float().cpu() for name, x in zip(("video", "audio"), rows, strict=True)
-        }
+        if len(clips) < 2:
+            raise ValueError(f"retrieval needs two clips at least; got {len(clips)}")
+        self.spaces = senses(embeddings, len(clips))
         singles = getattr(embeddings, "video_windows", None)
         self.windows = 1 if singles is None else singles.shape[1]  # of each clip, averaged in its embedding
-        if not len(clips) == len(self.spaces["video"]) == len(self.spaces["audio"]) >= 2:
-            got = f"{[len(x) for x in self.spaces.values()]} embeddings of {len(clips)} clips"
-            raise ValueError(f"embeddings and clips must be of the same clips, two at least; got {got}")
         if (model is None) != (pipeline is None):
             raise ValueError("model and pipeline go together: give both, to ask with your own clips, or neither")
         super().__init__("Retrieval", Canvas(self._of(glimpse), self._of(whisper), lasso=True))
