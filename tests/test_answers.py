@@ -137,7 +137,7 @@ def test_an_answer_that_never_ends_is_stopped_in_any_thread(monkeypatch):
     thread.start()
     thread.join(60)
     verdicts.append(judge(EXERCISES["nce_loss"], endless))
-    assert [verdict.title for verdict in verdicts] == ["it does not end: it was stopped after 0.3 seconds"] * 2
+    assert [verdict.title for verdict in verdicts] == ["it does not end"] * 2
 
 
 def test_a_block_that_swallows_the_end_of_its_time_is_still_reported():

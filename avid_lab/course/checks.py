@@ -19,6 +19,7 @@ import textwrap
 import time
 import traceback
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -27,16 +28,49 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from avid_lab.course import mutants
-from avid_lab.limits import OutOfTime, at_most
+from avid_lab.course import mutants, relations
+from avid_lab.limits import PATIENCE, OutOfTime, at_most
 
 Function = Callable[..., Any]
 Status = Literal["blank", "wrong", "right"]
 
-LIMIT_S = 10.0  # for all of a check; a right answer takes milliseconds
+LIMIT_S = 10.0  # of computing, for all of a check; a right answer takes milliseconds
 LARGE_S = 2.0  # for one call on an input of the notebook's size
 SLOW_S, SLOWER = 0.1, 20.0  # such a call gets a remark if it takes this long, and this many times the reference's time
-SAME = 1e-3  # tolerance of ratios
+RESULT = "the result"
+OTHER_VALUES = "the numbers differ"  # a title that says little
+
+# What PyTorch and Python say about common slips, and a title that says it in plain words.
+ERRORS = {
+    "inplace operation": "it changes a tensor that its gradient needs",
+    "in-place operation": "it changes a tensor that its gradient needs",
+    "must match the size of tensor": "two shapes do not fit together",
+    "shapes cannot be multiplied": "two shapes do not fit together",
+    "Sizes of tensors must match": "two shapes do not fit together",
+    "size mismatch": "two shapes do not fit together",
+    "could not be broadcast": "two shapes do not fit together",
+    "shape mismatch": "two shapes do not fit together",
+    "is invalid for input of size": "two shapes do not fit together",
+    "inconsistent tensor size": "two shapes do not fit together",
+    "must have same reduction dim": "two shapes do not fit together",
+    "stack expects each tensor to be equal size": "two shapes do not fit together",
+    "Dimension out of range": "an axis does not exist",
+    "is out of bounds for dimension": "an index is too large",
+    "index out of range": "an index is too large",
+    "selected index k out of range": "an index is too large",
+    "NameError": "a name is not known",
+    "UnboundLocalError": "a variable is used before it has a value",
+    "more than one value is ambiguous": "`if` needs one value, not a tensor of many",
+    "requires grad. Use tensor.detach()": "a tensor with a gradient cannot become an array: `detach` it first",
+    "expected scalar type": "two tensors hold different types of numbers",
+    "expected m1 and m2 to have the same dtype": "two tensors hold different types of numbers",
+    "used as indices must be": "an index is not a whole number",
+    "only integer tensors": "an index is not a whole number",
+    "has no attribute": "a function or method does not exist",
+    "unexpected keyword argument": "a function gets an argument that it does not have",
+    "not subscriptable": "something is indexed that has no entries",
+    "not callable": "something is called that is no function",
+}
 
 
 class Blank(Exception):
@@ -135,10 +169,10 @@ class Exercise:
         fitted.__dict__["__wrapped__"] = function
         return fitted
 
-    def tried(self, function: Function) -> list[Seen]:
-        """What a function does on the probes."""
+    def tried(self, function: Function, many: int | None = None) -> list[Seen]:
+        """What a function does on the probes, or on the first few."""
         fitted, names = self.fitted(function), list(inspect.signature(self.reference).parameters)
-        return [_observe(fitted, names, probe) for probe in self.probes]
+        return [_observe(fitted, names, probe) for probe in self.probes[:many]]
 
     @property
     def solution(self) -> str:
@@ -193,9 +227,10 @@ def judge(exercise: Exercise, function: Function) -> Verdict:
             return Verdict(exercise.name, "blank")
         except OutOfTime:
             text = (
-                "Does a loop wait for something that never happens? A right answer takes milliseconds on these inputs."
+                f"It was stopped after {LIMIT_S:g} seconds of computing, or {PATIENCE * LIMIT_S:g} by the clock. "
+                "A right answer takes milliseconds here. Does a loop wait for something that never happens?"
             )
-            return Verdict(exercise.name, "wrong", f"it does not end: it was stopped after {LIMIT_S:g} seconds", text)
+            return Verdict(exercise.name, "wrong", "it does not end", text)
 
 
 def _judge(exercise: Exercise, function: Function) -> Verdict:
@@ -213,22 +248,30 @@ def _judge(exercise: Exercise, function: Function) -> Verdict:
         return wrong(*known)
     for number, seen in enumerate(ours, 1):
         if seen.error:
-            return wrong("it stops with an error", f"{seen.error} (on test input {number} of {many})")
+            return wrong(_kind_of(seen.error), f"{seen.error} (on test input {number} of {many})")
+        if seen.values.get(RESULT) == "None":
+            return wrong("nothing is returned", "Does it end in `return ...`?")
     for number, (mine, theirs) in enumerate([] if exercise.open else zip(ours, right, strict=True), 1):
         if problem := _form(mine, theirs):
-            return wrong(problem[0], f"{problem[1]} (on test input {number} of {many})")
+            known = (
+                relations.found(exercise, ours, right) if problem[0] == "whole numbers instead of fractions" else None
+            )
+            return wrong(*known) if known else wrong(problem[0], f"{problem[1]} (on test input {number} of {many})")
     fitted = exercise.fitted(function)
     for rule in exercise.properties:
         try:
             with at_most(LIMIT_S):
                 evidence = _quietly(rule.check, fitted)
         except Exception as error:
-            return wrong("it stops with an error", f"{_in_words(error, function)} (on a further test input)")
+            text = _in_words(error, function)
+            return wrong(_kind_of(text), f"{text} (on a further test input)")
         if evidence:
             return wrong(rule.name, evidence)
     for number, (mine, theirs) in enumerate(zip(ours, right, strict=True) if exercise.compared else [], 1):
         if problem := _difference(mine, theirs):
-            return wrong(problem[0], f"{problem[1]} (on test input {number} of {many}){_proportion(ours, right)}")
+            known = relations.found(exercise, ours, right) if problem[0] == OTHER_VALUES else None
+            place = f"(on test input {number} of {many})"
+            return wrong(known[0] if known else problem[0], f"{known[1] if known else ''} {problem[1]} {place}".strip())
     remarks = []
     for rule in exercise.remarks:
         with contextlib.suppress(Exception):  # an error on an odd input is no reason for a remark
@@ -244,18 +287,75 @@ def _quietly(function: Function, *args: Any) -> Any:
 
 
 def _named(exercise: Exercise, ours: list[Seen]) -> tuple[str, str] | None:
-    """The known mistake that behaves in the same way, as title and explanation."""
+    """The mistake, or two, that behave in the same way, as title and explanation: the surest first."""
     for title, text, seen in exercise.wrong_seen:
         if alike(ours, seen):
             return title, text
     if any(seen.error for seen in ours):
         return None
     with warnings.catch_warnings(action="ignore"):  # mutants do odd things
-        for title, answer in mutants.candidates(exercise, _fingerprint(ours), _fingerprint(exercise.right)):
-            with contextlib.suppress(Blank):
-                if alike(ours, exercise.tried(answer)):
-                    return title, "On all test inputs, your function does what the solution does with this change."
+        found = list(mutants.candidates(exercise, _fingerprint(ours), _fingerprint(exercise.right)))
+        for surest in (True, False):
+            for mutant in found:
+                if mutant.natural == surest and (surest or _tell(ours, exercise.right)):
+                    with contextlib.suppress(Blank):
+                        if alike(ours, exercise.tried(mutant.function)):
+                            return mutant.title, mutant.explanation
+            if surest and (known := _known_and_more(exercise, ours)):
+                return known
+    return _on_most(exercise, ours)
+
+
+def _known_and_more(exercise: Exercise, ours: list[Seen]) -> tuple[str, str] | None:
+    """A known mistake and a factor, or a known mistake and another use of an argument."""
+    if not _tell(ours, exercise.right) or relations.factor_of_all(exercise, ours, exercise.right):
+        return None
+    for title, _, seen in exercise.wrong_seen:
+        if not any(x.error for x in seen) and (factor := relations.factor_of_all(exercise, ours, seen)):
+            return _two(title, f"the result is multiplied by {factor}")
+    for title, answer in mutants.known_and_one(exercise):
+        with contextlib.suppress(Blank):
+            if _same(ours[0], exercise.tried(answer, 1)[0]) and alike(ours, exercise.tried(answer)):
+                return _two(*title)
     return None
+
+
+def _two(one: str, other: str) -> tuple[str, str]:
+    return f"the numbers fit two mistakes at once: {one}; and {other}", mutants.BOTH
+
+
+def _on_most(exercise: Exercise, ours: list[Seen]) -> tuple[str, str] | None:
+    """The only known mistake that behaves in the same way on most test inputs where the answer is wrong."""
+    wrong = [i for i, seen in enumerate(ours) if not _same(seen, exercise.right[i])]
+    fit = []
+    for title, text, seen in exercise.wrong_seen:
+        same = [i for i in wrong if _same(ours[i], seen[i])]
+        if same and 2 * len(same) >= len(wrong) and _tell([ours[i] for i in same], [exercise.right[i] for i in same]):
+            fit.append((title, text, len(same)))
+    if len(fit) != 1:
+        return None
+    ((title, text, count),) = fit
+    where = (
+        f"This fits {count} of the {len(wrong)} test inputs on which your answer is wrong; on the others, more differs."
+    )
+    return title, f"{text} {where}"
+
+
+def _tell(ours: list[Seen], right: list[Seen]) -> bool:
+    """Whether enough numbers are wrong, in enough ways, that another mistake will hardly give the same by chance."""
+    numbers: set[float] = set()
+    entries = 0
+    for a, b in zip(ours, right, strict=True):
+        for name, x in b.values.items():
+            got = a.values.get(name)
+            if isinstance(got, str) or isinstance(x, str) or got is None or got.shape != x.shape:
+                continue
+            off = ~torch.isclose(got.double(), x.double(), rtol=1e-4, atol=1e-6, equal_nan=True)
+            entries += int(off.sum())
+            numbers |= {
+                round(float(y), 6) for y in got[off].flatten()[:20] if y.isfinite() and float(y) not in (0, 1, -1)
+            }
+    return len(numbers) >= 3 or entries >= 12
 
 
 def _at_full_size(exercise: Exercise, function: Function, remarks: list[str]) -> tuple[str, str] | None:
@@ -332,7 +432,7 @@ def _observe(function: Function, names: list[str], probe: Callable[[], tuple[Any
             result = function(*given.values())
         if result is ... or (result is None and _is_empty(function)):
             raise Blank
-        values = dict(_flatten("the result", result))
+        values = dict(_flatten(RESULT, result))
         gradients = _gradients(given, values)
     except NotImplementedError:
         raise Blank from None
@@ -447,14 +547,23 @@ def _form(mine: Seen, theirs: Seen) -> tuple[str, str] | None:
                 return _about_type(name, got, right, mine)
             continue
         if got.shape != right.shape:
-            should = f"{name} should have shape {tuple(right.shape)}; yours has {tuple(got.shape)}."
-            return "the shape is wrong", f"{should} {_about_shape(got, right)}".strip()
+            should = f"{called(name)} should have shape {tuple(right.shape)}; yours has {tuple(got.shape)}."
+            title, text = _about_shape(got, right)
+            return title, f"{should} {text}".strip()
         if _kind(got) != _kind(right):
-            count = " Is it a count, where a share belongs?" if _kind(right) == "fractions" and right.ndim == 0 else ""
-            return "the type of number is wrong", f"{name} should hold {_kind(right)}; yours holds {_kind(got)}.{count}"
+            return (
+                f"{_kind(got)} instead of {_kind(right)}",
+                f"{called(name)} should hold {_kind(right)}; yours holds {_kind(got)}.",
+            )
         if got.is_floating_point() and right.isfinite().all() and not got.isfinite().all():
-            return "the result is NaN or infinite", f"{name} should be finite: a logarithm of 0, or a division by 0?"
+            few = f"{int((~got.isfinite()).sum())} of {got.numel()} numbers are NaN or infinite"
+            return "the result is NaN or infinite", f"{called(name)}: {few}. A logarithm of 0, or a division by 0?"
     return None
+
+
+def called(name: str) -> str:
+    """A part of the result in words: `result[0]`."""
+    return f"`{name.removeprefix('the ')}`" if name.startswith(f"{RESULT}[") else name
 
 
 def _difference(mine: Seen, theirs: Seen) -> tuple[str, str] | None:
@@ -467,15 +576,19 @@ def _difference(mine: Seen, theirs: Seen) -> tuple[str, str] | None:
             continue
         if not name.startswith("the gradient"):
             assert isinstance(got, Tensor) and isinstance(right, Tensor)
-            return "the numbers differ", _about_values(name, got.double(), right.double())
+            return OTHER_VALUES, _about_values(name, got.double(), right.double()) + _the_rest(mine, theirs)
+        whose = name.removeprefix("the gradient of ")
         if isinstance(got, str):
-            text = f"{name} is missing: is something detached, under no_grad, or made a Python number by .item()?"
-        elif isinstance(right, str):
-            text = f"{name} should not exist: treat this argument as a constant (detach it)."
-        elif not got.any():
+            text = "The value is right. Is something detached, under no_grad, or made a Python number by .item()?"
+            return f"no gradient reaches {whose}", text
+        if isinstance(right, str):
+            return f"a gradient reaches {whose}", "The value is right. Treat this argument as a constant: `detach` it."
+        if not got.any():
             text = f"{name} is zero: is something detached, or rounded?"
         else:
-            text = f"{_about_values(name, got.double(), right.double())} Does every part of the formula depend on it?"
+            text = f"{_about_values(name, got.double(), right.double())} Is a part of the formula detached from it?"
+            if float((got * right).sum()) < 0.999 * float((right * right).sum()):
+                return "the value is right, but a part of the gradient is missing", text
         return "the value is right, but its gradient is wrong", text
     if changed := [name for name in mine.values if name not in theirs.values]:
         return "it changes what it was given", f"{changed[0]} has changed: work on a copy (`x.clone()`)."
@@ -483,24 +596,58 @@ def _difference(mine: Seen, theirs: Seen) -> tuple[str, str] | None:
 
 
 def _about_type(name: str, got: Tensor | str | None, right: Tensor | str, mine: Seen) -> tuple[str, str]:
-    if "None" in mine.values.values():
-        return "nothing is returned", "Does it end in `return ...`?"
     if name.startswith("the keys"):
-        return "the result has other keys", f"They should be {right}; yours are {got or 'missing'}."
+        own = f"yours are {got}" if got else "yours is no dictionary"
+        return (
+            "the result has other keys" if got else "the result is no dictionary",
+            f"The keys should be {right}; {own}.",
+        )
+    parts = [part for part in mine.values if part.startswith(f"{RESULT}[")]
+    if got is None and name.startswith(f"{RESULT}["):
+        own = f"yours has {len(parts)}" if parts else "yours is one thing"
+        return "the result has too few parts", f"There should be a part {called(name)}; {own}."
     wanted = right if isinstance(right, str) else f"a tensor of shape {tuple(right.shape)}"
     if got is None:
-        got = f"made of {', '.join(mine.values)}" if len(mine.values) > 1 else "one tensor"
-    return "the result has the wrong type", f"{name} should be {wanted}; yours is {_words(got)}."
+        got = f"a group of {len(parts)}"
+    return "the result has the wrong type", f"{called(name)} should be {wanted}; yours is {_words(got)}."
 
 
-def _about_shape(got: Tensor, right: Tensor) -> str:
+def _about_shape(got: Tensor, right: Tensor) -> tuple[str, str]:
     if right.ndim == 0 and got.numel() > 1:
-        return "The result should be one number: take the mean over the queries at the end."
+        return "the result should be one number", "Sum or average over the axes that are left: the queries, at the end."
+    if got.ndim == 0:
+        return (
+            "the result is one number",
+            "Did you sum, average or choose over all axes? Keep those that the result has.",
+        )
     if sorted(got.shape) == sorted(right.shape):
-        return "The axes are in another order: you swapped rows and columns."
+        return "the axes are in another order", "You swapped rows and columns."
     if got.numel() == right.numel():
-        return "The size fits, but there is an extra or missing axis of length one (keepdim? squeeze?)."
-    return "Along which axis did you sum or average?"
+        return (
+            "the shape is wrong",
+            "The size fits, but there is an extra or missing axis of length one (keepdim? squeeze?).",
+        )
+    if got.ndim == right.ndim:
+        off = [i for i in range(right.ndim) if got.shape[i] != right.shape[i]]
+        axes = " and ".join(f"axis {i} has size {got.shape[i]} instead of {right.shape[i]}" for i in off)
+        return axes, "Along which axis did you sum, average, choose or look up?"
+    missing = Counter(right.shape) - Counter(got.shape)
+    if got.ndim < right.ndim and missing:
+        return (
+            f"an axis of {next(iter(missing))} is missing",
+            "Did you sum, average or choose along it, or pair things up that should all meet?",
+        )
+    extra = Counter(got.shape) - Counter(right.shape)
+    if got.ndim > right.ndim and extra:
+        return f"an axis of {next(iter(extra))} is left over", "Sum, average or choose along it."
+    return "the shape is wrong", "Along which axis did you sum or average?"
+
+
+def _the_rest(mine: Seen, theirs: Seen) -> str:
+    """Which parts of a result are right, if some are."""
+    parts = [name for name in theirs.values if name.startswith(f"{RESULT}[")]
+    right = [called(name) for name in parts if _close(mine.values[name], theirs.values[name])]
+    return f" {' and '.join(right)} {'is' if len(right) == 1 else 'are'} right." if right else ""
 
 
 def _about_values(name: str, got: Tensor, right: Tensor) -> str:
@@ -508,26 +655,7 @@ def _about_values(name: str, got: Tensor, right: Tensor) -> str:
     place = off.masked_fill((got.isnan() & right.isnan()) | (got == right), 0).argmax()
     mine, theirs = got.flatten()[place], right.flatten()[place]
     where = "" if right.ndim == 0 else f" at position {tuple(int(i) for i in torch.unravel_index(place, right.shape))}"
-    return f"{name} should be {theirs:.4g}{where}; yours is {mine:.4g}."
-
-
-def _proportion(ours: list[Seen], theirs: list[Seen]) -> str:
-    """A sentence if all numbers of all probes, three or more, are wrong by the same factor."""
-    ratios: list[Tensor] = []
-    for a, b in zip(ours, theirs, strict=True):
-        for name, right in b.values.items():
-            got = a.values.get(name)
-            if isinstance(got, str) or isinstance(right, str) or got is None or got.shape != right.shape:
-                continue
-            if right.is_floating_point():
-                ratios.append((got.double() / right.double())[right.abs() > 1e-4].flatten())
-    every = torch.cat(ratios) if ratios else torch.empty(0)
-    if len(every) < 3 or not every.isfinite().all() or (every / every[0] - 1).abs().max() > SAME:
-        return ""
-    factor = float(every.mean())
-    if abs(factor + 1) < SAME:
-        return " On all inputs the sign is flipped."
-    return "" if abs(factor - 1) < 10 * SAME else f" On all inputs it is {factor:.3g} times what it should be."
+    return f"{called(name)} should be {theirs:.4g}{where}; yours is {mine:.4g}."
 
 
 def _words(value: Tensor | str) -> str:
@@ -541,6 +669,11 @@ def _in_words(error: Exception, function: Function) -> str:
     text = str(error).strip().splitlines()
     place = f" [line {lines[-1]} of the cell]" if lines else ""
     return f"{type(error).__name__}: {text[0] if text else ''}{place}"
+
+
+def _kind_of(error: str) -> str:
+    """A title for an error."""
+    return next((f"it stops: {title}" for text, title in ERRORS.items() if text in error), "it stops with an error")
 
 
 def _is_empty(function: Function) -> bool:

@@ -37,7 +37,7 @@ NONE = 2**16 - 1  # no second change
 # first sentence that fits. Lines below "odd" are only tried alone.
 CHANGES = """
 GRAD = GRAD.detach() | `GRAD` is detached: no gradient reaches it
-LIST = torch.arange(len(LIST)) | the number of the row stands in the place of `LIST`: row b is instance `LIST[b]`
+LIST = torch.arange(len(LIST)) | the numbers 0, 1, 2, ... of the rows stand in the place of `LIST`
 RATE = RATE * 0 + 1 | `RATE` is missing: it has the effect of 1
 RATE = RATE * 0 | `RATE` is missing: it has the effect of 0
 RATE = RATE * 0 + 0.5 | `RATE` is missing: it has the effect of 0.5
@@ -65,6 +65,9 @@ A.mean(1) -> A.mean(0) | the mean runs along the wrong axis
 A.sum(1) -> A.sum(0) | the sum runs along the wrong axis
 A.sum(0) -> A.sum(1) | the sum runs along the wrong axis
 A.sum(1) -> A.sum() | the sum runs over everything instead of along axis 1
+A.sum(1) -> A.sum(1) * TABLE.shape[1] | {A} counts once for each column of `TABLE`: combined before the sum?
+A.sum(1) -> A.sum(1) / TABLE.shape[1] | {A} is divided by the number of columns of `TABLE`
+A.mean(1) -> A.mean(1) / TABLE.shape[1] | {A} is divided by the number of columns of `TABLE` once more
 A.sum(1, keepdim=True) -> A.sum(1) | an axis is lost (`keepdim`)
 A.mean() -> A | the mean at the end is missing: the result should be one number
 A.mean() -> A.mean(-1) | one number for each row: the mean over the rows is missing
@@ -108,8 +111,12 @@ F.softplus(A) -> A.sigmoid() | the logarithm is missing: probabilities instead o
 F.softplus(A - B) -> F.softplus(B - A) | the sign is flipped: the difference is the wrong way round
 F.logsigmoid(A) -> A.sigmoid() | the logarithm of the sigmoid is missing
 F.cross_entropy(A, B) -> F.cross_entropy(A, B, reduction="sum") | the batch is summed instead of averaged
+A @ B.T -> torch.cdist(A, B) | distances instead of similarities
+A @ B.T -> F.normalize(A, dim=1) @ F.normalize(B, dim=1).T | rows are normalised that should stay as they are
+F.normalize(A, dim=1) -> A / A.square().sum(1, keepdim=True) | divided by the squared length instead of the length
+torch.minimum(A, B) -> torch.minimum(A.abs(), B.abs()) | absolute values: opposite counts as alike
 torch.minimum(A, B) -> torch.maximum(A, B) | the larger instead of the smaller
-torch.minimum(A, B) -> A + B | the sum instead of the smaller
+torch.minimum(A, B) -> A + B | the sum instead of the smaller (or the average, if only the order counts)
 torch.minimum(A, B) -> A | only the first of the two counts
 torch.minimum(A, B) -> B | only the second of the two counts
 torch.special.ndtr(A) -> A.sigmoid() | a logistic curve instead of the normal distribution
@@ -120,9 +127,16 @@ A.unflatten(1, (-1, 2)) -> A.unflatten(1, (2, -1)) | pairs along the wrong axis:
 A.shape[1] -> A.shape[0] | the number of rows (the batch) of {A} instead of its columns
 A.shape[1] -> 1 | the number of columns of {A} is missing
 A.shape[1] -> A.numel() | the size of everything instead of the number of columns of {A}
+len(ALL) -> len(LIKE) | the number of rows of `LIKE` instead of those of `ALL`
+len(ALL) -> LIKE.shape[1] | the number of columns of `LIKE` instead of the rows of `ALL`
+ALL.shape[1] -> LIKE.shape[1] | the number of columns of `LIKE` instead of those of `ALL`
+ALL.shape[1] -> len(LIKE) | the number of rows of `LIKE` instead of the columns of `ALL`
+ALL.shape[1] -> (ALL.shape[1] + LIKE.shape[1]) | the columns of `LIKE` are counted, too, not only those of `ALL`
+A.shape[1] -> (A.shape[1] + 1) | one too many: the number of columns of {A} plus 1
+A.shape[1] -> (A.shape[1] - 1) | one too few: the number of columns of {A} minus 1
 len(A) -> A.shape[1] | the number of columns of {A} instead of its rows
 len(A) -> 1 | the number of rows of {A} is missing
-A[I] -> A[:len(I)] | the first rows instead of the rows {I}: look each up by its number
+A[I] -> A[:len(I)] | the first rows of {A} are used: nothing is looked up by its number
 A[I] -> I | {A} is not looked up: the numbers of instances are used as they are
 A[:, None] -> A | `[:, None]` is missing: rows and columns are mixed up
 A[:, :B] -> A[:, 1:B + 1] | the first column is skipped
@@ -138,27 +152,27 @@ A + B -> B | the first of two terms is missing: {A}
 A + B -> A - B | a sign is flipped: minus instead of plus before {B}
 A + B -> B - A | a sign is flipped: minus instead of plus before {A}
 A + B -> A * B | a product instead of a sum
-A - B -> A | {A} stays as it is: {B} is not subtracted
+A - B -> A | a subtraction is missing: {B}
 A - B -> B - A | the sign is flipped: the difference is the wrong way round
 A - B -> A + B | the sign is wrong: plus instead of minus before {B}
 A - B -> -B | {A} is missing: only what is subtracted remains
-A - B -> B | {A} is missing: only the other part remains, with its sign flipped
-A * B -> B | the factor {A} is missing
-A * B -> A | the factor {B} is missing
+A - B -> B | what should be subtracted from {A} stands alone
+A * B -> B | a factor is missing: {A}
+A * B -> A | a factor is missing: {B}
 A * B -> A + B | a sum instead of a product of {A} and {B}
-A * B -> A / B | divided by {B} instead of multiplied
-A / B -> A | the division by {B} is missing
-A / B -> A * B | multiplied by {B} instead of divided
-A / B -> A / B / B | divided by {B} twice
-A / B -> 1 / B | the numerator {A} is missing
+A * B -> A / B | divided instead of multiplied: {B}
+A / B -> A | a division is missing: {B}
+A / B -> A * B | multiplied instead of divided: {B}
+A / B -> A / B / B | divided twice: {B}
+A / B -> 1 / B | a numerator is missing: {A}
 A @ B -> (A @ B).T | rows and columns are swapped: the product is the wrong way round
 -A -> A | the sign is flipped: a minus is missing
 A > B -> A >= B | `>=` instead of `>`: equal values count, too
 A > B -> A < B | `<` instead of `>`
 A < B -> A <= B | `<=` instead of `<`: one more counts
-A < B -> A >= B | the opposite is counted: `>=` instead of `<`
+A < B -> A >= B | the comparison is the wrong way round: `>=` instead of `<`
 A < B -> A == B | `==` instead of `<`: only one rank counts
-A == B -> A != B | the opposite is counted: `!=` instead of `==`
+A == B -> A != B | the comparison is the wrong way round: `!=` instead of `==`
 A == B -> A >= B | `>=` instead of `==`
 return A -> return -A | the sign of the result is flipped
 return A -> return A.log() | a logarithm too many at the end
@@ -194,6 +208,7 @@ return A -> return A / A.sum() | divided by the sum: normalised once too often
 return A -> return A - A.max() | the largest value is subtracted from the result
 return A -> return A.flip(1) | the order within each row is reversed
 100 -> 80 | 80 instead of 100
+100 -> 20 | 20 instead of 100: a factor of 100 is 20 dB
 ALL -> LIKE | `LIKE` stands in a place where `ALL` belongs
 GRAD -> GRAD.detach() | `GRAD` is detached in one place: a part of its gradient is lost
 FLOATS -> FLOATS.abs() | `FLOATS` loses its sign in one place: an absolute value
@@ -242,6 +257,20 @@ class Single:
     sentence: str
 
 
+@dataclass(frozen=True)
+class Mutant:
+    """A changed solution, what to say of an answer that behaves like it, and whether one natural change makes it."""
+
+    title: str
+    explanation: str
+    function: Function
+    natural: bool
+
+
+ONE = "On all test inputs, a right answer with this one change does the same as yours."
+BOTH = "On all test inputs, a right answer with both changes does the same as yours. Your code may look different."
+
+
 class Mutants:
     """All changes of an exercise's solution, the most natural first."""
 
@@ -268,14 +297,16 @@ class Mutants:
         self.digest = hashlib.sha1("".join(code).encode()).hexdigest()[:12]
 
     def pairs(self) -> Iterator[tuple[int, int]]:
-        """Two changes of the last form, which is written out most plainly, at different places."""
-        last = [(i, s) for i, s in enumerate(self.singles) if s.form == len(self.forms) - 1 and not s.change.odd]
+        """Two changes at different places of the form in which most can be changed: the plainest."""
+        natural = [s.form for s in self.singles if not s.change.odd]
+        plainest = max(reversed(range(len(self.forms))), key=natural.count)
+        last = [(i, s) for i, s in enumerate(self.singles) if s.form == plainest and not s.change.odd]
         for (i, a), (j, b) in itertools.combinations(last, 2):
             if a.place != b.place or a.place == 0:
                 yield i, j
 
-    def made(self, *chosen: int) -> tuple[str, Function]:
-        """The sentence and the function of one or two changes.
+    def made(self, *chosen: int) -> Mutant:
+        """The solution with one or two changes.
 
         Raises:
             SyntaxError: They do not fit together.
@@ -285,18 +316,44 @@ class Mutants:
         tree = _parse(self.sources[singles[0].form])
         for place, node in enumerate(ast.walk(tree)):
             node.__dict__["place"] = place
-        tree = _Rewrite(singles).visit(tree)
-        space = dict(inspect.unwrap(form).__globals__)
-        try:
-            exec(compile(ast.fix_missing_locations(ast.Module([tree], [])), "<mutant>", "exec"), space)
-        except ValueError as error:  # something that nothing can be assigned to
-            raise SyntaxError(str(error)) from None
+        function = _compiled(_Rewrite(singles).visit(tree), form)
         sentences = list(dict.fromkeys(single.sentence for single in singles))
-        title = sentences[0] if len(sentences) == 1 else f"two mistakes: {sentences[0]}; and {sentences[1]}"
-        return title, space[form.__name__]
+        if len(sentences) > 1:
+            return Mutant(f"the numbers fit two mistakes at once: {'; and '.join(sentences)}", BOTH, function, False)
+        if any(single.change.odd for single in singles):
+            return Mutant(
+                f"the numbers fit this change: {sentences[0]}", f"{ONE} Your code may look different.", function, False
+            )
+        return Mutant(sentences[0], ONE, function, True)
 
 
-def candidates(exercise: Exercise, fingerprint: float, solution: float) -> Iterator[tuple[str, Function]]:
+def _compiled(tree: ast.AST, like: Function) -> Function:
+    """A function of this code in the module of another."""
+    space = dict(inspect.unwrap(like).__globals__)
+    try:
+        exec(compile(ast.fix_missing_locations(ast.Module([tree], [])), "<mutant>", "exec"), space)  # type: ignore[arg-type]
+    except ValueError as error:  # something that nothing can be assigned to
+        raise SyntaxError(str(error)) from None
+    return space[like.__name__]
+
+
+def known_and_one(exercise: Exercise) -> Iterator[tuple[tuple[str, str], Function]]:
+    """Each known mistake together with another use of an argument: their two sentences and the function."""
+    begins = {
+        s.sentence: s.change for s in mutants_of(exercise).singles if s.change.pattern is None and not s.change.odd
+    }
+    for title, (answer, _) in exercise.mistakes.items():
+        for sentence, change in begins.items():
+            tree = _parse(textwrap.dedent(inspect.getsource(answer)))
+            assert isinstance(change.instead, ast.stmt)
+            tree.body.insert(0, copy.deepcopy(change.instead))
+            try:
+                yield (title, sentence), _compiled(tree, answer)
+            except SyntaxError:
+                continue
+
+
+def candidates(exercise: Exercise, fingerprint: float, solution: float) -> Iterator[Mutant]:
     """Mutants that may behave like a function with this fingerprint, the most natural first.
 
     Args:
@@ -353,7 +410,7 @@ def build(exercises: Iterable[Exercise], behaviour: Callable[[Exercise, Function
         rows = [(solution, NONE, NONE)]
         for numbers in itertools.chain(((i, NONE) for i in range(len(known.singles))), known.pairs()):
             try:
-                found = behaviour(exercise, known.made(*numbers)[1])
+                found = behaviour(exercise, known.made(*numbers).function)
             except SyntaxError:
                 continue
             if found is not None:
@@ -394,8 +451,12 @@ def _for_each_argument(line: str, given: Mapping[str, Any]) -> Iterator[str]:
         if kind and KINDS[kind](given[name]) and "LIKE" not in text:
             yield text
         elif kind and KINDS[kind](given[name]):
+            fits = _alike if re.search(r"\bLIKE\b(?!\.shape|\))", text.split(" | ")[0]) else _countable
+            columns = "LIKE.shape" in text
             yield from (
-                text.replace("LIKE", other) for other in given if other != name and _alike(given[name], given[other])
+                text.replace("LIKE", other)
+                for other in given
+                if other != name and fits(given[name], given[other]) and (not columns or given[other].ndim > 1)
             )
     if kind is None:
         yield line
@@ -403,6 +464,10 @@ def _for_each_argument(line: str, given: Mapping[str, Any]) -> Iterator[str]:
 
 def _alike(a: Tensor, b: Any) -> bool:
     return isinstance(b, Tensor) and a.ndim == b.ndim and a.is_floating_point() == b.is_floating_point()
+
+
+def _countable(_: Tensor, other: Any) -> bool:
+    return isinstance(other, Tensor) and other.ndim > 0
 
 
 def _statement(code: str) -> ast.AST:
@@ -507,7 +572,7 @@ def _worded(
         where = near(origins(part) - others) or near(origins(part))
         words = f"the part with {where}" if where else "a part"
         sentence = sentence.replace(f"{{{letter}}}", f"`{code}`" if known and len(code) < 32 else words)
-    sentence = sentence.removesuffix(": a part")
+    sentence = sentence.removesuffix(": a part").removesuffix(" of a part and a part")
     where = near(origins(node)) if change.pattern is not None and "the part with" not in sentence else ""
     return (
         f"{sentence} (in the part with {where})"

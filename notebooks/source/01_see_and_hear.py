@@ -132,7 +132,8 @@ print(f"the frames span {clips.video.frames / clips.video.fps:g} s, the sound {c
 def log_spectrogram_bins(power):
     """power (frames, n + 1) of a Fourier transform, n even -> (frames, n / 2 + 1) in decibels.
 
-    Keep the lowest bin and average the others in pairs. Clip values more than 100 dB below the loudest.
+    Keep the lowest bin and average the others in pairs. Values more than 100 dB below the loudest of all frames are raised
+    to that floor.
     """
     ...
 
@@ -280,6 +281,11 @@ for name, value in record.extras.items():
     print(f"  {name:<17} {value}")
 
 # %% [markdown]
+# Some of these names need a word. `look_tell` and `sound_tell` say how clearly the picture and the sound show what
+# distinguishes this scene from its doubles (1: fully, 0: not at all). `pitch` and `scale` are factors of pitch and size.
+# `t60_s` is the time in seconds until the echo of the room has fallen by 60 dB, and `wet` is how much of that echo is mixed
+# in. `snr_db` says how far the noise lies below the sound.
+#
 # Some scenes are meant to be confused. **Look-alikes** share their picture and differ in sound; **sound-alikes** share
 # their sound and differ in picture. A few clips break the rules: their sound comes from *off screen*, or there is none.
 # Real video is full of both.

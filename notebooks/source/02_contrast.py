@@ -158,7 +158,7 @@ for name, count in {"here": N, "Kinetics": 232_067, "AudioSet": 1_784_108}.items
 # %%
 @exercise("nce_loss")
 def nce_loss(positive, negative, Z):
-    """positive (B, 1), negative (B, K): similarity / temperature; Z: the partition constant -> one number."""
+    """positive (B, 1), negative (B, K): similarity / temperature; Z: the partition constant -> one number, a tensor."""
     ...
 
 
@@ -302,7 +302,8 @@ lab.reveal(
 # Read it once more. One vector pulls, $K$ vectors push, each as strongly as the network is *wrong* about it, and a
 # small $T$ makes all of them stronger. The film in notebook 00 was drawn with this formula.
 #
-# **Exercise ●●●.** Write this gradient by hand, without autograd. The cell after it compares yours with autograd's.
+# **Exercise ●●●.** Write this gradient by hand. The cell after it compares yours with autograd's. (The badge also accepts an
+# answer that uses autograd, but then the comparison says nothing.)
 
 
 # %%
@@ -386,7 +387,8 @@ frames(draw_push, [0.02, 0.03, 0.05, 0.07, 0.1, 0.2, 0.5, 1.0], label="temperatu
 # ## Drawing negatives
 #
 # **Exercise ●●○.** Draw $K$ other instances for each query. Every other instance is equally likely; the query itself never
-# appears. (Whether an instance may be drawn twice is up to you.) Pitfall: if you hit the query and take its neighbour instead, the draw is not uniform.
+# appears. (Whether an instance may be drawn twice is up to you.) Pitfall: if you hit the query and take its neighbour
+# instead, the draw is not uniform.
 
 
 # %%
@@ -414,7 +416,7 @@ print(f"queries with at least one: {(false.sum(1) > 0).double().mean():.1%}")
 # $$\bar{\mathbf a}_i \leftarrow \frac{m\,\bar{\mathbf a}_i + (1-m)\,\mathbf a_i}{\lVert m\,\bar{\mathbf a}_i + (1-m)\,\mathbf a_i\rVert}$$
 #
 # **Exercise ●○○.** Write the update. There are three pitfalls: which of the two gets $m$, along which axis to normalise,
-# and whether gradients may flow into the memory.
+# and whether gradients may flow into the memory. Return a new memory: the one that you are given must stay as it is.
 
 
 # %%

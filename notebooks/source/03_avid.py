@@ -39,6 +39,7 @@
 
 # %%
 import dataclasses
+import math
 
 import torch
 import torch.nn.functional as F
@@ -156,7 +157,9 @@ def cross_terms(video, audio, video_memory, audio_memory, index, negatives, temp
 #
 # **Exercise ●●●.** Write the whole of Cross-AVID, in about twenty lines. At each step: embed the batch, compare with
 # the other sense's notes, estimate $Z$ for each of the two terms at the *first* step, take the mean of both losses,
-# take a step, and only then update the notes, with the embeddings that the loss has used. `torch.autograd.grad(loss, heads)` gives the gradients.
+# take a step, and only then update the notes, with the embeddings that the loss has used. `torch.autograd.grad(loss, heads)`
+# gives the gradients. What you are given must stay as it is. (`train_by_hand`, further down, is such a loop for the whole
+# network: write yours before you read it.)
 
 
 # %%

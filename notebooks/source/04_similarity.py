@@ -230,7 +230,7 @@ CalibrationExplorer(stage.snapshots or (space.video, space.audio), labels)
 def reliability(confidence, correct, bins):
     """confidence (N,) in [0, 1], correct (N,) True or False -> (mean confidence (bins,), share correct (bins,)).
 
-    The bins split [0, 1] evenly; 1.0 belongs to the last; an empty bin gives NaN.
+    The bins split [0, 1] evenly; an edge belongs to the bin above it, but 1.0 to the last; an empty bin gives NaN.
     """
     ...
 

@@ -35,7 +35,10 @@
 # </details>
 
 # %%
+import math
+
 import torch
+import torch.nn.functional as F
 
 import avid_lab as al
 from avid_lab import plots, reference
@@ -262,7 +265,8 @@ frames(
 #
 # The positives of clip $i$ are the k *other* clips with the highest score. The trap is "other": the released code drops
 # whichever clip comes first. If the data contain an exact duplicate (every video site has some), that is not always the
-# clip itself. Exclude the clip by its *index*. **Exercise ●●○.**
+# clip itself. Exclude the clip by its *index*. **Exercise ●●○.** Write it. The scores that you are given must stay as they
+# are: the next cells use them.
 
 
 # %%

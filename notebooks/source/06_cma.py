@@ -148,15 +148,18 @@ plots.method(
 #
 # ## Exercise 1 ●●○: negatives without the positives
 #
-# If a positive were drawn as a negative, one term would pull what the other pushes. (Whether an instance may be drawn twice
-# is up to you again.) (The released code excludes the
-# positives but not the query itself.)
+# If a positive were drawn as a negative, one term would pull what the other pushes. Draw from all other instances, each
+# equally likely; whether one may be drawn twice is up to you again. (The released code excludes the positives but not the
+# query itself.)
 
 
 # %%
 @exercise("cma_negatives")
 def cma_negatives(index, positives, N, K, generator):
-    """index (B,): queries; positives (N, P): of every instance -> (B, K): neither the query nor one of its positives."""
+    """index (B,): queries; positives (N, P): of every instance -> (B, K): neither the query nor one of its positives.
+
+    All other instances are equally likely, and the draw comes from `generator`.
+    """
     ...
 
 
@@ -187,7 +190,7 @@ def within_positive_loss(video, video_memory, positives, negatives, temperature,
     """NCE within one modality, with P positives per query.
 
     video (B, D); video_memory (N, D); positives (B, P), negatives (B, K): instances -> one number: for each query the mean
-    over its positives, plus the sum over its negatives; then the mean over queries.
+    over its positives, plus the sum over its K negatives; then the mean over queries. The noise has the weight K Z.
     """
     ...
 
@@ -310,7 +313,8 @@ if stage.trained:
 #
 # Positives age: the memory moves while you train on them. The paper mines again every few passes. Write the part of the
 # loop that decides when, mines, and reports how much has changed. `mined_at` is the pass at which the present positives
-# were mined. Mine if `every` passes or more have gone by; otherwise return what you were given.
+# were mined. Mine if `every` passes or more have gone by, and return the present pass as the new `mined_at`; otherwise
+# return the positives and the `mined_at` that you were given, and 0 as the share.
 
 
 # %%
@@ -318,7 +322,8 @@ if stage.trained:
 def remined(video, audio, positives, epoch, mined_at, every):
     """video, audio (N, D): memories; positives (N, P) of pass `mined_at` -> (positives (N, P), mined_at, share of new ones).
 
-    A new positive is one that its query did not have before. Consensus; best first; never the query itself.
+    The share is that of all N x P positives which their query did not have before, and 0 if nothing was mined. Consensus; best
+    first; never the query itself.
     """
     ...
 

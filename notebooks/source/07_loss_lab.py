@@ -216,8 +216,8 @@ lab.reveal(
 #
 # ## Write your own
 #
-# AVID's loss functions only see scores: `positive` (B, 1) and `negative` (B, K), each a similarity divided by the
-# temperature, and the constant $Z$, which you may ignore. NCE was
+# AVID's loss functions only see scores: `positive` (B, P) and `negative` (B, K), each a similarity divided by the
+# temperature, and the constant $Z$, which you may ignore. In AVID P is 1; in CMA a query has several positives. NCE was
 #
 # $$\mathcal L = -\log\frac{e^{s_+}}{e^{s_+}+KZ}-\sum_{k}\log\frac{KZ}{e^{s_k}+KZ}.$$
 #

@@ -15,6 +15,7 @@
 # %%
 import copy
 import dataclasses
+import math
 
 import torch
 import torch.nn.functional as F
@@ -322,7 +323,7 @@ EmbeddingMap(shown, test_labels, test_clips.classes, paths=[test_clips.path(i) f
 def knn_predict(train, train_labels, test, k):
     """train (N, F), train_labels (N,), test (M, F) -> (M,): the most common class of the k nearest by cosine similarity.
 
-    If classes tie, the lower one wins.
+    Classes are 0, 1, 2, ...; if they tie, the lower one wins.
     """
     ...
 
@@ -396,7 +397,7 @@ for name, matrix in matrices.items():
 def linear_probe_step(features, labels, weight, bias, learning_rate):
     """features (B, F), labels (B,), weight (C, F), bias (C,) -> (weight, bias) after one step of gradient descent.
 
-    The loss is softmax cross-entropy, averaged over the batch. The features are frozen.
+    The loss is softmax cross-entropy, averaged over the batch. The features are frozen; what is given stays as it is.
     """
     ...
 

@@ -214,8 +214,8 @@ for name, n, batch, queue in (("here", N, B, 512), ("Kinetics, batch 256", 232_0
 # second, slowly moving network write them, so that old entries still fit the new ones.
 #
 # **Exercise ●●●.** Build the queue, without that second network. A *query* (a picture) chooses between its own *key* (its
-# sound) and the last $Q$ keys. Afterwards the new keys join the queue, and the oldest leave. In the race below, your
-# queue trains a network in both directions.
+# sound) and the last $Q$ keys. Afterwards the new keys join the queue, and the oldest leave. Your function is one
+# direction, and what it is given stays as it is; the race below calls it twice, with pictures and with sounds as queries.
 
 
 # %%

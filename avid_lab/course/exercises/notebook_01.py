@@ -11,7 +11,8 @@ from avid_lab.course.exercises.inputs import normal
 def log_spectrogram_bins(power):
     """power (frames, n + 1) of a Fourier transform, n even -> (frames, n / 2 + 1) in decibels.
 
-    Keep the lowest bin and average the others in pairs. Clip values more than 100 dB below the loudest.
+    Keep the lowest bin and average the others in pairs. Values more than 100 dB below the loudest of all frames are raised
+    to that floor.
     """
     pairs = power[:, 1:].unflatten(1, (-1, 2)).mean(2)  # (frames, n / 2)
     power = torch.cat([power[:, :1], pairs], dim=1)  # (frames, n / 2 + 1)
@@ -76,6 +77,20 @@ def _floor_at_each_frame(power):
     return decibels.maximum(decibels.amax(1, keepdim=True) - 100)
 
 
+def _top_cut(power):
+    """The top is cut off instead of the bottom. `clamp(min=...)` raises what is too quiet; `clamp(max=...)` cuts what is loud."""
+    pairs = power[:, 1:].unflatten(1, (-1, 2)).mean(2)
+    decibels = 10 * torch.cat([power[:, :1], pairs], dim=1).clamp(min=1e-10).log10()
+    return decibels.clamp(max=decibels.max() - 100)
+
+
+def _frames_in_pairs(power):
+    """Neighbouring frames are averaged instead of neighbouring bins. Time is axis 0; frequency is axis 1: pair along axis 1."""
+    even = len(power) // 2 * 2
+    decibels = 10 * ((power[0:even:2] + power[1:even:2]) / 2).clamp(min=1e-10).log10()
+    return decibels.clamp(min=decibels.max() - 100)
+
+
 def _added(power):
     """Pairs are summed, not averaged. Average the pairs instead of adding them: a sum is 3 dB louder."""
     pairs = power[:, 1:].unflatten(1, (-1, 2)).sum(2)
@@ -101,11 +116,16 @@ def _with_silence():
     return (power,)
 
 
+def _loud_and_quiet():
+    """No silence, but levels that are far apart: 80 dB between frames, and 130 dB between the bins of a frame."""
+    return (normal(7, 9, seed=3).square() * torch.logspace(14, 6, 7)[:, None] * torch.logspace(0, -13, 9),)
+
+
 EXERCISES = (
     Exercise(
         task="Average the bins of a power spectrum in pairs, except the lowest. Return decibels within 100 dB of the loudest value.",
         reference=log_spectrogram_bins,
-        probes=(_spectrum, _with_silence),
+        probes=(_spectrum, _loud_and_quiet, _with_silence),
         wrong=(
             _decibels_averaged,
             _lowest_in_a_pair,
@@ -115,6 +135,8 @@ EXERCISES = (
             _floor_at_each_frame,
             _added,
             _every_second,
+            _top_cut,
+            _frames_in_pairs,
         ),
         forms=(_by_slices,),
         large=lambda: (normal(100, 257, seed=2).square(),),

@@ -14,7 +14,7 @@ from avid_lab.course.exercises.inputs import integers, normal, seeded, unit
 
 
 def nce_loss(positive, negative, Z):
-    """positive (B, 1), negative (B, K): similarity / temperature; Z: the partition constant -> one number."""
+    """positive (B, 1), negative (B, K): similarity / temperature; Z: the partition constant -> one number, a tensor."""
     log_KZ = math.log(negative.shape[1]) + torch.as_tensor(Z).log()
     yes = F.softplus(log_KZ - positive).sum(1)  # (B,): -log of the belief that the real pair is real
     no = F.softplus(negative - log_KZ).sum(1)  # (B,): -log of the belief that the K drawn pairs are not
@@ -415,9 +415,7 @@ def _neighbour_twice(index, N, K, generator):
 
 
 def _one_row(index, N, K, generator):
-    """All queries share one row of negatives. Every query got the same negatives. Draw (B, K) numbers, not K:
-    queries should not share their false negatives.
-    """
+    """All queries share one row of negatives. Queries should not share their false negatives: each needs K draws of its own."""
     draw = torch.randint(N - 1, (1, K), generator=generator).expand(len(index), K)
     return draw + (draw >= index[:, None])
 
@@ -441,7 +439,7 @@ def _no_generator(index, N, K, generator):
 
 
 def _turned(index, N, K, generator):
-    """The shape is wrong. Rows are queries: (B, K)."""
+    """The axes are in another order. Rows are queries: (B, K)."""
     return sample_negatives(index, N, K, generator).T
 
 
@@ -535,7 +533,26 @@ def _uniform(function):
 
 def _rows_differ(function):
     drawn = _draw(function, [0, 0, 0], 50, 20)
-    return "Three queries got three equal rows: draw (B, K) numbers, not K." if (drawn == drawn[:1]).all() else None
+    return "Three queries of the same instance got three equal rows." if (drawn == drawn[:1]).all() else None
+
+
+def _beyond_the_batch(function):
+    drawn = torch.cat([_draw(function, [7, 3, 5], 12, 5, seeded(seed)) for seed in range(40)])
+    ever = sorted(set(drawn.flatten().tolist()))
+    return f"The batch was [7, 3, 5], and 600 draws of N = 12 only gave {ever}." if set(ever) <= {7, 3, 5} else None
+
+
+def _not_by_redrawing(function):
+    index = torch.tensor(QUERIES)
+    return redrawn((_draw(function, QUERIES, 5, 3) == index[:, None]).double().mean(), 1 / 5)
+
+
+def redrawn(share, fair):
+    """Whether what is excluded comes up, but less often than by chance, given its share of the draws and a fair one."""
+    if not 0.02 * fair < share < 0.7 * fair:
+        return None
+    text = f"What is excluded makes up {share:.1%} of the draws; if nothing were excluded, it would be {fair:.0%}."
+    return f"{text} Perhaps a hit is drawn again only once?"
 
 
 def _draws(function):
@@ -601,7 +618,8 @@ EXERCISES = (
         large=lambda: _update(6, 0.5, rows=2000, batch=64, dim=128),
         hints=(
             "There are three steps: mix, normalise, write into a copy. `memory[index]` are the old notes, (B, D).",
-            "`mixed = momentum * memory[index] + (1 - momentum) * embedding.detach()`; its rows are shorter than one.",
+            "Mix two tables, (B, D) each: the old notes, whose share is `momentum`, and the embeddings. What must the graph of the "
+            "embeddings not do? The mixed rows are shorter than one.",
             "`updated = memory.clone()` is a copy, and `updated[index] = ...` writes rows into it. `F.normalize(x, dim=1)` makes "
             "each row one long. What do you return?",
         ),
@@ -626,15 +644,17 @@ EXERCISES = (
         hints=(
             "There are N - 1 allowed instances. Draw among N - 1 numbers. Which number stands for which instance?",
             "Numbers below the query stand for themselves. From the query on, each number moves up by one.",
-            "`torch.randint(N - 1, (len(index), K), generator=generator)` draws them. If `draw` holds the numbers, "
-            "`draw >= index[:, None]` is True, which counts as 1, exactly where a number must move up.",
+            "`torch.randint(N - 1, (len(index), K), generator=generator)` draws them. Compare the numbers with `index[:, None]`: "
+            "True counts as 1. Where must a number move up?",
         ),
         properties=(
             Property("the shape is wrong", _form),
             Property("the generator is not used", lambda function: unrepeatable(_draws(function))),
             Property("every call gives the same draw", lambda function: unchanging(_draws(function))),
+            Property("only instances of the batch are drawn", _beyond_the_batch),
             Property("other queries are never drawn", _reaches_others),
             Property("all queries share one row of negatives", _rows_differ),
+            Property("the query comes up less often than others, but it comes up", _not_by_redrawing),
             Property("the query is among its own negatives", _excludes_query),
             Property("some instances are never drawn", _reaches_all),
             Property("not all instances are equally likely", _uniform),

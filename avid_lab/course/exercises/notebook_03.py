@@ -188,7 +188,8 @@ def _never_noted(
 
 
 def _train(
-    given, order=((0, 1), (1, 0)), half=2, keep_Z=True, one_Z=False, early=False, unit_notes=True, unit_new=True, up=False
+    given, order=((0, 1), (1, 0)), half=2, keep_Z=True, one_Z=False, early=False, unit_notes=True, unit_new=True, up=False,
+    learn=(1, 1), copied=False,
 ):  # fmt: skip
     """The method with one thing done differently."""
     video_head, audio_head, video, audio, *notes, batches, negatives, temperature, momentum, rate = given
@@ -199,7 +200,7 @@ def _train(
         new = [scaled(x[index] @ head, unit_new) for x, head in zip((video, audio), heads, strict=True)]
 
         def update(index=index, new=new):
-            for memory, embedding in zip(memories, new, strict=True):
+            for memory, embedding in zip(memories, [new[0], new[0]] if copied else new, strict=True):
                 mixed = momentum * memory[index] + (1 - momentum) * embedding.detach()
                 memory[index] = scaled(mixed, unit_notes)
 
@@ -216,7 +217,8 @@ def _train(
             loss = loss + (F.softplus(log_KZ - positive).sum(1) + F.softplus(negative - log_KZ).sum(1)).mean() / half
         slopes = torch.autograd.grad(loss, heads)
         rate_now = -rate if up else rate
-        heads = [(h - rate_now * slope).detach().requires_grad_() for h, slope in zip(heads, slopes, strict=True)]
+        steps = zip(heads, slopes, learn, strict=True)
+        heads = [(h - on * rate_now * slope).detach().requires_grad_() for h, slope, on in steps]
         if not early:
             update()
         losses.append(loss.detach())
@@ -309,6 +311,30 @@ def _momentum_of_the_new(
     return _train((*given, temperature, 1 - momentum, rate))
 
 
+def _pictures_learn(
+    video_head, audio_head, video, audio, video_memory, audio_memory, batches, negatives, temperature, momentum, rate
+):
+    """Only the head of the pictures learns. Each step moves *both* heads."""
+    given = (video_head, audio_head, video, audio, video_memory, audio_memory, batches, negatives)
+    return _train((*given, temperature, momentum, rate), learn=(1, 0))
+
+
+def _sounds_learn(
+    video_head, audio_head, video, audio, video_memory, audio_memory, batches, negatives, temperature, momentum, rate
+):
+    """Only the head of the sounds learns. Each step moves *both* heads."""
+    given = (video_head, audio_head, video, audio, video_memory, audio_memory, batches, negatives)
+    return _train((*given, temperature, momentum, rate), learn=(0, 1))
+
+
+def _notes_copied(
+    video_head, audio_head, video, audio, video_memory, audio_memory, batches, negatives, temperature, momentum, rate
+):
+    """Both memories get the embeddings of the pictures. The notes of sounds move towards the embeddings of *sounds*."""
+    given = (video_head, audio_head, video, audio, video_memory, audio_memory, batches, negatives)
+    return _train((*given, temperature, momentum, rate), copied=True)
+
+
 def _little_world(seed, momentum, steps=4, batch=3, count=5, instances=9, features=5, dim=4):
     shuffled = [torch.randperm(instances, generator=seeded(seed + step)) for step in range(steps)]
     batches = torch.stack([order[:batch] for order in shuffled])
@@ -372,6 +398,9 @@ EXERCISES = (
             _rough_embeddings,
             _never_learns,
             _momentum_of_the_new,
+            _pictures_learn,
+            _sounds_learn,
+            _notes_copied,
         ),
         large=lambda: _little_world(200, 0.5, steps=20, batch=64, count=128, instances=400, features=64, dim=32),
         hints=(
@@ -379,7 +408,8 @@ EXERCISES = (
             "(who asks, who answers): (0, 1) and (1, 0).",
             "Heads need gradients: `head.clone().requires_grad_()`, then `torch.autograd.grad(loss, heads)`. Memories are "
             "clones without gradients. Z has one entry per direction, set at the first step only.",
-            "The loss of a direction is `F.softplus(log(K Z) - positive)` plus the sum of `F.softplus(negative - log(K Z))`; "
+            "With `log_KZ = (K * Z).log()`, the loss of a direction is `F.softplus(log_KZ - positive)` plus the sum over K of "
+            "`F.softplus(negative - log_KZ)`; "
             "average over the batch and over both directions. When do the notes change: before or after the step?",
         ),
     ),

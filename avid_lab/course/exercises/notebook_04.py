@@ -74,7 +74,7 @@ def _with_ties():
 def reliability(confidence, correct, bins):
     """confidence (N,) in [0, 1], correct (N,) True or False -> (mean confidence (bins,), share correct (bins,)).
 
-    The bins split [0, 1] evenly; 1.0 belongs to the last; an empty bin gives NaN.
+    The bins split [0, 1] evenly; an edge belongs to the bin above it, but 1.0 to the last; an empty bin gives NaN.
     """
     place = (confidence * bins).long().clamp(max=bins - 1)  # (N,): which bin
     count = place.bincount(minlength=bins)
@@ -145,6 +145,23 @@ def _correct_only(confidence, correct, bins):
     return mean, share
 
 
+def _right_closed(confidence, correct, bins):
+    """An edge belongs to the bin below. A bin begins at its lower edge: 0.3 belongs to the fourth of ten bins, not the third."""
+    place = (confidence * bins).ceil().long().sub(1).clamp(min=0)
+    count = place.bincount(minlength=bins)
+    return tuple(place.bincount(weights=x.double(), minlength=bins) / count for x in (confidence, correct))
+
+
+def _between_smallest_and_largest(confidence, correct, bins):
+    """The bins lie between the smallest and the largest confidence. They split [0, 1], whatever the data are: else two tables
+    cannot be compared.
+    """
+    low, high = confidence.min(), confidence.max()
+    place = ((confidence - low) / (high - low) * bins).long().clamp(max=bins - 1)
+    count = place.bincount(minlength=bins)
+    return tuple(place.bincount(weights=x.double(), minlength=bins) / count for x in (confidence, correct))
+
+
 def _returned_turned(confidence, correct, bins):
     """The two results are swapped. Return the mean confidence first, then the share correct. Yours are in the
     opposite order.
@@ -154,6 +171,11 @@ def _returned_turned(confidence, correct, bins):
 
 def _low():
     return torch.linspace(0, 0.55, 20), torch.arange(20) % 3 == 0, 10  # as in the notebook: the last bins are empty
+
+
+def _edges():
+    """Confidences on the edges of bins, which floating point holds exactly."""
+    return torch.arange(1, 17) / 16, torch.arange(1, 17) % 3 != 1, 8
 
 
 def _confident(seed, bins, count=60):
@@ -175,13 +197,13 @@ EXERCISES = (
         hints=(
             "Imagine that you draw one pair of each kind, again and again. How often is the same pair more similar?",
             "All S x T comparisons at once: `gap = same[:, None] - different[None]`.",
-            "`(gap > 0).double().mean()` is the share of wins. What do the ties, `gap == 0`, add to it?",
+            "Wins are where `gap > 0`, ties where `gap == 0`. Which share is each, and how much does each count?",
         ),
     ),
     Exercise(
         task="Sort predictions into bins of confidence. Return the mean confidence and the share of right predictions in each bin.",
         reference=reliability,
-        probes=(lambda: _confident(0, 10), lambda: _confident(5, 5), lambda: _confident(9, 8), _low),
+        probes=(lambda: _confident(0, 10), lambda: _confident(5, 5), lambda: _confident(9, 8), _low, _edges),
         large=lambda: _confident(3, 10, 20_000),
         wrong=(
             _middle_of_bin,
@@ -191,6 +213,8 @@ EXERCISES = (
             _both_of_all,
             _equally_full,
             _correct_only,
+            _right_closed,
+            _between_smallest_and_largest,
             _returned_turned,
         ),
         hints=(

@@ -123,6 +123,20 @@ def _ties_high(score, k):
     return (len(score) - 1 - turned.sort(dim=1, descending=True, stable=True).indices)[:, :k]
 
 
+def _moved_up(score, k):
+    """Instances after the query are one too small. If you leave the query's own column out, later columns move up by one: add 1
+    to the numbers from the query on, or keep the column and put -infinity there.
+    """
+    n = len(score)
+    others = score[~torch.eye(n, dtype=torch.bool)].reshape(n, n - 1)
+    return _ranked(others)[:, :k]
+
+
+def _rising_numbers(score, k):
+    """Positives are sorted by their numbers. You found the right ones: keep them in the order of their scores, best first."""
+    return top_k_positives(score, k).sort(dim=1).values
+
+
 def _scores_returned(score, k):
     """Scores are returned instead of instances. You return the scores. Return the *instances*: `.indices`."""
     return score.clone().fill_diagonal_(-torch.inf).sort(dim=1, descending=True).values[:, :k]
@@ -140,7 +154,7 @@ def _never_itself(function):
         chosen = function(score, k) == torch.arange(len(score))[:, None]
         if chosen.any():
             row = int(chosen.any(1).nonzero()[0])
-            return f"With scores that are {words}, query {row} chose itself. Exclude it by its index, with -infinity."
+            return f"With scores that are {words}, query {row} was among its own positives."
     return None
 
 
@@ -232,6 +246,26 @@ def _local(video, audio, k, block):
 def _query_included(video, audio, k, block):
     """The query is among its own positives. In the block where a query meets itself, its score must be -infinity."""
     return _ranked(torch.minimum(video @ video.T, audio @ audio.T))[:, :k]
+
+
+def _itself_zero(video, audio, k, block):
+    """The query's own score is 0 instead of minus infinity. Zero does not exclude the query: it wins against scores below 0."""
+    return _ranked(torch.minimum(video @ video.T, audio @ audio.T).fill_diagonal_(0.0))[:, :k]
+
+
+def _joined_places(video, audio, k, block):
+    """Places in the joined table are returned instead of instances. The k best of the joined scores stand at these *places*:
+    look up whose scores they are, as `gather` does.
+    """
+    numbers, found = torch.arange(len(video)), []
+    for queries in numbers.split(block):
+        best = order = torch.empty(len(queries), 0)
+        for others in numbers.split(block):
+            both = torch.cat([best, _table(video, audio)[queries][:, others]], dim=1)
+            order = both.sort(dim=1, descending=True, stable=True).indices[:, :k]
+            best = both.gather(1, order)
+        found.append(order)
+    return torch.cat(found)
 
 
 def _every_diagonal(video, audio, k, block):
@@ -333,6 +367,12 @@ def _first_as_query(positives, labels):
     return (labels[positives] == labels[positives[:, :1]]).double().mean()
 
 
+def _by_class(positives, labels):
+    """The mean over classes instead of over queries. Every query counts the same, whatever the size of its class."""
+    each = (labels[positives] == labels[:, None]).double().mean(1)
+    return torch.stack([each[labels == c].mean() for c in labels.unique()]).mean()
+
+
 def _first_only(positives, labels):
     """Only the first positive counts. You only look at the first positive."""
     return (labels[positives[:, 0]] == labels).double().mean()
@@ -349,6 +389,12 @@ def _of_class(positives, labels):
     """Divided by the size of the class. You divide by the size of the class: that is recall. Precision divides by k."""
     right = (labels[positives] == labels[:, None]).double().sum(1)
     return (right / labels.bincount()[labels]).mean()
+
+
+def _of_others_in_class(positives, labels):
+    """Divided by the number of others in the class. That is recall, and a class of one has no others. Precision divides by k."""
+    right = (labels[positives] == labels[:, None]).double().sum(1)
+    return (right / (labels.bincount()[labels] - 1)).mean()
 
 
 def _per_query(positives, labels):
@@ -380,7 +426,7 @@ EXERCISES = (
         hints=(
             "Compute two tables of similarities, each (Q, N), and combine them into one.",
             "One product gives a table of all similarities: `video_query @ video.T`.",
-            "`torch.minimum(a, b)` takes the smaller of two tables, entry by entry. Which two?",
+            "`torch.min` of one table is one number; `torch.minimum` of two tables is a table. What does the second one compare?",
         ),
     ),
     Exercise(
@@ -396,6 +442,8 @@ EXERCISES = (
             _backwards,
             _columns,
             _ties_high,
+            _moved_up,
+            _rising_numbers,
             _scores_returned,
             _score_changed,
         ),
@@ -424,6 +472,8 @@ EXERCISES = (
             _own_block,
             _local,
             _query_included,
+            _itself_zero,
+            _joined_places,
             _every_diagonal,
             _ties_to_the_new,
             _not_sorted_at_the_end,
@@ -444,16 +494,23 @@ EXERCISES = (
     Exercise(
         task="What share of the positives has the same class as their query?",
         reference=precision_at_k,
-        probes=(lambda: _mined(0, 12, 5), lambda: _mined(4, 20, 3), lambda: _mined(8, 9, 6)),
+        probes=(
+            lambda: _mined(0, 61, 7),
+            lambda: _mined(4, 97, 3),
+            lambda: _mined(8, 40, 11),
+            lambda: _mined(12, 29, 2),
+        ),
         large=lambda: _mined(9, 800, 32),
         wrong=(
             _count,
             _any_hit,
             _all_hit,
             _first_as_query,
+            _by_class,
             _first_only,
             _index_for_label,
             _of_class,
+            _of_others_in_class,
             _per_query,
             _of_whom,
         ),

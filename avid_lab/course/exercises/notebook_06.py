@@ -9,13 +9,16 @@ import torch.nn.functional as F
 
 from avid_lab.course.checks import Exercise, Property
 from avid_lab.course.exercises.inputs import integers, seeded, unit
-from avid_lab.course.exercises.notebook_02 import form_of_negatives, unchanging, uneven, unrepeatable
+from avid_lab.course.exercises.notebook_02 import form_of_negatives, redrawn, unchanging, uneven, unrepeatable
 
 # --- negatives --------------------------------------------------------------------------------------------------------
 
 
 def cma_negatives(index, positives, N, K, generator):
-    """index (B,): queries; positives (N, P): of every instance -> (B, K): neither the query nor one of its positives."""
+    """index (B,): queries; positives (N, P): of every instance -> (B, K): neither the query nor one of its positives.
+
+    All other instances are equally likely, and the draw comes from `generator`.
+    """
     allowed = torch.ones(len(index), N)
     allowed[torch.arange(len(index)), index] = 0
     allowed.scatter_(1, positives[index], 0)  # (B, P) more zeros
@@ -47,8 +50,8 @@ def _first_positive(index, positives, N, K, generator):
 
 
 def _batch_rows(index, positives, N, K, generator):
-    """Some positives are among the negatives. Perhaps those of another instance are excluded: row b of the batch is instance
-    `index[b]`, so its positives are `positives[index[b]]`, not `positives[b]`.
+    """The positives of row b are excluded, not those of instance `index[b]`. Row b of the batch is instance `index[b]`, so its
+    positives are `positives[index[b]]`, not `positives[b]`.
     """
     return _without(index, N, K, generator, index[:, None], positives[: len(index)])
 
@@ -62,9 +65,7 @@ def _resampled_once(index, positives, N, K, generator):
 
 
 def _shared(index, positives, N, K, generator):
-    """Some allowed instances are never drawn. You exclude the positives of *all* queries for every query, which
-    leaves too few. Each row has its own exclusions.
-    """
+    """The positives of all queries are excluded for each query. That leaves too few. Each row has its own exclusions."""
     banned = torch.cat([index, positives[index].flatten()])
     return _without(index, N, K, generator, banned[None].expand(len(index), -1))
 
@@ -123,11 +124,57 @@ def _not_the_later_ones(function):
 
 def _own_positives(function):
     hits = _hits(function)
+    return "Some of a query's positives turned up among its negatives, others never." if hits.any() else None
+
+
+def _excludes(wrongly):
+    """Whether exactly these instances are never drawn: they map (queries, positives of all) to a set for each query."""
+
+    def check(function):
+        index, positives, drawn = _some(function)
+        queries = index.tolist()
+        never = [set(range(10)) - set(row.tolist()) for row in drawn]
+        expected = zip(wrongly(queries, _small()[1]), never, queries, strict=True)
+        if not all(some - {query} == found - {query} for some, found, query in expected):
+            return None
+        own = sorted({queries[0], *positives[0].tolist()})
+        return f"Never drawn for query {queries[0]}: {sorted(never[0])}; excluded should be {own}."
+
+    return check
+
+
+def _of_rows(queries, every):
+    return [set(every[b].tolist()) for b in range(len(queries))]
+
+
+def _of_the_batch(queries, every):
+    return [{*queries, *every[queries].flatten().tolist()}] * len(queries)
+
+
+def _turned_round(queries, every):
+    return [set((every == query).any(1).nonzero()[:, 0].tolist()) for query in queries]
+
+
+def _one_stands_in(function):
+    """Whether one excluded instance, the same for all queries, is all that should not come up."""
+    index, positives, drawn = _some(function)
+    bad = [set(row.tolist()) & {q, *p.tolist()} for q, p, row in zip(index.tolist(), positives, drawn, strict=True)]
+    every = set().union(*bad)
+    if len(every) != 1 or len(index) < 2:
+        return None
+    number = next(iter(every))
+    share = (drawn == number).double().mean()
     return (
-        "Some of a query's positives turned up among its negatives, others never. Row b is instance `index[b]`."
-        if hits.any()
+        f"Instance {number} is {share:.0%} of all draws. Does it stand in for draws that are not allowed?"
+        if share > 0.2
         else None
     )
+
+
+def _not_by_redrawing(function):
+    index, positives, drawn = _some(function)
+    hits = drawn[:, :, None] == torch.cat([index[:, None], positives], dim=1)[:, None]  # (B, draws, 1 + P)
+    return redrawn(hits.any(2).double().mean(), 4 / 10) if hits.any(1).all() else None
 
 
 def _counts(function):
@@ -158,7 +205,7 @@ def within_positive_loss(video, video_memory, positives, negatives, temperature,
     """NCE within one modality, with P positives per query.
 
     video (B, D); video_memory (N, D); positives (B, P), negatives (B, K): instances -> one number: for each query the mean
-    over its positives, plus the sum over its negatives; then the mean over queries.
+    over its positives, plus the sum over its K negatives; then the mean over queries. The noise has the weight K Z.
     """
     yes = torch.einsum("bd,bpd->bp", video, video_memory[positives]) / temperature  # (B, P)
     no = torch.einsum("bd,bkd->bk", video, video_memory[negatives]) / temperature  # (B, K)
@@ -232,6 +279,25 @@ def _no_temperature(video, video_memory, positives, negatives, temperature, Z):
     return within_positive_loss(video, video_memory, positives, negatives, 1.0, Z)
 
 
+def _all_counted(video, video_memory, positives, negatives, temperature, Z):
+    """K counts the positives, too. The weight of the noise is K Z, where K is the number of *negatives* alone."""
+    yes, no = _scores(video, video_memory, positives, negatives, temperature)
+    return _from_scores(yes, no, math.log(positives.shape[1] + negatives.shape[1]) + torch.as_tensor(Z).log())
+
+
+def _p_for_the_positives(video, video_memory, positives, negatives, temperature, Z):
+    """The number of positives stands in the place of K for the positives. K is the number of negatives, in both sums."""
+    yes, no = _scores(video, video_memory, positives, negatives, temperature)
+    log_noise = _log(negatives, Z)
+    return (F.softplus(_log(positives, Z) - yes).mean(1) + F.softplus(no - log_noise).sum(1)).mean()
+
+
+def _softmax_of_all(video, video_memory, positives, negatives, temperature, Z):
+    """This is one softmax over all positives and negatives, not NCE. In NCE each pair has its own question, and Z counts."""
+    yes, no = _scores(video, video_memory, positives, negatives, temperature)
+    return (torch.cat([yes, no], 1).logsumexp(1, keepdim=True) - yes).mean()
+
+
 def _mean_positive(video, video_memory, positives, negatives, temperature, Z):
     """The positives' vectors are averaged before the comparison. You averaged the positives' vectors and compared
     once. Compare with each, and average the *losses*: if one positive is far away, that must cost, even if the
@@ -271,7 +337,8 @@ def _terms(seed, P, K, B=5, N=20):
 def remined(video, audio, positives, epoch, mined_at, every):
     """video, audio (N, D): memories; positives (N, P) of pass `mined_at` -> (positives (N, P), mined_at, share of new ones).
 
-    A new positive is one that its query did not have before. Consensus; best first; never the query itself.
+    The share is that of all N x P positives which their query did not have before, and 0 if nothing was mined. Consensus; best
+    first; never the query itself.
     """
     if epoch - mined_at < every:
         return positives, mined_at, torch.tensor(0.0)
@@ -368,6 +435,22 @@ def _share_kept(video, audio, positives, epoch, mined_at, every):
     return found, at, 1 - share
 
 
+def _by_multiples(video, audio, positives, epoch, mined_at, every):
+    """Mines when the pass is a multiple of `every`. What counts is how long ago the last mining was: `epoch - mined_at`."""
+    if epoch % every != 0:
+        return positives, mined_at, torch.tensor(0.0)
+    return _always(video, audio, positives, epoch, mined_at, every)
+
+
+def _across(video, audio, positives, epoch, mined_at, every):
+    """Pictures are compared with sounds. Consensus compares pictures with pictures and sounds with sounds."""
+    if epoch - mined_at < every:
+        return positives, mined_at, torch.tensor(0.0)
+    score = torch.minimum(video @ audio.T, audio @ video.T).fill_diagonal_(-torch.inf)
+    found = score.topk(positives.shape[1], dim=1).indices
+    return found, epoch, _share(found, positives)
+
+
 def _of_anyone(video, audio, positives, epoch, mined_at, every):
     """A positive counts as old if *any* query had it. Compare each query with its own row."""
     if epoch - mined_at < every:
@@ -400,13 +483,19 @@ EXERCISES = (
         ),
         hints=(
             "Make a table (B, N) of weights: one for allowed, zero for excluded. Which entries of row b are zero?",
-            "`weights.scatter_(1, positives[index], 0)` sets P entries in each row to zero. Do the same for the query itself.",
+            "`weights.scatter_(1, some, 0)` with `some` (B, n) sets n entries in each row to zero. Which tables name the excluded "
+            "instances of each query?",
             "`torch.multinomial(weights, K, replacement=True, generator=generator)` draws columns by weight.",
         ),
         properties=(
             Property("the shape is wrong", _form),
             Property("the generator is not used", lambda function: unrepeatable(lambda g: _draw(function, g))),
             Property("every call gives the same draw", lambda function: unchanging(lambda g: _draw(function, g))),
+            Property("the positives of row b are excluded, not those of instance `index[b]`", _excludes(_of_rows)),
+            Property("the positives of all queries are excluded for each query", _excludes(_of_the_batch)),
+            Property("instances that have the query among *their* positives are excluded", _excludes(_turned_round)),
+            Property("one instance comes up too often", _one_stands_in),
+            Property("excluded instances come up less often than others, but they come up", _not_by_redrawing),
             Property("the query is among its own negatives", _no_query),
             Property("the positives are among the negatives", _no_positives),
             Property("only the first positive is excluded", _not_the_later_ones),
@@ -427,6 +516,9 @@ EXERCISES = (
             _no_k,
             _p_for_k,
             _no_temperature,
+            _all_counted,
+            _p_for_the_positives,
+            _softmax_of_all,
             _mean_positive,
             _softmax,
             _best_only,
@@ -463,6 +555,8 @@ EXERCISES = (
             _by_union,
             _rank_by_rank,
             _share_kept,
+            _by_multiples,
+            _across,
             _of_anyone,
         ),
         hints=(

@@ -90,9 +90,28 @@ def _gradients(function):
 
 def _one_number(function):
     value = function(*_scores())
-    if not isinstance(value, torch.Tensor) or not value.requires_grad:
-        return "It should be a tensor with a gradient: no `.item()`, no `float()`."
-    return None if value.ndim == 0 else f"It has shape {tuple(value.shape)}."
+    if not isinstance(value, torch.Tensor) or value.ndim == 0:
+        return None
+    return f"It has shape {tuple(value.shape)}."
+
+
+def _has_slope(function):
+    value = function(*_scores())
+    if not isinstance(value, torch.Tensor):
+        return f"It is a {type(value).__name__}, not a tensor: `.item()` and `float()` cut the gradient off."
+    if not value.requires_grad:
+        return "No gradient reaches the scores. Comparisons, `round` and `argmax` have no slope; `detach` and `no_grad` cut it off."
+    return None
+
+
+def _many_positives(function):
+    function(*_scores())
+    try:
+        function(*_scores(3))
+    except Exception as error:
+        first = str(error).splitlines()[0] if str(error) else ""
+        return f"With positives (6, 3) and negatives (6, 9): {type(error).__name__}: {first}"
+    return None
 
 
 def _pulls(function):
@@ -168,12 +187,15 @@ EXERCISES = (
         wrong=(_vector, _no_pull, _no_push, _turned, _overflows, _order, _summed, _one_query, _one_positive),
         hints=(
             "Start from a loss that you know and change one thing: a margin, a power, a weight on hard negatives.",
-            "A margin loss: `(margin + negative - positive).clamp(min=0)` for one positive, and a mean. What does it do once all negatives are far away?",
+            "A margin loss: `(margin + negative[:, None] - positive[:, :, None]).clamp(min=0)` compares each positive with each "
+            "negative. What does it do once all negatives are far away?",
             "`negative.logsumexp(1)` is a soft maximum over the negatives, `F.softplus(x)` a soft hinge. What should happen to "
             "their difference with the positives?",
         ),
         properties=(
+            Property("it stops if a query has several positives", _many_positives),
             Property("the result is not one number", _one_number),
+            Property("the result has no gradient", _has_slope),
             Property("positives do not count", _pulls),
             Property("negatives do not count", _pushes),
             Property("it pulls the wrong way", _direction),

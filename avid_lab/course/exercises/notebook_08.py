@@ -73,6 +73,14 @@ def _itself_counted(score, k):
     return ((score >= score.diagonal()[:, None]).sum(1) < k).double().mean()
 
 
+def _ties_by_place(score, k):
+    """Ties are decided by the order of the items. An item with the target's own score ranks *before* it, wherever it stands:
+    count the items with `>=`. (`topk` and `sort` decide ties by place.)
+    """
+    top = score.sort(dim=1, descending=True, stable=True).indices[:, :k]
+    return (top == torch.arange(len(score))[:, None]).any(1).double().mean()
+
+
 def _order_for_rank(score, k):
     """The order is taken for the ranks. `argsort` says which item is at place i, not at which place item i is: look for the
     place where the item is the query's own.
@@ -84,6 +92,7 @@ def _tied():
     score = normal(6, 6, seed=5)
     score[0] = torch.tensor([1.0, 2.0, 1.0, 0.0, -1.0, -2.0])  # the target of query 0 and item 2 share the second place
     score[1, :3] = 3.0  # here the target shares the first
+    score[4, [0, 1, 4]] = 3.0  # here, too, after two others
     return score, 2
 
 
@@ -97,7 +106,7 @@ def _table(seed, n, k):
 def knn_predict(train, train_labels, test, k):
     """train (N, F), train_labels (N,), test (M, F) -> (M,): the most common class of the k nearest by cosine similarity.
 
-    If classes tie, the lower one wins.
+    Classes are 0, 1, 2, ...; if they tie, the lower one wins.
     """
     similarity = F.normalize(test, dim=1) @ F.normalize(train, dim=1).T  # (M, N)
     votes = train_labels[similarity.topk(k, dim=1).indices]  # (M, k)
@@ -173,6 +182,13 @@ def _ties_near(train, train_labels, test, k):
     return votes.gather(1, counts.argmax(1, keepdim=True))[:, 0]
 
 
+def _class_means(train, train_labels, test, k):
+    """The nearest class mean decides, not neighbours. Each of the k nearest *clips* has one vote."""
+    classes = int(train_labels.max()) + 1
+    centres = torch.stack([train[train_labels == c].mean(0) for c in range(classes)])
+    return (F.normalize(test, dim=1) @ F.normalize(centres, dim=1).T).argmax(1)
+
+
 def _distance(train, train_labels, test, k):
     """Nearest by distance, not by angle. Cosine similarity compares directions: normalise first, or long vectors win."""
     return _vote(-torch.cdist(test, train), train_labels, k)
@@ -200,7 +216,7 @@ def _features(seed, k, n=30, m=25):
 def linear_probe_step(features, labels, weight, bias, learning_rate):
     """features (B, F), labels (B,), weight (C, F), bias (C,) -> (weight, bias) after one step of gradient descent.
 
-    The loss is softmax cross-entropy, averaged over the batch. The features are frozen.
+    The loss is softmax cross-entropy, averaged over the batch. The features are frozen; what is given stays as it is.
     """
     belief = (features @ weight.T + bias).softmax(1)  # (B, C)
     wrong = (belief - F.one_hot(labels, len(weight))) / len(features)  # (B, C): gradient with respect to the logits
@@ -217,6 +233,25 @@ def _batch_sum(features, labels, weight, bias, learning_rate):
     times too large.
     """
     return linear_probe_step(features, labels, weight, bias, learning_rate * len(features))
+
+
+def _by_classes(features, labels, weight, bias, learning_rate):
+    """The step is divided by the number of classes instead of the batch. Average over the B clips."""
+    return linear_probe_step(features, labels, weight, bias, learning_rate * len(features) / len(bias))
+
+
+def _squared_error(features, labels, weight, bias, learning_rate):
+    """The squared error is used instead of cross-entropy. The loss is softmax cross-entropy: `F.cross_entropy`."""
+    w, b = weight.clone().requires_grad_(), bias.clone().requires_grad_()
+    loss = (features @ w.T + b - F.one_hot(labels, len(bias))).square().mean()
+    new = torch.autograd.grad(loss, (w, b))
+    return weight - learning_rate * new[0], bias - learning_rate * new[1]
+
+
+def _one_after_the_other(features, labels, weight, bias, learning_rate):
+    """The bias is updated with the new weight. Both gradients belong to the old weight and bias: compute both, then step."""
+    new = linear_probe_step(features, labels, weight, bias, learning_rate)[0]
+    return new, linear_probe_step(features, labels, new, bias, learning_rate)[1]
 
 
 def _bias_stays(features, labels, weight, bias, learning_rate):
@@ -399,8 +434,36 @@ def _last_of_equals(train, labels, test, held, penalties):
 
 
 def _first_penalty(train, labels, test, held, penalties):
-    """Nothing is chosen: the first penalty is used. Fit with each penalty, and count the held clips that are right."""
+    """The first penalty is used, whatever the held clips say. Fit with each penalty, and count the held clips that are right."""
     return _examined(train, labels, test, held, penalties, best=lambda right: 0)
+
+
+def _by_error(train, labels, test, held, penalties):
+    """The smallest squared error chooses, not the most clips right. Count the held clips whose class is right."""
+    truth, errors = _one_hot(labels, train), []
+    for penalty in penalties:
+        scores = _scored(_solved(train[~held], truth[~held], penalty), train[held])
+        errors.append((scores - truth[held]).square().sum())
+    best = penalties[torch.stack(errors).argmin()]
+    return _scored(_solved(train, truth, best), test), best
+
+
+def _penalty_root(train, labels, test, held, penalties):
+    """The square root of the penalty is used. Add `penalty` itself to the diagonal."""
+    return _examined(train, labels, test, held, penalties, solve=lambda x, y, p: _solved(x, y, p**0.5))
+
+
+def _common_means(train, labels, test, held, penalties):
+    """The means include the held clips. While you choose, subtract the means of the clips that are fitted: b belongs to the fit."""
+
+    def solve(x, y, penalty):
+        mean, level = train.mean(0), _one_hot(labels, train).mean(0)
+        weight = torch.linalg.solve(
+            (x - mean).T @ (x - mean) + penalty * torch.eye(x.shape[1]), (x - mean).T @ (y - level)
+        )
+        return torch.cat([weight, (level - mean @ weight)[None]])
+
+    return _examined(train, labels, test, held, penalties, solve=solve)
 
 
 def _signs(train, labels, test, held, penalties):
@@ -445,7 +508,7 @@ EXERCISES = (
     Exercise(
         task="For what share of the queries is the one right item among the k best?",
         reference=recall_at_k,
-        probes=(lambda: _table(0, 12, 2), lambda: _table(1, 20, 3), lambda: _table(2, 15, 4), _tied),
+        probes=(lambda: _table(0, 61, 2), lambda: _table(1, 97, 9), lambda: _table(2, 40, 4), _tied),
         large=lambda: _table(3, 200, 10),
         wrong=(
             _columns,
@@ -457,6 +520,7 @@ EXERCISES = (
             _exactly,
             _ties_in,
             _itself_counted,
+            _ties_by_place,
             _order_for_rank,
         ),
         hints=(
@@ -480,6 +544,7 @@ EXERCISES = (
             _ties_high,
             _weighted,
             _ties_near,
+            _class_means,
             _distance,
             _first_skipped,
         ),
@@ -488,7 +553,8 @@ EXERCISES = (
             "There are three steps: the similarity of every test clip to every training clip, the k best of each row, a vote.",
             "`F.normalize(x, dim=1)` makes rows of length one; `.topk(k, dim=1).indices` gives the neighbours; "
             "`train_labels[...]` gives their classes.",
-            "Count votes with `F.one_hot(votes, C).sum(1)`, (M, C); `argmax(1)` takes the first of equal counts.",
+            "Count votes with `F.one_hot(votes, C).sum(1)`, (M, C), where C is the number of classes, the largest label plus 1; "
+            "`argmax(1)` takes the first of equal counts.",
         ),
     ),
     Exercise(
@@ -498,6 +564,9 @@ EXERCISES = (
         wrong=(
             _ascent,
             _batch_sum,
+            _by_classes,
+            _squared_error,
+            _one_after_the_other,
             _bias_stays,
             _squares,
             _softmax_over_batch,
@@ -508,7 +577,7 @@ EXERCISES = (
         ),
         hints=(
             "The gradient of cross-entropy with respect to the logits is simple: belief minus truth. Or use autograd.",
-            "`belief = (features @ weight.T + bias).softmax(1)`, `truth = F.one_hot(labels, C)`; divide by B.",
+            "`belief = (features @ weight.T + bias).softmax(1)`, `truth = F.one_hot(labels, len(bias))`; divide by B.",
             "With `wrong = (belief - truth) / B`, the weight's gradient is `wrong.T @ features`. The bias has no features: what is "
             "its gradient? Which sign has a step downhill?",
         ),
@@ -520,6 +589,7 @@ EXERCISES = (
             lambda: _clips_of_classes(60, 18, 2.0),
             lambda: _clips_of_classes(70, 15, 1.5),
             lambda: _clips_of_classes(30, 15, 1.5, penalties=(3.0, 0.3, 30.0, 300.0)),
+            lambda: _clips_of_classes(80, 30, 3.0, penalties=(3e4, 0.01, 100.0, 1.0, 3000.0)),
         ),
         wrong=(
             _bias_penalised,
@@ -535,6 +605,9 @@ EXERCISES = (
             _fewest_right,
             _last_of_equals,
             _first_penalty,
+            _by_error,
+            _penalty_root,
+            _common_means,
             _signs,
             _classes_returned,
         ),

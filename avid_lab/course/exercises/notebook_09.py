@@ -24,6 +24,13 @@ def _by_probabilities(video, audio, temperature):
     return -(rows.log().mean() + columns.log().mean()) / 2
 
 
+def _each_direction(video, audio, temperature):
+    own = torch.arange(len(video), device=video.device)
+    pictures_ask = F.cross_entropy(video @ audio.T / temperature, own)
+    sounds_ask = F.cross_entropy(audio @ video.T / temperature, own)
+    return (pictures_ask + sounds_ask) / 2
+
+
 def _attraction_only(video, audio, temperature):
     """Only the right pairs count. Nothing pushes the wrong pairs apart: the denominator (the softmax) is missing."""
     return -(video * audio).sum(1).mean() / temperature
@@ -95,6 +102,15 @@ def _positive_left_out(video, audio, temperature):
     return (others.logsumexp(1) + others.logsumexp(0)).mean() / 2 - score.diagonal().mean()
 
 
+def _other_side_detached(video, audio, temperature):
+    """In each direction only the queries learn. The value is right, but the answers are detached, as if they were notes. Here
+    nothing is old: gradients flow into both sides.
+    """
+    target = torch.arange(len(video))
+    pictures_ask = F.cross_entropy(video @ audio.detach().T / temperature, target)
+    return (pictures_ask + F.cross_entropy(audio @ video.detach().T / temperature, target)) / 2
+
+
 def _audio_detached(video, audio, temperature):
     """The sounds are detached. The value is right, but no gradient reaches the sounds: half of the model would not
     learn.
@@ -152,6 +168,28 @@ def _per_pair(video, audio, temperature, bias):
     all count.
     """
     return sigmoid_loss(video, audio, temperature, bias) / len(video)
+
+
+def _bias_on_diagonal(video, audio, temperature, bias):
+    """The bias is added to the right pairs only. It belongs to every score: without it, the many wrong pairs dominate at first."""
+    eye = torch.eye(len(video))
+    score = video @ audio.T / temperature + bias * eye
+    return -F.logsigmoid((2 * eye - 1) * score).sum() / len(video)
+
+
+def _bias_off_diagonal(video, audio, temperature, bias):
+    """The bias is added to the wrong pairs only. It belongs to every score, also to those of the right pairs."""
+    eye = torch.eye(len(video))
+    score = video @ audio.T / temperature + bias * (1 - eye)
+    return -F.logsigmoid((2 * eye - 1) * score).sum() / len(video)
+
+
+def _kinds_averaged(video, audio, temperature, bias):
+    """The right and the wrong pairs are averaged apart. All B x B pairs are summed, and the sum is divided by B."""
+    score = video @ audio.T / temperature + bias
+    own = score.diagonal()
+    wrong = F.softplus(score).sum(1) - F.softplus(own)
+    return (F.softplus(-own) + wrong / (len(video) - 1)).mean()
 
 
 def _undivided(video, audio, temperature, bias):
@@ -232,6 +270,20 @@ def _front_overwritten(query, key, queue, temperature):
     put the new keys at the end.
     """
     return queue_step(query, key, queue, temperature)[0], torch.cat([key.detach(), queue[len(key) :]])
+
+
+def _newest_leave(query, key, queue, temperature):
+    """The newest keys leave instead of the oldest. The oldest are the first rows: these leave."""
+    return queue_step(query, key, queue, temperature)[0], torch.cat([queue[: len(queue) - len(key)], key.detach()])
+
+
+def _first_key_right(query, key, queue, temperature):
+    """All queries have the same right answer. All keys of the batch are choices, and column 0 is right for query 0 only: put
+    each query's own score into column 0.
+    """
+    score = torch.cat([query @ key.detach().T, query @ queue.T], dim=1) / temperature
+    right = torch.zeros(len(query), dtype=torch.long)
+    return F.cross_entropy(score, right), queue_step(query, key, queue, temperature)[1]
 
 
 def _grows(query, key, queue, temperature):
@@ -411,10 +463,11 @@ EXERCISES = (
             _one_softmax,
             _positive_left_out,
             _audio_detached,
+            _other_side_detached,
             _attraction_only,
             _softmax_twice,
         ),
-        forms=(_by_probabilities,),
+        forms=(_by_probabilities, _each_direction),
         large=lambda: _batch(8, 128, 0.1),
         hints=(
             "Compute a table of scores, (B, B). Which entry of row i is right?",
@@ -431,6 +484,8 @@ EXERCISES = (
             _query_detached,
             _new_in_front,
             _front_overwritten,
+            _newest_leave,
+            _first_key_right,
             _grows,
             _not_updated,
             _joined_first,
@@ -459,6 +514,9 @@ EXERCISES = (
             _bias_unsigned,
             _per_pair,
             _undivided,
+            _bias_on_diagonal,
+            _bias_off_diagonal,
+            _kinds_averaged,
             _diagonal_only,
             _wrong_pairs_only,
             _sign_turned,

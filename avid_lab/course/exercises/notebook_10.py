@@ -168,6 +168,28 @@ def _by_number(recordings, copies, share):
     )
 
 
+def _last_first(recordings, copies, share):
+    """The groups come in another order: the last first. Take them in the order of their first clips."""
+    return _filled(_groups(_linked(recordings, copies)), share, order=lambda first: first.unique().flip(0))
+
+
+def _copy_alone(recordings, copies, share):
+    """Only the copy itself joins, not the rest of its recording. If A and B are copies, the recordings of both belong together."""
+    renamed = recordings.clone()
+    for one, other in copies.tolist():
+        renamed[other] = renamed[one].clone()
+    return _filled(_groups(renamed[:, None] == renamed), share)
+
+
+def _pairs_of_recordings(recordings, copies, share):
+    """Copies are taken for pairs of recordings. They are pairs of *clips*: clip i is of recording `recordings[i]`."""
+    renamed = recordings.clone()
+    for _ in copies:
+        for one, other in copies.tolist():
+            renamed[(renamed == one) | (renamed == other)] = min(one, other)
+    return _filled(_groups(renamed[:, None] == renamed), share)
+
+
 def _training_returned(recordings, copies, share):
     """The clips for training are returned. True marks the *held-out* clips: you return the others."""
     return ~split_without_leaks(recordings, copies, share)
@@ -210,6 +232,8 @@ EXERCISES = (
             lambda: (torch.tensor([2, 0, 0, 0, 1, 2, 3, 4]), torch.zeros(0, 2, dtype=torch.long), 0.5),
             lambda: _pieces(5, 24, 12, 4, 0.3),
             lambda: _pieces(5, 20, 14, 5, 0.35),
+            lambda: _pieces(15, 60, 30, 8, 0.4),
+            lambda: _pieces(25, 45, 25, 6, 0.25),
         ),
         wrong=(
             _clip_by_clip,
@@ -224,6 +248,9 @@ EXERCISES = (
             _largest_first,
             _smallest_first,
             _by_number,
+            _last_first,
+            _copy_alone,
+            _pairs_of_recordings,
             _training_returned,
             _numbers_returned,
             _copies_changed,
