@@ -243,6 +243,17 @@ def test_the_curves_of_a_run_that_is_started_over_stay_pale(live):
     assert loss.x.high >= len(before)
 
 
+def test_the_page_can_draw_while_a_run_is_started_over(live, monkeypatch):
+    for _ in range(3):
+        live.step()
+    live.runner.wait(60)
+    look, drawn = live.run.look, []
+    monkeypatch.setattr(live.run, "look", lambda: (drawn.append(live.chart()), look()))
+    live.rewind()
+    live.runner.wait(60)
+    assert drawn and [step for step, _ in live.run.scores] == [0]
+
+
 def test_the_state_string_rebuilds_the_run(smoke_world, live):
     for name, value in (("temperature", 0.2), ("negatives", 8), ("within", 1.0)):
         live.step()

@@ -294,3 +294,15 @@ def test_embeddings_of_other_clips(spaces, clips, model):
         RetrievalExplorer((spaces[0][1:], spaces[1][1:]), clips)
     with pytest.raises(ValueError, match="model and pipeline go together"):
         RetrievalExplorer(spaces, clips, model[0])
+
+
+def test_a_selection_is_of_clips_and_survives_another_query(explorer):
+    explorer.canvas.labels = []  # the names of points come once the panel is on the page
+    explorer.selection = [3, 7, 11]
+    assert sorted(explorer.selection.tolist()) == [3, 7, 11]
+    for name, value in (("query", 9), ("direction", "audio → video")):
+        before = list(explorer.canvas.selected)
+        explorer.controls[name].value = value
+        explorer.draw(False)
+        assert sorted(explorer.selection.tolist()) == [3, 7, 11]
+        assert explorer.canvas.selected != before, "their places in the ranking are others"

@@ -255,10 +255,16 @@ function render({model, el}) {
         return round.map(value => [value, axis.ticks === "percent" ? `${tickText(100 * value)} %` : tickText(value)])
     }
 
+    // Plots one below the other: row by row where each has a title, else by columns, whose title is that of the first.
+    const byRows = () => chart.plots.every(plot => plot.title && plot.cell[2] === 1)
+    const slot = ([row, column]) => (byRows() ? row * chart.columns.length + column : row + column * chart.rows.length)
+    const slots = () => (byRows() ? chart.rows.flatMap(row => chart.columns.map(() => row))
+        : chart.columns.flatMap(() => chart.rows))
+
     /** Where a plot lies and its scales. Margins hold what is written beside it. */
     function layout(p, plot, across, down) {
         const [x0, x1, y0, y1] = plot.limits, deep = plot.cell[2], column = stacked() ? 0 : plot.cell[1]
-        const row = plot.cell[0] + (stacked() ? plot.cell[1] * chart.rows.length : 0)
+        const row = stacked() ? slot(plot.cell) : plot.cell[0]
         const top = down[row] + (plot.title ? 30 : 10)
         const bottom = down[row + deep] - (plot.x.ticks === "none" ? 6 : 22) - (plot.x.label ? 18 : 0)
         const rows = marked(plot.y, y0, y1, (bottom - top) / 42), [outer, end] = across.slice(column)
@@ -449,7 +455,7 @@ function render({model, el}) {
         move(now)
         stage.style.height = `${height}px`
         const p = pen(under, width, height), across = edges(stacked() ? [1] : chart.columns, width)
-        const down = edges(stacked() ? chart.columns.flatMap(() => chart.rows) : chart.rows, height)
+        const down = edges(stacked() ? slots() : chart.rows, height)
         boxes = chart.plots.map(plot => layout(p, plot, across, down))
         for (const box of boxes) {
             frame(p, box)
@@ -546,6 +552,9 @@ function render({model, el}) {
 
     const boxAt = ([x, y]) => boxes.find(({left, right, top, bottom}) =>
         x >= left - 10 && x <= right + 10 && y >= top - 12 && y <= bottom + 10)
+    /** The plot whose share of the canvas it is: a lasso may begin beside the points. */
+    const around = ([x, y]) => boxAt([x, y]) ?? boxes.find(({outer, wide, top, bottom}) =>
+        x >= outer && x <= outer + wide && y >= top - 30 && y <= bottom + 10)
     /** The point nearest to a place within reach, or the bar there; -1 for none. */
     function itemAt([x, y]) {
         const at = boxAt([x, y])
@@ -633,7 +642,7 @@ function render({model, el}) {
 
     const at = event => [event.offsetX, event.offsetY]
     over.addEventListener("pointerdown", event => {
-        const box = boxAt(at(event))
+        const box = around(at(event))
         if (event.button || !box || !(guide() || touchable().length)) return
         over.setPointerCapture(event.pointerId)
         if (guide()) {
@@ -658,7 +667,7 @@ function render({model, el}) {
     })
     over.addEventListener("pointerup", event => {
         if (lasso) {
-            const box = boxAt(lasso[0]), caught = points().filter(one => one.box === box).flatMap(({mark, count}) =>
+            const box = around(lasso[0]), caught = points().filter(one => one.box === box).flatMap(({mark, count}) =>
                 [...Array(count).keys()].filter(i => inside(...place(box, mark, i), lasso)))
             set("selected", event.shiftKey ? [...new Set([...model.get("selected"), ...caught])] : caught)
             told.textContent = `${caught.length} points selected`

@@ -8,7 +8,7 @@ from typing import Any
 import traitlets
 
 from avid_lab.interactive.script import Scripted, script, text
-from avid_lab.plots.chart import Chart
+from avid_lab.plots.chart import Bars, Chart, Points
 from avid_lab.plots.render import draw_chart
 from avid_lab.plots.style import NotebookFigure
 
@@ -69,6 +69,12 @@ class Canvas(Scripted):
     @chart.setter
     def chart(self, chart: Chart) -> None:
         self._shown, self._chart = chart, chart.to_dict()
+
+    @property
+    def count(self) -> int:
+        """Number of points or bars in the chart."""
+        marks = [mark for plot in self.chart.plots for mark in plot.marks if isinstance(mark, Points | Bars)]
+        return max((len(mark.x if isinstance(mark, Points) else mark.left) for mark in marks), default=0)
 
     def draw(
         self, figure: NotebookFigure | None = None, cell: Any = None, *, width: float | int = 9.6

@@ -135,13 +135,14 @@ class EmbeddingMap(Panel):
         self.add_control("forces", shown)
         low = math.log10(TEMPERATURE) - 0.8  # a grid that contains it, because the page rounds values to the grid
         log = {"min": low, "max": low + 2, "step": 0.05, "readout_format": ".3g", "description": "temperature"}
-        self.add_control("temperature", widgets.FloatLogSlider(TEMPERATURE, layout={"width": "280px"}, **log))
+        look = {"layout": {"width": "290px"}, "style": {"description_width": "90px"}}
+        self.add_control("temperature", widgets.FloatLogSlider(TEMPERATURE, **look, **log))
         self.step = widgets.HTML()
         self.canvas.labels = [f"clip {i}\n{self._classes[order]}" for i, order in enumerate(self._labels.tolist())]
         self.canvas.observe(lambda _: self._list(), "selected")
         self.canvas.observe(lambda change: clip.set_trait("value", change["new"]), "clicked")
         self.list = widgets.HTML()
-        self.shelf = Shelf("clips touched on the map")
+        self.shelf = Shelf("clips touched on the map", width=129)
         c = self.controls
         if last == 0:
             c["snapshot"].layout.display = "none"

@@ -22,6 +22,7 @@ from avid_lab.plots.style import VIDEO, array
 TERMS = {"video asks, audio answers": "va", "audio asks, video answers": "av",
          "video asks, video answers": "vv", "audio asks, audio answers": "aa"}  # fmt: skip
 FALSE_NEGATIVE = "#d9a400"
+SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 SHOWN = 28  # bars: the positive and the hardest negatives
 
 
@@ -123,7 +124,7 @@ class NCEMicroscope(Panel):
         z = widgets.FloatLogSlider(1.0, min=-2, max=12, description="Z", **log)
         self.add_control("z", z, redraw=False)
         z.observe(lambda _: None if self.controls["estimate"].value else self.redraw(), "value")
-        self.add_control("estimate", widgets.Checkbox(True, indent=False))
+        self.add_control("estimate", widgets.Checkbox(True, indent=False, layout={"width": "340px"}))
         self.canvas.observe(self.redraw, "clicked")
         self.words = widgets.HTML()
         c = self.controls
@@ -168,7 +169,7 @@ class NCEMicroscope(Panel):
         if c["estimate"].value:
             c["z"].value = float(np.clip(self.partition, 10.0 ** c["z"].min, 10.0 ** c["z"].max))
         c["z"].readout = not c["estimate"].value  # the slider's own number is rounded to its grid
-        exact = f": Z = {self.partition:.4g}" if c["estimate"].value else ""
+        exact = f": Z = {_number(self.partition)}" if c["estimate"].value else ""
         c["estimate"].description = f"estimate from the negatives{exact}"
         clips, similarity = self.similarities()
         parts = self.parts()
@@ -269,4 +270,4 @@ def _number(value: float) -> str:
     if "e" not in text:
         return text.replace("-", "−")
     digits, power = text.split("e")
-    return f"{digits.replace('-', '−')} · 10<sup>{int(power)}</sup>"
+    return f"{digits.replace('-', '−')} · 10{str(int(power)).translate(SUPERSCRIPT)}"

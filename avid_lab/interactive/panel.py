@@ -232,7 +232,7 @@ class Panel:
     @selection.setter
     def selection(self, clips: Tensor | Sequence[int]) -> None:
         wanted = set(torch.as_tensor(clips).tolist())
-        self.canvas.selected = [i for i in range(len(self.canvas.labels)) if self.clip_of(i) in wanted]
+        self.canvas.selected = [i for i in range(self.canvas.count) if self.clip_of(i) in wanted]
 
     # Notices
 

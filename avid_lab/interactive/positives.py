@@ -92,7 +92,7 @@ class PositiveBrowser(Panel):
         self.queries = QueryPicker(self, self.labels, self.classes, self._wrong, "many wrong positives", tip)
         rules = widgets.Dropdown(options=list(AGREEMENTS), description="agreement", layout={"width": "200px"})
         agreement = self.add_control("agreement", rules)
-        k = self.add_control("k", widgets.IntSlider(min(32, most), 1, most, description="k", layout={"width": "340px"}))
+        k = self.add_control("k", widgets.IntSlider(min(32, most), 1, most, description="k", layout={"width": "310px"}))
         colours = widgets.Dropdown(
             options=["right and wrong", "class"], description="colour", layout={"width": "210px"}
         )
@@ -102,12 +102,17 @@ class PositiveBrowser(Panel):
         self.pair = Shelf("the query and the clip pressed in the plane", width=140)
         self.best = Pages("positives, best first", SHELF, self._turned)
         self.precision, self.list = widgets.HTML(), widgets.HTML()
-        side = widgets.VBox([self.pair, self.precision], layout={"flex": "0 1 300px", "min_width": "240px"})
-        left = widgets.VBox([self.canvas, self.list], layout={"flex": "1 1 340px", "min_width": "280px"})
+        places = {"plane": widgets.VBox([self.canvas, self.list]), "pair": self.pair, "shares": self.precision}
+        for place, part in places.items():
+            part.layout.grid_area = place
+        around = widgets.Box(list(places.values()))
+        around.add_class("avid-around")
+        frame = widgets.VBox([around])
+        frame.add_class("avid-frame")
         self.body.children = [
             widgets.HBox(self.queries.row, layout=FLOW),
             widgets.HBox([k, agreement, colour, near], layout=FLOW),
-            widgets.HBox([left, side], layout={"flex_flow": "row wrap", "grid_gap": "0 14px"}),
+            frame,
             self.best.widget,
         ]
         for control in (k, rules):

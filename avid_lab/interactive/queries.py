@@ -66,7 +66,7 @@ class QueryPicker:
     ) -> None:
         self._labels, self._badness, self._place = labels, badness, -1
         self._random = np.random.default_rng(0)
-        slider = widgets.IntSlider(0, 0, len(labels) - 1, description="query", layout={"width": "340px"})
+        slider = widgets.IntSlider(0, 0, len(labels) - 1, description="query", layout={"width": "310px"})
         self.number = panel.add_control("query", slider)
         present = sorted(set(labels.tolist()))
         self.of_class = widgets.Dropdown(
@@ -121,7 +121,7 @@ class Pages:
         first: Position of the first clip shown.
     """
 
-    def __init__(self, label: str, size: int, turned: Callable[[], None], *, width: int = 136) -> None:
+    def __init__(self, label: str, size: int, turned: Callable[[], None], *, width: int = 129) -> None:
         self.size, self.first, self._turned = size, 0, turned
         self.shelf = Shelf(label, width=width)
         self.place = widgets.HTML()

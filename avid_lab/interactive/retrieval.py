@@ -93,12 +93,12 @@ class RetrievalExplorer(Panel):
         self.add_control("failures", failures, redraw=False)
         ways = widgets.Dropdown(options=list(DIRECTIONS), description="find", layout={"width": "230px"})
         self.add_control("direction", ways)
-        k = self.add_control("k", widgets.IntSlider(min(10, most), 1, most, description="k", layout={"width": "340px"}))
+        k = self.add_control("k", widgets.IntSlider(min(10, most), 1, most, description="k", layout={"width": "310px"}))
         refusal = "" if self.model is not None else "Give model and pipeline to ask with your own clips"
         self.intake = Intake(self._offer, refusal=refusal)
         self.drop = widgets.Button(description="back to the set", tooltip="Ask with a clip of the set again")
         self.pair = Shelf("the query and the clip pressed in the ranking", width=140)
-        self.results = Pages("results, best first", SHELF, self._show_clips, width=138)
+        self.results = Pages("results, best first", SHELF, self._show_clips)
         self.verdict, self.whole = widgets.HTML(), widgets.HTML()
         self.list = widgets.HTML()
         side = widgets.VBox([self.pair, self.verdict], layout={"flex": "0 1 300px", "min_width": "240px"})
@@ -129,8 +129,10 @@ class RetrievalExplorer(Panel):
             itself = None if self.own else query
             embedding = self.own.embedding[asks] if self.own else self.spaces[asks][query]
             found = search(embedding, self.spaces[answers], self.labels, itself=itself, within=asks == answers)
+            chosen = self._found[1].order[self.canvas.selected] if self._found else []
             self._found = key, found
             self.results.first = 0
+            self.canvas.selected = np.flatnonzero(np.isin(found.order, chosen)).tolist()  # where these clips are now
         return self._found[1]
 
     def draw(self, quick: bool) -> None:

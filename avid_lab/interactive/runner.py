@@ -191,8 +191,9 @@ class _Checkpoint:
         trainer.load_state_dict(copy.deepcopy(self.state))
         trainer.history[:] = [step for step in trainer.history if step.index <= self.step]
         run.changes, run.planned = list(self.changes), list(self.planned)
-        run.scores = deque((entry for entry in run.scores if entry[0] < self.step), maxlen=run.scores.maxlen)
+        earlier = [entry for entry in run.scores if entry[0] < self.step]
         run.look()
+        run.scores = deque([*earlier, run.scores[-1]], maxlen=run.scores.maxlen)  # never empty: the page may ask now
 
 
 class Runner:
