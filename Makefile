@@ -39,8 +39,9 @@ notebooks: $(VENV)/.dev  ## build notebooks/*.ipynb from notebooks/source/*.py (
 site: $(VENV)/.dev  ## build the web pages from the notebooks as they are: runs/site/index.html
 	$(BIN)/avid-lab publish --site-only
 
-pictures: $(VENV)/.dev  ## draw the README's pictures and write its table, from data/reference
+pictures: $(VENV)/.dev  ## draw the README's pictures and write its table, from data/reference (needs Chromium)
 	$(BIN)/python -m avid_lab.course.showcase README.md docs/images
+	$(BIN)/python tests/picture_of_panels.py docs/images/panels.webp
 
 benchmark: $(VENV)/.lab  ## measure the fast paths (SECTIONS="mining nce loading streaming training rendering feel recipe calibration losses", QUICK=--quick)
 	$(BIN)/python -m benchmarks $(SECTIONS) $(QUICK)
