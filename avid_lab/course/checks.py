@@ -297,7 +297,7 @@ def _named(exercise: Exercise, ours: list[Seen]) -> tuple[str, str] | None:
         found = list(mutants.candidates(exercise, _fingerprint(ours), _fingerprint(exercise.right)))
         for surest in (True, False):
             for mutant in found:
-                if mutant.natural == surest and (surest or _tell(ours, exercise.right)):
+                if mutant.natural == surest and (surest or _tell(ours, exercise.right, 3 if mutant.two else 2)):
                     with contextlib.suppress(Blank):
                         if alike(ours, exercise.tried(mutant.function)):
                             return mutant.title, mutant.explanation
@@ -341,8 +341,8 @@ def _on_most(exercise: Exercise, ours: list[Seen]) -> tuple[str, str] | None:
     return title, f"{text} {where}"
 
 
-def _tell(ours: list[Seen], right: list[Seen]) -> bool:
-    """Whether enough numbers are wrong, in enough ways, that another mistake will hardly give the same by chance."""
+def _tell(ours: list[Seen], right: list[Seen], enough: int = 3) -> bool:
+    """Whether so many numbers are wrong, in so many ways, that another mistake will hardly give the same by chance."""
     numbers: set[float] = set()
     entries = 0
     for a, b in zip(ours, right, strict=True):
@@ -355,7 +355,7 @@ def _tell(ours: list[Seen], right: list[Seen]) -> bool:
             numbers |= {
                 round(float(y), 6) for y in got[off].flatten()[:20] if y.isfinite() and float(y) not in (0, 1, -1)
             }
-    return len(numbers) >= 3 or entries >= 12
+    return len(numbers) >= enough or entries >= 12
 
 
 def _at_full_size(exercise: Exercise, function: Function, remarks: list[str]) -> tuple[str, str] | None:

@@ -265,9 +265,10 @@ class Mutant:
     explanation: str
     function: Function
     natural: bool
+    two: bool = False
 
 
-ONE = "On all test inputs, a right answer with this one change does the same as yours."
+ONE = "On all test inputs, a right answer with this one change does the same as yours. Your code may look different."
 BOTH = "On all test inputs, a right answer with both changes does the same as yours. Your code may look different."
 
 
@@ -319,11 +320,15 @@ class Mutants:
         function = _compiled(_Rewrite(singles).visit(tree), form)
         sentences = list(dict.fromkeys(single.sentence for single in singles))
         if len(sentences) > 1:
-            return Mutant(f"the numbers fit two mistakes at once: {'; and '.join(sentences)}", BOTH, function, False)
-        if any(single.change.odd for single in singles):
             return Mutant(
-                f"the numbers fit this change: {sentences[0]}", f"{ONE} Your code may look different.", function, False
+                f"the numbers fit two mistakes at once: {'; and '.join(sentences)}",
+                BOTH,
+                function,
+                natural=False,
+                two=True,
             )
+        if any(single.change.odd for single in singles):
+            return Mutant(f"the numbers fit this change: {sentences[0]}", ONE, function, False)
         return Mutant(sentences[0], ONE, function, True)
 
 

@@ -184,8 +184,8 @@ def _by_factor(exercise: Exercise, part: list[tuple[Tensor, Tensor]]) -> tuple[s
         return None
     return (
         f"the result is {factor} times what it should be",
-        f"On all inputs, {{name}} is {factor} times what it should be. Is a sum where a mean belongs, a mean where a "
-        "sum belongs, or a division too much or too few?",
+        f"On all inputs, {{name}} is {factor} times what it should be. Does a sum stand where a mean belongs, a mean "
+        "where a sum belongs, or is something divided too often or too rarely?",
     )
 
 
