@@ -324,7 +324,7 @@ def _small_tables(function):
     with _Sizes() as sizes:
         function(unit(120, 3, seed=7), unit(120, 3, seed=8), 3, 8)
     if sizes.largest > 400:  # 120 x 3 embeddings or positives; not 8 x 120 scores
-        return f"With 120 clips and blocks of 8, you made a tensor of {sizes.largest:,} numbers; 8 x 8 scores are 64."
+        return f"With 120 clips and blocks of 8, you made a tensor of {sizes.largest:,} numbers. 8 x (8 + 3) are 88."
     return None
 
 

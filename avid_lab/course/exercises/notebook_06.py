@@ -459,7 +459,7 @@ def _of_anyone(video, audio, positives, epoch, mined_at, every):
     return found, epoch, 1 - torch.isin(found, positives).float().mean()
 
 
-def _memories(seed, epoch, mined_at, every, N=14, P=4):
+def _memories(seed, epoch, mined_at, every, N=40, P=2):
     video, audio = unit(N, 6, seed), unit(N, 6, seed + 1)
     positives = _mine(video + 0.4 * unit(N, 6, seed + 2), audio, P).flip(1)
     return video, audio, positives, torch.tensor(epoch), torch.tensor(mined_at), every

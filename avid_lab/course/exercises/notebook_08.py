@@ -255,7 +255,7 @@ def _one_after_the_other(features, labels, weight, bias, learning_rate):
 
 
 def _bias_stays(features, labels, weight, bias, learning_rate):
-    """The bias does not learn. The bias also learns: its gradient is the sum of the errors over the batch."""
+    """The bias does not learn. The bias also learns: its gradient is the mean of the errors over the batch."""
     return linear_probe_step(features, labels, weight, bias, learning_rate)[0], bias
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from avid_lab.course.checks import Exercise
+from avid_lab.course.checks import Exercise, Property
 from avid_lab.course.exercises.inputs import normal, unit
 
 # --- InfoNCE ----------------------------------------------------------------------------------------------------------
@@ -130,6 +130,17 @@ def sigmoid_loss(video, audio, temperature, bias):
     score = video @ audio.T / temperature + bias  # (B, B)
     sign = 2 * torch.eye(len(video), device=video.device) - 1  # +1 on the diagonal, -1 elsewhere
     return -F.logsigmoid(sign * score).sum() / len(video)
+
+
+def _no_underflow(function):
+    video = unit(3, 4, seed=9)
+    value = function(video, -video, 0.005, 0.0)  # the right pairs are the least similar
+    if torch.isfinite(torch.as_tensor(value)).all():
+        return None
+    return (
+        "One remark: at a low temperature the probability of a badly wrong pair is 0, and its logarithm infinite. Use "
+        "`F.logsigmoid(s)` for `log(sigmoid(s))`: it stays finite."
+    )
 
 
 def _by_probability(video, audio, temperature, bias):
@@ -525,6 +536,7 @@ EXERCISES = (
             _labels_zero,
         ),
         forms=(_by_probability,),
+        remarks=(Property("underflow", _no_underflow),),
         large=lambda: _pairs(8, 128, 0.1, -5.0),
         hints=(
             "Ask each of the B x B pairs: do you belong together? The right answer is yes on the diagonal, no elsewhere.",
