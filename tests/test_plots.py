@@ -158,17 +158,19 @@ class TestStyle:
         assert dict(mpl.rcParams) == before
 
     @pytest.mark.parametrize("theme", ["default", "dark_background"])
-    def test_pictures_are_opaque_and_the_same_in_every_theme(self, theme):
+    def test_pictures_are_white_cards_with_round_corners_in_every_theme(self, theme):
         with mpl.style.context(theme):
             png, size = plots.confusion(np.eye(3), CLASSES)._repr_png_()
         pixels = imread(BytesIO(png))
-        assert (pixels[0, 0, :3] == 1).all() and pixels[..., -1].min() == 1  # white paper, nothing transparent
+        seen, margin = pixels[..., -1], 9
+        assert (seen[[0, 0, -1, -1], [0, -1, 0, -1]] == 0).all() and seen[margin:-margin, margin:-margin].min() == 1
+        assert (pixels[0, 40:-40] == 1).all()  # white paper up to the edge
         assert pixels.shape[1] == pytest.approx(1.5 * size["width"], abs=2)
 
     def test_sheets_of_photographs_are_shown_as_jpeg(self, clip):
         sheet = plots.contact_sheet([clip[0]] * 2, ["a", "b"])
         data, size = sheet._repr_jpeg_()
-        assert sheet._repr_png_() is None and data[:2] == b"\xff\xd8" and size["width"] == 864
+        assert sheet._repr_png_() is None and data[:2] == b"\xff\xd8" and size["width"] == 864 + 2 * 7
 
     def test_a_panel_shows_its_picture_and_takes_titles(self):
         ax = plots.loss_terms({"loss": np.arange(5.0)})

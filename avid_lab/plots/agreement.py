@@ -208,7 +208,8 @@ def plane_plot(
             at_top = main and edge[0, 1] == top  # beside the region that positives fill
             x, y = edge[0] if at_top or len(edge) <= 2 else edge[-1]  # bent lines start side by side
             crowded = x > left + wide * (0.35 if at_top else 0.5)  # more room at the left of the line
-            shift = -5 if crowded else 5, -9 if y == top else -11 if x == right else 9
+            below = -24 if at_top and len(thresholds) > 1 else -9  # the name of an upright line may stand at the top
+            shift = -5 if crowded else 5, below if y == top else -11 if x == right else 9
             words, align = f"{rule.formula} = {at:.{digits}f}" if main else rule.name, "right" if crowded else "left"
             marks.append(Text(float(x), float(y), words, colour, align=align, bold=True, shift=shift, halo=True))
     axes = (

@@ -18,12 +18,14 @@ from matplotlib.axis import Axis
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation
+from matplotlib.transforms import Bbox
+from PIL import Image, ImageDraw
 from torch import Tensor
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-PAPER = "#ffffff"  # figures are opaque: on a dark page dark text stays on white
+PAPER = "#ffffff"  # a figure is a card: on a dark page dark text stays on white, within round corners
 INK = "#1d2733"
 MUTED = "#66717e"
 FAINT = "#c3cad2"
@@ -66,6 +68,7 @@ def paint(colour: str) -> str:
     return to_hex(tuple(rgb.tolist()))
 
 
+MARGIN = 7 / 96  # inches around a figure
 SHEET_WIDTH = 9.0  # inches: a figure that fills the width of a notebook
 
 VIDEO = "#0072b2"
@@ -128,7 +131,7 @@ class NotebookFigure(Figure):
     def _shown(self, wanted: str) -> tuple[bytes, dict[str, int]] | None:
         if (wanted == "image/jpeg") != self.photographic:
             return None
-        width, height = (round(96 * inches) for inches in self.get_size_inches())
+        width, height = (round(96 * (inches + 2 * MARGIN)) for inches in self.get_size_inches())
         return encode(self)[1], {"width": width, "height": height}
 
     def _repr_png_(self) -> tuple[bytes, dict[str, int]] | None:
@@ -167,13 +170,21 @@ def _write_powers(axis: Axis) -> None:
 
 
 def encode(figure: Figure) -> tuple[str, bytes]:
-    """MIME type and bytes of a figure, at 1.5 pixels per screen pixel."""
-    kind, options = "png", {}
-    if getattr(figure, "photographic", False):
-        kind, options = "jpeg", {"quality": 88, "subsampling": 0, "optimize": True}
-    with BytesIO() as buffer:
-        figure.savefig(buffer, format=kind, dpi=1.5 * 96, facecolor=figure.get_facecolor(), pil_kwargs=options)
-        return f"image/{kind}", buffer.getvalue()
+    """MIME type and bytes of a figure, at 1.5 pixels per screen pixel: a card with a margin, its corners round."""
+    sharp = 1.5 * 96
+    width, height = figure.get_size_inches()
+    card = Bbox([[-MARGIN, -MARGIN], [width + MARGIN, height + MARGIN]])
+    with BytesIO() as drawn, BytesIO() as buffer:
+        figure.savefig(drawn, format="png", dpi=sharp, facecolor=figure.get_facecolor(), bbox_inches=card)
+        picture = Image.open(drawn)
+        if getattr(figure, "photographic", False):
+            picture.convert("RGB").save(buffer, "jpeg", quality=88, subsampling=0, optimize=True)
+            return "image/jpeg", buffer.getvalue()
+        corners = Image.new("L", picture.size)
+        ImageDraw.Draw(corners).rounded_rectangle((0, 0, picture.width - 1, picture.height - 1), MARGIN * sharp, 255)
+        picture.putalpha(corners)
+        picture.save(buffer, "png")
+        return "image/png", buffer.getvalue()
 
 
 def styled(function: Callable[P, R]) -> Callable[P, R]:
