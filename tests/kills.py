@@ -19,6 +19,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -32,6 +33,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # a fork must not inherit a pool 
 
 import nbformat
 import torch
+from tqdm import tqdm
 
 from avid_lab import checkpoints, cli, foley
 from avid_lab.config import PRESETS, AudioSpec, TrainConfig, VideoSpec
@@ -57,6 +59,7 @@ MODEL = replace(
 CHANGES = ("open", "os.rename", "os.remove", "os.mkdir", "os.truncate", "os.rmdir", "mmap.__new__")  # audit events
 BY_TIME = 0.3  # share of the kills after some processor time
 PER_FOLDER = 3  # kills before the work is let end
+HANGS_S = 300  # work takes seconds: it hangs
 NOTES = 12
 
 
@@ -297,13 +300,15 @@ class Watch:
 
 
 def fork(function: Callable[[], object]) -> tuple[int, str]:
-    """Run a function in a child; its wait status, and its traceback if it failed."""
+    """Run a function in a child, for `HANGS_S` at most; its wait status, and its traceback if it failed."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
         code = 1
         try:
             os.close(reading)
+            signal.alarm(HANGS_S)
+            tqdm.set_lock(threading.RLock())  # its own lock is shared by forks, and a killed child never gives it back
             function()
             code = 0
         except BaseException:

@@ -186,7 +186,20 @@ def test_results_play_and_clips_of_ones_own_ask(page, lab):
     told = json.loads(run_cell(page, 1))
     played = pressed.evaluate(PLAYED)
     assert played["at"] > 0 and played["file"] == sha256(told["pressed"])
+    ear = panel.locator(".avid-shelf").first.locator(".avid-ear")  # its spectrogram, with a line at what sounds
+    assert ear.locator("img").evaluate("image => image.naturalWidth") > 50
+    line = ear.locator(".avid-now").evaluate("line => parseFloat(line.style.left)")
+    assert 0 < line <= 100
     keep_screenshot(page, "retrieval")
+
+    # The sounds swapped: another file, whose picture is the same.
+    panel.get_by_role("button", name="swap the sounds").click()
+    panel.get_by_text("with the sound of the other").first.wait_for(timeout=30_000)
+    panel.locator(".avid-shelf").first.locator(".avid-start").nth(1).click()
+    pressed.wait_for(timeout=30_000)
+    assert pressed.evaluate(PLAYED)["file"] != played["file"]
+    keep_screenshot(page, "retrieval-swapped")
+    panel.get_by_role("button", name="swap the sounds").click()
 
     # A file of one's own, first one that is none.
     upload(page, panel, {"name": "notes.mp4", "mimeType": "video/mp4", "buffer": b"no video" * 50})

@@ -17,7 +17,7 @@ from PIL import Image
 from avid_lab import media
 from avid_lab.config import AudioSpec, VideoSpec
 from avid_lab.interactive import gallery, playable, player
-from avid_lab.interactive.players import excerpt
+from avid_lab.interactive.players import dubbed, excerpt, spectrum
 
 VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"}
 
@@ -258,6 +258,33 @@ def test_sound_alone_plays_with_its_waveform(tmp_path):
     assert bytes_of(video["src"]) == path.read_bytes() and video["aria-label"] == "a hum, no picture"
     drawn = np.array(Image.open(BytesIO(bytes_of(video["poster"])))).max(2) > 128
     assert drawn[:, :150].mean() < 0.05 and drawn[:, 170:].mean() > 0.3
+
+
+def test_a_dubbed_clip_has_one_clips_picture_and_anothers_sound(minutes, clip, tmp_path):
+    """The grey level of `minutes` is its second, and its pitch says which second sounds."""
+    found = dubbed(minutes, minutes, window=(10.0, 12.0), sound_window=(40.0, 44.0))
+    assert (found.begin_s, found.end_s) == (8.0, 14.0) and found.seen and found.heard
+    copy = read(found.data, tmp_path / "x.mp4")
+    grey = copy.video.float().mean((0, 2, 3))
+    assert grey[0] == pytest.approx(8, abs=4) and grey[-1] - grey[0] == pytest.approx(5, abs=1)
+    assert pitch(copy)[:5] == pytest.approx([200 + 10 * second for second in range(38, 43)], abs=4)
+    silent = media.write_clip(tmp_path / "silent.mp4", media.Clip(torch.zeros(3, 8, 48, 48).byte(), None, 8.0, None))
+    with pytest.raises(media.MediaError, match="it has no sound"):
+        dubbed(clip, silent)
+    assert dubbed(silent, clip).heard and spectrum(silent.read_bytes()) == b""
+
+
+def test_a_spectrum_has_low_pitches_below_and_time_to_the_right(tmp_path):
+    rate = 24_000
+    time = torch.arange(2 * rate) / rate
+    wave = 0.5 * torch.sin(2 * torch.pi * torch.where(time < 1, 300.0, 6000.0) * time)[None]
+    data = media.write_clip(tmp_path / "two.mp4", media.Clip(None, wave, None, rate)).read_bytes()
+    picture = np.asarray(Image.open(BytesIO(spectrum(data))).convert("L")).astype(float)
+    quarter = picture.shape[1] // 4
+    loudest = [
+        int(picture[:, part].mean(1).argmax()) / len(picture) for part in (slice(quarter), slice(-quarter, None))
+    ]
+    assert loudest[0] > 0.75 and loudest[1] < 0.4
 
 
 def test_a_gallery_keeps_its_limit_by_smaller_clips(heavy, clip):

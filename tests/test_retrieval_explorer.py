@@ -153,6 +153,18 @@ def test_each_direction_draws_and_measures(explorer, way):
     assert explorer.snapshot().png is not None
 
 
+def test_swapped_sounds_are_those_of_the_query_and_the_pressed_clip(explorer):
+    explorer.controls["swap"].value = True
+    assert [item.dub for item in explorer.pair.items] == [None]  # nothing is pressed yet
+    explorer.canvas.clicked = 2
+    query, pressed = explorer.pair.items
+    assert query.dub == (pressed.path, pressed.window) and pressed.dub == (query.path, query.window)
+    keys = [item["key"] for item in explorer.pair._items]
+    explorer.controls["swap"].value = False
+    assert all(item.dub is None for item in explorer.pair.items)
+    assert keys != [item["key"] for item in explorer.pair._items]  # the page fetches them again
+
+
 def test_a_state_comes_back(explorer, spaces, clips):
     explorer.controls["k"].value, explorer.controls["direction"].value = 3, "audio → audio"
     twin = RetrievalExplorer(spaces, clips, state=explorer.state)

@@ -682,6 +682,7 @@ function render({model, el}) {
     // Enter clicks, Shift+Enter adds, Escape clears.
     const ARROWS = {ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1]}
     over.addEventListener("keydown", event => {
+        if (event.ctrlKey || event.metaKey || event.altKey) return  // JupyterLab's: Ctrl+Enter, Ctrl+S
         const now = model.get("hovered"), arrow = ARROWS[event.key], way = arrow && (arrow[0] - arrow[1])
         const [first] = touchable()
         if (arrow && guide()) drag(model.get("guide") + way * guide().drag[2] * (event.shiftKey ? 10 : 1))

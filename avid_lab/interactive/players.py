@@ -24,6 +24,7 @@ from urllib.parse import quote
 
 import numpy as np
 from IPython.display import HTML
+from matplotlib import colormaps
 from matplotlib.colors import to_rgb
 from matplotlib.image import imsave
 from torch import Tensor
@@ -33,6 +34,8 @@ from avid_lab import media
 from avid_lab.config import AudioSpec, VideoSpec
 from avid_lab.datasets.parallel import usable_cores
 from avid_lab.datasets.probe_file import SILENCE
+from avid_lab.plots.clips import mel_image
+from avid_lab.plots.statistics import log_spectrogram
 from avid_lab.plots.style import AUDIO, BAD, GOOD
 
 StrPath = str | os.PathLike[str]
@@ -46,6 +49,8 @@ CONTEXT_S = 2.0  # shown before and after a window
 LONGEST_S = 20.0  # of an excerpt
 UNASKED_S = 8.0  # the middle of a file that is longer than LONGEST_S, where no window is asked about
 SHORTEST_S = 1.0  # of an excerpt that was shortened to fit
+
+EAR_DB = 70.0  # range of a spectrum's colours
 
 SIDE, FPS, RATE = 192, 15.0, 24_000  # of a copy at its best: shorter side in pixels, frames and samples a second
 
@@ -350,6 +355,53 @@ def _excerpt(
         length_s = max(SHORTEST_S, length_s * min(0.8, max_bytes / len(data)))
         first_s = min(max(begin_s, middle_s - length_s / 2), end_s - length_s)
         clip, begin_s, end_s = _cut(clip, first_s - begin_s, length_s), first_s, first_s + length_s
+
+
+def dubbed(
+    path: StrPath,
+    sound: StrPath,
+    window: Window | None = None,
+    sound_window: Window | None = None,
+    max_bytes: int = CLIP_BYTES,
+) -> Excerpt:
+    """The picture of one clip with the sound of another, from the beginnings of what `excerpt` shows of each.
+
+    Args:
+        path: The file that is seen.
+        sound: The file that is heard.
+        window: Seconds of the first, as in `excerpt`.
+        sound_window: Seconds of the second.
+        max_bytes: About what it weighs at most.
+
+    Raises:
+        MediaError: The first has no picture, or the second no sound.
+    """
+    parts, whole = [], 0.0
+    for file, asked, half in ((Path(path), window, "picture"), (Path(sound), sound_window, "sound")):
+        info = media.probe(file)
+        info = replace(info, **({"audio": None} if half == "picture" else {"video": None}))
+        if info.video is None and info.audio is None:
+            raise media.MediaError(file, f"it has no {half}", "Choose another clip.")
+        parts.append((info, *_span(info, asked, CONTEXT_S)))
+        whole = whole or info.duration_s
+    length_s = min(end_s - begin_s for _, begin_s, end_s in parts)
+    seen, heard = (_read(info, begin_s, begin_s + length_s) for info, begin_s, _ in parts)
+    begin_s, data = parts[0][1], _fitting(media.Clip(seen.video, heard.audio, seen.fps, heard.rate), max_bytes)
+    return Excerpt(data, b"", begin_s, begin_s + length_s, whole, seen=True, heard=True)
+
+
+def spectrum(data: bytes) -> bytes:
+    """What sounds in an excerpt's mp4 as a picture, JPEG: time to the right, pitch upwards; empty without sound."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "clip.mp4"
+        path.write_bytes(data)
+        info = media.probe(path)
+        if info.audio is None:
+            return b""
+        wave = media.read_clip(path, 0.0, None, AudioSpec(RATE, max(info.duration_s, 0.1), frames=1)).audio
+    assert wave is not None
+    image = mel_image(log_spectrogram(wave[0].numpy(), RATE, range_db=EAR_DB), 96)[::-1]
+    return _encoded(colormaps["magma"](image / EAR_DB + 1, bytes=True)[..., :3])
 
 
 def _span(info: media.MediaInfo, window: Window | None, context_s: float) -> tuple[float, float]:

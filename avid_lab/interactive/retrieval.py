@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -97,11 +98,15 @@ class RetrievalExplorer(Panel):
         refusal = "" if self.model is not None else "Give model and pipeline to ask with your own clips"
         self.intake = Intake(self._offer, refusal=refusal)
         self.drop = widgets.Button(description="back to the set", tooltip="Ask with a clip of the set again")
-        self.pair = Shelf("the query and the clip pressed in the ranking", width=140)
+        self.pair = Shelf("the query and the clip pressed in the ranking", width=140, ear=True)
+        tip = "Play the query's picture with the sound of the clip pressed in the ranking, and the other way round"
+        layout = {"width": "auto", "align_self": "flex-start"}
+        swap = widgets.ToggleButton(description="swap the sounds", tooltip=tip, layout=layout)
+        self.add_control("swap", swap, redraw=False)
         self.results = Pages("results, best first", SHELF, self._show_clips)
         self.verdict, self.whole = widgets.HTML(), widgets.HTML()
         self.list = widgets.HTML()
-        side = widgets.VBox([self.pair, self.verdict], layout={"flex": "0 1 300px", "min_width": "240px"})
+        side = widgets.VBox([self.pair, swap, self.verdict], layout={"flex": "0 1 300px", "min_width": "240px"})
         middle = widgets.VBox([self.canvas, self.list], layout={"flex": "1 1 340px", "min_width": "280px"})
         self.body.children = [
             widgets.HBox([*self.queries.row, failures], layout=FLOW),
@@ -114,6 +119,7 @@ class RetrievalExplorer(Panel):
             control.observe(self.queries.restart, "value")
         self.queries.number.observe(lambda _: self.back_to_the_set(), "value")
         self.drop.on_click(lambda _: self.back_to_the_set())
+        swap.observe(lambda _: self.pair.show(self._pair()), "value")
         self.drop.layout.display = "none"
         self.canvas.observe(lambda change: self.press(change["new"]), "clicked")
         self.canvas.observe(lambda _: self._list(), "selected")
@@ -211,6 +217,17 @@ class RetrievalExplorer(Panel):
         title, note = f"asks: {self._name(i)}", f"clip {i}, its {asks}"
         return ShelfItem(self.clips.path(i), title, note, None, None, self.faults[i], self._window(i))
 
+    def _pair(self) -> list[ShelfItem]:
+        """The query and the pressed clip, each with its own sound or with the other's."""
+        pair = [self._query(), *self._pressed()]
+        if not self.controls["swap"].value or len(pair) < 2:
+            return pair
+        note = "with the sound of the other"
+        return [
+            replace(item, dub=(other.path, other.window), note=note, warning="")
+            for item, other in zip(pair, reversed(pair), strict=True)
+        ]
+
     def _pressed(self) -> list[ShelfItem]:
         place = self.canvas.clicked
         return [self._result(place, "pressed: ")] if 0 <= place < len(self.found.order) else []
@@ -219,7 +236,7 @@ class RetrievalExplorer(Panel):
         count = min(self.controls["k"].value, len(self.found.order))
         items = [self._result(place, "") for place in self.results.places(count)]
         self.results.show(items, count, f"{self.controls['direction'].value}: results ")
-        self.pair.show([self._query(), *self._pressed()])
+        self.pair.show(self._pair())
 
     def _verdict_html(self, found: Found, k: int) -> str:
         if self.own:
@@ -297,7 +314,7 @@ class RetrievalExplorer(Panel):
     def press(self, place: int) -> None:
         """Play a clip of the ranking next to the query."""
         if 0 <= place < len(self.found.order):
-            self.pair.show([self._query(), *self._pressed()], play=1)
+            self.pair.show(self._pair(), play=1)
 
     def back_to_the_set(self) -> None:
         """Query with a clip of the dataset again."""

@@ -39,7 +39,7 @@ function makeCell(shelf, fetch, tell) {
     Object.assign(more, {type: "button", hidden: true})
     Object.assign(along, {type: "range", min: 0, step: 1, hidden: true})
     along.setAttribute("aria-label", "place in the file")
-    let item = {key: -1}, video = null, timer = 0, going = false  // going: through the whole file
+    let item = {key: -1}, video = null, ear = null, timer = 0, going = false  // going: through the whole file
 
     function rest() {
         clearTimeout(timer)
@@ -52,7 +52,8 @@ function makeCell(shelf, fetch, tell) {
         video.pause()
         URL.revokeObjectURL(video.src)
         video.remove()
-        video = null
+        ear?.remove()
+        video = ear = null
     }
 
     function fail(text) {
@@ -102,6 +103,7 @@ function makeCell(shelf, fetch, tell) {
         video.addEventListener("error", () => fail("This browser cannot play the clip."))
         video.addEventListener("retire", rest)
         figure.dataset.state = "player"
+        if (buffers[1]) listenTo(video, buffers[1])
         offerTheRest(message)
         if (focused === more || focused === along) (going ? along : more).focus({preventScroll: true})
         const others = [...document.querySelectorAll(".avid-shelf video:not(.avid-silent)")].filter(other => other !== video)
@@ -109,6 +111,24 @@ function makeCell(shelf, fetch, tell) {
         others.slice(0, Math.max(0, others.length - MOST + 1)).forEach(other => other.dispatchEvent(new Event("retire")))
         if (hadFocus && controls) video.focus({preventScroll: true})
         play()
+    }
+
+    /** The spectrogram of what plays, with a line at the present; pressing it goes there. */
+    function listenTo(video, data) {
+        ear = element("div", "avid-ear", figure)
+        caption.before(ear)
+        const picture = element("img", "", ear), now = element("span", "avid-now", ear)
+        picture.alt = "spectrogram: time to the right, pitch upwards"
+        picture.addEventListener("load", () => URL.revokeObjectURL(picture.src))
+        picture.src = URL.createObjectURL(new Blob([data], {type: "image/jpeg"}))
+        const move = () => {
+            now.style.left = `${(100 * video.currentTime) / video.duration || 0}%`
+            if (!video.paused) requestAnimationFrame(move)
+        }
+        for (const change of ["play", "seeked"]) video.addEventListener(change, move)
+        ear.addEventListener("pointerdown", event => {
+            video.currentTime = (video.duration * event.offsetX) / ear.clientWidth || 0
+        })
     }
 
     /** Say which part of the file plays, and offer all of it. */

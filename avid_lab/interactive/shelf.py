@@ -12,7 +12,18 @@ from typing import Any
 import traitlets
 from matplotlib.image import imread
 
-from avid_lab.interactive.players import Excerpt, Part, StrPath, Window, clock, excerpt, glimpse, still
+from avid_lab.interactive.players import (
+    Excerpt,
+    Part,
+    StrPath,
+    Window,
+    clock,
+    dubbed,
+    excerpt,
+    glimpse,
+    spectrum,
+    still,
+)
 from avid_lab.interactive.ranking import two_digits
 from avid_lab.interactive.script import Scripted, script, text
 from avid_lab.media import MediaError
@@ -35,6 +46,7 @@ class ShelfItem:
         warning: A fault of the clip itself, which has a mark of its own.
         window: The relevant seconds of the file; they play first, the rest on demand.
         part: Whether it is only heard, or only seen. What is only seen plays in a loop, next to the others.
+        dub: Another clip, and its window, whose sound is heard instead of its own.
     """
 
     path: StrPath
@@ -45,6 +57,7 @@ class ShelfItem:
     warning: str = ""
     window: Window | None = None
     part: Part = "both"
+    dub: tuple[StrPath, Window | None] | None = None
 
 
 class Shelf(Scripted):
@@ -61,6 +74,7 @@ class Shelf(Scripted):
         width: Largest width of a clip in pixels.
         clip_bytes: Size limit of an excerpt, in bytes.
         letters: Whether the keys A, B, ... play the clips while the panel has the focus.
+        ear: Whether a clip that plays shows its spectrogram, with a line at what sounds now.
 
     Attributes:
         playing: Position of the clip that was started last, -1 for none; set it to start a clip.
@@ -76,9 +90,11 @@ class Shelf(Scripted):
     _letters = traitlets.Bool().tag(sync=True)
     _items = traitlets.List(traitlets.Dict()).tag(sync=True)
 
-    def __init__(self, label: str, *, width: int = 150, clip_bytes: int = CLIP_BYTES, letters: bool = False) -> None:
+    def __init__(
+        self, label: str, *, width: int = 150, clip_bytes: int = CLIP_BYTES, letters: bool = False, ear: bool = False
+    ) -> None:
         super().__init__(_label=label, _width=width, _letters=letters)
-        self._clip_bytes = clip_bytes
+        self._clip_bytes, self._ear = clip_bytes, ear
         self.items: list[ShelfItem] = []
         self._keys: dict[tuple[Any, ...], int] = {}  # a page recognises a clip by its key and never sees its path
         self.on_msg(self._asked)
@@ -105,7 +121,7 @@ class Shelf(Scripted):
             picture = b"" if item.part == "sound" else picture
         except MediaError as error:
             problem = f"Cannot be shown: {path.name}: {error.problem}."
-        key = self._keys.setdefault((str(path), modified, item.window, item.part), len(self._keys))
+        key = self._keys.setdefault((str(path), modified, item.window, item.part, item.dub), len(self._keys))
         return {
             "key": key,
             "title": item.title,
@@ -136,11 +152,15 @@ class Shelf(Scripted):
                 "length": data.duration_s,
                 "clock": clock(data.duration_s),
             }
-            hidden = self.items[place].part != "both"  # its place in the file would say which file it is
+            # Its place in the file would say which file it is; a dubbed clip has no rest.
+            hidden = self.items[place].part != "both" or self.items[place].dub is not None
             about |= {"whole": hidden or data.whole, "part": "" if hidden else data.place(window)}
-            self.send(answer | {"type": "video/mp4"} | about, [data.data])
+            ear = [spectrum(data.data)] if self._ear and data.heard else []
+            self.send(answer | {"type": "video/mp4"} | about, [data.data, *ear])
 
     def _excerpt(self, item: ShelfItem, at_s: int | float | None) -> Excerpt:
+        if item.dub:
+            return dubbed(item.path, item.dub[0], item.window, item.dub[1], self._clip_bytes)
         if at_s is None:
             return excerpt(item.path, item.window, self._clip_bytes, part=item.part)
         at_s = max(0.0, at_s)

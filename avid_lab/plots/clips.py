@@ -195,10 +195,8 @@ def _waveform(ax: Axes, wave: np.ndarray, rate: int | float, start: int | float)
 
 def _spectrogram(ax: Axes, spectrogram: Spectrogram, sound: tuple[int | float, int | float]) -> None:
     """Colour by decibel over mel-spaced frequencies, where equal steps sound about equal."""
-    times, hertz, decibels = spectrogram
-    top = hertz[-1]
-    rows = np.linspace(0, _mel(top), 200)
-    image = np.stack([np.interp(rows, _mel(hertz), frame) for frame in decibels], axis=1)  # (200, frames)
+    times, hertz, _ = spectrogram
+    top, image = hertz[-1], mel_image(spectrogram)
     half = (times[1] - times[0]) / 2 if len(times) > 1 else (sound[1] - sound[0]) / 2
     extent = (sound[0] + times[0] - half, sound[0] + times[-1] + half, 0.0, float(_mel(top)))
     ax.imshow(image, extent=extent, origin="lower", aspect="auto", cmap="magma", interpolation="bilinear")
@@ -209,6 +207,13 @@ def _spectrogram(ax: Axes, spectrogram: Spectrogram, sound: tuple[int | float, i
     ax.yaxis.set_major_formatter(FuncFormatter(lambda mel, _: f"{_hertz(mel) / 1000:g}"))
     ax.set_ylabel("frequency (kHz)", fontsize=9)
     ax.set_ylim(0, float(_mel(top)))
+
+
+def mel_image(spectrogram: Spectrogram, rows: int = 200) -> Float[np.ndarray, "rows frames"]:
+    """Decibels with the lowest frequency first and mel spacing."""
+    _, hertz, decibels = spectrogram
+    places = np.linspace(0, _mel(hertz[-1]), rows)
+    return np.stack([np.interp(places, _mel(hertz), frame) for frame in decibels], axis=1)
 
 
 def _given(spectrogram: Any, sound: tuple[int | float, int | float], rate: int | float) -> Spectrogram:
