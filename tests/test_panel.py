@@ -192,7 +192,7 @@ def test_a_notebook_gets_the_live_view_and_a_snapshot_that_needs_no_kernel():
     assert bundle[WIDGET]["model_id"] == panel.widget.model_id
     html = bundle["text/html"]
     (data,) = re.findall(r'src="data:image/png;base64,([^"]+)"', html)
-    assert size(base64.b64decode(data)) == (1382, 144)
+    assert size(base64.b64decode(data)) == (1403, 165)  # 9.6 x 1 inches, and a margin
     assert (
         "Lines &amp; more" in html and "<th>slope</th><td>1</td>" in html and 'alt="slope: 1; kind: consensus"' in html
     )

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from io import BytesIO
 
 import matplotlib as mpl
+import matplotlib.style
 import numpy as np
 import pytest
 import torch

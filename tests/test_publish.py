@@ -189,13 +189,18 @@ def as_png(image) -> str:
 
 def test_charts_get_a_palette_and_photographs_stay_as_they_are():
     figure = new_figure(6, 4)
-    add_axes(figure).plot(np.random.default_rng(0).normal(size=(30, 12)).cumsum(0))
-    chart = np.asarray(Image.open(BytesIO(encode(figure)[1])).convert("RGB"))
+    add_axes(figure).plot(np.random.default_rng(0).normal(size=(30, 5)).cumsum(0))
+    chart = np.asarray(Image.open(BytesIO(encode(figure)[1])))
     text = as_png(chart)
     small = publish.small_png(text)
-    shown = np.asarray(Image.open(BytesIO(base64.b64decode(small))).convert("RGB"), np.int16)
-    assert len(small) < len(text) / 2 and np.abs(shown - chart).max() <= publish.LEVELS
+    shown = np.asarray(Image.open(BytesIO(base64.b64decode(small))).convert("RGBA"), np.int16)
+    clear, seen = chart[..., 3] < 128, chart[..., 3] == 255
+    assert clear[0, 0] and (shown[clear, 3] == 0).all() and (shown[~clear, 3] == 255).all()  # the round corners
+    assert len(small) < len(text) / 2 and np.abs(shown - chart)[seen].max() <= publish.LEVELS
     assert publish.small_png(small) == small
+    chart = chart.copy()
+    chart[100:150, :, 3] = 100
+    assert publish.small_png(as_png(chart)) == as_png(chart)  # partly transparent
     noise = as_png(np.random.default_rng(0).integers(0, 255, (50, 50, 3), dtype=np.uint8))
     assert publish.small_png(noise) == noise
 

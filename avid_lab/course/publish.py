@@ -55,6 +55,7 @@ SNAPSHOT = re.compile(r'(class="avid-snapshot[^"]*").*?<p><b>(.*?)</b>', re.DOTA
 PROGRESS = re.compile(r"\d+%\||\d+it \[")  # tqdm's bars
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 PNG = re.compile(r"(?<=data:image/png;base64,)[A-Za-z0-9+/=]+")
+SOFT = 0.001  # share of half-transparent pixels that a palette may lose: those of round corners
 LEVELS = 20  # of 255: a palette may change single pixels by this much, which is not seen
 ADDRESS = re.compile(r"\b0x[0-9a-f]{6,16}\b")
 
@@ -294,18 +295,23 @@ def _keep(output: NotebookNode) -> bool:
 
 
 def small_png(text: str) -> str:
-    """A PNG in base64 with a palette of 256 colours, a third of its size; unchanged if that would be visible."""
+    """A PNG in base64 with a palette of 256 colours, a third of its size; unchanged if that would be visible.
+
+    Of the colours, one is transparent: for round corners, but not for pictures that are partly transparent.
+    """
     image = Image.open(BytesIO(base64.b64decode(text)))
     if image.mode not in ("RGB", "RGBA"):
         return text
-    plain = image.convert("RGB")
-    small = plain.quantize(256, method=Image.Quantize.MAXCOVERAGE, kmeans=3, dither=Image.Dither.NONE)
+    plain, alpha = image.convert("RGB"), np.asarray(image.convert("RGBA"))[..., 3]
+    small = plain.quantize(255, method=Image.Quantize.MAXCOVERAGE, kmeans=3, dither=Image.Dither.NONE)
     changed = np.abs(np.asarray(plain, np.int16) - np.asarray(small.convert("RGB"))).max()
-    transparent = image.mode == "RGBA" and np.asarray(image)[..., 3].min() < 255
-    if transparent or changed > LEVELS:
+    if changed > LEVELS or ((alpha > 0) & (alpha < 255)).mean() > SOFT:
         return text
+    clear: dict[str, int] = {"transparency": 255} if alpha.min() < 128 else {}
+    small.putpalette([*(small.getpalette() or ())[: 3 * 255], 255, 255, 255])
+    small.paste(255, mask=Image.fromarray(255 * (alpha < 128).astype(np.uint8)))
     with BytesIO() as buffer:
-        small.save(buffer, "png", optimize=True)
+        small.save(buffer, "png", optimize=True, **clear)
         shorter = base64.b64encode(buffer.getvalue()).decode()
     return shorter if len(shorter) < len(text) else text
 

@@ -78,7 +78,6 @@ def _gather(notebooks: Sequence[Path], tree: Path) -> None:
     shutil.copytree(shipped("data", "preview"), tree / "data" / "preview")
     (tree / "notebooks").mkdir()
     shutil.copy(shipped("notebooks", "README.md"), tree / "notebooks")
-    shutil.copytree(shipped("notebooks", "images"), tree / "notebooks" / "images")
     for path in notebooks:
         notebook = nbformat.read(path, as_version=4)
         for cell in notebook.cells:
