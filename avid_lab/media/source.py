@@ -33,6 +33,9 @@ FIRST_S = 3600  # no stream begins this long before 0
 MOST_FPS = 1000  # a higher average is no rate of frames
 MAX_PIXELS = 8192 * 8192  # of a frame: a small file may claim more than memory holds
 
+# Titles and the like may be in any encoding. PyAV 18 stops at such a text unless told otherwise; later versions do not.
+LENIENT: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
+
 # Formats whose files refer to other files, which a user who opens a video does not expect to be read.
 REFERRING = {"applehttp", "avisynth", "concat", "dash", "hls", "imf", "image2", "lavfi", "rtp", "rtsp", "sap", "sdp"}
 REFERRING |= {"vapoursynth", "vobsub", "webm_dash_manifest"}
@@ -132,7 +135,7 @@ class Source:
             end = member.begin + member.size
             url, protocols = f"subfile,,start,{member.begin},end,{end},,:{member.archive.absolute()}", "file,subfile"
         options = {"protocol_whitelist": protocols, "format_whitelist": ALLOWED, "max_pixels": str(MAX_PIXELS)}
-        self.container = av.open(url, options=options, metadata_errors="replace")
+        self.container = av.open(url, options=options, **LENIENT)
         self._choose()
         self._untouched = True
         for stream in (self.video, self.audio):
@@ -334,7 +337,8 @@ class Source:
     def rate(self) -> Fraction | None:
         """Frames a second of the picture, as far as the file says; DV's average is that of its clock."""
         average = self.video and self.video.average_rate
-        return average if average and average <= MOST_FPS else self.video and self.video.guessed_rate
+        found = average if average and average <= MOST_FPS else self.video and self.video.guessed_rate
+        return Fraction(found.numerator, found.denominator) if found else None
 
     def _packets(self, kind: Kind, from_s: float) -> Iterator[Any]:
         """Packets of a stream from the last key frame before a moment, with times that ignore restarts."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,16 +20,8 @@ from avid_lab.plots.render import draw, draw_chart
 from avid_lab.plots.style import GOOD, VIDEO, array, require_some
 
 
-@runtime_checkable
-class MemoryLike(Protocol):
-    """Unit embeddings of every instance: ``video`` and ``audio``, each ``(N, D)``."""
-
-    video: Any
-    audio: Any
-
-
 def agreement_plane(
-    memory: MemoryLike | tuple[Any, Any],
+    memory: Any,
     query: int,
     positives: Any = None,
     labels: Int[np.ndarray | Tensor, " N"] | Sequence[int] | None = None,
@@ -61,7 +53,7 @@ def agreement_plane(
 
 
 def agreement_planes(
-    memory: MemoryLike | tuple[Any, Any],
+    memory: Any,
     query: int,
     positives: Mapping[str, Any],
     labels: Int[np.ndarray | Tensor, " N"] | Sequence[int],
@@ -124,7 +116,7 @@ def scene_grid(
 
 
 def _plane_of(
-    memory: MemoryLike | tuple[Any, Any],
+    memory: Any,
     query: int,
     positives: Any,
     labels: Any,
