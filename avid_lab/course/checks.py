@@ -312,16 +312,12 @@ def _known_and_more(exercise: Exercise, ours: list[Seen]) -> tuple[str, str] | N
         return None
     for title, _, seen in exercise.wrong_seen:
         if not any(x.error for x in seen) and (factor := relations.factor_of_all(exercise, ours, seen)):
-            return _two(title, f"the result is multiplied by {factor}")
+            return mutants.both(title, f"the result is multiplied by {factor}")
     for title, answer in mutants.known_and_one(exercise):
         with contextlib.suppress(Blank):
             if _same(ours[0], exercise.tried(answer, 1)[0]) and alike(ours, exercise.tried(answer)):
-                return _two(*title)
+                return mutants.both(*title)
     return None
-
-
-def _two(one: str, other: str) -> tuple[str, str]:
-    return f"the numbers fit two mistakes at once: {one}; and {other}", mutants.BOTH
 
 
 def _on_most(exercise: Exercise, ours: list[Seen]) -> tuple[str, str] | None:

@@ -272,6 +272,11 @@ ONE = "On all test inputs, a right answer with this one change does the same as 
 BOTH = "On all test inputs, a right answer with both changes does the same as yours. Your code may look different."
 
 
+def both(one: str, other: str) -> tuple[str, str]:
+    """What to say of an answer that behaves as if it had two mistakes: title and explanation."""
+    return f"the numbers fit two mistakes at once: {one}; and {other}", BOTH
+
+
 class Mutants:
     """All changes of an exercise's solution, the most natural first."""
 
@@ -320,13 +325,7 @@ class Mutants:
         function = _compiled(_Rewrite(singles).visit(tree), form)
         sentences = list(dict.fromkeys(single.sentence for single in singles))
         if len(sentences) > 1:
-            return Mutant(
-                f"the numbers fit two mistakes at once: {'; and '.join(sentences)}",
-                BOTH,
-                function,
-                natural=False,
-                two=True,
-            )
+            return Mutant(*both(*sentences), function, natural=False, two=True)
         if any(single.change.odd for single in singles):
             return Mutant(f"the numbers fit this change: {sentences[0]}", ONE, function, False)
         return Mutant(sentences[0], ONE, function, True)

@@ -331,10 +331,7 @@ def _excerpt(
 ) -> Excerpt:
     info = media.probe(path)
     begin_s, end_s = _span(info, window, context_s)
-    if part != "both":
-        info = replace(info, **({"audio": None} if part == "picture" else {"video": None}))
-        if info.video is None and info.audio is None:
-            raise media.MediaError(path, f"it has no {part}", "Choose another clip.")
+    info = _only(info, part)
     clip = _read(info, begin_s, end_s)
     middle_s = (begin_s + end_s if window is None else window[0] + min(window[1], info.duration_s)) / 2
     heard = clip.audio is not None and float(clip.audio.abs().max()) > SILENCE
@@ -377,11 +374,10 @@ def dubbed(
         MediaError: The first has no picture, or the second no sound.
     """
     parts, whole = [], 0.0
-    for file, asked, half in ((Path(path), window, "picture"), (Path(sound), sound_window, "sound")):
-        info = media.probe(file)
-        info = replace(info, **({"audio": None} if half == "picture" else {"video": None}))
-        if info.video is None and info.audio is None:
-            raise media.MediaError(file, f"it has no {half}", "Choose another clip.")
+    halves: tuple[tuple[StrPath, Window | None, Part], ...]
+    halves = (path, window, "picture"), (sound, sound_window, "sound")
+    for file, asked, half in halves:
+        info = _only(media.probe(Path(file)), half)
         parts.append((info, *_span(info, asked, CONTEXT_S)))
         whole = whole or info.duration_s
     length_s = min(end_s - begin_s for _, begin_s, end_s in parts)
@@ -402,6 +398,20 @@ def spectrum(data: bytes) -> bytes:
     assert wave is not None
     image = mel_image(log_spectrogram(wave[0].numpy(), RATE, range_db=EAR_DB), 96)[::-1]
     return _encoded(colormaps["magma"](image / EAR_DB + 1, bytes=True)[..., :3])
+
+
+def _only(info: media.MediaInfo, part: Part) -> media.MediaInfo:
+    """The file without what is not to be in an excerpt.
+
+    Raises:
+        MediaError: It has no such part.
+    """
+    if part == "both":
+        return info
+    info = replace(info, **({"audio": None} if part == "picture" else {"video": None}))
+    if info.video is None and info.audio is None:
+        raise media.MediaError(info.path, f"it has no {part}", "Choose another clip.")
+    return info
 
 
 def _span(info: media.MediaInfo, window: Window | None, context_s: float) -> tuple[float, float]:
