@@ -1,9 +1,11 @@
 """Exercises: every checker accepts right answers, also unusual ones, and names every known mistake."""
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
@@ -273,6 +275,23 @@ def test_two_processes_lose_nothing(tmp_path):
     assert [process.wait(60) for process in running] == [0, 0]
     notes = saved_notes()
     assert len(notes) == 81 and (notes["both"]["a"], notes["both"]["b"]) == (39, 39)
+
+
+def test_a_write_that_waited_for_another_kernel_is_the_newer_one(monkeypatch):
+    student.write("notes", "both", a=38)
+    locked = student._locked
+
+    @contextlib.contextmanager
+    def after_another():
+        with locked():
+            time.sleep(0.002)  # the other's time is later than that of the call that waits
+            notes = {"both": {"a": 38, "b": 39, "when": student._now()}}
+            (student.folder() / "progress.json").write_text(json.dumps({"notes": notes}))
+            yield
+
+    monkeypatch.setattr(student, "_locked", after_another)
+    student.write("notes", "both", a=39)
+    assert (saved_notes()["both"]["a"], saved_notes()["both"]["b"]) == (39, 39)
 
 
 def test_the_newer_of_two_answers_wins(monkeypatch):

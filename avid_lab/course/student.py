@@ -70,7 +70,7 @@ def write(kind: str, key: str, **values: Any) -> bool:
     with _LOCK:
         _UNSAVED.setdefault((kind, key), {}).update(values, when=_now())
         try:
-            _patiently(_save)
+            _patiently(lambda: _save((kind, key)))
         except OSError as error:
             print(
                 f"Your progress is not saved ({error}). It is kept until the kernel stops, and the next answer tries "
@@ -97,8 +97,9 @@ def _locked() -> FileLock:
     return FileLock(folder() / "progress.lock", timeout=LOCK_S)
 
 
-def _save() -> None:
+def _save(latest: tuple[str, str]) -> None:
     with _locked():
+        _UNSAVED[latest]["when"] = _now()  # under the lock: entries are as new as the order in which kernels write
         everything = _merged(_read())
         with replacing(_path(), durable=False) as temporary:
             temporary.write_text(json.dumps(everything, indent=1, ensure_ascii=False), encoding="utf-8")
