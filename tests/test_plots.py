@@ -16,6 +16,7 @@ from matplotlib.image import imread
 from matplotlib.text import Text
 
 from avid_lab import metrics, plots
+from avid_lab.media import Clip
 from avid_lab.memory import MemoryBank
 from avid_lab.metrics import retrieval
 from avid_lab.mining import mine_positives
@@ -245,6 +246,15 @@ class TestClipSheet:
         assert len(sheet.axes) == 2
         assert sheet.axes[-1].images[0].get_extent()[:2] == pytest.approx((0, 2))
 
+    def test_a_whole_clip_has_its_rates_and_stands_at_its_time_in_the_file(self, clip):
+        video, audio = map(torch.from_numpy, clip)
+        whole = Clip(video, audio, fps=16.0, rate=16000, start_s=3.5, audio_start_s=3.0)
+        strip, wave, _ = plots.clip_sheet(whole, onsets=[4.0]).axes
+        assert strip.get_xlim() == pytest.approx((3.0, 5.5)) and by_gid(wave, "video window")
+        assert min(image.get_extent()[0] for image in strip.images) >= 3.5
+        heard = Clip(None, audio, fps=None, rate=16000)
+        assert len(plots.clip_sheet(heard).axes) == 2
+
     def test_nothing_to_draw(self, clip):
         with pytest.raises(ValueError, match=r"must not be empty; got \(0, 8, 8, 3\) frames"):
             plots.clip_sheet(np.zeros((3, 0, 8, 8), np.uint8), clip[1], fps=16, rate=16000)
@@ -252,6 +262,10 @@ class TestClipSheet:
     def test_wrong_rates_and_shapes(self, clip, unchecked):
         with pytest.raises(ValueError, match="fps and rate must be > 0; got fps=0"):
             plots.clip_sheet(*clip, fps=0, rate=16000)
+        with pytest.raises(ValueError, match="got a clip without sound"):
+            plots.clip_sheet(Clip(torch.from_numpy(clip[0]), None, fps=16.0, rate=None))
+        with pytest.raises(ValueError, match="fps and rate must be > 0; got fps=None and rate=16000"):
+            plots.clip_sheet(*clip, rate=16000)
         with pytest.raises(ValueError, match=r"audio must have shape \(1, \*\).*\(2, 9\)"):
             plots.clip_sheet(clip[0], np.zeros((2, 9), np.float32), fps=16, rate=16000)
 
@@ -262,6 +276,9 @@ class TestGrids:
         assert [ax.get_xlabel() for ax in sheet.axes] == list(CLASSES)
         assert sheet.axes[0].images[0].get_array().shape == (24, 48, 3)
         assert sheet.get_suptitle() == "classes"
+
+    def test_captions_are_words(self, clip):
+        assert plots.contact_sheet([clip[0]], ["church_bell"]).axes[0].get_xlabel() == "church bell"
 
     def test_contact_sheet_needs_a_caption_each(self, clip):
         with pytest.raises(ValueError, match="got 2 for 1"):
@@ -295,6 +312,10 @@ class TestCurves:
         assert np.isnan(by_gid(late, "raw positive_v2v")[0].get_ydata()[0])
         single = plots.loss_terms([Step(i, 2.0, {"v2a": 2.0}) for i in range(3)])
         assert not by_gid(single, "raw v2a") and by_gid(single, "raw loss")
+
+    def test_plain_losses_are_a_history(self):
+        for losses in ([3.0, 2.0, 1.5], torch.tensor([3.0, 2.0, 1.5])):
+            assert by_gid(plots.loss_terms(losses), "raw loss")[0].get_ydata() == pytest.approx([3.0, 2.0, 1.5])
 
     @pytest.mark.parametrize("history", [[], {}, {"a": [1.0, 2.0], "b": [1.0]}])
     def test_empty_or_ragged_histories(self, history):
@@ -438,6 +459,10 @@ class TestSpaces:
         ax = plots.confusion(torch.tensor([[3, 1, 0], [0, 2, 0], [0, 0, 0]]), CLASSES)
         assert np.asarray(ax.images[0].get_array())[0] == pytest.approx([75, 25, 0])
         assert {"75", "25", "100"} <= set(texts(ax)) and np.isfinite(ax.images[0].get_array()).all()
+
+    def test_confusion_writes_classes_as_words(self):
+        ax = plots.confusion(np.eye(2), ["church_bell", "rain"])
+        assert [tick.get_text() for tick in ax.get_yticklabels()] == ["church bell", "rain"]
 
     def test_confusion_of_another_shape(self, unchecked):
         with pytest.raises(ValueError, match=r"matrix must have shape \(3, 3\)"):

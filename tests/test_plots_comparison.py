@@ -8,7 +8,7 @@ from matplotlib.colors import to_hex
 
 import avid_lab as al
 from avid_lab import plots
-from avid_lab.plots.style import BAD, GOOD
+from avid_lab.plots.style import AUDIO, BAD, GOOD, VIDEO
 
 
 def by_gid(where, gid):
@@ -29,13 +29,15 @@ def test_a_difference_is_coloured_only_if_its_interval_leaves_zero():
     assert by_gid(early, "interval a")[0].get_xdata() == pytest.approx([2.1 - 0.2484, 2.1 + 0.2484], abs=1e-3)
     assert [label.get_text() for label in early.get_yticklabels()] == ["a", "b", "c"]
     assert early.get_xlim() == late.get_xlim() and "+2.1" in texts(early)
+    assert early.get_xlabel() == "points; 95 % intervals over seeds"
 
 
 def test_an_interval_of_two_seeds_does_not_squash_the_figure():
     (ax,) = plots.seed_differences({"": {"a": [0.0, 1.0]}}).axes
     low, high = by_gid(ax, "interval a")[0].get_xdata()
     assert low >= ax.get_xlim()[0] and high <= ax.get_xlim()[1] < 3
-    assert not by_gid(plots.seed_differences({"": {"a": [0.0, 1.0]}}, intervals=False), "interval a")
+    (dots,) = plots.seed_differences({"": {"a": [0.0, 1.0]}}, intervals=False).axes
+    assert not by_gid(dots, "interval a") and dots.get_xlabel() == "points"
     with pytest.raises(ValueError, match="at least one row"):
         plots.seed_differences({"": {"a": []}})
 
@@ -62,6 +64,13 @@ def test_parts_lie_side_by_side_and_small_ones_have_no_number():
     first, second = (by_gid(ax, name)[0] for name in ("wrong", "rest"))
     assert first.get_x() == pytest.approx(0.7) and second.get_x() + second.get_width() == pytest.approx(1)
     assert {"70", "28", "100"} <= set(texts(ax)) and "2" not in texts(ax)
+
+
+def test_parts_that_sound_or_look_alike_have_the_colours_of_the_senses():
+    parts = {"right": 0.4, "wrong: looks alike": 0.3, "wrong: sounds alike": 0.2, "rest": 0.1}
+    ax = plots.shares({"video": parts})
+    drawn = {name: to_hex(by_gid(ax, name)[0].get_facecolor()) for name in parts}
+    assert list(drawn.values())[:3] == [GOOD, VIDEO, AUDIO] and len(set(drawn.values())) == 4
 
 
 def test_a_bar_joins_the_first_two_dots():

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from avid_lab import plots
+from avid_lab.config import AudioSpec
 from avid_lab.plots.method import PARTS, PULL, PUSH, START, _step, method_plot
 
 
@@ -94,12 +95,11 @@ def test_circles_show_both_senses_and_colour_events():
 
 
 def test_spectrograms_have_axes_in_seconds_and_kilohertz():
-    figure = plots.spectrograms(
-        {"A": np.random.rand(20, 65), "B": np.random.rand(40, 129)}, rate=16_000, duration_s=2.0
-    )
+    spec = AudioSpec(rate=16_000, duration_s=2.0)
+    figure = plots.spectrograms({"A": np.random.rand(20, 65), "B": np.random.rand(40, 129)}, spec)
     first, second = figure.axes
     assert [ax.get_title() for ax in figure.axes] == ["A", "B"]
     assert first.get_xlabel() == "time (s)" and first.get_ylabel() == "frequency (kHz)" and not second.get_ylabel()
     assert first.get_xlim() == pytest.approx((0, 2), abs=0.1)
     with pytest.raises(ValueError, match="spectra must have at least one"):
-        plots.spectrograms({}, rate=16_000, duration_s=2.0)
+        plots.spectrograms({}, spec)

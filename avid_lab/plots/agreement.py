@@ -17,7 +17,7 @@ from torch import Tensor
 from avid_lab.mining import Agreement, agreement_named
 from avid_lab.plots.chart import Area, Axis, Guide, Line, Mark, Plot, Points, Text, row_axis, side_by_side
 from avid_lab.plots.render import draw, draw_chart
-from avid_lab.plots.style import GOOD, VIDEO, array, require_some
+from avid_lab.plots.style import GOOD, VIDEO, array, in_words, require_some
 
 
 def agreement_plane(
@@ -102,7 +102,7 @@ def scene_grid(
     rows, columns = sorted(set(looks)), sorted(set(sounds))
     cells: dict[tuple[str, str], list[str]] = {}
     for name, look, sound in sorted(set(zip(names, looks, sounds, strict=True))):
-        cells.setdefault((look, sound), []).append(name.replace("_", " "))
+        cells.setdefault((look, sound), []).append(in_words(name))
     marks: list[Mark] = [Guide(row + 0.5, "y", colour="faint", width=0.7, dash=()) for row in range(len(rows) - 1)]
     marks += [
         Text(columns.index(sound), rows.index(look), " / ".join(scenes), align="center")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Num, UInt8
@@ -30,13 +30,33 @@ from avid_lab.plots.style import (
 )
 
 
+@runtime_checkable
+class SoundLike(Protocol):
+    """A sound, or what describes one: samples per second, and length in seconds."""
+
+    rate: int
+    duration_s: float
+
+
+@runtime_checkable
+class ClipLike(Protocol):
+    """Picture and sound with their rates, and the times at which they begin."""
+
+    video: Any
+    audio: Any
+    fps: float | None
+    rate: int | None
+    start_s: float
+    audio_start_s: float
+
+
 @styled
 def clip_sheet(
-    video: UInt8[np.ndarray | Tensor, "3 T H W"] | Float[np.ndarray | Tensor, "3 T H W"] | None,
-    audio: Float[np.ndarray | Tensor, "*channel samples"],
+    video: UInt8[np.ndarray | Tensor, "3 T H W"] | Float[np.ndarray | Tensor, "3 T H W"] | ClipLike | None,
+    audio: Float[np.ndarray | Tensor, "*channel samples"] | None = None,
     *,
-    fps: int | float,
-    rate: int | float,
+    fps: int | float | None = None,
+    rate: int | float | None = None,
     spectrogram: Num[np.ndarray | Tensor, "*channel frames bins"] | None = None,
     title: str | None = None,
     onsets: Sequence[int | float] | None = None,
@@ -48,7 +68,8 @@ def clip_sheet(
     Each frame stands where it is seen: the one under the middle of its place in the strip.
 
     Args:
-        video: Frames, bytes or floats in [0, 1]; ``None`` for sound alone.
+        video: A whole clip, as `media.read_clip` returns it, which has its sound, rates and times; or frames, bytes or
+            floats in [0, 1]; ``None`` for sound alone.
         audio: Waveform in [-1, 1].
         fps: Frames per second.
         rate: Samples per second.
@@ -61,7 +82,12 @@ def clip_sheet(
     Raises:
         ValueError: A shape or range that is not the above, nothing to draw, or rates that are not positive.
     """
-    if not (fps > 0 and rate > 0):
+    if isinstance(video, ClipLike):
+        clip, video, audio, fps, rate = video, video.video, video.audio, video.fps, video.rate
+        video_start_s, audio_start_s = clip.start_s, clip.audio_start_s
+    if audio is None:
+        raise ValueError("audio must be given, as a waveform or by the clip; got a clip without sound")
+    if not (rate and rate > 0 and (video is None or (fps and fps > 0))):
         raise ValueError(f"fps and rate must be > 0; got fps={fps} and rate={rate}")
     frames = None if video is None else frames_of(video)
     wave = array(audio, "audio", 1, None)[0] if np.ndim(audio) == 2 else array(audio, "audio", None)
@@ -69,7 +95,7 @@ def clip_sheet(
         shape = "no" if frames is None else frames.shape
         raise ValueError(f"video and audio must not be empty; got {shape} frames and {len(wave)} samples")
     sound = (audio_start_s, audio_start_s + len(wave) / rate)
-    seen = sound if frames is None else (video_start_s, video_start_s + len(frames) / fps)
+    seen = (video_start_s, video_start_s + len(frames) / fps) if frames is not None and fps else sound
     start, end = min(sound[0], seen[0]), max(sound[1], seen[1])
 
     # The strip is as high as makes whole frames fill it; 0.75 inches are the margins of the time axis.
@@ -102,9 +128,8 @@ def clip_sheet(
 @styled
 def spectrograms(
     spectra: Mapping[str, Num[np.ndarray | Tensor, "frames bins"]],
+    sound: SoundLike,
     *,
-    rate: int | float,
-    duration_s: int | float,
     columns: int | None = None,
     title: str | None = None,
 ) -> NotebookFigure:
@@ -112,8 +137,7 @@ def spectrograms(
 
     Args:
         spectra: Spectrogram by name, time before frequency, from 0 to half the sample rate. Each has its own colours.
-        rate: Samples per second of the sound.
-        duration_s: Length of the sound in seconds.
+        sound: The clip or the `AudioSpec` that they are of, for the axes.
         columns: Spectrograms in a row; at most four if not given.
         title: Title of the figure.
 
@@ -121,10 +145,10 @@ def spectrograms(
         ValueError: There are no spectrograms.
     """
     require_some(spectra, "spectra", "name with its spectrogram")
-    columns, sound = min(columns or 4, len(spectra)), (0.0, float(duration_s))
+    columns, span = min(columns or 4, len(spectra)), (0.0, float(sound.duration_s))
     figure, axes = axes_grid(len(spectra), columns, 2.2, title, margin=0.4)
     for number, (ax, (name, values)) in enumerate(zip(axes, spectra.items(), strict=True)):
-        _spectrogram(ax, _given(values, sound, rate), sound)
+        _spectrogram(ax, _given(values, span, sound.rate), span)
         ax.set_title(name, fontsize=10, fontweight="normal", loc="center")
         ax.spines[:].set_visible(False)
         if number % columns:

@@ -16,6 +16,7 @@ from avid_lab.plots.render import draw, draw_chart
 from avid_lab.plots.style import AUDIO, BAD, GOOD, VIDEO, array, class_colour, require_some
 
 ZERO = Guide(0, colour="ink", name="zero", width=1, dash=())
+MEANINGS = {"right": GOOD, "looks": VIDEO, "sounds": AUDIO, "neither": "#98a2ad"}
 WIDEST = 1.6  # an interval is cut at this multiple of the largest difference: two seeds give very wide ones
 
 
@@ -23,7 +24,7 @@ def seed_differences(
     columns: Mapping[str, Mapping[str, Sequence[float]]],
     *,
     intervals: bool = True,
-    xlabel: str = "difference, points",
+    xlabel: str = "",
     title: str | None = None,
 ) -> Figure:
     """Paired differences, a dot a seed, with mean and Student's 95 % interval; columns share rows and scale.
@@ -33,7 +34,7 @@ def seed_differences(
     Args:
         columns: By title of the column and name of the row, one difference for each seed. Rows may be missing.
         intervals: Whether to show the mean and its interval; an interval too wide for the figure is cut at its edge.
-        xlabel: What the numbers are.
+        xlabel: What the numbers are; points, if not given.
         title: Title.
 
     Raises:
@@ -42,6 +43,7 @@ def seed_differences(
     rows = list(dict.fromkeys(name for column in columns.values() for name in column))
     everything = [value for column in columns.values() for values in column.values() for value in values]
     require_some(everything, "columns", "row with the difference of a seed")
+    xlabel = xlabel or "points" + "; 95 % intervals over seeds" * intervals
     reach = WIDEST * max(max(map(abs, everything)), 1e-9)
     plots, lift = [], 0.18 if intervals else 0.0
     for name, column in columns.items():
@@ -165,7 +167,6 @@ def reliability_curves(
 def shares(
     rows: Mapping[str, Mapping[str, float]],
     *,
-    colours: Mapping[str, str] | None = None,
     xlabel: str = "",
     title: str | None = None,
     ax: Axes | None = None,
@@ -173,8 +174,8 @@ def shares(
     """What each row consists of: parts side by side, as shares of a whole.
 
     Args:
-        rows: By name of the row and name of the part, its share in [0, 1].
-        colours: Colour of each part; different ones if not given.
+        rows: By name of the row and name of the part, its share in [0, 1]. Parts whose names have the words "right",
+            "looks", "sounds" or "neither" get green, the colours of picture and sound, or grey.
         xlabel: What the whole is.
         title: Title.
         ax: Axes to draw in.
@@ -184,11 +185,14 @@ def shares(
     """
     require_some(rows, "rows", "name with its shares")
     parts = list(dict.fromkeys(part for row in rows.values() for part in row))
-    paint = {part: class_colour(order) for order, part in enumerate(parts)} | dict(colours or {})
+    paint = [
+        next((MEANINGS[word] for word in part.split() if word in MEANINGS), class_colour(order))
+        for order, part in enumerate(parts)
+    ]
     table = np.array([[row.get(part, 0.0) for part in parts] for row in rows.values()])  # (rows, parts)
     ends, places = table.cumsum(1), np.arange(len(rows))
     marks: list[Mark] = [
-        Bars(ends[:, i] - table[:, i], ends[:, i], places - 0.33, places + 0.33, paint[part], part, part, 0.75)
+        Bars(ends[:, i] - table[:, i], ends[:, i], places - 0.33, places + 0.33, paint[i], part, part, 0.75)
         for i, part in enumerate(parts)
     ]
     for (row, i), value in np.ndenumerate(table):

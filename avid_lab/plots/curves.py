@@ -7,12 +7,14 @@ from typing import Any, Protocol, cast, runtime_checkable
 
 import numpy as np
 from matplotlib.axes import Axes
+from torch import Tensor
 
 from avid_lab.plots.chart import Axis, Bars, Guide, Line, Mark, Plot, Text, limits, row_axis, segments
 from avid_lab.plots.render import draw
 from avid_lab.plots.statistics import smooth
 from avid_lab.plots.style import AUDIO, COLOURS, VIDEO, array, class_colour, require_some
 
+History = Sequence[Any] | Mapping[str, Any] | np.ndarray | Tensor
 DIRECTION_COLOURS = {"v2a": VIDEO, "a2v": AUDIO, "v2v": "#009e73", "a2a": "#b5478c"}
 
 
@@ -34,7 +36,7 @@ class RecallLike(Protocol):
 
 
 def loss_terms(
-    history: Sequence[Any] | Mapping[str, Any],
+    history: History,
     *,
     smoothing: int | float | None = None,
     title: str | None = "Loss and its terms",
@@ -44,7 +46,8 @@ def loss_terms(
     """The loss and each of its terms over training: raw values faint, moving averages bold, named at their ends.
 
     Args:
-        history: Steps with ``.index``, ``.loss`` and ``.terms``; or values by name, each ``(steps,)``, NaN for none.
+        history: Steps with ``.index``, ``.loss`` and ``.terms``; or the losses of the steps; or values by name, each
+            ``(steps,)``, NaN for none.
         smoothing: Standard deviation of the moving average in steps; an eightieth of the run if not given.
         title: Title.
         reach: First and last step of the axis; those of the history if not given.
@@ -57,7 +60,7 @@ def loss_terms(
 
 
 def loss_plot(
-    history: Sequence[Any] | Mapping[str, Any],
+    history: History,
     *,
     smoothing: int | float | None = None,
     title: str = "Loss and its terms",
@@ -179,8 +182,11 @@ def recall_bars(
     return draw(plot, ax, (8.2, 3.4))
 
 
-def _curves(history: Sequence[Any] | Mapping[str, Any]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+def _curves(history: History) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Steps ``(S,)`` and values by name ``(S,)``, the loss last so that it is drawn on top."""
+    plain = isinstance(history, np.ndarray | Tensor)
+    if plain or (len(history) and not isinstance(history, Mapping) and not hasattr(history[0], "terms")):
+        history = {"loss": history}
     if isinstance(history, Mapping):
         curves = {name: array(values, f"history[{name!r}]", None).astype(float) for name, values in history.items()}
         lengths = {name: len(values) for name, values in curves.items()}

@@ -70,7 +70,7 @@ def _rows(models: Mapping[str, Mapping[str, EstimateLike]], names: Mapping[str, 
         places, colour = np.arange(len(names)) + lift, class_colour(order)
         values, low, high, random = (_column(table, names, key) for key in ("value", "low", "high", "random"))
         known = bool(np.isfinite(random).any())
-        label = model or ("trained" if known else "with 95 % interval")
+        label = model or ("trained, with 95 % interval" if known else "with 95 % interval")
         interval = segments(low, high), segments(places, places)
         ring = {"legend": "random initialisation" if known and order == 0 else "", "width": 0, "dots": 3.7}
         marks += [

@@ -18,6 +18,7 @@ from avid_lab.plots.style import (
     axes_grid,
     frames_of,
     image_of,
+    in_words,
     require_some,
     styled,
 )
@@ -36,7 +37,7 @@ def contact_sheet(
 
     Args:
         videos: Clips ``(3, T, H, W)``, bytes or floats in [0, 1]; or ``(N, 3, T, H, W)``.
-        labels: One caption a clip.
+        labels: One caption a clip, such as its class; underscores become spaces.
         columns: Clips in a row; chosen to fill the width if not given.
         frames: Frames shown of each clip, evenly through it.
         title: Title of the sheet.
@@ -56,7 +57,7 @@ def contact_sheet(
         shown = ((np.arange(frames) + 0.5) / frames * len(clip)).astype(int)
         stills.append(np.concatenate(list(clip[shown]), axis=1))
     columns = min(columns or max(1, round(6 / frames)), len(stills))
-    return _grid(stills, labels, columns, title)
+    return _grid(stills, [in_words(label) for label in labels], columns, title)
 
 
 @styled

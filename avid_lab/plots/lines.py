@@ -20,8 +20,8 @@ Log = Literal["", "x", "y", "xy"]
 def curves(
     x: Sequence[float] | Any,
     lines: Mapping[str, Any],
-    *,
     levels: Mapping[str, Any] | None = None,
+    *,
     log: Log = "",
     percent: bool = False,
     lowest: bool = False,
@@ -55,8 +55,8 @@ def curves(
 def curve_panels(
     x: Sequence[float] | Any,
     panels: Mapping[str, Mapping[str, Any]],
-    *,
     levels: Mapping[str, Any] | None = None,
+    *,
     log: Log = "",
     percent: bool = False,
     xlabel: str = "",

@@ -27,6 +27,7 @@ from avid_lab.plots.style import (
     array,
     axes_or_new,
     class_colour,
+    in_words,
     new_figure,
     paint,
     require_some,
@@ -225,7 +226,7 @@ def confusion(
 
     Args:
         matrix: Counts or shares.
-        classes: Class names, in the order of the rows and columns.
+        classes: Class names, in the order of the rows and columns; underscores become spaces.
         title: Title.
         ax: Axes to draw in.
 
@@ -236,7 +237,7 @@ def confusion(
     if counts.size == 0 or counts.min() < 0:
         raise ValueError("matrix must have counts >= 0 of at least one class")
     shares = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1e-12)
-    size = 2.0 + 0.42 * len(classes)
+    size, names = 2.0 + 0.42 * len(classes), [in_words(name) for name in classes]
     ax = axes_or_new(ax, size, size)
     colours = LinearSegmentedColormap.from_list("confusion", [PAPER, "#9cc4e4", VIDEO, "#07304f"])
     ax.imshow(shares, cmap=colours, vmin=0, vmax=100)
@@ -245,8 +246,8 @@ def confusion(
             style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 8}
             style |= {"color": PAPER if share > 45 else INK, "weight": "bold" if row == column else "normal"}
             ax.text(column, row, f"{share:.0f}", **style)
-    ax.set_xticks(range(len(classes)), classes, rotation=45, ha="right", rotation_mode="anchor", color=INK)
-    ax.set_yticks(range(len(classes)), classes, color=INK)
+    ax.set_xticks(range(len(classes)), names, rotation=45, ha="right", rotation_mode="anchor", color=INK)
+    ax.set_yticks(range(len(classes)), names, color=INK)
     ax.set_xticks(np.arange(len(classes) + 1) - 0.5, minor=True)
     ax.set_yticks(np.arange(len(classes) + 1) - 0.5, minor=True)
     ax.grid(which="minor", color=GRID, linewidth=0.8)
@@ -270,7 +271,7 @@ def blocks(
 
     Args:
         matrices: Matrices by name, values >= 0.
-        groups: Group of each row, equal ones next to each other.
+        groups: Group of each row, equal ones next to each other; underscores become spaces.
         xlabel: What the columns are.
         ylabel: What the rows are.
         title: Title.
@@ -293,7 +294,7 @@ def blocks(
         for edge in starts[1:]:
             for line in (ax.axhline, ax.axvline):
                 line(edge - 0.5, color=paint("muted"), linewidth=0.7)
-        names = [groups[i] for i in starts]
+        names = [in_words(groups[i]) for i in starts]
         ax.set_xticks(middles, names, rotation=45, ha="right", rotation_mode="anchor")
         ax.set_yticks(middles, names if place == 0 else [])
         ax.tick_params(length=0)

@@ -265,6 +265,11 @@ def class_marker(index: int) -> str:
     return MARKERS[(index + index // len(COLOURS)) % len(MARKERS)]
 
 
+def in_words(name: str) -> str:
+    """The name of a class as text: its underscores become spaces."""
+    return name.replace("_", " ")
+
+
 def require_some(values: Sized, name: str, what: str) -> None:
     """Check that there is something to draw.
 

@@ -85,14 +85,7 @@ print(f"sound   {tuple(whole.audio.shape)}: channel, samples")
 
 # %%
 onsets = [float(t) for t in clips.manifest.column("onsets")[0].split(";") if t]
-plots.clip_sheet(
-    whole.video,
-    whole.audio,
-    fps=16,
-    rate=24_000,
-    onsets=onsets,
-    title=f"{names[0]}: {len(onsets)} events, each seen and heard",
-)
+plots.clip_sheet(whole, onsets=onsets, title=f"{names[0]}: {len(onsets)} events, each seen and heard")
 
 # %% [markdown]
 # ## What the model is given
@@ -150,14 +143,12 @@ def fourier_power(sound, length):
     return transform.abs().square().T
 
 
+windows = {
+    f"window of {1000 * n / whole.rate:.0f} ms": log_spectrogram_bins(fourier_power(whole.audio[0], n))
+    for n in (128, 512, 2048)
+}
 plots.spectrograms(
-    {
-        f"window of {1000 * n / 24_000:.0f} ms": log_spectrogram_bins(fourier_power(whole.audio[0], n))
-        for n in (128, 512, 2048)
-    },
-    rate=24_000,
-    duration_s=4.0,
-    title=f"A short window separates moments, a long one pitches ({names[0]}, {lab.credit('log_spectrogram_bins')})",
+    windows, whole, title=f"A short window separates moments, a long one pitches ({lab.credit('log_spectrogram_bins')})"
 )
 
 # %% [markdown]
@@ -181,12 +172,8 @@ standard = spectrogram(sounds)  # (4, 1, time, frequency)
 print(tuple(standard.shape), f"mean {standard.mean():+.2f}, standard deviation {standard.std():.2f}")
 
 # %%
-plots.spectrograms(
-    {letter: standard[i, 0] for i, letter in enumerate("ABCD")},
-    rate=clips.audio.rate,
-    duration_s=clips.audio.duration_s,
-    title="What four clips sound like to the network",
-)
+spectra = dict(zip("ABCD", standard[:, 0], strict=True))
+plots.spectrograms(spectra, clips.audio, title="What four clips sound like to the network")
 
 # %% [markdown]
 # Which of the four is a series of sharp hits? Which is a steady hiss, a tone that rings on, a song?
@@ -210,12 +197,8 @@ gallery(None, [clips.path(i) for i in four], [f"{letter}: {names[i]}" for letter
 pipeline = al.InputPipeline(clips.video, clips.audio).fit(clips)
 same = clips.batch(torch.zeros(9, dtype=torch.int64))  # the same clip, nine times
 augmented, _ = pipeline.train()(same, generator=torch.Generator().manual_seed(1))
-plots.contact_sheet(
-    [same["video"][0], *pipeline.pixels(augmented)],
-    ["as it is", *(f"view {i + 1}" for i in range(9))],
-    columns=5,
-    title="One clip, nine ways to see it",
-)
+views = {"as it is": same["video"][0]} | {f"view {i + 1}": x for i, x in enumerate(pipeline.pixels(augmented))}
+plots.contact_sheet(list(views.values()), list(views), columns=5, title="One clip, nine ways to see it")
 
 # %% [markdown]
 # Not every change is harmless.
@@ -254,7 +237,7 @@ else:
         al.AudioSpec(rate=24_000, duration_s=4.0, frames=200),
         short_side=160,
     )
-    display(plots.clip_sheet(mine.video, mine.audio, fps=16, rate=24_000, title="Your own recording"))
+    display(plots.clip_sheet(mine, title="Your own recording"))
     display(player(MY_CLIP, caption="your own recording"))
 
 # %% [markdown]
@@ -340,9 +323,7 @@ for name, describe in {"mean colour": mean_colour, "loudness": loudness}.items()
     bars[name] = (nearest.mode(1).values == test_clips.labels).double().mean().item()
 chance = al.metrics.chance_accuracy(clips.labels, test_clips.labels)
 best = max(bars, key=bars.get)
-plots.accuracy_bars(
-    bars, chance=chance, title=f"By {best} alone, {bars[best]:.0%} are right; guessing gives {chance:.0%}"
-)
+plots.accuracy_bars(bars, chance=chance, title=f"By {best} alone, {bars[best]:.0%} are right")
 
 # %% tags=["claim"]
 claim("colour and loudness stay far from an answer", bars[best], below=0.3)

@@ -351,16 +351,7 @@ at = max(i for i, size in enumerate(ks) if size <= k)
 best = max(precision, key=lambda rule: precision[rule][at])
 title = f"At k = {ks[at]}, {best} finds most: {100 * precision[best][at]:.1f} % ({lab.credit()})"
 levels = {"ceiling: nobody of the class is left": ceiling, "chance": chance}
-shown = plots.curves(
-    ks,
-    precision,
-    levels=levels,
-    log="x",
-    percent=True,
-    xlabel="k, positives of every clip",
-    ylabel="of the query's class",
-    title=title,
-)
+shown = plots.curves(ks, precision, levels, log="x", percent=True, xlabel="k", ylabel="right positives", title=title)
 lab.reveal("05-3", best, f"on {stage.label}. Surprised? Hold your explanation until the end of the next two sections.")
 shown
 
@@ -375,8 +366,7 @@ for rule in ("video", "audio", "union"):
     ahead = [100 * (a - b) for a, b in zip(seeds["consensus"], seeds[rule], strict=True)]  # same seed, same memory
     mean, half = mean_and_margin(ahead)
     print(f"consensus minus {rule:<6} {mean:+5.1f} points, 95 % interval [{mean - half:+.1f}, {mean + half:+.1f}]")
-title = f"Right positives by rule: committed runs, {len(long_runs)} seeds, k = 32"
-plots.accuracy_bars(seeds, chance=results["chance"]["video_probe"], xlabel="right positives", title=title)
+plots.accuracy_bars(seeds, results["chance"]["video_probe"], xlabel="right positives", title="Committed runs, k = 32")
 
 # %% tags=["claim"]
 mean_of = {rule: sum(values) / len(values) for rule, values in seeds.items()}
@@ -412,19 +402,17 @@ for rule in RULES:
     hit = labels[index] == labels[:, None]
     alike = look_of[index] == look_of[:, None]
     heard = sound_of[index] == sound_of[:, None]
-    parts = (hit, alike & ~hit, heard & ~hit, ~(hit | alike | heard))
-    words = ("right", "wrong: looks alike", "wrong: sounds alike", "wrong: neither")
-    kinds[rule] = {word: part.double().mean().item() for word, part in zip(words, parts, strict=True)}
+    parts = {
+        "right": hit,
+        "wrong: looks alike": alike & ~hit,
+        "wrong: sounds alike": heard & ~hit,
+        "wrong: neither": ~(hit | alike | heard),
+    }
+    kinds[rule] = {word: part.double().mean().item() for word, part in parts.items()}
 wrong = dict(zip(options, list(kinds["video"].values())[1:], strict=True))
 both = {rule: 100 * (row["wrong: looks alike"] + row["wrong: sounds alike"]) for rule, row in kinds.items()}
-paint = {
-    "right": "#00845c",
-    "wrong: looks alike": "#0072b2",
-    "wrong: sounds alike": "#d95f0e",
-    "wrong: neither": "#98a2ad",
-}
 title = f"Look- and sound-alikes: {both['consensus']:.0f} % by both senses, {both['audio']:.0f} % by hearing, {both['video']:.0f} % by sight"
-shown = plots.shares(kinds, colours=paint, xlabel=f"of {k} positives", title=title)
+shown = plots.shares(kinds, xlabel=f"of {k} positives", title=title)
 lab.reveal("05-4", max(wrong, key=wrong.get), "look-alikes are few classes, 'neither' covers nearly all others.")
 shown
 
@@ -474,11 +462,8 @@ closer = sum(
     <= abs(row["both (consensus)"] - min(row["sight"], row["hearing"]))
     for row in rows.values()
 )
-plots.dumbbells(
-    rows,
-    xlabel=f"of {k} positives, right",
-    title=f"Consensus is closer to the better sense in {closer} of {len(rows)} scenes",
-)
+title = f"Consensus is closer to the better sense in {closer} of {len(rows)} scenes"
+plots.dumbbells(rows, xlabel=f"of {k} positives, right", title=title)
 
 # %% [markdown]
 # ## Play with it
@@ -559,9 +544,7 @@ def alarm_figure(name, alarm):
     """An alarm for intact and for faulty clips."""
     area = al.metrics.auc(-alarm[faulty].numpy(), -alarm[~faulty].numpy())
     groups = {"intact clips": alarm[~faulty], "off-screen": alarm[faulty]}
-    return plots.histograms(
-        groups, bins=30, xlabel=name, title=f"A faulty clip is lower with probability {area:.2f} (AUC)"
-    )
+    return plots.histograms(groups, bins=30, xlabel=name, title=f"A faulty clip is lower with probability {area:.2f}")
 
 
 own = (memory.video * memory.audio).sum(1)
@@ -599,19 +582,16 @@ if stage.trained:
 
 # %%
 left = [al.metrics.false_negative_rate(labels, ranked["consensus"][:, :size]) * draws for size in ks]
-
-
 log_k = [size.bit_length() - 1 for size in ks]  # log2
 panels = {
     "right positives, %": {"consensus": (log_k, [100 * x for x in precision["consensus"]])},
-    f"false negatives among {draws}": {"consensus": (log_k, left)},
+    f"false negatives among {draws}": {"consensus": (log_k, left), "AVID": (log_k, [draws * chance] * len(ks))},
 }
-levels = {f"false negatives among {draws}": {"AVID: nothing excluded": draws * chance}}
 title = f"With k = {ks[at]}, false negatives fall from {draws * chance:.0f} to {left[at]:.0f}"
-plots.tracks(panels, levels=levels, xlabel="log2 of k: 0 is one positive, 5 is 32", title=title)
+plots.tracks(panels, xlabel="log2 of k: 0 is one positive, 5 is 32", title=title)
 
 # %% [markdown]
-# The dashed line is AVID, which excludes no clip. Even at k = 32 most of a class stays among the negatives: agreement
+# The orange line is AVID, which excludes no clip. Even at k = 32 most of a class stays among the negatives: agreement
 # *reduces* the conflict but does not end it.
 #
 # ## Agreement is only as good as its memory
