@@ -317,6 +317,10 @@ class TestCurves:
         for losses in ([3.0, 2.0, 1.5], torch.tensor([3.0, 2.0, 1.5])):
             assert by_gid(plots.loss_terms(losses), "raw loss")[0].get_ydata() == pytest.approx([3.0, 2.0, 1.5])
 
+    def test_random_initialisation_is_the_mean_over_its_seeds(self):
+        several, one = (plots.accuracy_bars({"a": 0.5}, baseline=blank) for blank in ([0.1, 0.3], 0.2))
+        assert "random initialisation 20.0" in texts(several) and texts(several) == texts(one)
+
     @pytest.mark.parametrize("history", [[], {}, {"a": [1.0, 2.0], "b": [1.0]}])
     def test_empty_or_ragged_histories(self, history):
         with pytest.raises(ValueError, match="history must have"):
@@ -372,6 +376,9 @@ class TestSpaces:
         assert by_gid(ax, "auc video")[0].get_text() == "AUC 1.00"
         assert by_gid(ax, "auc audio")[0].get_text() == "AUC 0.50"
         assert [label.get_text() for label in ax.get_yticklabels()] == ["video", "audio"]
+        found = metrics.separation(torch.eye(4), torch.eye(4), torch.tensor([0, 0, 1, 1]))
+        drawn = plots.similarity_histograms({"v-v": found})
+        assert by_gid(drawn, "auc v-v")[0].get_text() == f"AUC {found.auc:.2f}"
         with pytest.raises(ValueError, match="got none of one kind"):
             plots.similarity_histograms({"video": ([], [0.1])})
 

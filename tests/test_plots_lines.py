@@ -77,11 +77,13 @@ def test_histograms_have_an_area_of_one_each_or_together_if_weighted():
 
     ax = plots.histograms(groups, bins=2, reach=(0, 1))
     assert heights(ax, "intact") == pytest.approx(0.75) and heights(ax, "off-screen") == pytest.approx(1.0)
-    weights = {"intact": torch.ones(4), "off-screen": torch.full((2,), 2.0)}
-    ax = plots.histograms(groups, weights=weights, bins=2, reach=(0, 1))
+    weighed = {name: (values, torch.full_like(values, 4 / len(values))) for name, values in groups.items()}
+    ax = plots.histograms(weighed, bins=2, reach=(0, 1))
     assert heights(ax, "intact") == pytest.approx(3 / 8) and heights(ax, "off-screen") == pytest.approx(4 / 8)
     with pytest.raises(ValueError, match="weights must have"):
-        plots.histograms(groups, weights={"intact": torch.ones(4)})
+        plots.histograms(groups | {"intact": weighed["intact"]})
+    with pytest.raises(ValueError, match="weights must have"):
+        plots.histograms({"intact": (torch.zeros(4), torch.ones(3))})
 
 
 def test_blocks_are_named_once_for_each_group():

@@ -96,7 +96,7 @@ def loss_plot(
 def accuracy_bars(
     rows: Mapping[str, Any],
     chance: int | float | None = None,
-    baseline: int | float | None = None,
+    baseline: int | float | Sequence[float] | None = None,
     *,
     xlabel: str = "accuracy",
     title: str | None = None,
@@ -109,7 +109,7 @@ def accuracy_bars(
     Args:
         rows: Values by name, each a number or one value per seed, in [0, 1]. Drawn from the top in this order.
         chance: What guessing would give, in [0, 1].
-        baseline: What the same encoder gives at random initialisation, in [0, 1].
+        baseline: What the same encoder gives at random initialisation, in [0, 1]; the mean of several values.
         xlabel: What is measured.
         title: Title.
         ax: Axes to draw in.
@@ -119,7 +119,8 @@ def accuracy_bars(
     """
     require_some(rows, "rows", "name with its values")
     seeds = {name: _shares(values, f"rows[{name!r}]") for name, values in rows.items()}
-    marks: list[Mark] = [*_references(chance, baseline)]
+    blank = None if baseline is None else float(np.mean(baseline))
+    marks: list[Mark] = [*_references(chance, blank)]
     for order, (name, values) in enumerate(seeds.items()):
         colour, mean, spread = class_colour(order), float(values.mean()), 0.0
         marks.append(Bars([0], [mean], [order - 0.31], [order + 0.31], colour, f"bar {name}", alpha=0.3))
@@ -133,7 +134,7 @@ def accuracy_bars(
         marks.append(Text(end, order, text, name=f"value {name}", bold=True, shift=(12, 0)))
     count = max(len(values) for values in seeds.values())
     top = max(float(values.max()) for values in seeds.values())
-    reach = min(1.0, max(top, baseline or 0, chance or 0) * 1.05) + 0.12
+    reach = min(1.0, max(top, blank or 0, chance or 0) * 1.05) + 0.12
     label = xlabel + (f" (mean ± s.d. of {count} seeds)" if count > 1 else "")
     x = Axis(0, reach, label, "percent", grid=True)
     return draw(Plot(marks, x, row_axis(seeds), title or ""), ax, (8.2, 1.15 + 0.46 * len(rows)))

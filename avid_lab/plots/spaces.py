@@ -37,7 +37,7 @@ from avid_lab.plots.style import (
 
 
 def similarity_histograms(
-    similarities: Mapping[str, tuple[Any, Any]],
+    similarities: Mapping[str, Any],
     *,
     kinds: tuple[str, str] = ("same class", "different class"),
     bins: int = 70,
@@ -49,7 +49,8 @@ def similarity_histograms(
     All rows share one axis, which also shows calibration: whether a similarity of 0.5 means the same in each row.
 
     Args:
-        similarities: By name, the similarities of same-class pairs and of different-class pairs.
+        similarities: By name, the similarities of same-class pairs and of different-class pairs, as a tuple, or as
+            ``.same`` and ``.different`` of a `Separation`.
         kinds: What the two kinds of pairs are called in the legend.
         bins: Number of bins over the whole range.
         title: Title of the plot.
@@ -59,7 +60,8 @@ def similarity_histograms(
         ValueError: There are no rows, or a row lacks one of the two kinds of pairs.
     """
     require_some(similarities, "similarities", "name with (same, different)")
-    pairs = {name: (_flat(same, name), _flat(other, name)) for name, (same, other) in similarities.items()}
+    given = {n: pair if isinstance(pair, tuple) else (pair.same, pair.different) for n, pair in similarities.items()}
+    pairs = {name: (_flat(same, name), _flat(other, name)) for name, (same, other) in given.items()}
     everything = np.concatenate([side for pair in pairs.values() for side in pair])
     edges = np.linspace(everything.min(), everything.max() + 1e-6, bins + 1)
     counted = lambda side: np.histogram(side, edges, density=True)[0]  # noqa: E731
@@ -101,7 +103,6 @@ def similarity_plot(
 def histograms(
     groups: Mapping[str, Any],
     *,
-    weights: Mapping[str, Any] | None = None,
     bins: int = 40,
     reach: tuple[float | int, float | int] | None = None,
     xlabel: str = "",
@@ -113,8 +114,7 @@ def histograms(
     With weights, all groups together have an area of one.
 
     Args:
-        groups: Values by name of the group.
-        weights: Weight of each value, by the same names.
+        groups: By name of the group, its values, or a tuple of its values and their weights.
         bins: Number of bins.
         reach: Ends of the axis; those of the values if not given.
         xlabel: What is counted.
@@ -122,26 +122,26 @@ def histograms(
         ax: Axes to draw in.
 
     Raises:
-        ValueError: No groups, an empty group, or weights of other groups or lengths.
+        ValueError: No groups, an empty group, or weights of another length or of some groups only.
     """
-    values = {name: _flat(group, name).astype(float) for name, group in groups.items()}
+    weights = {name: _flat(group[1], name).astype(float) for name, group in groups.items() if isinstance(group, tuple)}
+    values = {name: _flat(x[0] if name in weights else x, name).astype(float) for name, x in groups.items()}
     require_some(values, "groups", "name with its values")
-    weighed: dict[str, np.ndarray | None] = dict.fromkeys(values)
-    if weights is not None:
-        weighed = {name: _flat(weights[name], name).astype(float) for name in values if name in weights}
-        if {name: len(w) for name, w in weighed.items() if w is not None} != {n: len(v) for n, v in values.items()}:
-            raise ValueError(f"weights must have one number for each value of {', '.join(values)}")
+    if weights and {name: len(w) for name, w in weights.items()} != {name: len(v) for name, v in values.items()}:
+        raise ValueError(f"weights must have one number for each value of {', '.join(values)}")
     low, high = reach or limits(*values.values(), pad=0.01)
     edges = np.linspace(low, high, bins + 1)
-    counted = {name: np.histogram(np.clip(v, low, high), edges, weights=weighed[name])[0] for name, v in values.items()}
-    total = sum(heights.sum() for heights in counted.values()) if weights is not None else None
+    counted = {
+        name: np.histogram(np.clip(v, low, high), edges, weights=weights.get(name))[0] for name, v in values.items()
+    }
+    total = sum(heights.sum() for heights in counted.values()) if weights else None
     counted = {name: heights / max(total or heights.sum(), 1e-12) for name, heights in counted.items()}
     marks: list[Mark] = [
         Area(*steps(edges, heights), 0, "muted" if order == 0 else class_colour(order), name, name, alpha=0.35)
         for order, (name, heights) in enumerate(counted.items())
     ]
     top = 1.06 * max(float(heights.max()) for heights in counted.values())
-    share = "share of the weight" if weights is not None else "share of the group"
+    share = "share of the weight" if weights else "share of the group"
     plot = Plot(
         marks, Axis(low, high, xlabel), Axis(0, max(top, 1e-6), share, "percent", grid=True), title or "", "above"
     )

@@ -68,11 +68,8 @@ shared = torch.stack(
     ]
 )
 right = (heard == test_clips.labels[:, None]).double().mean()
-ax = plots.confusion(
-    shared,
-    [name.replace("_", " ") for name in test_clips.classes],
-    title=f"{right:.0%} of the sounds are of the picture's kind, chance {1 / len(test_clips.classes):.0%} ({stage.label})",
-)
+title = f"{right:.0%} of the sounds are of the picture's kind, chance {1 / len(test_clips.classes):.0%} ({stage.label})"
+ax = plots.confusion(shared, test_clips.classes, title=title)
 ax.set(xlabel="kind of the ten nearest sounds, percent of the row", ylabel="kind of the picture")
 ax
 
@@ -191,10 +188,8 @@ heads = [torch.randn(x.shape[1], 128, generator=generator) / x.shape[1] ** 0.5 f
 small_losses, video_notes, audio_notes = cross_avid(
     *heads, eyes, ears, blank.video, blank.audio, batches, drawn, T, 0.5, 0.05
 )
-plots.loss_terms(
-    {"loss": small_losses},
-    title=f"Two heads, from {small_losses[0]:.1f} to {small_losses[-1]:.1f} in {len(batches)} steps ({lab.credit('cross_avid')})",
-)
+title = f"Two heads, from {small_losses[0]:.1f} to {small_losses[-1]:.1f} in {len(batches)} steps ({lab.credit('cross_avid')})"
+plots.loss_terms(small_losses, title=title)
 
 # %% [markdown]
 # ## All of AVID, with the whole network
@@ -238,10 +233,8 @@ def train_by_hand(steps, batch_size=stage.profile.train.batch_size, K=stage.prof
 
 steps = 200 if stage.trained else 6
 by_hand, losses = train_by_hand(steps)
-plots.loss_terms(
-    {"loss": losses},
-    title=f"Cross-AVID by hand, from {losses[0]:.1f} to {losses[-1]:.1f} in {steps} steps ({lab.credit('cross_terms')})",
-)
+title = f"Cross-AVID by hand, from {losses[0]:.1f} to {losses[-1]:.1f} in {steps} steps ({lab.credit('cross_terms')})"
+plots.loss_terms(losses, title=title)
 
 # %%
 quarter = max(1, steps // 4)
@@ -304,13 +297,8 @@ names = {"cross": "Cross-AVID", "joint": "Joint-AVID", "self": "Self-AVID"}
 untrained = [scores["video_probe"] for scores in results["untrained"].values()]
 probes = {name: seeds(variant, "video_probe") for variant, name in names.items()}
 best = max(probes, key=lambda name: sum(probes[name]) / len(probes[name]))
-plots.accuracy_bars(
-    probes,
-    chance=results["chance"]["video_probe"],
-    baseline=sum(untrained) / len(untrained),
-    xlabel="accuracy of a linear probe on frozen video features",
-    title=f"{best} gives the best pictures (reference runs)",
-)
+title = f"{best} gives the best pictures (reference runs)"
+plots.accuracy_bars(probes, results["chance"]["video_probe"], untrained, xlabel="linear probe of pictures", title=title)
 
 # %%
 lab.reveal(
@@ -394,10 +382,9 @@ colour = {
     for name, (ours, theirs) in embedded.items()
 }
 most = max(colour, key=colour.get).removeprefix("wallpaper, ")
+title = f"{most} knows most about the wallpaper (seed 0)"
 plots.accuracy_bars(
-    scene | colour,
-    xlabel="scene: accuracy of a linear probe; wallpaper: variance of its colour explained",
-    title=f"{most} knows most about the wallpaper (seed 0)",
+    scene | colour, xlabel="scene: linear probe; wallpaper: variance of its colour explained", title=title
 )
 
 # %% tags=["claim"]
@@ -421,11 +408,10 @@ lab.predict("03-4", "Whose video embeddings move more when the wallpaper goes?",
 papered = dataclasses.replace(foley.PRESETS[stage.profile.world], clips=110 if stage.trained else 22)
 plain = foley.load(dataclasses.replace(papered, background=0.0), progress=False)
 papered = foley.load(papered, progress=False)
+six = [papered.classes[c] for c in papered.labels[:6]]
+videos = [part[i]["video"] for part in (papered, plain) for i in range(6)]
 plots.contact_sheet(
-    [part[i]["video"] for part in (papered, plain) for i in range(6)],
-    [papered.classes[c] for c in papered.labels[:6]] + ["before a plain wall"] * 6,
-    columns=6,
-    title="The same scenes, with and without their wallpaper",
+    videos, six + ["before a plain wall"] * 6, title="The same scenes, with and without their wallpaper"
 )
 
 
@@ -440,11 +426,8 @@ def stays(network):
 
 
 kept = {name: max(0.0, stays(network)) for name, network in networks.items()}
-plots.accuracy_bars(
-    kept,
-    xlabel="similarity of a clip to itself without wallpaper (100 %: nothing moved)",
-    title=f"Similarity to itself without wallpaper: Self {kept['Self']:.0%}, Cross {kept['Cross']:.0%}",
-)
+title = f"Similarity to itself without wallpaper: Self {kept['Self']:.0%}, Cross {kept['Cross']:.0%}"
+plots.accuracy_bars(kept, xlabel="similarity (100 %: nothing moved)", title=title)
 
 # %%
 lab.reveal(
@@ -510,10 +493,8 @@ def same_share(kind, at=0.3, width=0.05):
     return (same / (same + other).clamp(min=1)).item()
 
 
-plots.similarity_histograms(
-    {name: (each.same, each.different) for name, each in found.items()},
-    title=f"At 0.3, {same_share('v-v'):.0%} of picture pairs show one scene; picture-sound pairs: {same_share('v-a'):.0%}",
-)
+title = f"At 0.3, {same_share('v-v'):.0%} of picture pairs show one scene; picture-sound pairs: {same_share('v-a'):.0%}"
+plots.similarity_histograms(found, title=title)
 
 # %% tags=["claim"]
 claim("0.3 means more across the senses than within pictures", same_share("v-a") - same_share("v-v"), above=0.1)

@@ -154,7 +154,7 @@ def random_pairs(count, seed=0, dim=128):
 
 
 sizes = (4, 16, 64, 256, 1024)
-first = {t: [float(info_nce(*random_pairs(size), t)) for size in sizes] for t in (1.0, 0.2, T)}
+first = {f"temperature {t:g}": [float(info_nce(*random_pairs(size), t)) for size in sizes] for t in (1.0, 0.2, T)}
 lab.reveal(
     "09-1",
     float(info_nce(*random_pairs(B), 1.0)),
@@ -162,15 +162,9 @@ lab.reveal(
 )
 
 
-plots.curves(
-    sizes,
-    {f"temperature {t:g}": values for t, values in first.items()},
-    levels={"log B": [math.log(size) for size in sizes]},
-    log="x",
-    xlabel="clips in a batch",
-    ylabel="first loss",
-    title=f"A blind guess costs log B, and more at low temperatures ({lab.credit('info_nce')})",
-)
+title = f"A blind guess costs log B, and more at low temperatures ({lab.credit('info_nce')})"
+levels = {"log B": [math.log(size) for size in sizes]}
+plots.curves(sizes, first, levels, log="x", xlabel="clips in a batch", ylabel="first loss", title=title)
 
 # %% [markdown]
 # Remember two things. **Low temperatures are overconfident**: at $T = 0.07$ random directions already make a blind
@@ -298,10 +292,10 @@ lab.reveal(
 
 plots.curves(
     biases,
-    {f"B = {size}: least at {least[size]:g}": values for size, values in at_start.items()},
+    {f"B = {n}: least at {least[n]:g} (-log {n - 1} = {-math.log(n - 1):.1f})": at_start[n] for n in at_start},
     log="y",
     lowest=True,
-    xlabel="bias b; -log(B - 1) is " + ", ".join(f"{-math.log(size - 1):.1f}" for size in at_start),
+    xlabel="bias b",
     ylabel="first loss",
     title=f"With bias 0 the first loss is {at_start[B][24] / min(at_start[B]):.0f} times as large ({lab.credit('sigmoid_loss')})",
 )
@@ -354,11 +348,12 @@ lab.reveal(
     most,
     "the most similar negatives are often false, and the more a loss focuses on them, the more false ones it hits",
 )
+title = f"Most push on its own kind: {most}, {100 * onto_false[most]:.0f} % ({stage.label})"
 plots.accuracy_bars(
     onto_false,
-    chance=float(false.double().mean()),
-    xlabel="share of the push that lands on false negatives (line: their share of the draw)",
-    title=f"Most push on its own kind: {most}, {100 * onto_false[most]:.0f} % ({stage.label})",
+    float(false.double().mean()),
+    xlabel="push on false negatives (line: their share of the draw)",
+    title=title,
 )
 
 # %% [markdown]
@@ -371,13 +366,9 @@ def hardness(beta):
     """Where the push goes, over similarity, for one hardness."""
     grad = push(functools.partial(losses.hard_negative_loss, hardness=beta, class_prior=0.0))
     share, which = grad / grad.sum(), {"true negatives": ~false, "false negatives": false}
-    return plots.histograms(
-        {name: wrong[mask] * T for name, mask in which.items()},
-        weights={name: share[mask] for name, mask in which.items()},
-        reach=(-0.6, 1.0),
-        xlabel="similarity of the negative to the query",
-        title=f"hardness {beta:g}: {100 * share[false].sum():.0f} % of the push hits the query's own class",
-    )
+    groups = {name: (wrong[mask] * T, share[mask]) for name, mask in which.items()}
+    title = f"hardness {beta:g}: {100 * share[false].sum():.0f} % of the push hits the query's own class"
+    return plots.histograms(groups, reach=(-0.6, 1.0), xlabel="similarity of the negative to the query", title=title)
 
 
 frames(hardness, [0.0, 0.5, 1.0, 2.0, 4.0], label="hardness", alt="where hard-negative losses push")
@@ -565,12 +556,8 @@ if off_screen.any() and stage.trained:
     one, _, two = list(areas.values())[1:4]
     change = "easier" if two > one + 0.05 else "harder" if two < one - 0.05 else "about the same"
     lab.reveal("09-6", change, "compare with the held-out clips, which no loss has pulled together")
-    shown = plots.accuracy_bars(
-        areas,
-        chance=0.5,
-        xlabel="AUC: intact above off-screen clips (committed runs, seed 0)",
-        title=f"Liars among training clips: AUC {one:.2f}, then {two:.2f}",
-    )
+    title = f"Liars among training clips: AUC {one:.2f}, then {two:.2f} (committed runs, seed 0)"
+    shown = plots.accuracy_bars(areas, chance=0.5, xlabel="AUC: intact above off-screen clips", title=title)
 else:
     shown = print("Without committed runs, or without off-screen clips, there is nothing to compare.")
 shown
@@ -615,15 +602,9 @@ others = soft - torch.diag(soft.diagonal())
 kin = labels[some][:, None] == labels[some][None]
 inside = 100 * float(others[kin].sum() / others.sum())
 by_chance = 100 * float((kin.sum() - len(some)) / (len(some) ** 2 - len(some)))
-
-
-plots.blocks(
-    {"InfoNCE: only myself": torch.eye(len(some)), "swapped soft target": soft},
-    [clips.classes[c].replace("_", " ") for c in labels[some]],
-    xlabel="sounds",
-    ylabel="pictures",
-    title=f"{inside:.0f} % of what is shared stays in the class (by chance {by_chance:.0f} %)",
-)
+targets = {"InfoNCE: only myself": torch.eye(len(some)), "swapped soft target": soft}
+title = f"{inside:.0f} % of what is shared stays in the class (by chance {by_chance:.0f} %)"
+plots.blocks(targets, [clips.classes[c] for c in labels[some]], xlabel="sounds", ylabel="pictures", title=title)
 
 # %% tags=["claim"]
 claim("the blocks are classes: most of what is shared stays inside", inside, above=60)
@@ -706,12 +687,9 @@ lab.reveal(
 )
 brief = winner.split(" (")[0]
 fallen = race[winner]["v→a class mAP"].value < race["where all begin"]["v→a class mAP"].value
+finish = f"all below the start, {brief} the least" if fallen else f"{brief} leads, {clear}"
 plots.estimate_rows(
-    race,
-    rows=rows,
-    xlabel="mean average precision on held-out clips, 95 % intervals over clips",
-    title=f"v→a after {steps} steps: "
-    + (f"all below the start, {brief} the least" if fallen else f"{brief} leads, {clear}"),
+    race, rows=rows, xlabel="mAP, 95 % intervals over held-out clips", title=f"v→a after {steps} steps: {finish}"
 )
 
 # %% [markdown]
@@ -755,12 +733,10 @@ found = {name: [100 * run["v2a"] for run in runs] for name, runs in fair.items()
 mean = {name: sum(values) / len(values) for name, values in found.items()}
 order = sorted(mean, key=mean.get, reverse=True)
 lab.reveal("09-7", mean[order[0]] - mean[order[-1]], "three seeds, the nearest sounds of a picture", close=2)
-plots.accuracy_bars(
-    {name: [run["v2a"] for run in fair[name]] for name in order},
-    chance=reference.results()["chance"]["v2a_precision_at_10"],
-    xlabel="right class among the ten nearest sounds of a picture",
-    title="Seven losses from nothing, each with its own settings",
-)
+chance = reference.results()["chance"]["v2a_precision_at_10"]
+title = "Seven losses from nothing, each with its own settings"
+rows = {name: [run["v2a"] for run in fair[name]] for name in order}
+plots.accuracy_bars(rows, chance, xlabel="right class among the ten nearest sounds of a picture", title=title)
 
 # %% [markdown]
 # The dots of one loss lie further apart than the losses do. But the runs are *paired*: with the same seed, they share
@@ -772,9 +748,7 @@ ahead = {
     for name in order
     if name != "NCE, bank (AVID)"
 }
-plots.seed_differences(
-    {"v→a precision at 10": ahead}, xlabel="points; 95 % intervals over seeds", title="AVID's loss against the others"
-)
+plots.seed_differences({"v→a precision at 10": ahead}, title="AVID's loss against the others")
 
 # %% [markdown]
 # Two lessons. First, given its own temperature and rate, *every* loss learns what matters here: the choice of settings
