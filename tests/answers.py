@@ -79,6 +79,12 @@ RIDGE = (
     "  one = lambda t: torch.cat([t, torch.ones(len(t), 1)], 1); X = one(x); I = torch.eye(X.shape[1]); I[-1, -1] = 0\n"
     "  a, b = X.T @ X + p * I, X.T @ y; return one(z) @ torch.linalg.solve(a, b)\n"
 )
+LOADED = "f = (draws * (pictures.shape[1] - frames + 1)).long(); s = rate // fps\n"
+CUT = (
+    LOADED
+    + "v = torch.stack([pictures[i, a : a + frames] for i, a in zip(index, f)])\n"
+    + "a = torch.stack([sounds[i, s * b : s * (b + frames)] for i, b in zip(index, f)])\n"
+)
 LEAKS = (
     "N = len(recordings); first = list(range(N)); links = copies.tolist()\n"
     "links += [(i, j) for i in range(N) for j in range(i) if recordings[i] == recordings[j]]\n"
@@ -101,6 +107,24 @@ RIGHT = {
         "db = 10 * x.log10(); torch.where(db < db.max() - 100, db.max() - 100, db)",
         "x = torch.cat([power[:, :1], power[:, 1:].unfold(1, 2, 2).mean(-1)], 1)\n"
         "db = 10.0 * (x + 1e-30).log10(); db.clamp(db.amax() - 100)",
+    ],
+    "load_batch": [
+        CUT + "v.permute(0, 4, 1, 2, 3), a[:, None]",
+        CUT.replace("draws", "draws.numpy()").replace(".long()", ".astype(int)") + "v.movedim(-1, 1), a.unsqueeze(1)",
+        "P = pictures.permute(0, 4, 1, 2, 3); v, a = [], []\nfor i, d in zip(index.tolist(), draws.tolist()):\n"
+        "  f = int(d * (P.shape[2] - frames + 1)); t = f / fps; n = round(frames / fps * rate)\n"
+        "  v.append(P[i, :, f : f + frames]); a.append(sounds[i, round(t * rate) :][:n].unsqueeze(0))\n"
+        "return torch.stack(v), torch.stack(a)",
+        "f = torch.floor(draws * (pictures.size(1) - frames + 1)).long()\n"
+        "v = pictures[index[:, None], f[:, None] + torch.arange(frames)]; n = frames * rate // fps\n"
+        "a = sounds[index].gather(1, (f * rate // fps)[:, None] + torch.arange(n)); v.permute(0, 4, 1, 2, 3), a[:, None]",
+        LOADED + "v = pictures[index].unfold(1, frames, 1)[torch.arange(len(index)), f]  # (B, H, W, 3, frames)\n"
+        "a = sounds[index].unfold(1, s * frames, s)[torch.arange(len(index)), f]; v.permute(0, 3, 4, 1, 2), a[:, None, :]",
+        LOADED
+        + "v = np.stack([pictures[i, j : j + frames].numpy() for i, j in zip(index, f)]).transpose(0, 4, 1, 2, 3)\n"
+        "a = np.stack([sounds[i, j * s : (j + frames) * s].numpy()[None] for i, j in zip(index, f)]); return v, a",
+        LOADED + "x = sounds.reshape(len(sounds), -1, s)  # (N, F, s)\nrows = f[:, None] + torch.arange(frames)\n"
+        "v, a = pictures[index[:, None], rows], x[index[:, None], rows]; return v.permute(0, 4, 1, 2, 3), a.flatten(1)[:, None]",
     ],
     "nce_loss": [
         "K = negative.shape[1]; p = torch.exp(positive) / (torch.exp(positive) + K * Z)\n"
@@ -580,6 +604,33 @@ WRONG = {
         + DB: "axis|pair|neighbour|halves",
         "d = 10 * power.clamp(min=1e-10).log10(); x = torch.cat([d[:, :1], (d[:, 1::2] + d[:, 2::2]) / 2], 1); "
         "x.clamp(min=x.max() - 100)": "logarithm|decibel.*average",
+    },
+    "load_batch": {
+        CUT.replace(" + 1", "") + "v.permute(0, 4, 1, 2, 3), a[:, None]": "last window",
+        CUT.replace(".long()", ".round().long()").replace(" + 1", "") + "v.permute(0, 4, 1, 2, 3), a[:, None]": "round",
+        CUT.replace("s * b : s * (b + frames)", ": s * frames")
+        + "v.permute(0, 4, 1, 2, 3), a[:, None]": "sound.*begin",
+        CUT.replace("s * b : s * (b + frames)", "b : b + s * frames")
+        + "v.permute(0, 4, 1, 2, 3), a[:, None]": "sample|clock",
+        CUT.replace("s * b : s * (b + frames)", "b : b + frames")
+        + "v.permute(0, 4, 1, 2, 3), a[:, None]": "samples|shape",
+        CUT.replace("sounds[i,", "sounds[int(b) % 5,") + "v.permute(0, 4, 1, 2, 3), a[:, None]": "sound|2nd|second",
+        CUT.replace("s = rate // fps", "s = rate") + "v.permute(0, 4, 1, 2, 3), a[:, None]": "fps|rate|shape|stack",
+        CUT + "v, a[:, None]": "permute|axis|axes|shape|colour",
+        CUT + "v.permute(0, 4, 1, 2, 3), a": "channel",
+        CUT + "v.permute(0, 4, 1, 3, 2), a[:, None]": "height|turned",
+        CUT + "v.permute(0, 1, 4, 2, 3), a[:, None]": "colour.*time|order",
+        CUT + "v.reshape(len(v), 3, frames, *v.shape[2:4]), a[:, None]": "reshape|permute",
+        CUT + "v.permute(0, 4, 1, 2, 3) / 255, a[:, None]": "whole numbers|255",
+        CUT.replace("zip(index, f)", "enumerate(f)") + "v.permute(0, 4, 1, 2, 3), a[:, None]": "index",
+        CUT.replace("draws *", "draws[0] *").replace("zip(index, f)", "zip(index, f.expand(len(index)))")
+        + "v.permute(0, 4, 1, 2, 3), a[:, None]": "same frame|own draw",
+        CUT.replace("a : a + frames", "a : a + frames : 2")
+        + "v.permute(0, 4, 1, 2, 3), a[:, None]": "frames|shape|second",
+        CUT.replace("a : a + frames]", "a + frames - 1 - torch.arange(frames)]")
+        + "v.permute(0, 4, 1, 2, 3), a[:, None]": "order|revers|backward",
+        "v, a = pictures[index][:, :frames], sounds[index][:, : frames * rate // fps]; "
+        "v.permute(0, 4, 1, 2, 3), a[:, None]": "draws|begin",
     },
     "nce_loss": {
         NCE + "-(p.log().sum(1) + q.log().mean(1)).mean()": "negatives.*(mean|averag)|(mean|averag).*negative",

@@ -5,10 +5,11 @@
 #
 # * read a clip from any video file, and say what each axis of its tensors means,
 # * make a log spectrogram step by step and read one with your eyes,
+# * cut training windows out of clips, picture and sound of the same moments,
 # * show what augmentation changes and what it must not change,
 # * name the *nuisances* of a clip, and test whether they alone give the label away.
 #
-# **Needs:** notebook 00. **Time:** 40 minutes, including a quarter of a minute of computing (CPU; GPU: not measured).
+# **Needs:** notebook 00. **Time:** 50 minutes, including a quarter of a minute of computing (CPU; GPU: not measured).
 #
 # **Before you start:** three questions about notebook 00.
 #
@@ -72,9 +73,9 @@ player(path, caption=names[0])
 # Here is the whole file at its original size.
 
 # %%
-whole = media.read_clip(
-    path, 0.0, al.VideoSpec(frames=64, fps=16.0, size=None), al.AudioSpec(rate=24_000, duration_s=4.0, frames=200)
-)
+seen = al.VideoSpec(frames=64, fps=16.0, size=None)
+heard = al.AudioSpec(rate=24_000, duration_s=4.0, frames=200)
+whole = media.read_clip(path, 0.0, seen, heard)
 print(f"picture {tuple(whole.video.shape)}: colours, frames, height, width")
 print(f"sound   {tuple(whole.audio.shape)}: channel, samples")
 
@@ -187,6 +188,41 @@ lab.reveal("01-1", "C", "horizontal lines that slowly fade are the partials of s
 gallery(None, [clips.path(i) for i in four], [f"{letter}: {names[i]}" for letter, i in zip("ABCD", four, strict=True)])
 
 # %% [markdown]
+# ## Exercise ●●●: the loader
+#
+# `clips.batch` made the windows above. Write the part that cuts them. All clips are decoded already; in comes which clips
+# the batch wants, and one random number in $[0, 1)$ per clip that says where its window begins. (The numbers come from
+# outside, so that a training can be repeated exactly.) Picture and sound have different clocks, and a window must hold
+# *the same moments* of both: otherwise the network learns from pairs that do not belong together.
+
+
+# %%
+@exercise("load_batch")
+def load_batch(pictures, sounds, index, draws, frames, fps, rate):
+    """Cut a random window out of each clip of a batch: picture and sound of the same moments.
+
+    pictures (N, F, H, W, 3) at fps, sounds (N, S) at rate, a multiple of fps; index (B,): the clips of the batch;
+    draws (B,) in [0, 1): where each window begins -> picture (B, 3, frames, H, W), sound (B, 1, frames * rate / fps)
+
+    A window may begin at each frame from which it fits into the clip: a draw of 0 is the first of them, a draw just below
+    1 the last, and all are equally likely.
+    """
+    ...
+
+
+# %% [markdown]
+# Try it on the four clips, decoded whole. A second of ping-pong shows whether you hear a hit when you see it.
+
+# %%
+decoded = [media.read_clip(clips.path(i), 0.0, seen, heard) for i in four]
+pictures = torch.stack([clip.video.permute(1, 2, 3, 0) for clip in decoded])  # (4, 64, height, width, 3)
+sounds = torch.stack([clip.audio[0] for clip in decoded])  # (4, samples)
+picture, sound = load_batch(pictures, sounds, torch.tensor([3, 0]), torch.tensor([0.5, 0.9]), 16, 16, 24_000)
+plots.clip_sheet(
+    picture[0], sound[0], fps=16, rate=24_000, title=f"Seen and heard at once ({lab.credit('load_batch')})"
+)
+
+# %% [markdown]
 # ## Augmentation: what may change, and what must not
 #
 # If a model saw the same crop in the same light each time, it could recognise a clip by a corner of its wallpaper. So
@@ -230,13 +266,7 @@ if MY_CLIP is None:
     print("No recording given: set MY_CLIP to a video of yours, or read on.")
 else:
     start_s = next(iter(media.probe(MY_CLIP).both_s))[0]
-    mine = media.read_clip(
-        MY_CLIP,
-        start_s,
-        al.VideoSpec(frames=64, fps=16.0, size=None),
-        al.AudioSpec(rate=24_000, duration_s=4.0, frames=200),
-        short_side=160,
-    )
+    mine = media.read_clip(MY_CLIP, start_s, seen, heard, short_side=160)
     display(plots.clip_sheet(mine, title="Your own recording"))
     display(player(MY_CLIP, caption="your own recording"))
 

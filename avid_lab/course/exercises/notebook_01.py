@@ -1,11 +1,13 @@
-"""Notebook 01: from a power spectrum to what the network hears."""
+"""Notebook 01: from a power spectrum to what the network hears, and from clips to batches."""
 
 from __future__ import annotations
 
 import torch
 
 from avid_lab.course.checks import Exercise
-from avid_lab.course.exercises.inputs import normal
+from avid_lab.course.exercises.inputs import integers, normal
+
+# --- decibels ----------------------------------------------------------------------------------------------------------
 
 
 def log_spectrogram_bins(power):
@@ -121,6 +123,166 @@ def _loud_and_quiet():
     return (normal(7, 9, seed=3).square() * torch.logspace(14, 6, 7)[:, None] * torch.logspace(0, -13, 9),)
 
 
+# --- the loader --------------------------------------------------------------------------------------------------------
+
+
+def load_batch(pictures, sounds, index, draws, frames, fps, rate):
+    """Cut a random window out of each clip of a batch: picture and sound of the same moments.
+
+    pictures (N, F, H, W, 3) at fps, sounds (N, S) at rate, a multiple of fps; index (B,): the clips of the batch;
+    draws (B,) in [0, 1): where each window begins -> picture (B, 3, frames, H, W), sound (B, 1, frames * rate / fps)
+
+    A window may begin at each frame from which it fits into the clip: a draw of 0 is the first of them, a draw just below
+    1 the last, and all are equally likely.
+    """
+    first = (draws * (pictures.shape[1] - frames + 1)).long()  # (B,): the first frame of each window
+    each = rate // fps  # samples during one frame
+    cuts = list(zip(index.tolist(), first.tolist(), strict=True))
+    picture = torch.stack([pictures[i, f : f + frames] for i, f in cuts])  # (B, frames, H, W, 3)
+    sound = torch.stack([sounds[i, f * each : (f + frames) * each] for i, f in cuts])  # (B, frames * each)
+    return picture.permute(0, 4, 1, 2, 3), sound[:, None]
+
+
+def _by_indexing(pictures, sounds, index, draws, frames, fps, rate):
+    first = (draws * (pictures.shape[1] - frames + 1)).floor().long()
+    each = rate // fps
+    picture = pictures[index[:, None], first[:, None] + torch.arange(frames)]
+    sound = sounds[index[:, None], each * first[:, None] + torch.arange(each * frames)]
+    return picture.movedim(4, 1), sound.unsqueeze(1)
+
+
+def _windows(pictures, sounds, index, first, begin, frames, samples):
+    """Windows of the clips in index, pictures from frame first on, sounds from sample begin on."""
+    picture = pictures[index[:, None], first[:, None] + torch.arange(frames)]
+    sound = sounds[index[:, None], begin[:, None] + torch.arange(samples)]
+    return picture.movedim(4, 1), sound.unsqueeze(1)
+
+
+def _first(pictures, draws, frames):
+    return (draws * (pictures.shape[1] - frames + 1)).long()
+
+
+def _last_never(pictures, sounds, index, draws, frames, fps, rate):
+    """The last window is never drawn. A clip of F frames has F - frames + 1 windows: with F = frames, there is one."""
+    first = (draws * (pictures.shape[1] - frames)).long()
+    return _windows(pictures, sounds, index, first, first * (rate // fps), frames, frames * rate // fps)
+
+
+def _rounded(pictures, sounds, index, draws, frames, fps, rate):
+    """The first frame is rounded to the nearest. Then the first and the last window are drawn half as often as the others.
+    Round down.
+    """
+    first = (draws * (pictures.shape[1] - frames)).round().long()
+    return _windows(pictures, sounds, index, first, first * (rate // fps), frames, frames * rate // fps)
+
+
+def _sound_from_the_beginning(pictures, sounds, index, draws, frames, fps, rate):
+    """The sound always begins with the clip. It must begin at the moment of the first frame: sample f * rate / fps."""
+    first = _first(pictures, draws, frames)
+    return _windows(pictures, sounds, index, first, 0 * first, frames, frames * rate // fps)
+
+
+def _picture_from_the_beginning(pictures, sounds, index, draws, frames, fps, rate):
+    """The picture always begins with the clip. Both must begin at the moment that was drawn."""
+    first = _first(pictures, draws, frames)
+    return _windows(pictures, sounds, index, 0 * first, first * (rate // fps), frames, frames * rate // fps)
+
+
+def _sound_at_the_frames_number(pictures, sounds, index, draws, frames, fps, rate):
+    """The sound begins at the sample with the number of the frame. Frames and samples have different clocks: frame f is
+    shown f / fps seconds after the beginning, and that is sample f * rate / fps.
+    """
+    first = _first(pictures, draws, frames)
+    return _windows(pictures, sounds, index, first, first, frames, frames * rate // fps)
+
+
+def _places_of_their_own(pictures, sounds, index, draws, frames, fps, rate):
+    """Picture and sound each get a place of their own. The sound's start is drawn among all samples, so it begins up to a
+    frame after the picture. Draw once, then convert the frame to a sample: f * rate / fps.
+    """
+    samples = frames * rate // fps
+    begin = (draws * (sounds.shape[1] - samples + 1)).long()
+    return _windows(pictures, sounds, index, _first(pictures, draws, frames), begin, frames, samples)
+
+
+def _samples_counted_as_frames(pictures, sounds, index, draws, frames, fps, rate):
+    """The sound has as many samples as the picture has frames. One frame lasts rate / fps samples."""
+    picture, sound = load_batch(pictures, sounds, index, draws, frames, fps, rate)
+    return picture, sound[..., :frames]
+
+
+def _one_place_for_all(pictures, sounds, index, draws, frames, fps, rate):
+    """All windows of the batch begin at the same frame. Each clip has its own draw."""
+    first = _first(pictures, draws, frames)[:1].expand(len(index))
+    return _windows(pictures, sounds, index, first, first * (rate // fps), frames, frames * rate // fps)
+
+
+def _first_clips(pictures, sounds, index, draws, frames, fps, rate):
+    """The batch holds the first clips instead of those in index. Row b of the batch is clip index[b]."""
+    first, clips = _first(pictures, draws, frames), torch.arange(len(index))
+    return _windows(pictures, sounds, clips, first, first * (rate // fps), frames, frames * rate // fps)
+
+
+def _sound_of_other_clips(pictures, sounds, index, draws, frames, fps, rate):
+    """The sound is of other clips. The picture is that of the clip in index, but the sound is that of the clip with the row's
+    own number. A network learns nothing from such pairs.
+    """
+    picture, _ = load_batch(pictures, sounds, index, draws, frames, fps, rate)
+    _, sound = load_batch(pictures, sounds, torch.arange(len(index)), draws, frames, fps, rate)
+    return picture, sound
+
+
+def _colours_last(pictures, sounds, index, draws, frames, fps, rate):
+    """Colours are the last axis. A network wants (B, 3, frames, H, W): `permute(0, 4, 1, 2, 3)`."""
+    picture, sound = load_batch(pictures, sounds, index, draws, frames, fps, rate)
+    return picture.permute(0, 2, 3, 4, 1), sound
+
+
+def _turned(pictures, sounds, index, draws, frames, fps, rate):
+    """Height and width are exchanged: the picture is turned on its side. `permute(0, 4, 1, 2, 3)` keeps their order."""
+    picture, sound = load_batch(pictures, sounds, index, draws, frames, fps, rate)
+    return picture.transpose(3, 4), sound
+
+
+def _time_first(pictures, sounds, index, draws, frames, fps, rate):
+    """Colours and time are exchanged. The order is clip, colour, frame, height, width."""
+    picture, sound = load_batch(pictures, sounds, index, draws, frames, fps, rate)
+    return picture.transpose(1, 2), sound
+
+
+def _no_channel(pictures, sounds, index, draws, frames, fps, rate):
+    """The sound's channel axis is missing. A network wants (B, 1, samples): `sound[:, None]`."""
+    picture, sound = load_batch(pictures, sounds, index, draws, frames, fps, rate)
+    return picture, sound[:, 0]
+
+
+def _reshaped(pictures, sounds, index, draws, frames, fps, rate):
+    """The axes are reshaped instead of moved. `reshape` and `view` keep the order of the numbers in memory, so pixels get mixed
+    up. Use `permute`.
+    """
+    picture, sound = load_batch(pictures, sounds, index, draws, frames, fps, rate)
+    return picture.permute(0, 2, 3, 4, 1).reshape(picture.shape), sound
+
+
+def _small_clips(seed, draws, frames, fps, rate):
+    """Five clips of nine frames of 2 x 3 pixels, all different."""
+    pictures = integers(5, 9, 2, 3, 3, below=256, seed=seed).to(torch.uint8)
+    sounds = normal(5, 9 * rate // fps, seed=seed + 1)
+    return pictures, sounds, torch.tensor([3, 0, 4, 3]), torch.tensor(draws), frames, fps, rate
+
+
+def _clips():
+    return _small_clips(0, [0.1, 0.62, 0.3, 0.85], 4, 4, 20)
+
+
+def _ends():
+    return _small_clips(2, [0.0, 0.999, 0.49, 0.7], 6, 8, 24)
+
+
+def _all_frames():
+    return _small_clips(4, [0.0, 0.5, 0.9, 0.999], 9, 3, 12)
+
+
 EXERCISES = (
     Exercise(
         task="Average the bins of a power spectrum in pairs, except the lowest. Return decibels within 100 dB of the loudest value.",
@@ -145,6 +307,36 @@ EXERCISES = (
             "`x.unflatten(1, (-1, 2))` turns (frames, n) into (frames, n / 2, 2); the mean over the last axis averages each pair.",
             "Put the lowest bin back in front with `torch.cat([power[:, :1], pairs], dim=1)`. A decibel is `10 * x.log10()`; "
             "`clamp` keeps numbers above a floor, first of the power (silence has none), then of the decibels.",
+        ),
+    ),
+    Exercise(
+        task="Cut a random window out of each clip of a batch: some frames, and the sound of the same moments.",
+        reference=load_batch,
+        probes=(_clips, _ends, _all_frames),
+        wrong=(
+            _last_never,
+            _rounded,
+            _sound_from_the_beginning,
+            _picture_from_the_beginning,
+            _sound_at_the_frames_number,
+            _places_of_their_own,
+            _samples_counted_as_frames,
+            _one_place_for_all,
+            _first_clips,
+            _sound_of_other_clips,
+            _colours_last,
+            _turned,
+            _time_first,
+            _no_channel,
+            _reshaped,
+        ),
+        forms=(_by_indexing,),
+        hints=(
+            "Three steps: the first frame of each window, the cuts, the order of the axes. How many windows fit into a clip?",
+            "`(draws * places).long()` turns draws into whole numbers from 0 to places - 1. Frame f is shown f / fps seconds after "
+            "the beginning; which sample is that?",
+            "Cut clip by clip and `torch.stack` the pieces, or index with (B, 1) and (B, frames) tensors at once. `permute` brings "
+            "the colours forward; `sound[:, None]` adds a channel.",
         ),
     ),
 )
