@@ -165,7 +165,11 @@ def _first(pictures, draws, frames):
 def _last_never(pictures, sounds, index, draws, frames, fps, rate):
     """The last window is never drawn. A clip of F frames has F - frames + 1 windows: with F = frames, there is one."""
     first = (draws * (pictures.shape[1] - frames)).long()
-    return _windows(pictures, sounds, index, first, first * (rate // fps), frames, frames * rate // fps)
+    each = rate // fps
+    cuts = list(zip(index.tolist(), first.tolist(), strict=True))
+    picture = torch.stack([pictures[i, f : f + frames] for i, f in cuts])
+    sound = torch.stack([sounds[i, f * each : (f + frames) * each] for i, f in cuts])
+    return picture.permute(0, 4, 1, 2, 3), sound[:, None]
 
 
 def _rounded(pictures, sounds, index, draws, frames, fps, rate):
