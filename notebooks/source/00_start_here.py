@@ -117,11 +117,8 @@ plots.method_film()
 
 # %%
 print(f"{len(clips)} clips to train on, {len(test_clips)} held out, {len(clips.classes)} kinds of scene")
-plots.contact_sheet(
-    [clips[(clips.labels == c).nonzero()[0].item()]["video"] for c in range(len(clips.classes))],
-    [name.replace("_", " ") for name in clips.classes],
-    title="One frame of every kind of scene",
-)
+first = [int((clips.labels == c).nonzero()[0]) for c in range(len(clips.classes))]  # a clip of each kind
+plots.contact_sheet([clips[i]["video"] for i in first], clips.classes, title="One frame of every kind of scene")
 
 # %% [markdown]
 # Play a few, and notice how much you hear that you cannot see.

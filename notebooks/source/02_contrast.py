@@ -75,10 +75,9 @@ def own_and_others(video, audio):
 
 blank = al.MemoryBank(N, D, generator=torch.Generator().manual_seed(0))  # random directions
 after = "reference run" if stage.trained else "UNTRAINED"
+found = {"random notes": own_and_others(blank.video, blank.audio), after: own_and_others(memory.video, memory.audio)}
 plots.similarity_histograms(
-    {"random notes": own_and_others(blank.video, blank.audio), after: own_and_others(memory.video, memory.audio)},
-    kinds=("its own sound", "other clips' sounds"),
-    title="Can a picture find its own sound?",
+    found, kinds=("its own sound", "other clips' sounds"), title="Can a picture find its own sound?"
 )
 
 # %% [markdown]
@@ -260,16 +259,10 @@ def pull_and_push(positive, negative, Z):
 
 factors = torch.logspace(-6, 6, 25)
 forces = torch.tensor([pull_and_push(positive, negative, Z * factor) for factor in factors])  # (25, 2)
-
-
-plots.curves(
-    factors,
-    {"pull of the positive": forces[:, 0].clamp(min=1e-6), "push of all negatives": forces[:, 1].clamp(min=1e-6)},
-    log="xy",
-    xlabel="Z / the estimate of Z",
-    ylabel="size of the gradient",
-    title=f"At the estimated Z, {K} negatives push {forces[12, 1] / forces[12, 0]:.2f} times as hard as the positive pulls",
-)
+pull, push = forces.clamp(min=1e-6).T
+title = f"At the estimated Z, {K} negatives push {push[12] / pull[12]:.2f} times as hard as the positive pulls"
+lines = {"pull of the positive": pull, "push of all negatives": push}
+plots.curves(factors, lines, log="xy", xlabel="Z / the estimate of Z", ylabel="size of the gradient", title=title)
 
 # %%
 pull, push = pull_and_push(positive, negative, Z / 100)
@@ -364,17 +357,10 @@ def draw_push(T):
     push = (negative - math.log(K) - partition_constant(negative).log()).sigmoid()  # P(real) = size of the gradient
     hardest = push.sort(dim=1, descending=True).values[:, : max(1, K // 10)].sum() / push.sum()
     wrong = (push * alike).sum() / push.sum()
-    return plots.histograms(
-        {"negatives": negative * T, "their push": negative * T},
-        weights={
-            "negatives": torch.ones_like(push).flatten() / push.numel(),
-            "their push": (push / push.sum()).flatten(),
-        },
-        bins=60,
-        reach=(-0.6, 0.8),
-        xlabel="similarity to the query",
-        title=f"T = {T:g}: {hardest:.0%} of the push by the hardest tenth, {wrong:.0%} on false negatives",
-    )
+    similarity, even = negative * T, torch.ones_like(push)
+    groups = {"negatives": (similarity, even / even.sum()), "their push": (similarity, push / push.sum())}
+    title = f"T = {T:g}: {hardest:.0%} of the push by the hardest tenth, {wrong:.0%} on false negatives"
+    return plots.histograms(groups, bins=60, reach=(-0.6, 0.8), xlabel="similarity to the query", title=title)
 
 
 frames(draw_push, [0.02, 0.03, 0.05, 0.07, 0.1, 0.2, 0.5, 1.0], label="temperature", start=3)
@@ -487,7 +473,7 @@ untrained = sum(experiment(steps=0, seed=seed).score for seed in seeds) / len(se
 chance = al.metrics.chance_accuracy(clips.labels, test_clips.labels)
 trial = experiment()
 plots.loss_terms(
-    {"loss": trial.losses},
+    trial.losses,
     title=f"Two heads from scratch: {trial.losses[0]:.1f} to {trial.losses[-1]:.1f}; precision {untrained:.0%} before, "
     f"{trial.score:.0%} after ({lab.credit('nce_loss')})",
 )
@@ -500,12 +486,7 @@ def sweep(knob, values, title, **fixed):
     means = {value: sum(t.score for t in found) / len(found) for value, found in trials.items()}
     plots_of = {f"{value:g}": [t.score for t in found] for value, found in trials.items()}
     best = max(means, key=means.get)
-    ax = plots.accuracy_bars(
-        plots_of,
-        chance=chance,
-        xlabel="precision of the 10 nearest sounds",
-        title=title(means, best),
-    )
+    ax = plots.accuracy_bars(plots_of, chance, xlabel="precision of the 10 nearest sounds", title=title(means, best))
     ax.set_ylabel(knob)
     return ax, trials
 
@@ -561,12 +542,8 @@ for name, loss in {"NCE": nce_loss, "softmax": al.nce_softmax_loss}.items():
         rows[f"{name}, K = {count}"] = [experiment(K=count, loss=loss, seed=seed).score for seed in seeds]
 mean = {name: sum(x) / len(x) for name, x in rows.items()}
 fewest, most = mean["NCE, K = 1"], max(mean[name] for name in mean if name.startswith("NCE"))
-plots.accuracy_bars(
-    rows,
-    chance=chance,
-    xlabel="precision of the 10 nearest sounds",
-    title=f"One negative already gives {fewest:.0%}; the best number with NCE gives {most:.0%}",
-)
+title = f"One negative already gives {fewest:.0%}; the best number with NCE gives {most:.0%}"
+plots.accuracy_bars(rows, chance, xlabel="precision of the 10 nearest sounds", title=title)
 
 # %% [markdown]
 # More negatives describe the crowd better, with diminishing returns, and they include more false ones: here, hundreds

@@ -95,14 +95,8 @@ seen = {words: committed("cma", score) for words, score in EXAMINATIONS.items()}
 blank = {words: [scores[score] for scores in blank_scores] for words, score in EXAMINATIONS.items()}
 chance = {words: results["chance"][score] for words, score in EXAMINATIONS.items()}
 means = [100 * sum(values) / len(values) for values in seen.values()]
-plots.seed_rows(
-    seen,
-    blank,
-    chance,
-    label="CMA (dots: seeds)",
-    xlabel="score on held-out clips (committed runs)",
-    title=f"One network scores {min(means):.0f} to {max(means):.0f} %",
-)
+title = f"One network scores {min(means):.0f} to {max(means):.0f} % (committed runs)"
+plots.seed_rows(seen, blank, chance, label="CMA (dots: seeds)", xlabel="score on held-out clips", title=title)
 
 # %% tags=["claim"]
 claim("the answers lie far apart", max(means) - min(means), above=20)
@@ -165,16 +159,9 @@ lab.reveal(
     100 * recalls["picture → sound"][ten],
     "compare it with chance before you judge, and read on to judge the question",
 )
-plots.curves(
-    ks,
-    recalls,
-    levels={"chance, k / N": [k / len(test_clips) for k in ks]},
-    log="x",
-    percent=True,
-    xlabel="k",
-    ylabel="queries with their own clip in the first k",
-    title=f"The nearest sound is the right one for {100 * first:.0f} % of pictures ({lab.credit('recall_at_k')})",
-)
+title = f"The nearest sound is the right one for {100 * first:.0f} % of pictures ({lab.credit('recall_at_k')})"
+levels = {"chance, k / N": [k / len(test_clips) for k in ks]}
+plots.curves(ks, recalls, levels, log="x", percent=True, xlabel="k", ylabel="own clip in the first k", title=title)
 
 # %% [markdown]
 # Now the worst network there is. It gives *every* pair the same score.
@@ -215,12 +202,8 @@ by_class = {d: found[f"{d} class mAP"].value for d in directions if f"{d} class 
 best = max(by_class, key=by_class.get)
 hardest = min((row for row in rows if "instance" in row), key=lambda row: found[row].value)
 lab.reveal("08-2", best, "look at the intervals before you build a story on it")
-plots.estimate_rows(
-    found,
-    rows=rows,
-    xlabel="mean average precision, 95 % intervals over clips",
-    title=f"By class, {best} does best; {hardest.removesuffix(' mAP')} is hardest",
-)
+title = f"By class, {best} does best; {hardest.removesuffix(' mAP')} is hardest"
+plots.estimate_rows(found, rows=rows, xlabel="mean average precision, 95 % intervals over clips", title=title)
 
 # %% tags=["claim"]
 across = [(found[f"{d} instance mAP"].value, found[f"{d} class mAP"].value) for d in ("v→a", "a→v")]
@@ -340,15 +323,16 @@ votes = {
 guess = al.metrics.chance_accuracy(labels, test_labels)
 accuracy = {name: [estimate(hit.double()) for hit in hits] for name, hits in votes.items()}
 top = max(range(len(voters)), key=lambda i: accuracy["pictures"][i].value)
+title = f"Pictures are classified best with k = {voters[top]} ({lab.credit('knn_predict')})"
 plots.curves(
     voters,
     accuracy,
-    levels={"chance": guess},
+    {"chance": guess},
     log="x",
     percent=True,
     xlabel="k (neighbours that vote)",
     ylabel="accuracy, with 95 % intervals",
-    title=f"Pictures are classified best with k = {voters[top]} ({lab.credit('knn_predict')})",
+    title=title,
 )
 
 # %% [markdown]
@@ -370,9 +354,7 @@ def worst_pair(matrix):
     return f"{clips.classes[row]} and {clips.classes[column]}".replace("_", " ")
 
 
-titles = {name: f"{name}: mostly {worst_pair(matrix)}" for name, matrix in matrices.items()}
-words = [name.replace("_", " ") for name in clips.classes]
-plots.confusion(matrices["sounds"], words, title=f"Confused {titles['sounds']}")
+plots.confusion(matrices["sounds"], clips.classes, title=f"Confused sounds: mostly {worst_pair(matrices['sounds'])}")
 
 # %%
 for name, matrix in matrices.items():
@@ -544,11 +526,7 @@ lab.reveal(
     "the statistics come from the last twenty batches or so, and sorted by class those show less than half of the classes",
 )
 change = f"{100 * lost.value:+.1f} points [{100 * lost.low:+.1f}, {100 * lost.high:+.1f}]"
-plots.estimate_rows(
-    after,
-    xlabel="held-out accuracy of the same probe",
-    title=f"Class by class: {change}",
-)
+plots.estimate_rows(after, xlabel="held-out accuracy of the same probe", title=f"Class by class: {change}")
 
 # %% [markdown]
 # Shuffled batches hide the fault, which is why it survives: the paper's own released probe has it. Look for it whenever
@@ -562,15 +540,13 @@ plots.estimate_rows(
 # %%
 fractions = (0.01, 0.03, 0.1, 0.3, 1.0)
 few = evaluation.label_fraction_table(train, test, (blank_train, blank_test), fractions=fractions, draws=3)
-
-
 panels, shares = {}, [100 * f for f in fractions]
 for modality in ("video", "audio"):
     rows = [few[f"{modality}, {share:g} % of labels"] for share in shares]
     title = f"{modality}: 1 % of labels {100 * rows[0].value:.0f} %, all {100 * rows[-1].value:.0f} %"
     panels[title] = {"CMA, frozen": rows, "untrained": [row.random for row in rows]}
 plots.curve_panels(
-    shares, panels, levels={"chance": guess}, log="x", percent=True, xlabel="labels used, %", ylabel="held-out accuracy"
+    shares, panels, {"chance": guess}, log="x", percent=True, xlabel="labels used, %", ylabel="held-out accuracy"
 )
 
 # %% tags=["claim"]
@@ -601,14 +577,8 @@ for modality in ("video", "audio"):
         lines[name] = [sum(values) / len(values) for values in runs]
     ends = [100 * lines["untrained"][n] for n in (0, -1)]
     panels[f"{modality}, untrained: {ends[0]:.0f} % falls to {ends[1]:.0f} %"] = lines
-plots.curve_panels(
-    depth,
-    panels,
-    levels={"chance": results["chance"]["video_block1"]},
-    percent=True,
-    xlabel="block",
-    ylabel="linear probe",
-)
+levels = {"chance": results["chance"]["video_block1"]}
+plots.curve_panels(depth, panels, levels, percent=True, xlabel="block", ylabel="linear probe")
 
 # %% tags=["claim"]
 pictures, sounds = panels.values()
@@ -685,12 +655,8 @@ lab.reveal(
     options[0] if forgot > full - 0.05 else options[1] if forgot > deep else options[2],
     "layout goes with the places; texture and colour stay",
 )
-plots.accuracy_bars(
-    where,
-    chance=guess,
-    xlabel="held-out accuracy of a linear probe, one window a clip",
-    title=f"Untrained block 1: {100 * full:.0f} % with places, {100 * forgot:.0f} % without them",
-)
+title = f"Untrained block 1: {100 * full:.0f} % with places, {100 * forgot:.0f} % without them"
+plots.accuracy_bars(where, guess, xlabel="held-out accuracy of a linear probe, one window a clip", title=title)
 
 # %% [markdown]
 # This is no miracle. Raw pixels, averaged over time, already explain a good part of it without any network; random
@@ -755,11 +721,8 @@ gains = {name: ours[name] - theirs[name] for name in ours}
 
 ahead, behind = sum(g.low > 0 for g in gains.values()), sum(g.high < 0 for g in gains.values())
 lab.reveal("08-5", ahead, "these intervals know nothing of other seeds; read on", close=0.1)
-plots.differences(
-    gains,
-    xlabel="CMA minus AVID, in points, paired 95 % intervals over clips",
-    title=f"These two networks: CMA ahead in {ahead}, behind in {behind}, undecided in {len(gains) - ahead - behind}",
-)
+title = f"These two networks: CMA ahead in {ahead}, behind in {behind}, undecided in {len(gains) - ahead - behind}"
+plots.differences(gains, xlabel="CMA minus AVID, in points, paired 95 % intervals over clips", title=title)
 
 # %% [markdown]
 # This is one pair of networks. "CMA is better at retrieval" would be a statement about *all* seeds, so ask the committed
@@ -790,9 +753,7 @@ pairs = {words: (by_seed("cma", score), by_seed("avid", score)) for score, words
 over_seeds = {
     words: [ours[s] - theirs[s] for s in sorted(ours.keys() & theirs.keys())] for words, (ours, theirs) in pairs.items()
 }
-plots.seed_differences(
-    {"CMA minus AVID": over_seeds}, xlabel="points; 95 % intervals over seeds", title="All committed seeds, dot by dot"
-)
+plots.seed_differences({"CMA minus AVID": over_seeds}, title="All committed seeds, dot by dot")
 
 # %% tags=["claim"]
 claim("CMA separates: overlap of pictures falls", sum(over_seeds["overlap of pictures (less is better)"]), below=0)

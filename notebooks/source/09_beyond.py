@@ -292,10 +292,10 @@ lab.reveal(
 
 plots.curves(
     biases,
-    {f"B = {n}: least at {least[n]:g} (-log {n - 1} = {-math.log(n - 1):.1f})": at_start[n] for n in at_start},
+    {f"B = {size}: least at {least[size]:g}": values for size, values in at_start.items()},
     log="y",
     lowest=True,
-    xlabel="bias b",
+    xlabel="bias b; -log(B - 1) is " + ", ".join(f"{-math.log(size - 1):.1f}" for size in at_start),
     ylabel="first loss",
     title=f"With bias 0 the first loss is {at_start[B][24] / min(at_start[B]):.0f} times as large ({lab.credit('sigmoid_loss')})",
 )
