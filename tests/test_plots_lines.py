@@ -35,6 +35,12 @@ def test_panels_share_their_scale_and_one_legend():
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["CMA"]
 
 
+def test_whole_positions_have_whole_ticks():
+    blocks, biases = (plots.curves(x, {"a": [1, 2, 3]}) for x in ([1, 2, 3], [1, 1.5, 2]))
+    assert all(tick == round(tick) for tick in blocks.get_xticks())
+    assert not all(tick == round(tick) for tick in biases.get_xticks())
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

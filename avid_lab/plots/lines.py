@@ -127,7 +127,8 @@ def curve_plot(
         low = 0.0
     ticks: Ticks = "percent" if percent else "numbers"
     y_axis = Axis(low, high, ticks=_decades(low, high) if "y" in log else ticks, grid=True)
-    x_axis = Axis(*limits(places, pad=0.03), ticks=_positions(at, places) if "x" in log else "numbers")
+    plain: Ticks = "whole" if (at == at.round()).all() else "numbers"
+    x_axis = Axis(*limits(places, pad=0.03), ticks=_positions(at, places) if "x" in log else plain)
     return Plot(marks, x_axis, y_axis)
 
 

@@ -556,8 +556,10 @@ if off_screen.any() and stage.trained:
     one, _, two = list(areas.values())[1:4]
     change = "easier" if two > one + 0.05 else "harder" if two < one - 0.05 else "about the same"
     lab.reveal("09-6", change, "compare with the held-out clips, which no loss has pulled together")
-    title = f"Liars among training clips: AUC {one:.2f}, then {two:.2f} (committed runs, seed 0)"
-    shown = plots.accuracy_bars(areas, chance=0.5, xlabel="AUC: intact above off-screen clips", title=title)
+    title = f"Liars among training clips: AUC {one:.2f}, then {two:.2f}"
+    shown = plots.accuracy_bars(
+        areas, chance=0.5, xlabel="AUC: intact above off-screen clips (committed runs, seed 0)", title=title
+    )
 else:
     shown = print("Without committed runs, or without off-screen clips, there is nothing to compare.")
 shown
