@@ -159,7 +159,7 @@ def test_the_view_holds_the_points_and_zooms_to_those_that_agree():
 
 def test_faults_are_reported_in_words(set_of_clips):
     told = faults(set_of_clips)
-    assert told[5] == "sound of a church bell off-screen" and told[6] == "silent" and not any(told[7:])
+    assert told[5] == "off-screen sound: church bell" and told[6] == "silent" and not any(told[7:])
 
 
 # The panel
@@ -228,7 +228,7 @@ def test_a_pressed_point_plays_next_to_the_query(browser):
     assert type(browser.pair.playing) is int  # a page counts places, and true is none
     assert "pressed: drum" in pressed.title and pressed.correct is False
     browser.canvas.clicked = 5
-    assert browser.pair.items[1].warning == "sound of a church bell off-screen"
+    assert browser.pair.items[1].warning == "off-screen sound: church bell"
     browser.canvas.clicked = -1
     assert browser.pair.items[1].path == browser.clips.path(5)
 
@@ -323,7 +323,19 @@ def test_a_file_that_is_gone_is_said(set_of_clips, tmp_path):
     shelf.show([ShelfItem(path, "x")])
     path.unlink()
     ((content, buffers),) = answers(shelf, {"fetch": 0})
-    assert "clip.mp4" in content["problem"] and buffers is None
+    assert content["problem"].startswith("clip.mp4: ") and buffers is None  # a page sees no folders
+
+
+def test_a_clip_without_sound_is_said_to_be_silent(set_of_clips, tmp_path):
+    still = media.Clip(torch.zeros(3, 8, 48, 48, dtype=torch.uint8), torch.zeros(1, 8000), 8.0, 8000)
+    silent, heard = media.write_clip(tmp_path / "silent.mp4", still), set_of_clips.path(0)
+    shelf = Shelf("clips", ear=True)
+    shelf.show(
+        [ShelfItem(silent, "x"), ShelfItem(heard, "y", dub=(silent, None)), ShelfItem(silent, "z", part="picture")]
+    )
+    told = [answers(shelf, {"fetch": place})[0] for place in range(3)]
+    assert [content["part"] for content, _ in told] == ["silent", "silent", ""]
+    assert [len(buffers) for _, buffers in told] == [1, 1, 1]  # no spectrogram of nothing
 
 
 def test_the_window_plays_first_and_the_rest_piece_by_piece(tmp_path):

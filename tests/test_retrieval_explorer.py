@@ -11,6 +11,7 @@ from avid_lab import AudioVisualModel, media
 from avid_lab.config import AudioSpec, VideoSpec
 from avid_lab.datasets import ClipDataset, Manifest, Record
 from avid_lab.evaluation import embed
+from avid_lab.interactive.answers import answers
 from avid_lab.interactive.own_clips import own_copy
 from avid_lab.interactive.retrieval import CONFIDENT, WORST, RetrievalExplorer
 from avid_lab.interactive.search import DIRECTIONS, MISSED, OWN, RIGHT, WRONG, confident_wrong, marks, search
@@ -156,13 +157,33 @@ def test_each_direction_draws_and_measures(explorer, way):
 def test_swapped_sounds_are_those_of_the_query_and_the_pressed_clip(explorer):
     explorer.controls["swap"].value = True
     assert [item.dub for item in explorer.pair.items] == [None]  # nothing is pressed yet
+    assert "Press a clip in the ranking" in explorer.notice
     explorer.canvas.clicked = 2
+    assert explorer.notice == "" and explorer.pair.playing == 1
     query, pressed = explorer.pair.items
     assert query.dub == (pressed.path, pressed.window) and pressed.dub == (query.path, query.window)
     keys = [item["key"] for item in explorer.pair._items]
     explorer.controls["swap"].value = False
     assert all(item.dub is None for item in explorer.pair.items)
     assert keys != [item["key"] for item in explorer.pair._items]  # the page fetches them again
+    assert explorer.pair.playing == 1  # and goes on playing
+
+
+def test_a_clip_that_is_gone_leaves_a_reason_in_its_place(spaces, tmp_path):
+    records = [Record(f"c{i}", f"{i}.mp4", CLASSES[i % 3], 2.0) for i in range(6)]
+    for record in records:
+        write(tmp_path / record.path)
+    clips = ClipDataset(Manifest(tmp_path, records), video=VIDEO, audio=AUDIO, cache=False, progress=False)
+    (tmp_path / "2.mp4").unlink()
+    panel = RetrievalExplorer([space[:6] for space in spaces], clips)
+    panel.controls["query"].value = 2
+    panel.draw(False)
+    assert "2.mp4" in panel.pair._items[0]["problem"] and "no such file" in panel.pair._items[0]["problem"]
+    assert [item.path.name for item in panel.results.shelf.items] == [f"{i}.mp4" for i in panel.found.order[:5]]
+    assert panel.notice == "" and panel.snapshot().png is not None
+    shown = answers(clips, 2, [0, 1], [0.5, 0.4])
+    assert len(shown.problems) == 1
+    panel.close()
 
 
 def test_a_state_comes_back(explorer, spaces, clips):

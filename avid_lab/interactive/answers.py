@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from avid_lab.datasets import ClipDataset
 from avid_lab.evaluation import Embeddings
-from avid_lab.interactive.players import CLIP_BYTES, Players, gallery
+from avid_lab.interactive.players import CLIP_BYTES, Players, gallery, window_seen
 
 
 def ask(space: Embeddings, clips: ClipDataset, query: int, count: int = 4, *, clip_bytes: int = CLIP_BYTES) -> Players:
@@ -70,8 +70,8 @@ def answers(
         names,
         correct,
         scores,
-        query_window=clips.window_s(query, windows),
-        windows=[clips.window_s(i, windows) for i in found],
+        query_window=window_seen(clips, query, windows),
+        windows=[window_seen(clips, i, windows) for i in found],
         query_caption=f"the question: {asked}",
         clip_bytes=clip_bytes,
     )

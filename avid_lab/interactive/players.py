@@ -32,6 +32,7 @@ from torch.nn.functional import interpolate
 
 from avid_lab import media
 from avid_lab.config import AudioSpec, VideoSpec
+from avid_lab.datasets import ClipDataset
 from avid_lab.datasets.parallel import usable_cores
 from avid_lab.datasets.probe_file import SILENCE
 from avid_lab.plots.clips import mel_image
@@ -258,6 +259,11 @@ class Excerpt:
         """Whether it is the whole file."""
         return self.begin_s <= 0.05 and self.end_s >= self.duration_s - 0.1
 
+    @property
+    def missing(self) -> str:
+        """What it lacks, in words: "silent", "no picture", or "" for nothing."""
+        return "" if self.seen and self.heard else "silent" if self.seen else "no picture"
+
     def place(self, window: Window | None = None) -> str:
         """Its place in the file, such as "12.5–16.5 s of 3:41, plays 10.5–18.5 s"; "" for the whole file.
 
@@ -334,9 +340,8 @@ def _excerpt(
     info = _only(info, part)
     clip = _read(info, begin_s, end_s)
     middle_s = (begin_s + end_s if window is None else window[0] + min(window[1], info.duration_s)) / 2
-    heard = clip.audio is not None and float(clip.audio.abs().max()) > SILENCE
     picture = _waveform(clip) if clip.video is None else _jpeg(clip.video[:, _frame_at(clip, middle_s)])
-    found = Excerpt(b"", picture, begin_s, end_s, info.duration_s, clip.video is not None, heard)
+    found = Excerpt(b"", picture, begin_s, end_s, info.duration_s, clip.video is not None, _sounds(clip))
     if found.whole and part == "both" and _plays_as_it_is(info, max_bytes):
         return replace(found, data=path.read_bytes())
     while True:
@@ -383,7 +388,11 @@ def dubbed(
     length_s = min(end_s - begin_s for _, begin_s, end_s in parts)
     seen, heard = (_read(info, begin_s, begin_s + length_s) for info, begin_s, _ in parts)
     begin_s, data = parts[0][1], _fitting(media.Clip(seen.video, heard.audio, seen.fps, heard.rate), max_bytes)
-    return Excerpt(data, b"", begin_s, begin_s + length_s, whole, seen=True, heard=True)
+    return Excerpt(data, b"", begin_s, begin_s + length_s, whole, seen=True, heard=_sounds(heard))
+
+
+def _sounds(clip: media.Clip) -> bool:
+    return clip.audio is not None and float(clip.audio.abs().max()) > SILENCE
 
 
 def spectrum(data: bytes) -> bytes:
@@ -558,7 +567,7 @@ class _Source:
             place, mute = "", ""
         else:
             place = clip.place(item.window)
-            mute = "" if clip.seen and clip.heard else "silent" if clip.seen else "no picture"
+            mute = clip.missing
         spoken = [f"{item.number}{item.caption}".replace("\n", ", "), words, f"score {number}" if number else ""]
         spoken += [place, mute, f"cannot be shown: {clip}" if isinstance(clip, str) else ""]
         label = escape(", ".join(part for part in spoken if part) or "clip")
@@ -601,6 +610,20 @@ def still(path: StrPath, window: Window | None = None) -> bytes:
     """
     path = Path(path)
     return _still(path, _modified(path), None if window is None else (float(window[0]), float(window[1])))
+
+
+def window_seen(clips: ClipDataset, index: int, count: int = 1) -> Window | None:
+    """The seconds of a clip that a model saw; None if its file cannot be read: then its player says why.
+
+    Args:
+        clips: The clips.
+        index: Which clip.
+        count: Windows per clip that the model's answers average.
+    """
+    try:
+        return clips.window_s(index, count)
+    except media.MediaError:
+        return None
 
 
 def glimpse(path: StrPath, window: Window | None = None) -> bytes:

@@ -20,7 +20,7 @@ from torch import Tensor
 from avid_lab.datasets import ClipDataset, Manifest
 from avid_lab.interactive.canvas import Canvas
 from avid_lab.interactive.panel import Panel
-from avid_lab.interactive.players import glimpse, whisper
+from avid_lab.interactive.players import Window, glimpse, whisper, window_seen
 from avid_lab.interactive.queries import FLOW, NARROW, Pages, QueryPicker, census
 from avid_lab.interactive.ranking import (
     KINDS,
@@ -221,9 +221,9 @@ class PositiveBrowser(Panel):
         name, faults = f"{title}: {self._name(i)}", self.faults[i]
         return ShelfItem(self.clips.path(i), name, note, verdict, None, faults, self._window(i))
 
-    def _window(self, i: int) -> tuple[float, float] | None:
+    def _window(self, i: int) -> Window | None:
         """The middle window of a clip; training takes windows from anywhere in it."""
-        return self.clips.window_s(i) if isinstance(self.clips, ClipDataset) else None
+        return window_seen(self.clips, i) if isinstance(self.clips, ClipDataset) else None
 
     def _pressed(self) -> list[ShelfItem]:
         i = self.canvas.clicked

@@ -161,7 +161,7 @@ def faults(manifest: Manifest) -> list[str]:
     for record in manifest.records:
         truth = record.extras
         said = {
-            "off_screen": f"sound of a {truth.get('heard_scene', 'thing')} off-screen".replace("_", " "),
+            "off_screen": f"off-screen sound: {truth.get('heard_scene', 'unknown')}".replace("_", " "),
             "silent": "silent",
             "noisy": "buried in noise",
         }

@@ -20,9 +20,9 @@ from avid_lab.interactive.canvas import Canvas
 from avid_lab.interactive.intake import Intake
 from avid_lab.interactive.own_clips import OwnClip, embed_file, own_copy
 from avid_lab.interactive.panel import Panel
-from avid_lab.interactive.players import glimpse, whisper
+from avid_lab.interactive.players import Window, glimpse, whisper, window_seen
 from avid_lab.interactive.queries import FLOW, Pages, QueryPicker, census
-from avid_lab.interactive.ranking import faults, senses
+from avid_lab.interactive.ranking import faults, senses, two_digits
 from avid_lab.interactive.search import DIRECTIONS, MARKS, UNJUDGED, Found, confident_wrong, marks, search
 from avid_lab.interactive.shelf import Shelf, ShelfItem, draw_stills
 from avid_lab.metrics import Retrieval, retrieval
@@ -119,7 +119,7 @@ class RetrievalExplorer(Panel):
             control.observe(self.queries.restart, "value")
         self.queries.number.observe(lambda _: self.back_to_the_set(), "value")
         self.drop.on_click(lambda _: self.back_to_the_set())
-        swap.observe(lambda _: self.pair.show(self._pair()), "value")
+        swap.observe(self._swap, "value")
         self.drop.layout.display = "none"
         self.canvas.observe(lambda change: self.press(change["new"]), "clicked")
         self.canvas.observe(lambda _: self._list(), "selected")
@@ -191,15 +191,19 @@ class RetrievalExplorer(Panel):
     def _label(self, place: int) -> str:
         i, found = self._at(place), self.found
         own = ", its own" if place == found.own else ""
-        lines = f"{place + 1}. {self._name(i)}{own}", f"similarity {found.similarity[place]:.2f}", self.faults[i]
+        lines = (
+            f"{place + 1}. {self._name(i)}{own}",
+            f"similarity {two_digits(found.similarity[place])}",
+            self.faults[i],
+        )
         return "\n".join(filter(None, lines))
 
     def _name(self, i: int) -> str:
         return self.clips.name(i)
 
-    def _window(self, i: int) -> tuple[float, float]:
+    def _window(self, i: int) -> Window | None:
         """The part of a clip that the model saw."""
-        return self.clips.window_s(i, self.windows)
+        return window_seen(self.clips, i, self.windows)
 
     def _result(self, place: int, before: str) -> ShelfItem:
         i, found = self._at(place), self.found
@@ -314,7 +318,15 @@ class RetrievalExplorer(Panel):
     def press(self, place: int) -> None:
         """Play a clip of the ranking next to the query."""
         if 0 <= place < len(self.found.order):
+            self.notify("", key="swap")
             self.pair.show(self._pair(), play=1)
+
+    def _swap(self, change: dict[str, Any]) -> None:
+        """Play the clip that was played last, now with the other sound."""
+        pair = self._pair()
+        self.pair.show(pair, play=self.pair.playing)
+        alone = change["new"] and len(pair) < 2
+        self.notify("Press a clip in the ranking: it swaps its sound with the query." * alone, key="swap")
 
     def back_to_the_set(self) -> None:
         """Query with a clip of the dataset again."""

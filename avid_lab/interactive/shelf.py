@@ -142,7 +142,9 @@ class Shelf(Scripted):
         answer, at_s = {"place": place, "key": self._items[place]["key"]}, message.get("at")
         try:
             data = self._excerpt(self.items[place], at_s if isinstance(at_s, int | float) else None)
-        except (MediaError, ValueError, OSError) as problem:
+        except MediaError as error:  # without the folders of its path
+            self.send(answer | {"problem": f"{Path(error.path).name}: {error.problem}. {error.fix}"})
+        except (ValueError, OSError) as problem:
             self.send(answer | {"problem": str(problem)})
         else:
             window = self.items[place].window if at_s is None else None
@@ -154,7 +156,10 @@ class Shelf(Scripted):
             }
             # Its place in the file would say which file it is; a dubbed clip has no rest.
             hidden = self.items[place].part != "both" or self.items[place].dub is not None
-            about |= {"whole": hidden or data.whole, "part": "" if hidden else data.place(window)}
+            said = [] if hidden else [data.place(window)]
+            if self.items[place].part == "both":
+                said.append(data.missing)
+            about |= {"whole": hidden or data.whole, "part": ", ".join(filter(None, said))}
             ear = [spectrum(data.data)] if self._ear and data.heard else []
             self.send(answer | {"type": "video/mp4"} | about, [data.data, *ear])
 
