@@ -405,7 +405,7 @@ def draw_blind(c):
     shifted = {"v-v": al.separation(video, video, labels), "v-a": al.separation(video, audio, labels)}
     passing = (shifted["v-v"].different >= 0.5).double().mean().item()
     title = f"c = {c:g}: {passing:.0%} of different v-v pairs pass 0.5"
-    ax = plots.similarity_histograms({name: (x.same, x.different) for name, x in shifted.items()}, title=title)
+    ax = plots.similarity_histograms(shifted, title=title)
     ax.set_xlim(-1, 1)  # the same axis in every frame
     return ax
 

@@ -78,10 +78,8 @@ start = followed["CMA"][0]
 spaces = {"at the start": start, **{name: run[-1] for name, run in followed.items()}}
 pairs = {name: al.separation(space.video, space.video, seen.labels) for name, space in spaces.items()}
 overlap = [f"{100 * found.overlap:.0f}" for found in pairs.values()]
-plots.similarity_histograms(
-    {name: (found.same, found.different) for name, found in pairs.items()},
-    title=f"Overlap {overlap[0]} %, then {overlap[1]} % (AVID) and {overlap[2]} % (CMA), {source}",
-)
+title = f"Overlap {overlap[0]} %, then {overlap[1]} % (AVID) and {overlap[2]} % (CMA), {source}"
+plots.similarity_histograms(pairs, title=title)
 
 # %% tags=["claim"]
 if stage.trained:
