@@ -85,6 +85,11 @@ CUT = (
     + "v = torch.stack([pictures[i, a : a + frames] for i, a in zip(index, f)])\n"
     + "a = torch.stack([sounds[i, s * b : s * (b + frames)] for i, b in zip(index, f)])\n"
 )
+NEWTON = (
+    "x = torch.stack([similarity, torch.ones_like(similarity)], 1); c = torch.zeros(2, dtype=x.dtype)\nfor _ in range(steps):\n"
+    "  p = torch.sigmoid(x @ c); g = x.T @ (p - same.double()); H = (x * (p * (1 - p))[:, None]).T @ x\n"
+    "  c = c - torch.linalg.solve(H, g)\n"
+)
 LEAKS = (
     "N = len(recordings); first = list(range(N)); links = copies.tolist()\n"
     "links += [(i, j) for i in range(N) for j in range(i) if recordings[i] == recordings[j]]\n"
@@ -251,6 +256,25 @@ RIGHT = {
         "from collections import namedtuple\nRow = namedtuple('Row', 'mean share'); m, s = [], []\nfor i in range(bins):\n"
         "  inside = (confidence * bins).long().clamp(max=bins - 1) == i\n  m.append(confidence[inside].mean().item())\n"
         "  s.append(correct[inside].double().mean().item())\nreturn Row(m, s)",
+    ],
+    "logistic_curve": [
+        NEWTON + "return c[0], c[1]",
+        NEWTON.replace("torch.linalg.solve(H, g)", "torch.linalg.inv(H) @ g") + "return tuple(c)",
+        NEWTON + "return c.tolist()",
+        "t = torch.zeros(2).double(); y = same.double()\ndef f(t): return F.binary_cross_entropy_with_logits(t[0] * similarity "
+        "+ t[1], y, reduction='sum')\nfor _ in range(steps):\n  h = torch.autograd.functional.hessian(f, t)\n"
+        "  t = t - torch.linalg.solve(h, torch.autograd.functional.jacobian(f, t))\nreturn t[0], t[1]",
+        "s, y = similarity.numpy(), same.numpy().astype(float); a = b = 0.0\nfor _ in range(steps):\n"
+        "  p = 1 / (1 + np.exp(-a * s - b)); w = p * (1 - p); H = np.array([[(w * s * s).sum(), (w * s).sum()], [(w * s).sum(), "
+        "w.sum()]])\n  d = np.linalg.solve(H, [((p - y) * s).sum(), (p - y).sum()]); a, b = a - d[0], b - d[1]\nreturn a, b",
+        "a, b = torch.tensor(0.0), torch.tensor(0.0)\nfor k in range(steps):\n  p = (a * similarity + b).sigmoid(); d = p - same.float()\n"
+        "  w = p - p**2; X = torch.stack([similarity, similarity**0])  # (2, P)\n"
+        "  step = torch.linalg.lstsq((X * w) @ X.T, (X @ d)[:, None]).solution; a, b = a - step[0, 0], b - step[1, 0]\n"
+        "return a, b",
+        "X = torch.stack([similarity, torch.ones(len(similarity))], 1).double(); c = torch.zeros(2, 1).double()\n"
+        "for _ in range(steps):\n  p = torch.sigmoid(X @ c); n = p.shape[0]\n"
+        "  g = X.T @ (p - same[:, None] * 1.0) / n; H = X.T @ (p * (1 - p) * X) / n\n"
+        "  c -= torch.linalg.solve(H, g)\nreturn c[0, 0], c[1, 0]",
     ],
     "consensus_scores": [
         "v, a = video_query @ video.T, audio_query @ audio.T; torch.where(v < a, v, a)",
@@ -832,6 +856,31 @@ WRONG = {
         + BIN
         + "b.bincount(confidence.double(), bins) / n, b.bincount(c, bins) / n": "1",
         BIN + "b.bincount(confidence.double(), bins) / n": "tuple|two|part|missing|type",
+    },
+    "logistic_curve": {
+        NEWTON.replace("c - torch", "c + torch") + "return c[0], c[1]": "uphill|sign",
+        NEWTON.replace("torch.linalg.solve(H, g)", "g") + "return c[0], c[1]": "gradient|H",
+        NEWTON.replace("torch.linalg.solve(H, g)", "0.1 * g") + "return c[0], c[1]": "gradient|H",
+        NEWTON.replace("torch.linalg.solve(H, g)", "H @ g") + "return c[0], c[1]": "inverse|solve|H",
+        NEWTON.replace("(p * (1 - p))[:, None]", "1") + "return c[0], c[1]": "p \\(1 - p\\)",
+        NEWTON.replace("(p * (1 - p))[:, None]", "p[:, None]") + "return c[0], c[1]": "p \\(1 - p\\)",
+        NEWTON.replace("(p * (1 - p))[:, None]", "(1 - p)[:, None]") + "return c[0], c[1]": "p \\(1 - p\\)|factor",
+        NEWTON.replace("p - same.double()", "same.double() - p") + "return c[0], c[1]": "uphill|sign",
+        NEWTON.replace("same.double()", "(~same).double()") + "return c[0], c[1]": "same|different",
+        NEWTON + "return c[1], c[0]": "swap|order",
+        NEWTON + "  return c[0], c[1]": "one step|loop",
+        NEWTON.replace("range(steps)", "range(steps - 1)") + "return c[0], c[1]": "step|once|one",
+        NEWTON.replace("range(steps)", "range(steps + 1)") + "return c[0], c[1]": "step|once|one",
+        NEWTON.replace("x.T @ (p - same.double())", "x.T @ (p - same.double()) / len(p)")
+        + "return c[0], c[1]": "mean|sum|short",
+        NEWTON.replace(").T @ x\n", ").T @ x / len(p)\n") + "return c[0], c[1]": "mean|sum|long",
+        NEWTON.replace("(x * (p * (1 - p))[:, None]).T", "x.T @ torch.diag(p * (1 - p))")
+        + "return c[0], c[1]": "size|memory",
+        NEWTON.replace("torch.ones_like", "torch.zeros_like").replace("linalg.solve(H, g)", "linalg.pinv(H) @ g")
+        + "return c[0], c[1]": "offset",
+        NEWTON.replace("torch.linalg.solve(H, g)", "g / H.diagonal()") + "return c[0], c[1]": "alone|diagonal|other",
+        NEWTON.replace("torch.sigmoid(x @ c)", "torch.tanh(x @ c)") + "return c[0], c[1]": "sigmoid|logistic|tanh",
+        "d = similarity[same].mean() - similarity[~same].mean(); m = similarity.mean(); return 4 * d, -4 * d * m": "Newton|numbers",
     },
     "consensus_scores": {
         "torch.maximum(video_query @ video.T, audio_query @ audio.T)": "maximum|larger|union",

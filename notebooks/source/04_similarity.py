@@ -299,6 +299,46 @@ if stage.trained:
 #
 # </details>
 #
+# ### Exercise ●●●: fit the curve
+#
+# The library fitted $\alpha$ and $\beta$. Do it yourself. They should make what happened as probable as possible, so
+# minimise the cross-entropy $-\sum_i \left[ y_i \log p_i + (1 - y_i) \log (1 - p_i) \right]$, where $y_i$ is 1 for pairs of
+# the same kind. Its gradient is *promise minus truth*, times what each number is multiplied with:
+#
+# $$ g = \sum_i (p_i - y_i) \begin{pmatrix} s_i \\ 1 \end{pmatrix} $$
+#
+# How far should you go downhill? **Newton's method** asks how the gradient itself changes. Differentiate $g$ by $\alpha$ and
+# $\beta$ (each $p_i$ depends on them): that is a 2 x 2 table $H$. If it stayed the same, $g$ would vanish after the step
+# $-H^{-1} g$. It does not, so repeat. A dozen steps are enough.
+
+
+# %%
+@exercise("logistic_curve")
+def logistic_curve(similarity, same, steps):
+    """similarity (P,), same (P,) True or False -> slope and offset of the curve p = 1 / (1 + exp(-(slope * s + offset))).
+
+    They minimise the cross-entropy, summed over the pairs. Newton's method starts where both are 0. In each of `steps`
+    steps it subtracts the solution d of H d = g: g is the gradient, H (2, 2) its derivative.
+    """
+    ...
+
+
+# %% [markdown]
+# Where is $p = \frac12$? That is what "probably the same kind" costs in each currency.
+
+# %%
+even = {}
+for kind, part in fit_on.items():
+    slope, offset = logistic_curve(part.similarity, part.same, 12)
+    even[kind] = (-offset / slope).item()
+    away = (torch.sigmoid(slope * part.similarity + offset) - curve[kind](part.similarity)).abs().max()
+    print(f"{kind}: even odds at {even[kind]:.2f}; the library's curve differs by {away:.4f} at most")
+
+# %% tags=["claim"]
+if stage.trained:
+    claim("the same odds cost far more among pictures", even["v-v"] - even["v-a"], above=0.3)
+
+# %% [markdown]
 # ### A measure that flatters
 #
 # One question before you put an ECE into a paper:

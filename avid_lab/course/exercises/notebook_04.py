@@ -187,6 +187,142 @@ def _confident(seed, bins, count=60):
     return confidence, correct, bins
 
 
+# --- the curve --------------------------------------------------------------------------------------------------------
+
+
+def logistic_curve(similarity, same, steps):
+    """similarity (P,), same (P,) True or False -> slope and offset of the curve p = 1 / (1 + exp(-(slope * s + offset))).
+
+    They minimise the cross-entropy, summed over the pairs. Newton's method starts where both are 0. In each of `steps`
+    steps it subtracts the solution d of H d = g: g is the gradient, H (2, 2) its derivative.
+    """
+    x = torch.stack([similarity, torch.ones_like(similarity)], dim=1)  # (P, 2)
+    curve = torch.zeros(2, dtype=x.dtype)  # slope, offset
+    for _ in range(steps):
+        p = torch.sigmoid(x @ curve)  # (P,)
+        gradient = x.T @ (p - same.to(x.dtype))  # (2,): promise minus truth
+        hessian = x.T @ (x * (p * (1 - p))[:, None])  # (2, 2)
+        curve = curve - torch.linalg.solve(hessian, gradient)
+    return curve[0], curve[1]
+
+
+def _number_by_number(similarity, same, steps):
+    slope, offset, y = similarity.new_zeros(()), similarity.new_zeros(()), same.to(similarity.dtype)
+    for _ in range(steps):
+        p = 1 / (1 + torch.exp(-(slope * similarity + offset)))
+        w = p * (1 - p)
+        a, b, c = (w * similarity**2).sum(), (w * similarity).sum(), w.sum()
+        g, h = ((p - y) * similarity).sum(), (p - y).sum()
+        slope, offset = slope - (c * g - b * h) / (a * c - b * b), offset - (a * h - b * g) / (a * c - b * b)
+    return slope, offset
+
+
+def _newton(similarity, same, steps, *, weight=lambda p: p * (1 - p), sign=-1, share=1.0):
+    x = torch.stack([similarity, torch.ones_like(similarity)], dim=1)
+    curve = torch.zeros(2, dtype=x.dtype)
+    for _ in range(steps):
+        p = torch.sigmoid(x @ curve)
+        gradient, hessian = x.T @ (p - same.to(x.dtype)), x.T @ (x * weight(p)[:, None])
+        curve = curve + sign * share * torch.linalg.solve(hessian, gradient)
+    return curve[0], curve[1]
+
+
+def _downhill_only(similarity, same, steps):
+    """The gradient alone is subtracted. Newton's method subtracts the solution d of H d = g, which also says how far to go."""
+    x = torch.stack([similarity, torch.ones_like(similarity)], dim=1)
+    curve = torch.zeros(2, dtype=x.dtype)
+    for _ in range(steps):
+        curve = curve - x.T @ (torch.sigmoid(x @ curve) - same.to(x.dtype))
+    return curve[0], curve[1]
+
+
+def _mean_gradient(similarity, same, steps):
+    """The gradient is a mean, but H is a sum. Both must be sums, or both means: else each step is P times too short."""
+    return _newton(similarity, same, steps, share=1 / len(similarity))
+
+
+def _mean_hessian(similarity, same, steps):
+    """H is a mean, but the gradient is a sum. Both must be sums, or both means: else each step is P times too long."""
+    return _newton(similarity, same, steps, share=len(similarity))
+
+
+def _uphill(similarity, same, steps):
+    """The steps go uphill. Subtract the solution of H d = g: with `p - same`, the gradient points to a larger cross-entropy."""
+    return _newton(similarity, same, steps, sign=1)
+
+
+def _no_weights(similarity, same, steps):
+    """H lacks the factor p (1 - p). That is the derivative of p by slope * s + offset: each pair counts with its own."""
+    return _newton(similarity, same, steps, weight=torch.ones_like)
+
+
+def _only_p(similarity, same, steps):
+    """H has the factor p instead of p (1 - p). The derivative of the logistic curve is p (1 - p)."""
+    return _newton(similarity, same, steps, weight=lambda p: p)
+
+
+def _squared(similarity, same, steps):
+    """H has the factor (p (1 - p))². The factor counts once."""
+    return _newton(similarity, same, steps, weight=lambda p: (p * (1 - p)).square())
+
+
+def _weights_of_the_start(similarity, same, steps):
+    """H stays that of the start. The promises change with every step, and H changes with them."""
+    return _newton(similarity, same, steps, weight=lambda p: torch.full_like(p, 0.25))
+
+
+def _promises_of_the_start(similarity, same, steps):
+    """The promises stay those of the start. Compute p again in every step, from the new slope and offset."""
+    slope, offset = logistic_curve(similarity, same, 1)
+    return steps * slope, steps * offset
+
+
+def _one_step(similarity, same, steps):
+    """Only one step is taken. Return after the loop, not in it."""
+    return logistic_curve(similarity, same, 1)
+
+
+def _different_counts(similarity, same, steps):
+    """Pairs of different kinds count as the same. The truth is 1 where `same` is True."""
+    return logistic_curve(similarity, ~same, steps)
+
+
+def _offset_first(similarity, same, steps):
+    """Slope and offset are swapped. Return the slope first."""
+    slope, offset = logistic_curve(similarity, same, steps)
+    return offset, slope
+
+
+def _no_offset(similarity, same, steps):
+    """The offset stays 0. Fit both numbers at once: the curve must be free to move sideways."""
+    slope = torch.zeros((), dtype=similarity.dtype)
+    for _ in range(steps):
+        p = torch.sigmoid(slope * similarity)
+        w = p * (1 - p)
+        slope = slope - ((p - same.to(p.dtype)) * similarity).sum() / (w * similarity.square()).sum()
+    return slope, torch.zeros_like(slope)
+
+
+def _each_alone(similarity, same, steps):
+    """Each number is fitted as if the other stayed. H has four entries: slope and offset share the two beside the diagonal."""
+    slope = offset = torch.zeros((), dtype=similarity.dtype)
+    for _ in range(steps):
+        p = torch.sigmoid(slope * similarity + offset)
+        w, off = p * (1 - p), p - same.to(p.dtype)
+        slope, offset = (
+            slope - (off * similarity).sum() / (w * similarity.square()).sum(),
+            offset - off.sum() / w.sum(),
+        )
+    return slope, offset
+
+
+def _overlapping(seed, steps, count=40, shift=0.25):
+    """Pairs whose similarities overlap, a quarter of them of the same kind: so much that wrong steps, too, stay finite."""
+    same = torch.rand(count, generator=seeded(seed)) < 0.25
+    same[0], same[1] = True, False
+    return 0.3 * normal(count, seed=seed + 1).double() + shift * same, same, steps
+
+
 EXERCISES = (
     Exercise(
         task="How often is a pair of the same class more similar than a pair of different classes? Ties count half.",
@@ -222,6 +358,40 @@ EXERCISES = (
             "`bincount` counts; `bincount(weights=...)` sums. Pass `minlength=bins` to both.",
             "`place = (confidence * bins).long().clamp(max=bins - 1)`. A mean is a sum divided by the number of members; what "
             "should `bincount` sum for each of the two results? Zero divided by zero is NaN, as required.",
+        ),
+    ),
+    Exercise(
+        task="Fit slope and offset of a logistic curve with Newton's method: similarity in, probability of the same kind out.",
+        reference=logistic_curve,
+        probes=(
+            lambda: _overlapping(0, 2),
+            lambda: _overlapping(2, 2),
+            lambda: _overlapping(4, 3, count=12, shift=0.1),
+        ),
+        large=lambda: _overlapping(6, 12, 80_000),
+        wrong=(
+            _downhill_only,
+            _mean_gradient,
+            _mean_hessian,
+            _uphill,
+            _no_weights,
+            _only_p,
+            _squared,
+            _weights_of_the_start,
+            _promises_of_the_start,
+            _one_step,
+            _different_counts,
+            _offset_first,
+            _no_offset,
+            _each_alone,
+        ),
+        forms=(_number_by_number,),
+        hints=(
+            "Three steps in the loop: the promises p (P,), the gradient (2,) and H (2, 2). Put (s, 1) of each pair into a (P, 2) table.",
+            "The derivative of p by slope * s + offset is p (1 - p). So H is a sum over pairs of p (1 - p) times the outer product of "
+            "(s, 1) with itself.",
+            "With `x` (P, 2): `x.T @ (p - y)` is the gradient. For H, weight the rows of x by p (1 - p) before the second product. "
+            "`torch.linalg.solve(H, g)` is the step to subtract.",
         ),
     ),
 )
