@@ -10,7 +10,7 @@
 # * give all three kinds of pairs one scale without a single label,
 # * recognise three measures that flatter: each can be fooled on its own.
 #
-# **Needs:** notebook 03; at least, that Cross-AVID only compares pictures with sounds. **Time:** 45 minutes, including
+# **Needs:** notebook 03; at least, that Cross-AVID only compares pictures with sounds. **Time:** 55 minutes, including
 # about half a minute of computing on a laptop's CPU (GPU: not measured).
 
 # %% [markdown]
