@@ -69,7 +69,7 @@ def as_written(app, what, name, obj, options, lines: list[str]) -> None:
     for at in range(len(lines) - 3, -1, -1):
         above, blank, below = lines[at : at + 3]
         if re.match(r"(?!\.\. )\S", above) and not blank.strip() and below.startswith("    "):
-            lines[at + 1 : at + 1] = ["", "::"] if not above.endswith("::") else []
+            lines[at + 1 : at + 1] = ["", ".. code-block:: text"] if not above.endswith("::") else []
     lines[:] = [LETTER.sub(r"\1\\.", line) for line in lines]
 
 

@@ -152,6 +152,14 @@ class TestCanvas:
             canvas._handle_custom_msg(message, [])
         assert sent == [({"thumbnail": 3}, [b"jpeg 3"])]
 
+    def test_a_clip_without_a_picture_sends_none(self):
+        canvas, sent = Canvas(lambda _: b"", lambda _: b""), []
+        canvas.labels = ["gone"]
+        canvas.send = lambda message, buffers: sent.append((message, buffers))
+        canvas._handle_custom_msg({"thumbnail": 0}, [])
+        canvas._handle_custom_msg({"sound": 0}, [])
+        assert sent == [({"thumbnail": 0}, []), ({"sound": 0}, [])]  # an empty picture would be drawn as a broken one
+
     def test_a_sound_is_sent_where_there_are_sounds(self):
         sent = []
         for canvas in (Canvas(lambda i: b"jpeg", lambda i: b"mp4 %d" % i), Canvas()):

@@ -757,12 +757,12 @@ function render({model, el}) {
     }
 
     const received = (message, buffers) => {
-        if (message.sound !== undefined && buffers[0]) {
+        if (message.sound !== undefined && buffers?.[0]) {
             sounds.set(message.sound, URL.createObjectURL(new Blob([buffers[0]], {type: "video/mp4"})))
             whisper(message.sound)
         }
         if (message.thumbnail === undefined) return
-        const [jpeg] = buffers, still = jpeg ? URL.createObjectURL(new Blob([jpeg], {type: "image/jpeg"})) : ""
+        const jpeg = buffers?.[0], still = jpeg ? URL.createObjectURL(new Blob([jpeg], {type: "image/jpeg"})) : ""
         stills.set(message.thumbnail, still)
         touch()
     }

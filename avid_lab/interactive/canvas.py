@@ -92,4 +92,5 @@ class Canvas(Scripted):
         for kind, answer in self._answers.items():
             number = message.get(kind) if isinstance(message, dict) else None
             if answer is not None and isinstance(number, int) and 0 <= number < len(self.labels):
-                self.send({kind: number}, [answer(number)])
+                data = answer(number)
+                self.send({kind: number}, [data] if data else [])
