@@ -131,7 +131,7 @@ def accuracy_bars(
         marks.append(Line(values, lift, colour, f"seeds {name}", width=0, dots=3.7))
         text = f"{100 * mean:.1f}" + (f" ± {100 * spread:.1f}" if len(values) > 1 else "")
         end = max(mean + spread, float(values.max()))
-        marks.append(Text(end, order, text, name=f"value {name}", bold=True, shift=(12, 0)))
+        marks.append(Text(end, order, text, name=f"value {name}", bold=True, shift=(12, 0), halo=True))
     count = max(len(values) for values in seeds.values())
     top = max(float(values.max()) for values in seeds.values())
     reach = min(1.0, max(top, blank or 0, chance or 0) * 1.05) + 0.12
