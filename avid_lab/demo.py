@@ -75,7 +75,9 @@ def run(
     """
     if len(train) < 2 or len(test) < 2:
         fix = "In a folder of videos one in five is held out: give at least 8."
-        raise ValueError(f"the demo needs two training and two held-out clips; got {len(train)} and {len(test)}. {fix}")
+        raise ValueError(
+            f"the demo needs at least two training and two held-out clips; got {len(train)} and {len(test)}. {fix}"
+        )
     begun = time.perf_counter()
     if start is None:
         trainer = avid_trainer(train, profile)

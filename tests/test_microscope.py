@@ -147,7 +147,7 @@ def test_state_and_snapshot():
 
 
 def test_too_few_clips_are_reported(unchecked):
-    with pytest.raises(ValueError, match="two clips at least"):
+    with pytest.raises(ValueError, match="at least two clips"):
         NCEMicroscope(embeddings(count=1))
     with pytest.raises(ValueError, match="temperature > 0 and Z > 0"):
         nce_parts(np.zeros(3), 0.0, 1.0)

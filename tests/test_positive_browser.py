@@ -267,7 +267,7 @@ def test_drawing_roughly_moves_points_and_shows_no_clips(browser, monkeypatch):
 
 
 def test_memories_of_other_clips(memory, set_of_clips):
-    with pytest.raises(ValueError, match="of the same clips, two at least; got 23 in the memory, 24 clips, 24 labels"):
+    with pytest.raises(ValueError, match="of the same clips, at least two; got 23 in the memory, 24 clips, 24 labels"):
         PositiveBrowser((memory.video[1:], memory.audio[1:]), set_of_clips)
 
 

@@ -129,7 +129,7 @@ def test_what_is_no_whole_shard_is_not_kept(packed, tmp_path, monkeypatch):
         manifest = Manifest.read(f"{url}/manifest.csv")
         for content in (b"<html>Log in</html>" * 100, whole[: len(whole) // 2], b""):
             (tmp_path / "web" / shard).write_bytes(content)
-            with pytest.raises(OSError, match=rf"what {url}/{shard} gave is no whole tar archive"):
+            with pytest.raises(OSError, match=rf"what {url}/{shard} gave is not a whole tar archive"):
                 manifest.path(0)
         (tmp_path / "web" / shard).write_bytes(whole)
         assert probe(manifest.path(0)).video.width == 38

@@ -75,7 +75,7 @@ def _build(arguments: argparse.Namespace) -> int:
     print(f"{arguments.world}: {len(clips)} clips of {len(clips.classes)} classes in {folder}")
     older = [path for path in folder.parent.glob(f"{arguments.world}-*") if path.is_dir() and path != folder]
     if older:
-        print(f"Rendered by other versions, you may delete them: {', '.join(map(str, sorted(older)))}")
+        print(f"Rendered by other versions; you may delete them: {', '.join(map(str, sorted(older)))}")
     return 0
 
 

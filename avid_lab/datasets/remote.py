@@ -149,7 +149,9 @@ def _check_shard(url: str, path: Path) -> None:
     try:
         list_members(path)
     except OSError as error:
-        raise OSError(f"what {url} gave is no whole tar archive. Check the address and the server's copy.") from error
+        raise OSError(
+            f"what {url} gave is not a whole tar archive. Check the address and the server's copy."
+        ) from error
 
 
 def _make_room(size: int) -> None:

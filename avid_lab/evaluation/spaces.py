@@ -97,7 +97,7 @@ def instance_table(space: Embeddings, untrained: Embeddings | None = None, *, ks
     """
     n = len(space.labels)
     if n < 2:
-        raise ValueError(f"retrieval needs two clips or more to choose from; got {n}")
+        raise ValueError(f"retrieval needs at least two clips to choose from; got {n}")
     rows: dict[str, Estimate] = {}
     for name, query, gallery in (
         ("sound of a picture", space.video, space.audio),

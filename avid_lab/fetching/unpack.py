@@ -89,4 +89,4 @@ def _readable(archive: Path) -> Iterator[None]:
     except tarfile.FilterError as error:
         raise OSError(f"{archive}: {error}. Nothing of it was unpacked; do not use it.") from error
     except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, NotImplementedError) as error:
-        raise OSError(f"{archive}: is damaged or no archive ({error}). Remove it and fetch it again.") from error
+        raise OSError(f"{archive}: is damaged or not an archive ({error}). Remove it and fetch it again.") from error

@@ -105,11 +105,11 @@ class EmbeddingMap(Panel):
         count = len(self._labels)
         self.moments = moments(snapshots, count)
         if count < 3:
-            raise ValueError(f"a map needs three clips at least; got {count}")
+            raise ValueError(f"a map needs at least three clips; got {count}")
         if self._labels.min() < 0 or self._labels.max() >= len(classes):
             raise ValueError(f"labels must be indices into the {len(classes)} classes; got up to {self._labels.max()}")
         if paths is not None and len(paths) != count:
-            raise ValueError(f"paths must have one file a clip, {count}; got {len(paths)}")
+            raise ValueError(f"paths must have one file per clip, {count}; got {len(paths)}")
         self._classes, self._paths = [str(name).replace("_", " ") for name in classes], paths
         self._found: dict[tuple[str, int], dict[str, Places]] = {("PCA", i): m for i, m in enumerate(self._planes())}
         self._working: set[tuple[str, int]] = set()

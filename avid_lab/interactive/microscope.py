@@ -60,7 +60,7 @@ def nce_parts(similarity: Float[np.ndarray, " P"], temperature: float | int, par
     """
     if len(similarity) < 2 or not (temperature > 0 and partition > 0):
         got = f"{len(similarity) - 1} negatives, temperature {temperature}, Z {partition}"
-        raise ValueError(f"one negative at least, temperature > 0 and Z > 0 are needed; got {got}")
+        raise ValueError(f"it needs at least one negative, temperature > 0 and Z > 0; got {got}")
     scores = similarity.astype(float) / temperature
     log_kz = math.log(len(scores) - 1) + math.log(partition)
     margin = scores - log_kz
@@ -106,7 +106,7 @@ class NCEMicroscope(Panel):
         self._sides = {"v": moment.video, "a": moment.audio}
         self.count = len(moment.video)
         if self.count < 2:
-            raise ValueError(f"embeddings must be of two clips at least: a query and a negative; got {self.count}")
+            raise ValueError(f"embeddings must be of at least two clips: a query and a negative; got {self.count}")
         self._labels = None if labels is None else array(labels, "labels", self.count)
         self._classes, self._seed = classes, seed
         wide = {"style": {"description_width": "92px"}, "layout": {"width": "330px"}}

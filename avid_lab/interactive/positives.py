@@ -69,7 +69,7 @@ class PositiveBrowser(Panel):
         count = len(self.video)
         if count < 2 or len(clips) != count or len(self.labels) != count:
             got = f"{count} in the memory, {len(clips)} clips, {len(self.labels)} labels"
-            raise ValueError(f"memory, clips and labels must be of the same clips, two at least; got {got}")
+            raise ValueError(f"memory, clips and labels must be of the same clips, at least two; got {got}")
         canvas = Canvas(self._of(glimpse), self._of(whisper), lasso=True)
         super().__init__("Positives by agreement", canvas)
         self.clips = clips

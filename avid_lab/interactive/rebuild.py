@@ -57,11 +57,13 @@ def check(settings: Mapping[str, Any], trainer: Trainer) -> None:
         )
     for name in ("objective", "model", "clips", *SHORT.values(), *OTHERS, *RULES):
         if settings.get(name) != here.get(name):
-            raise ValueError(f"state has {name}={settings.get(name)}, this training {here.get(name)}; build it alike")
+            raise ValueError(
+                f"state has {name}={settings.get(name)}, this training {here.get(name)}; build it in the same way"
+            )
     if not _same_start(str(settings.get("start", "")), here["start"]):
         raise ValueError(
             f"state has start={settings.get('start')}, this training {here['start']}: the weights or the memory that "
-            "it begins with are others. Load the same ones, or seed them alike, and give "
+            "it begins with are others. Load the same ones, or use the same seed, and give "
             "LiveTraining(trainer, state=...)."
         )
 
@@ -87,7 +89,9 @@ def rebuild(settings: Mapping[str, Any], clips: ClipDataset | None = None) -> Tr
     if clips is None:
         world, _, split = str(settings.get("world", "")).partition("/")
         if world not in {profile.world for profile in PROFILES.values()}:
-            raise ValueError(f"the state's {settings.get('clips')} clips are no world of ours: give them as clips=")
+            raise ValueError(
+                f"the state's {settings.get('clips')} clips are not a world of this library: give them as clips="
+            )
         from avid_lab import foley
 
         clips = foley.load(world, split=split or None, video=model.video, audio=model.audio)

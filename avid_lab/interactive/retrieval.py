@@ -64,7 +64,7 @@ class RetrievalExplorer(Panel):
         state: str = "",
     ) -> None:
         if len(clips) < 2:
-            raise ValueError(f"retrieval needs two clips at least; got {len(clips)}")
+            raise ValueError(f"retrieval needs at least two clips; got {len(clips)}")
         self.spaces = senses(embeddings, len(clips))
         singles = getattr(embeddings, "video_windows", None)
         self.windows = 1 if singles is None else singles.shape[1]  # of each clip, averaged in its embedding

@@ -167,7 +167,7 @@ def check_mining(video: Tensor, audio: Tensor, k: int, agreement: str | Agreemen
 
 def _check_k(k: int, n: int) -> None:
     if not 1 <= k <= n - 1:
-        raise ValueError(f"k must be between 1 and N - 1 = {n - 1} (an instance is no positive of itself); got {k}")
+        raise ValueError(f"k must be between 1 and N - 1 = {n - 1} (an instance is not its own positive); got {k}")
 
 
 def _best_by_groups(memories: Memories, k: int, queries: range, progress: str | None) -> tuple[Tensor, Tensor]:
