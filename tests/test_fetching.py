@@ -317,9 +317,9 @@ BAD_ARCHIVES = {
     "out.tar.gz": (tarred(member("../evil"), content=b"x"), r"its member '\.\./evil' leads out"),
     "link.tar.gz": (tarred(member("a", tarfile.SYMTYPE, "../../evil")), "would link to .* outside"),
     "device.tar.gz": (tarred(member("a", tarfile.CHRTYPE)), "is a special file"),
-    "torn.zip": (zipped(a=os.urandom(5000))[:3000], "is damaged or no archive"),
-    "torn.tar.gz": (tarred(member("a"), content=os.urandom(9000))[:3000], "is damaged or no archive"),
-    "text.tar": (b"no archive", "is damaged or no archive"),
+    "torn.zip": (zipped(a=os.urandom(5000))[:3000], "is damaged or not an archive"),
+    "torn.tar.gz": (tarred(member("a"), content=os.urandom(9000))[:3000], "is damaged or not an archive"),
+    "text.tar": (b"no archive", "is damaged or not an archive"),
 }
 
 
