@@ -477,3 +477,75 @@ def test_a_menu_changes_the_loss_of_one_side(smoke_world):
     run(lab)
     assert lab.runner.state == "done" and "b.loss=triplet" in lab.state
     lab.close()
+
+
+def test_changes_are_taken_back_one_after_the_other(smoke_world, monkeypatch):
+    monkeypatch.setattr("avid_lab.interactive.runner.DRAG_S", 0.0)
+
+    def undone():
+        lab.undo_button.click()
+        lab.settled(30)
+        lab.publish()
+        return read(lab.b.trainer)
+
+    lab = LossLab(make(smoke_world), b={"temperature": 0.2, "within": 0.5})
+    assert lab.undo_button.disabled and lab.undo_button.tooltip.startswith("Nothing to undo")
+    begun, objective = read(lab.b.trainer), lab.b.trainer.objective
+    lab.step()
+    lab.b.knobs["temperature"].value = 0.5
+    lab.settled(30)
+    lab.step()
+    lab.b.loss = good
+    lab.a.knobs["negatives"].value = 8.0
+    lab.settled(30)
+    lab.b.loss = losses.info_nce_loss  # another kind, which has fewer knobs
+    lab.b.knobs["temperature"].value = 0.7
+    lab.settled(30)
+    lab.publish()
+    assert lab.undo_button.tooltip == "B goes back to temperature 0.5" and "negatives" not in read(lab.b.trainer)
+    assert undone()["temperature"] == 0.5 and lab.b.knobs["temperature"].value == 0.5
+    lab.step()
+    assert undone() == begun | {"temperature": 0.5} and lab.b.loss is good and lab.b.choice.value == "good"
+    assert lab.undo_button.tooltip == "A goes back to negatives 16"
+    undone()
+    assert lab.a.trainer.objective.num_negatives == 16 and lab.b.loss is good
+    assert undone()["temperature"] == 0.5 and lab.b.loss is losses.nce_loss
+    assert undone() == begun and lab.b.trainer.objective is objective and lab.undo_button.disabled
+    marks = ", ".join(mark.words for mark in lab.chart().plots[4].marks if isinstance(mark, Guide))
+    assert "temperature 0.2" in marks and lab.b.run.changes[-1] == Change(3, "temperature", 0.2)
+    assert undone() == begun  # there is nothing to take back
+    run(lab)
+    assert lab.runner.state == "done"
+    lab.close()
+
+
+def test_a_drag_is_taken_back_at_once(smoke_world, monkeypatch):
+    monkeypatch.setattr("avid_lab.interactive.runner.DRAG_S", 600.0)
+    lab = LossLab(make(smoke_world))
+    for value in (0.1, 0.2, 0.3):
+        lab.a.knobs["temperature"].value = value
+        lab.settled(30)
+        lab.step()
+    lab.undo()
+    lab.settled(30)
+    assert read(lab.a.trainer)["temperature"] == 0.07 and not lab.a.run.undos
+    assert [change.value for change in lab.a.run.changes] == [0.1, 0.2, 0.3, 0.07]
+    lab.close()
+
+
+def test_what_a_failure_or_a_new_start_takes_back_is_not_taken_back_twice(smoke_world):
+    def breaks(positive_scores, negative_scores, partition):
+        raise RuntimeError("out of luck")
+
+    lab = LossLab(make(smoke_world))
+    lab.step()
+    lab.a.knobs["rate"].value = 2.0
+    lab.step()
+    lab.runner.ask(lambda: lab.a.run.set_loss(breaks))
+    run(lab)
+    assert lab.runner.state == "failed" and lab.undo_button.tooltip == "A goes back to learning rate × 1"
+    lab.rewind()
+    lab.runner.ask(lambda: None)
+    lab.publish()
+    assert lab.undo_button.disabled and read(lab.a.trainer)["rate"] == 1.0
+    lab.close()

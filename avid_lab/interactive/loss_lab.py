@@ -10,7 +10,7 @@ import ipywidgets as widgets
 import numpy as np
 
 from avid_lab.interactive.knobs import read
-from avid_lab.interactive.runner import Run
+from avid_lab.interactive.runner import Run, Undo
 from avid_lab.interactive.state import pack
 from avid_lab.interactive.training_charts import changes, losses, score_line, scores_plot, scores_table, similarities
 from avid_lab.interactive.training_panel import TrainingPanel, grid
@@ -116,7 +116,8 @@ class LossLab(TrainingPanel):
     """Two copies of one training that see the same batches, with different losses or settings.
 
     ``lab.a.loss = my_loss`` and ``lab.b.loss = my_loss`` change the loss of a running side from any cell, after a check
-    on one batch. The menus offer losses to start from; two of them fail in an instructive way.
+    on one batch. The menus offer losses to start from; two of them fail in an instructive way. `undo` takes the
+    changes of losses and knobs back, one after the other.
 
     Args:
         trainer: The training to fork; it does not change.
@@ -172,7 +173,10 @@ class LossLab(TrainingPanel):
         self.settings = grid(paired, least=300)
         self.more = widgets.ToggleButton(description="settings", icon="sliders", tooltip="Temperature, negatives, ...")
         self.more.observe(lambda _: self._fold(), "value")
-        losses = grid([self.a.choice, self.b.choice, self.score, self.more], least=300)
+        self.undo_button = widgets.Button(description="Undo", icon="undo")
+        self.undo_button.on_click(lambda _: self.undo())
+        beside = widgets.HBox([self.more, self.undo_button])
+        losses = grid([self.a.choice, self.b.choice, self.score, beside], least=300)
         self.body.children = [self.transport, losses, self.settings, self.canvas]
         self._fold()
         self.publish()
@@ -185,6 +189,14 @@ class LossLab(TrainingPanel):
     def twins(trainer: Trainer) -> tuple[Run, Run]:
         """Make two copies of a training; if it is running, call this between steps."""
         return Run(trainer.fork(), losses=gallery_losses()), Run(trainer.fork(), losses=gallery_losses())
+
+    def undo(self) -> None:
+        """Take back the last change of a loss or knob, if there is one; it acts within one step and leaves a mark."""
+        self._waiting = self.runner.apply(lambda: last[0].run.undo() if (last := self._last_change()) else None)
+
+    def _last_change(self) -> tuple[Side, Undo] | None:
+        last = [(side, undo) for side in (self.a, self.b) for undo in side.run.undos[-1:]]
+        return max(last, key=lambda pair: pair[1].at_s, default=None)
 
     @property
     def reach(self) -> tuple[float, float]:
@@ -211,6 +223,10 @@ class LossLab(TrainingPanel):
         """Update the whole panel."""
         for side in (self.a, self.b):
             side.show()
+        last = self._last_change()
+        self.undo_button.disabled = last is None
+        nothing = "Nothing to undo: no loss or setting was changed since the start"
+        self.undo_button.tooltip = f"{last[0].name} goes back to {last[1].before.text}" if last else nothing
         super().show()
 
     def chart(self) -> Chart:

@@ -19,14 +19,14 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from avid_lab.interactive.knobs import Change, replay, turn
+from avid_lab.interactive.knobs import Change, read, replay, turn
 from avid_lab.interactive.vetting import Loss, put, set_loss
 from avid_lab.limits import OutOfTime, end
 from avid_lab.metrics import chance_accuracy, retrieval, vote_of_nearest
@@ -39,6 +39,7 @@ PAIRS = ("video-video", "audio-audio", "video-audio")
 BINS = 80
 PATIENCE_S = 10.0  # `Runner.stop` and `Runner.ask` wait at least this long for the end of a step
 MOST_GHOSTS = 3
+DRAG_S = 1.0  # a slider that moves again within this time is being dragged
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +76,21 @@ class Ghost:
     scores: list[tuple[int, dict[str, float]]]
 
 
+@dataclass(frozen=True, eq=False)
+class Undo:
+    """How to take back a change.
+
+    Attributes:
+        at_s: When it was made, by `time.perf_counter`.
+        before: Step of the change, name of the knob, and its value before.
+        put_back: Sets that value.
+    """
+
+    at_s: float
+    before: Change
+    put_back: Callable[[], None]
+
+
 class Run:
     """One training and its measurements.
 
@@ -84,6 +100,7 @@ class Run:
 
     Attributes:
         changes: Changes of settings, in order.
+        undos: How to take back each change since the start, the last one last.
         scores: Steps and scores of all glimpses so far.
         glimpse: The newest.
         planned: Future changes of a replay, in order.
@@ -95,6 +112,7 @@ class Run:
         self.losses = dict(losses or {})
         self.changes: list[Change] = []
         self.planned: list[Change] = []
+        self.undos: list[Undo] = []
         self.ghosts: deque[Ghost] = deque(maxlen=MOST_GHOSTS)
         self.scores: deque[tuple[int, dict[str, float]]] = deque(maxlen=2000)
         # A seed of its own: a trainer's first batches are a permutation by its seed, and would hold all of these clips.
@@ -138,15 +156,25 @@ class Run:
     def turn(self, name: str, value: float) -> None:
         """Turn a knob, and remember it."""
         self._keep_before_change()
+        before = read(self.trainer).get(name, value)
         turn(self.trainer, name, value)
-        self._remember(name, value)
+        self._remember(name, value, before, lambda: turn(self.trainer, name, before))
 
     def set_loss(self, loss: Loss) -> None:
         """Change the loss, and remember it."""
         self._keep_before_change()
+        objective, before = self.trainer.objective, self.trainer.objective.loss
         set_loss(self.trainer, loss)
         self.losses[name_of(loss)] = loss
-        self._remember("loss", name_of(loss))
+        # The objective, too: a loss of another kind has replaced it, and its settings with it.
+        self._remember("loss", name_of(loss), name_of(before), lambda: put(self.trainer, objective, before))
+
+    def undo(self) -> None:
+        """Take back the last change; the curves go on, with a mark."""
+        self._keep_before_change()
+        last = self.undos.pop()
+        last.put_back()
+        self._mark(last.before.name, last.before.value)
 
     def keep(self) -> None:
         """Make this the state to go back to."""
@@ -154,6 +182,7 @@ class Run:
 
     def begin_here(self) -> None:
         """Make this the state to start over from."""
+        self.undos.clear()
         self._begin = self._good = _Checkpoint(self)
 
     def go_back(self, *, to_start: bool = False) -> None:
@@ -169,7 +198,15 @@ class Run:
         if self._good.step != self.trainer.steps_done:  # otherwise nothing was learned since an earlier change
             self.keep()
 
-    def _remember(self, name: str, value: float | str) -> None:
+    def _remember(self, name: str, value: float | str, before: float | str, put_back: Callable[[], None]) -> None:
+        now, last = time.perf_counter(), self.undos[-1] if self.undos else None
+        if last and last.before.name == name != "loss" and now - last.at_s < DRAG_S:
+            self.undos[-1] = replace(last, at_s=now)  # a drag is taken back at once
+        else:
+            self.undos.append(Undo(now, Change(self.trainer.steps_done, name, before), put_back))
+        self._mark(name, value)
+
+    def _mark(self, name: str, value: float | str) -> None:
         step = self.trainer.steps_done
         # A dragged slider leaves at most one mark per step.
         self.changes = [c for c in self.changes if (c.step, c.name) != (step, name)]
@@ -182,6 +219,7 @@ class _Checkpoint:
     def __init__(self, run: Run) -> None:
         trainer = run.trainer
         self.step, self.changes, self.planned = trainer.steps_done, list(run.changes), list(run.planned)
+        self.undos = list(run.undos)
         self.objective, self.loss = trainer.objective, trainer.objective.loss
         self.state = copy.deepcopy(trainer.state_dict())
 
@@ -190,7 +228,7 @@ class _Checkpoint:
         put(trainer, self.objective, self.loss)  # the state knows only its name
         trainer.load_state_dict(copy.deepcopy(self.state))
         trainer.history[:] = [step for step in trainer.history if step.index <= self.step]
-        run.changes, run.planned = list(self.changes), list(self.planned)
+        run.changes, run.planned, run.undos = list(self.changes), list(self.planned), list(self.undos)
         earlier = [entry for entry in run.scores if entry[0] < self.step]
         run.look()
         run.scores = deque([*earlier, run.scores[-1]], maxlen=run.scores.maxlen)  # never empty: the page may ask now

@@ -54,7 +54,7 @@ class TrainingPanel(Panel):
         self.start_button = widgets.Button(description="Start", icon="play", button_style="primary", layout=width)
         self.step_button = widgets.Button(description="Step", icon="step-forward", layout=width)
         self.stop_button = widgets.Button(description="Stop", icon="stop", layout=width)
-        self.rewind_button = widgets.Button(description="Start over", icon="undo", layout=width)
+        self.rewind_button = widgets.Button(description="Start over", icon="fast-backward", layout=width)
         for button, tooltip, press in (
             (self.start_button, "Start or pause the training", self._toggle),
             (self.step_button, "Take one step", self.step),

@@ -338,7 +338,8 @@ twins.close()
 # $$\mathcal L_{\text{only partners}} = -\frac1{BT}\sum_i \mathbf v_i^\top\mathbf a_i$$
 #
 # Besides losses of scores, the lab accepts losses of a *batch* of embeddings: it recognises them by their first
-# argument, `video`. Run A keeps NCE, run B only pulls.
+# argument, `video`. Run A keeps NCE, run B only pulls. In the panel, *Undo* takes back the last change of a loss or
+# setting, again and again until the fork.
 
 
 # %%
@@ -522,7 +523,7 @@ for name, found in rows.items():
 #
 # ## Your loss against NCE
 #
-# Same fork, same batches: NCE in A, yours in B. Watch the lower right curve of the panel: it shows the difference.
+# Same fork, same batches: NCE in A, yours in B. Watch the upper right curve of the panel: it shows the difference.
 
 # %%
 mine = LossLab(base, b={"loss": my_loss}, title=f"A: NCE. B: my_loss ({lab.credit('my_loss')})")
