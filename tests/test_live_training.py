@@ -479,6 +479,20 @@ def test_a_menu_changes_the_loss_of_one_side(smoke_world):
     lab.close()
 
 
+def test_each_side_keeps_its_own_curves_of_the_run_before(smoke_world):
+    lab = LossLab(make(smoke_world), b={"loss": "no negatives"})
+    lab.runner.pause_at = 8
+    run(lab)
+    before = [[scores[lab.compared] for _, scores in side.run.scores] for side in (lab.a, lab.b)]
+    lab.rewind()
+    lab.runner.ask(lambda: None)
+    lab.publish()
+    both, _, loss, *_ = lab.canvas.chart.plots
+    pale = {mark.legend: mark.y.tolist() for mark in both.marks if mark.name.startswith("earlier")}
+    assert before[0] != before[1] and pale == {"A": before[0], "B": before[1]} and both.x.high == loss.x.high == 10
+    lab.close()
+
+
 def test_changes_are_taken_back_one_after_the_other(smoke_world, monkeypatch):
     monkeypatch.setattr("avid_lab.interactive.runner.DRAG_S", 0.0)
 

@@ -184,3 +184,105 @@ def test_two_notebooks_train_at_once(page, lab):
 def complaints(page):
     """The console's errors, apart from optional files that JupyterLab requests."""
     return [text for text in page.complaints if "Failed to load resource" not in text]
+
+
+TIPS = """() => [...document.querySelectorAll('.avid-tip')]
+    .filter(tip => tip.checkVisibility()).map(tip => tip.innerText)"""
+TWICE = """
+async def until(step):
+    live.runner.pause_at = step
+    live.start()
+    await live.finished()
+await until(8)
+live.rewind()
+await until(4)
+marks = {mark.name: mark for mark in live.chart().plots[0].marks}
+print(json.dumps([[float(marks[name].y[2]) for name in ("smooth loss", "earlier loss")], live.run.scores[3][1]]))
+"""
+
+
+def test_a_crosshair_shows_the_values_of_all_curves_at_a_step(page, lab):
+    short = MAKE.replace("steps=4000", "steps=100")  # each is measured
+    blocked = "import pathlib, time\nwhile not pathlib.Path('go').exists():\n    time.sleep(0.1)"
+    lab.write("cross", short, "live = LiveTraining(trainer)\nlive", TWICE, blocked)
+    open_notebook(page, lab, "cross")
+    for cell in (0, 1):
+        run_cell(page, cell, 120_000)
+    losses, scores = json.loads(run_cell(page, 2))
+    panel = page.locator(".avid-panel")
+    touch = panel.locator("canvas.avid-touch")
+
+    def point(step, plot=0):
+        touch.scroll_into_view_if_needed()
+        box, (x, _) = touch.bounding_box(), touch.evaluate("(c, [plot, x]) => c.place(plot, x, 0)", [plot, step])
+        page.mouse.move(box["x"] + x, box["y"] + (plot // 2 + 0.45) * box["height"] / 2)
+        return page.evaluate(TIPS)
+
+    # While the kernel is busy, so nothing can come from there.
+    page.locator(".jp-CodeCell").nth(3).locator(".cm-content").click()
+    page.keyboard.press("Control+Enter")
+    for plot in (0, 1):
+        first, second = (tip.replace("\xa0", " ").split("\n") for tip in point(3, plot))
+        assert first[0] == second[0] == "step 3"
+        shown = re.fullmatch(r"loss ([\d.]+) \(earlier ([\d.]+)\)", first[1])
+        assert [float(value) for value in shown.groups()] == pytest.approx(losses, rel=0.01)
+        kinds = [line.rsplit(" (earlier", 1)[0].rsplit(" ", 2)[0] for line in second[1:]]
+        assert sorted(kinds) == sorted([*scores, "chance"])
+        audio = next(line for line in second if line.startswith("audio kNN"))
+        assert float(audio.split()[2]) == pytest.approx(100 * scores["audio kNN"], rel=0.01)
+    keep_screenshot(page, "crosshair")
+    assert "loss – (earlier " in point(7)[0]
+    (lab.folder / "go").touch()
+
+    # The training goes on, and reaches the step.
+    button(panel, "Start").focus()
+    page.keyboard.press("Enter")
+    page.wait_for_function("() => /step 7\\nloss \\d/.test(document.querySelector('.avid-tip').innerText)")
+    page.keyboard.press("Escape")
+    assert page.evaluate(TIPS) == []
+    assert len(point(2)) == 2 and point(0.5, 3) == []  # the map has no steps
+
+    # By keys; without a crosshair arrows go to the points of the map.
+    page.wait_for_function(
+        "() => /done.*step 100/.test(document.querySelector('.avid-panel').textContent)", timeout=60_000
+    )
+    touch.focus()
+    for key, said in (("Home", "step 0"), ("ArrowRight", "step 1"), ("Shift+ArrowRight", "step 11")):
+        page.keyboard.press(key)
+        assert [tip.split("\n")[0] for tip in page.evaluate(TIPS)] == [said] * 2
+        assert said in panel.locator(".avid-told").first.text_content()
+    page.keyboard.press("Escape")
+    assert page.evaluate(TIPS) == []
+    page.keyboard.press("ArrowRight")
+    assert "clip" in " ".join(page.evaluate(TIPS))
+    assert page.errors == [] and complaints(page) == []
+
+
+def test_changes_of_the_lab_are_taken_back(page, lab):
+    making = "from avid_lab.interactive.loss_lab import LossLab\nfork = LossLab(trainer)\nfork"
+    asking = "print(json.dumps([fork.b.loss.__name__, fork.a.trainer.objective.temperature]))"
+    lab.write("undo", MAKE, making, asking)
+    open_notebook(page, lab, "undo")
+    for cell in (0, 1):
+        run_cell(page, cell, 120_000)
+    panel = page.locator(".avid-panel")
+    undo = button(panel, "Undo")
+    assert undo.is_disabled() and undo.get_attribute("title").startswith("Nothing to undo")
+    panel.get_by_label("loss of B").select_option("triplet")
+    page.wait_for_function("() => document.querySelector('[title=\"B goes back to nce_loss\"]')")
+    button(panel, "Start").click()
+    button(panel, "settings").click()
+    panel.locator(".widget-slider", has_text="A: temperature").locator(".noUi-handle").focus()
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function("() => document.querySelector('[title=\"A goes back to temperature 0.07\"]')")
+    assert json.loads(run_cell(page, 2)) == ["triplet", 0.1]
+    undo.focus()
+    page.keyboard.press("Enter")
+    page.wait_for_function("() => document.querySelector('[title=\"B goes back to nce_loss\"]')")
+    assert json.loads(run_cell(page, 2)) == ["triplet", 0.07]
+    undo.click()
+    page.wait_for_function("() => document.querySelector('[title^=\"Nothing to undo\"]')")
+    assert undo.is_disabled() and json.loads(run_cell(page, 2)) == ["nce_loss", 0.07]
+    assert panel.get_by_label("loss of B").evaluate("menu => menu.selectedOptions[0].text") == "NCE"
+    keep_screenshot(panel, "undone")
+    assert page.errors == [] and complaints(page) == []

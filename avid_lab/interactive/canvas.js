@@ -71,6 +71,16 @@ function tickText(value) {
     return `${digits.replace("-", "−")}·10${[...power.replace("+", "")].map(sign => SUPERSCRIPT[sign]).join("")}`
 }
 
+/** A value in the words of an axis. */
+const worded = (axis, value) => (axis.ticks === "percent" ? `${tickText(100 * value)}\u00a0%` : tickText(value))
+
+/** The height of a line at a place across, NaN beyond its ends. */
+function heightAt({x, y}, at) {
+    const i = x.findIndex(value => value >= at)
+    if (x[i] === at) return y[i]
+    return i > 0 ? y[i - 1] + (y[i] - y[i - 1]) * (at - x[i - 1]) / (x[i] - x[i - 1]) : NaN
+}
+
 /** Call `draw` when the size, the theme or the screen's density changes, at most once a frame; returns [ask, stop]. */
 function redrawn(node, draw) {
     let asked = 0
@@ -151,7 +161,7 @@ function render({model, el}) {
 
     const send = sender(model, 30), stills = new Map(), stamps = new Map(), tips = []
     let chart = {plots: []}, boxes = [], begun = 0, flies = false, colours = theme(root), font = "", listed = ""
-    let lasso = null, pressed = null, held = null, pointer = [0, 0]
+    let lasso = null, pressed = null, held = null, pointer = [0, 0], cross = NaN
     const focus = () => model.get("focused")
     const paint = colour => (ROLES.includes(colour) ? colours[colour] : readable(colour, colours.dark))
 
@@ -252,7 +262,7 @@ function render({model, el}) {
         if (axis.ticks === "none") return []
         if (typeof axis.ticks !== "string") return axis.ticks
         const round = ticks(low, high, count).filter(value => axis.ticks !== "whole" || value % 1 === 0)
-        return round.map(value => [value, axis.ticks === "percent" ? `${tickText(100 * value)} %` : tickText(value)])
+        return round.map(value => [value, worded(axis, value)])
     }
 
     // Plots one below the other: row by row where each has a title, else by columns, whose title is that of the first.
@@ -471,9 +481,12 @@ function render({model, el}) {
             }
             name(p, box)
         }
+        const crosses = boxes.some(box => box.crosshair)
         const hint = guide() ? "Arrows move the line."
             : points().length ? "Arrows move between points, Enter selects, Escape clears."
-            : touchable().length ? "Arrows and Enter choose." : ""
+                + (crosses ? " Home or End shows the values of the curves there, arrows then move on." : "")
+            : touchable().length ? "Arrows and Enter choose."
+            : crosses ? "Arrows show the values of the curves." : ""
         over.setAttribute("aria-label", [chart.about, ...chart.plots.flatMap(figures), hint].join(" ").trim())
         over.setAttribute("role", hint ? "application" : "img")
         over.tabIndex = hint ? 0 : -1
@@ -482,9 +495,9 @@ function render({model, el}) {
     }
 
     /** What a plot says in figures: where named lines end, and what stands beside rows. */
-    const figures = ({title, marks}) => {
+    const figures = ({title, marks, y}) => {
         const ends = marks.filter(mark => mark.end && mark.y.length).map(mark =>
-            `${mark.end} ${tickText(+(mark.y.findLast(Number.isFinite) ?? NaN).toPrecision(3))}`)
+            `${mark.end} ${worded(y, +(mark.y.findLast(Number.isFinite) ?? NaN).toPrecision(3))}`)
         const beside = marks.filter(mark => mark.across === "share" && mark.x > 1)
             .map(mark => `${mark.name}: ${mark.words}`)
         return ends.length + beside.length ? [`${title}: ${[...ends, ...beside].join(", ")}.`] : []
@@ -504,6 +517,15 @@ function render({model, el}) {
             p.fill()
         }
         let used = 0
+        for (const box of crossed()) {
+            const x = box.X(cross), {top, bottom, outer, wide} = box
+            stroke(p, [[x, top], [x, bottom]], colours.ink)
+            for (const mark of curves(box)) {
+                const y = box.Y(heightAt(mark, cross))
+                if (y >= top && y <= bottom) ring(p, [x, y], 3, paint(mark.colour), 2)
+            }
+            tip(used++, reading(box).join("\n"), "", [x, (top + bottom) / 2], [outer, outer + wide], height)
+        }
         for (const [i, alpha] of [[clicked, 0.16], [hovered, 0.07]]) for (const {box, mark, count} of touchable()) {
             if (i < 0 || i >= count) continue
             if (mark.type === "Points") {
@@ -522,7 +544,8 @@ function render({model, el}) {
             const far = ([x, y]) => Math.hypot(x - pointer[0], y - pointer[1])
             const spots = touchable().filter(one => one.box === box && hovered >= 0 && hovered < one.count)
                 .map(({mark}) => [place(box, mark, hovered), mark.type]).sort((a, b) => far(a[0]) - far(b[0]))
-            if (spots.length && (spots[0][1] === "Points" || !used)) tip(used++, hovered, spots[0][0], width, height)
+            if (spots.length && (spots[0][1] === "Points" || !used))
+                tip(used++, model.get("labels")[hovered] ?? "", stills.get(hovered), spots[0][0], [0, width], height)
         }
         tips.slice(used).forEach(one => { one.style.display = "none" })
         if (lasso) {
@@ -531,21 +554,46 @@ function render({model, el}) {
         }
     }
 
-    /** The words and the picture beside a point. */
-    function tip(number, i, [x, y], width, height) {
+    // The crosshair, at the same place across in all plots that have one.
+    const crossed = () => boxes.filter(({crosshair, limits: [low, high]}) => crosshair && cross >= low && cross <= high)
+    const curves = box => box.marks.filter(mark => mark.x?.length && (mark.end || mark.legend))
+    const nearby = ({limits: [low, high]}, at) => Math.min(Math.floor(high), Math.max(Math.ceil(low), Math.round(at)))
+
+    /** Where the crosshair is, and the values of the curves there: of curves of one name the last comes first. */
+    function reading(box) {
+        const rows = new Map()
+        for (const mark of curves(box)) {
+            const name = mark.end || mark.legend, value = heightAt(mark, cross)
+            const words = Number.isFinite(value) ? worded(box.y, +value.toPrecision(3)) : "–"
+            rows.set(name, [words, ...rows.get(name) ?? []])
+        }
+        const known = [...rows].filter(([, values]) => values.some(value => value !== "–"))
+        const past = before => (before.length ? ` (earlier ${before.join(", ")})` : "")
+        return [`${box.x.label} ${cross}`, ...known.map(([name, [now, ...before]]) => `${name} ${now}${past(before)}`)]
+    }
+
+    function aim(at) {
+        if (Object.is(at, cross)) return
+        cross = at
+        touch()
+    }
+
+    /** The words and the picture beside a place, from one place across to another. */
+    function tip(number, text, still, [x, y], [low, high], height) {
         if (!tips[number]) {
             tips[number] = element("div", "avid-tip", stage)
             element("img", "", tips[number]).addEventListener("load", touch)
             element("div", "", tips[number])
         }
-        const [picture, words] = tips[number].children, still = stills.get(i)
-        words.textContent = model.get("labels")[i] ?? ""
-        tips[number].style.display = words.textContent ? "block" : "none"
+        const [picture, words] = tips[number].children
+        words.textContent = text
+        tips[number].style.display = text ? "block" : "none"
         picture.style.display = still ? "block" : "none"
         if (still && picture.src !== still) picture.src = still
-        const {offsetWidth: wide, offsetHeight: high} = tips[number]
-        tips[number].style.left = `${x + 18 + wide <= width || x < width / 2 ? x + 14 : x - 14 - wide}px`
-        tips[number].style.top = `${Math.max(0, Math.min(y - high / 2, height - high))}px`
+        const {offsetWidth: wide, offsetHeight: deep} = tips[number]
+        const left = x + 18 + wide <= high || x - low < high - x ? x + 14 : x - 14 - wide
+        tips[number].style.left = `${Math.max(low, Math.min(left, high - wide))}px`
+        tips[number].style.top = `${Math.max(0, Math.min(y - deep / 2, height - deep))}px`
     }
 
     // Pointer
@@ -613,7 +661,11 @@ function render({model, el}) {
         }
     }
 
-    const escape = event => event.key === "Escape" && hush()
+    const escape = event => {
+        if (event.key !== "Escape") return
+        hush()
+        aim(NaN)
+    }
     document.addEventListener("keydown", escape, true)
 
     function fetch(i) {
@@ -659,8 +711,9 @@ function render({model, el}) {
             (lasso ??= [pressed]).push([x, y])
             touch()
         } else if (!pressed) {
+            const box = boxAt([x, y]), drags = box?.marks.some(mark => mark.drag)
             hover(itemAt([x, y]))
-            const drags = boxAt([x, y])?.marks.some(mark => mark.drag)
+            aim(box?.crosshair ? nearby(box, box.value(x)) : NaN)
             const plain = model.get("hovered") < 0 ? "default" : "pointer"
             over.style.cursor = drags ? "ew-resize" : points().length && model.get("_lasso") ? "crosshair" : plain
         }
@@ -676,23 +729,30 @@ function render({model, el}) {
         touch()
     })
     over.addEventListener("pointercancel", () => { pressed = lasso = held = null; touch() })
-    over.addEventListener("pointerleave", () => { if (!pressed && !held) hover(-1) })
+    over.addEventListener("pointerleave", () => {
+        aim(NaN)
+        if (!pressed && !held) hover(-1)
+    })
 
-    // Keys. Arrows move the line, go from bar to bar, or to the nearest point within 45 degrees of their direction;
-    // Enter clicks, Shift+Enter adds, Escape clears.
+    // Keys. Arrows move the line or the crosshair, go from bar to bar, or to the nearest point within 45 degrees of
+    // their direction; Home and End begin the crosshair; Enter clicks, Shift+Enter adds, Escape clears.
     const ARROWS = {ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1]}
     over.addEventListener("keydown", event => {
         if (event.ctrlKey || event.metaKey || event.altKey) return  // JupyterLab's: Ctrl+Enter, Ctrl+S
         const now = model.get("hovered"), arrow = ARROWS[event.key], way = arrow && (arrow[0] - arrow[1])
-        const [first] = touchable()
-        if (arrow && guide()) drag(model.get("guide") + way * guide().drag[2] * (event.shiftKey ? 10 : 1))
-        else if (arrow && first) {
+        const [first] = touchable(), plane = boxes.find(box => box.crosshair), far = event.shiftKey ? 10 : 1
+        const edge = ["Home", "End"].indexOf(event.key)
+        if (arrow && guide()) drag(model.get("guide") + way * guide().drag[2] * far)
+        else if (plane && (edge >= 0 || (arrow && (crossed().length || !first)))) {
+            aim(nearby(plane, arrow && crossed().length ? cross + way * far : plane.limits[arrow ? 1 : edge]))
+            told.textContent = crossed().map(box => `${box.title}: ${reading(box).join(", ")}.`).join(" ")
+        } else if (arrow && first) {
             const beside = Math.min(first.count - 1, Math.max(0, now + way))
             const next = first.mark.type === "Bars" ? beside : ahead(now, arrow, first)
             hover(next)
             told.textContent = model.get("labels")[next] ?? ""
         } else if ((event.key === "Enter" || event.key === " ") && first) click(now, event.shiftKey)
-        else if (event.key === "Escape" && points().length) click(-1, false)
+        else if (event.key === "Escape" && (points().length || plane)) click(-1, false)
         else return
         event.preventDefault()
         event.stopPropagation()  // JupyterLab would run the cell or leave it

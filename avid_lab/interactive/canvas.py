@@ -17,9 +17,10 @@ class Canvas(Scripted):
     """Shows a chart; assign another to change it. The page draws; the kernel only receives the user's actions.
 
     A click selects a point or a bar, a lasso selects points (Shift adds), a click elsewhere clears. A point sounds when
-    the pointer rests on it. With the keyboard:
-    arrows move to the nearest point, the next bar, or move the guide; Enter selects, Escape clears and silences. A
-    click on a name in the legend shows only its kind.
+    the pointer rests on it. Over a plot with a crosshair, all such plots show the values of their curves at the
+    pointer. With the keyboard: arrows move to the nearest point, the next bar, or move the guide or the crosshair
+    (beside points, Home or End begins it); Enter selects, Escape clears and silences. A click on a name in the legend
+    shows only its kind.
 
     Args:
         thumbnail: Given the number of a point or bar, the bytes of a JPEG to show next to its label; empty for none.

@@ -12,7 +12,15 @@ import numpy as np
 from avid_lab.interactive.knobs import read
 from avid_lab.interactive.runner import Run, Undo
 from avid_lab.interactive.state import pack
-from avid_lab.interactive.training_charts import changes, losses, score_line, scores_plot, scores_table, similarities
+from avid_lab.interactive.training_charts import (
+    changes,
+    losses,
+    score_lines,
+    scores_plot,
+    scores_table,
+    similarities,
+    steps_of,
+)
 from avid_lab.interactive.training_panel import TrainingPanel, grid
 from avid_lab.interactive.vetting import GALLERY, Loss, LossRefused, gallery_losses
 from avid_lab.objectives import name_of
@@ -201,8 +209,7 @@ class LossLab(TrainingPanel):
     @property
     def reach(self) -> tuple[float, float]:
         """First and last step on the charts' axes."""
-        done = max(run.trainer.steps_done for run in self.runner.runs)
-        return float(self.began_at), float(max(self.began_at + 10, done))
+        return steps_of(self.runner.runs, self.began_at)
 
     @property
     def compared(self) -> str:
@@ -236,13 +243,13 @@ class LossLab(TrainingPanel):
             loss = losses(side.run, f"{side.name}: loss", self.reach, terms=False)  # terms have little in common
             seen = similarities(side.run, f"{side.name}: similarity of pairs")
             plots += [replace(loss, cell=(1, column, 1)), replace(seen, cell=(2, column, 1))]
-        lines = [score_line(side.run, self.compared, COLOURS[side.name], side.name) for side in sides]
+        lines = [line for side in sides for line in score_lines(side.run, self.compared, COLOURS[side.name], side.name)]
         both = scores_plot(self.a.run, f"{self.compared}: A and B", self.reach, lines)
         steps, gap = self.gap()
         widest = max(0.02, float(np.abs(gap).max()) * 1.15)
-        marks = [Guide(0, "y", dash=(5, 4)), Area(steps, gap, 0, GOOD, "B − A", width=2), *changes(self.b.run)]
+        marks = [Guide(0, "y", dash=(5, 4)), Area(steps, gap, 0, GOOD, "B − A", "B − A", width=2), *changes(self.b.run)]
         x, y = Axis(*self.reach, "step", "whole"), Axis(-widest, widest, ticks="percent", grid=True)
-        ahead = Plot(marks, x, y, f"{self.compared}: B − A", cell=(0, 1, 1))
+        ahead = Plot(marks, x, y, f"{self.compared}: B − A", cell=(0, 1, 1), crosshair=True)
         about = f"Losses and similarities of two runs, and {self.compared} of both."
         return Chart([replace(both, cell=(0, 0, 1)), ahead, *plots], about, 600, (1, 1), (1.3, 1, 1.35))
 

@@ -32,11 +32,9 @@ def training_chart(run: Run, plane: np.ndarray, *, named: bool = False) -> Chart
         plane: Of `plane_of`.
         named: Whether the map has the names of the classes.
     """
-    done = run.history[-1].index if run.history else 0
-    reach = 0.0, float(max(10, done, *(one.steps[-1] for one in run.ghosts)))
-    scores = [
-        score_line(run, name, colour) for name, colour in zip(run.glimpse.scores, (VIDEO, AUDIO, GOOD), strict=True)
-    ]
+    reach = steps_of([run])
+    colours = zip(run.glimpse.scores, (VIDEO, AUDIO, GOOD), strict=True)
+    scores = [line for name, colour in colours for line in score_lines(run, name, colour)]
     classes = [name.replace("_", " ") for name in run.trainer.clips.classes]
     memories = embedding_plot(plane, run.labels.numpy(), classes, named=named, title="Memories, by class")
     plots = [
@@ -55,8 +53,15 @@ def losses(run: Run, title: str, reach: tuple[float, float], *, terms: bool = Tr
         return Plot((), Axis(*reach, "step", "whole"), Axis(0, 1, "loss", "none"), f"{title}: no step yet")
     plot = loss_plot(history, title=title, terms=terms, reach=reach)
     width = max(0.5, len(history) / 80)
-    ghosts = [Line(one.steps, smooth(np.array(one.loss), width), name="earlier loss", **GHOST) for one in run.ghosts]
-    return replace(plot, marks=[*ghosts, *plot.marks, *changes(run)])
+    earlier = [(one.steps, smooth(np.array(one.loss), width)) for one in list(run.ghosts)]
+    ghosts = [Line(*curve, name="earlier loss", legend="loss", **GHOST) for curve in earlier]
+    return replace(plot, marks=[*ghosts, *plot.marks, *changes(run)], crosshair=True)
+
+
+def steps_of(runs: Sequence[Run], first: int = 0) -> tuple[float, float]:
+    """The first step of the axes, and the last of these runs and of those before; ten steps at least."""
+    done = [run.trainer.steps_done for run in runs] + [one.steps[-1] for run in runs for one in list(run.ghosts)]
+    return float(first), float(max(first + 10, *done))
 
 
 def changes(run: Run) -> list[Guide]:
@@ -67,10 +72,15 @@ def changes(run: Run) -> list[Guide]:
     return [Guide(step, words=", ".join(together), width=1, dash=(3, 3)) for step, together in texts.items()]
 
 
-def score_line(run: Run, name: str, colour: str, end: str = "") -> Line:
-    """One score over the steps, with its name or another at its end."""
-    steps, values = zip(*((step, scores[name]) for step, scores in list(run.scores)), strict=True)
-    return Line(steps, values, colour, name, end=end or name, width=2)
+def score_lines(run: Run, name: str, colour: str, end: str = "") -> list[Line]:
+    """One score over the steps, of the runs before and of this one, with its name or another at its end."""
+    pale = GHOST | {"name": f"earlier {name}", "legend": end or name, "colour": colour}
+    bold = {"name": name, "end": end or name, "colour": colour, "width": 2}
+    lines = []
+    for scores, style in [*((one.scores, pale) for one in list(run.ghosts)), (list(run.scores), bold)]:
+        steps, values = zip(*((step, found[name]) for step, found in scores), strict=True)
+        lines.append(Line(steps, values, **style))
+    return lines
 
 
 def scores_plot(run: Run, title: str, reach: tuple[float, float], lines: Sequence[Line]) -> Plot:
@@ -78,13 +88,8 @@ def scores_plot(run: Run, title: str, reach: tuple[float, float], lines: Sequenc
     chance = Line(reach, [run.chance] * 2, "muted", "chance", end="chance", width=1.2, dash=(5, 4))
     top = max([3 * run.chance, *(float(line.y.max()) + 0.05 for line in lines)])
     x, y = Axis(*reach, "step", "whole"), Axis(0, top, ticks="percent", grid=True)
-    ghosts = []
-    for line in lines:
-        for one in run.ghosts:
-            steps, values = zip(*((step, scores[line.name]) for step, scores in one.scores), strict=True)
-            earlier = Line(steps, values, name=f"earlier {line.name}", **GHOST)
-            ghosts.append(replace(earlier, colour=line.colour))
-    return Plot([*ghosts, chance, *lines, *changes(run)], x, y, title)
+    pale_below = sorted([chance, *lines], key=lambda line: line.alpha)
+    return Plot([*pale_below, *changes(run)], x, y, title, crosshair=True)
 
 
 def similarities(run: Run, title: str) -> Plot:

@@ -260,6 +260,8 @@ class Plot:
         legend: Position of the legend in a figure; in a page it is always below. Empty for none.
         cell: Row and column in the chart, and the number of rows it spans.
         equal: Whether both axes have the same scale.
+        crosshair: In a page, the pointer shows the values of lines and areas at its whole number across, in all such
+            plots of the chart. They are called by ``end``, else by ``legend``; of one name, the last is the newest.
     """
 
     marks: Sequence[Mark]
@@ -269,6 +271,7 @@ class Plot:
     legend: Literal["", "inside", "above", "below"] = ""
     cell: tuple[int, int, int] = (0, 0, 1)
     equal: bool = False
+    crosshair: bool = False
 
 
 @dataclass(frozen=True, eq=False)

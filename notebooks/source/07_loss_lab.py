@@ -143,7 +143,7 @@ lab.reveal(
 #
 # `LiveTraining` runs the steps in its own thread. In the cell below it takes some steps by itself and then waits. Then
 # it is **yours**: press *Start* and move any slider. Each change takes effect within one step and leaves a mark on the
-# curves.
+# curves. Point at a step of one chart, and every chart over the steps shows its values there.
 
 
 # %%
