@@ -280,3 +280,22 @@ def test_positives_map_and_calibration_are_computed_in_the_page(opened, pages, c
     after = opened.evaluate("window.avidExplore.shown.calibration")
     assert after[-1] < before[-1]
     assert "threshold=" in opened.url and "k=7" in opened.url
+
+
+@pytest.mark.slow
+@in_a_browser
+def test_the_living_page_takes_any_address_and_any_number(opened, pages, clips):
+    nonsense = "#query=3.6&k=2.4&run=1&moment=99&pressed=99999&rule=none&temperature=x&space=-1"
+    opened.goto((pages / "docs" / "explore.html").as_uri() + nonsense)
+    opened.wait_for_function("window.avidExplore?.shown.calibration")
+    state = opened.evaluate("window.avidExplore.state")
+    assert (state["query"], state["k"], state["rule"], state["space"]) == (4, 2, "consensus", 0)
+    assert state["pressed"] == len(clips) - 1 and state["temperature"] == 0.1
+    query = opened.get_by_role("spinbutton", name="query")
+    asked = opened.get_by_role("button", name="ask with the pressed clip")
+    assert asked.is_enabled()
+    for typed, used in (("-5", 0), ("100000", len(clips) - 1), ("", 0)):
+        query.fill(typed)
+        query.press("Tab")
+        assert query.input_value() == str(used) and opened.evaluate("window.avidExplore.state.query") == used
+    opened.wait_for_function("document.querySelector('#avid-ask').disabled")  # nothing is pressed

@@ -185,10 +185,14 @@
     for (const [name, value] of new URLSearchParams(location.hash.slice(1)))
         if (name in state) state[name] = typeof state[name] === "number" ? Number(value) || 0 : value
     if (!(state.rule in RULES)) state.rule = "consensus"
-    for (const [name, top] of [["run", names.length], ["query", COUNT], ["before", names.length], ["after", names.length], ["space", 3]])
-        state[name] = Math.min(top - 1, Math.max(0, state[name]))
+    const whole = (name, low, high) => { state[name] = Math.min(high, Math.max(low, Math.round(state[name]))) }
+    for (const name of ["run", "before", "after"]) whole(name, 0, names.length - 1)
+    whole("query", 0, COUNT - 1)
+    whole("pressed", -1, COUNT - 1)
+    whole("space", 0, 2)
+    whole("moment", 0, last(state.run))
+    whole("k", 1, Math.min(64, COUNT - 1))
     if (!(state.temperature > 0)) state.temperature = 0.1
-    state.k = Math.min(64, COUNT - 1, Math.max(1, state.k))
     find("[name=k]").max = Math.min(64, COUNT - 1)
 
     /** What a canvas is told by, as widgets are by a kernel. */
@@ -280,6 +284,7 @@
             + `</table><p>The tick is chance, ${percent(chance)}. ${others} other held-out clips are of its class.</p>`
         const note = i => `look ${digits(found.seen[i])} · sound ${digits(found.heard[i])}`
         const same = i => labels[i] === labels[query], pressed = state.pressed >= 0 && state.pressed !== query
+        find("#avid-ask").disabled = !pressed
         find("#avid-query").innerHTML = video(query, `query: ${name(query)}`, `clip ${query}`)
             + (pressed ? video(state.pressed, `pressed: ${name(state.pressed)}`, note(state.pressed), same(state.pressed), plays) : "")
         find("#avid-best").innerHTML = positives.slice(0, SHELF).map((i, place) => video(i, `${place + 1}. ${name(i)}`, note(i), same(i))).join("")
@@ -391,7 +396,8 @@
         if (options) list.replaceChildren(...options.map((text, i) => new Option(text, i)))
     }
     for (const input of document.querySelectorAll("#avid-explore [name]"))
-        input.addEventListener("input", () => inputs[input.name].take(input.value))
+        for (const [event, act] of [["input", () => inputs[input.name].take(input.value)], ["change", () => { input.value = inputs[input.name].show() }]])
+            input.addEventListener(event, act)  // once typed, a number out of range becomes the one that is used
 
     /** A clip that was pressed in either chart: both mark it, and it plays beside the query. */
     function press(i) {
