@@ -237,14 +237,16 @@ def test_a_crosshair_shows_the_values_of_all_curves_at_a_step(page, lab):
     # The training goes on, and reaches the step.
     button(panel, "Start").focus()
     page.keyboard.press("Enter")
-    page.wait_for_function("() => /step 7\\nloss \\d/.test(document.querySelector('.avid-tip').innerText)")
+    page.wait_for_function(
+        "() => /step 7\\nloss \\d/.test(document.querySelector('.avid-tip').innerText)", timeout=90_000
+    )
     page.keyboard.press("Escape")
     assert page.evaluate(TIPS) == []
     assert len(point(2)) == 2 and point(0.5, 3) == []  # the map has no steps
 
     # By keys; without a crosshair arrows go to the points of the map.
     page.wait_for_function(
-        "() => /done.*step 100/.test(document.querySelector('.avid-panel').textContent)", timeout=60_000
+        "() => /done.*step 100/.test(document.querySelector('.avid-panel').textContent)", timeout=90_000
     )
     touch.focus()
     for key, said in (("Home", "step 0"), ("ArrowRight", "step 1"), ("Shift+ArrowRight", "step 11")):
@@ -269,19 +271,21 @@ def test_changes_of_the_lab_are_taken_back(page, lab):
     undo = button(panel, "Undo")
     assert undo.is_disabled() and undo.get_attribute("title").startswith("Nothing to undo")
     panel.get_by_label("loss of B").select_option("triplet")
-    page.wait_for_function("() => document.querySelector('[title=\"B goes back to nce_loss\"]')")
+    page.wait_for_function("() => document.querySelector('[title=\"B goes back to nce_loss\"]')", timeout=90_000)
     button(panel, "Start").click()
     button(panel, "settings").click()
     panel.locator(".widget-slider", has_text="A: temperature").locator(".noUi-handle").focus()
     page.keyboard.press("ArrowRight")
-    page.wait_for_function("() => document.querySelector('[title=\"A goes back to temperature 0.07\"]')")
+    page.wait_for_function(
+        "() => document.querySelector('[title=\"A goes back to temperature 0.07\"]')", timeout=90_000
+    )
     assert json.loads(run_cell(page, 2)) == ["triplet", 0.1]
     undo.focus()
     page.keyboard.press("Enter")
-    page.wait_for_function("() => document.querySelector('[title=\"B goes back to nce_loss\"]')")
+    page.wait_for_function("() => document.querySelector('[title=\"B goes back to nce_loss\"]')", timeout=90_000)
     assert json.loads(run_cell(page, 2)) == ["triplet", 0.07]
     undo.click()
-    page.wait_for_function("() => document.querySelector('[title^=\"Nothing to undo\"]')")
+    page.wait_for_function("() => document.querySelector('[title^=\"Nothing to undo\"]')", timeout=90_000)
     assert undo.is_disabled() and json.loads(run_cell(page, 2)) == ["nce_loss", 0.07]
     assert panel.get_by_label("loss of B").evaluate("menu => menu.selectedOptions[0].text") == "NCE"
     keep_screenshot(panel, "undone")
