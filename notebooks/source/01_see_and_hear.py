@@ -201,11 +201,12 @@ gallery(None, [clips.path(i) for i in four], [f"{letter}: {names[i]}" for letter
 def load_batch(pictures, sounds, index, draws, frames, fps, rate):
     """Cut a random window out of each clip of a batch: picture and sound of the same moments.
 
-    pictures (N, F, H, W, 3) at fps, sounds (N, S) at rate, a multiple of fps; index (B,): the clips of the batch;
-    draws (B,) in [0, 1): where each window begins -> picture (B, 3, frames, H, W), sound (B, 1, frames * rate / fps)
+    pictures (N, F, H, W, 3) at fps, uint8, sounds (N, S) at rate, a multiple of fps; index (B,): the clips of the batch;
+    draws (B,) in [0, 1): where each window begins -> picture (B, 3, frames, H, W), uint8 as before, and sound
+    (B, 1, frames * rate / fps)
 
     A window may begin at each frame from which it fits into the clip: a draw of 0 is the first of them, a draw just below
-    1 the last, and all are equally likely.
+    1 the last, and all are equally likely. The sound is as long as the pictures.
     """
     ...
 

@@ -318,7 +318,8 @@ def logistic_curve(similarity, same, steps):
     """similarity (P,), same (P,) True or False -> slope and offset of the curve p = 1 / (1 + exp(-(slope * s + offset))).
 
     They minimise the cross-entropy, summed over the pairs. Newton's method starts where both are 0. In each of `steps`
-    steps it subtracts the solution d of H d = g: g is the gradient, H (2, 2) its derivative.
+    steps it subtracts the solution d of H d = g: g is the gradient, H (2, 2) its derivative. There may be 100,000 pairs: a
+    table (P, P) would not fit into memory.
     """
     ...
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from avid_lab.course.checks import Exercise
+from avid_lab.course.checks import Exercise, Property
 from avid_lab.course.exercises.inputs import integers, normal
 
 # --- decibels ----------------------------------------------------------------------------------------------------------
@@ -129,11 +129,12 @@ def _loud_and_quiet():
 def load_batch(pictures, sounds, index, draws, frames, fps, rate):
     """Cut a random window out of each clip of a batch: picture and sound of the same moments.
 
-    pictures (N, F, H, W, 3) at fps, sounds (N, S) at rate, a multiple of fps; index (B,): the clips of the batch;
-    draws (B,) in [0, 1): where each window begins -> picture (B, 3, frames, H, W), sound (B, 1, frames * rate / fps)
+    pictures (N, F, H, W, 3) at fps, uint8, sounds (N, S) at rate, a multiple of fps; index (B,): the clips of the batch;
+    draws (B,) in [0, 1): where each window begins -> picture (B, 3, frames, H, W), uint8 as before, and sound
+    (B, 1, frames * rate / fps)
 
     A window may begin at each frame from which it fits into the clip: a draw of 0 is the first of them, a draw just below
-    1 the last, and all are equally likely.
+    1 the last, and all are equally likely. The sound is as long as the pictures.
     """
     first = (draws * (pictures.shape[1] - frames + 1)).long()  # (B,): the first frame of each window
     each = rate // fps  # samples during one frame
@@ -178,6 +179,54 @@ def _rounded(pictures, sounds, index, draws, frames, fps, rate):
     """
     first = (draws * (pictures.shape[1] - frames)).round().long()
     return _windows(pictures, sounds, index, first, first * (rate // fps), frames, frames * rate // fps)
+
+
+def _rounded_up(pictures, sounds, index, draws, frames, fps, rate):
+    """The first frame is rounded up. Then the first window is hardly ever drawn. Round down, among F - frames + 1 windows."""
+    first = (draws * (pictures.shape[1] - frames)).ceil().long()
+    return _windows(pictures, sounds, index, first, first * (rate // fps), frames, frames * rate // fps)
+
+
+def _clamped(pictures, sounds, index, draws, frames, fps, rate):
+    """Windows that do not fit are moved back to the last one, so that one is drawn far too often. Draw only among the windows
+    that fit: F - frames + 1.
+    """
+    first = (draws * pictures.shape[1]).long().clamp(max=pictures.shape[1] - frames)
+    return _windows(pictures, sounds, index, first, first * (rate // fps), frames, frames * rate // fps)
+
+
+def _around_the_end(pictures, sounds, index, draws, frames, fps, rate):
+    """Windows go on at the beginning of the clip when they reach its end. Draw only among the windows that fit."""
+    twice = pictures.repeat(1, 2, 1, 1, 1), sounds.repeat(1, 2)
+    first = (draws * pictures.shape[1]).long()
+    return _windows(*twice, index, first, first * (rate // fps), frames, frames * rate // fps)
+
+
+def _always_the_first(pictures, sounds, index, draws, frames, fps, rate):
+    """Every window is the first one. Draws are below 1, so they must be multiplied before they become whole numbers."""
+    first = draws.long()
+    return _windows(pictures, sounds, index, first, first, frames, frames * rate // fps)
+
+
+def _side_by_side(pictures, sounds, index, draws, frames, fps, rate):
+    """Windows lie side by side. A window may begin at every frame, not only at multiples of `frames`."""
+    first = (draws * (pictures.shape[1] // frames)).long() * frames
+    return _windows(pictures, sounds, index, first, first * (rate // fps), frames, frames * rate // fps)
+
+
+def _whole_seconds(pictures, sounds, index, draws, frames, fps, rate):
+    """Windows begin at whole seconds. A window may begin at every frame: round down frames, not seconds."""
+    second = (draws * (pictures.shape[1] - frames + 1) / fps).long()
+    return _windows(pictures, sounds, index, second * fps, second * rate, frames, frames * rate // fps)
+
+
+def _between_frames(pictures, sounds, index, draws, frames, fps, rate):
+    """The sound begins before the draw is rounded down to a frame, so it begins up to a frame after the picture. Begin it with
+    the frame: f * rate / fps.
+    """
+    each, sounds = rate // fps, torch.nn.functional.pad(sounds, (0, rate // fps))
+    begin = (draws * (pictures.shape[1] - frames + 1) * each).long()
+    return _windows(pictures, sounds, index, begin // each, begin, frames, frames * each)
 
 
 def _sound_from_the_beginning(pictures, sounds, index, draws, frames, fps, rate):
@@ -276,7 +325,7 @@ def _small_clips(seed, draws, frames, fps, rate):
 
 
 def _clips():
-    return _small_clips(0, [0.1, 0.62, 0.3, 0.85], 4, 4, 20)
+    return _small_clips(0, [0.13, 0.62, 0.33, 0.87], 4, 4, 20)
 
 
 def _ends():
@@ -285,6 +334,15 @@ def _ends():
 
 def _all_frames():
     return _small_clips(4, [0.0, 0.5, 0.9, 0.999], 9, 3, 12)
+
+
+def _repeatable(function):
+    args = _clips()
+    once, again = function(*args), function(*args)
+    same = all(torch.equal(a, b) for a, b in zip(once, again, strict=True))
+    return (
+        None if same else "Called twice with the same draws, it cut other windows. Where a window begins is in `draws`."
+    )
 
 
 EXERCISES = (
@@ -320,6 +378,13 @@ EXERCISES = (
         wrong=(
             _last_never,
             _rounded,
+            _rounded_up,
+            _clamped,
+            _around_the_end,
+            _always_the_first,
+            _side_by_side,
+            _whole_seconds,
+            _between_frames,
             _sound_from_the_beginning,
             _picture_from_the_beginning,
             _sound_at_the_frames_number,
@@ -334,6 +399,7 @@ EXERCISES = (
             _no_channel,
             _reshaped,
         ),
+        properties=(Property("it draws random numbers of its own", _repeatable),),
         forms=(_by_indexing,),
         hints=(
             "Three steps: the first frame of each window, the cuts, the order of the axes. How many windows fit into a clip?",

@@ -194,7 +194,8 @@ def logistic_curve(similarity, same, steps):
     """similarity (P,), same (P,) True or False -> slope and offset of the curve p = 1 / (1 + exp(-(slope * s + offset))).
 
     They minimise the cross-entropy, summed over the pairs. Newton's method starts where both are 0. In each of `steps`
-    steps it subtracts the solution d of H d = g: g is the gradient, H (2, 2) its derivative.
+    steps it subtracts the solution d of H d = g: g is the gradient, H (2, 2) its derivative. There may be 100,000 pairs: a
+    table (P, P) would not fit into memory.
     """
     x = torch.stack([similarity, torch.ones_like(similarity)], dim=1)  # (P, 2)
     curve = torch.zeros(2, dtype=x.dtype)  # slope, offset
@@ -316,6 +317,114 @@ def _each_alone(similarity, same, steps):
     return slope, offset
 
 
+def _plus_and_minus_one(similarity, same, steps):
+    """The truth is 1 and -1. For a cross-entropy it is 1 and 0."""
+    x = torch.stack([similarity, torch.ones_like(similarity)], dim=1)
+    curve = torch.zeros(2, dtype=x.dtype)
+    for _ in range(steps):
+        p = torch.sigmoid(x @ curve)
+        gradient, hessian = x.T @ (p - 2 * same.to(x.dtype) + 1), x.T @ (x * (p * (1 - p))[:, None])
+        curve = curve - torch.linalg.solve(hessian, gradient)
+    return curve[0], curve[1]
+
+
+def _changed(similarity, same, steps, change):
+    """Newton's method with another step: change(gradient, hessian, p, x)."""
+    x = torch.stack([similarity, torch.ones_like(similarity)], dim=1)
+    curve = torch.zeros(2, dtype=x.dtype)
+    for _ in range(steps):
+        p = torch.sigmoid(x @ curve)
+        hessian = x.T @ (x * (p * (1 - p))[:, None])
+        curve = curve - change(x.T @ (p - same.to(x.dtype)), hessian, p, x)
+    return curve[0], curve[1]
+
+
+def _squared_error(similarity, same, steps):
+    """The gradient is that of the squared error: it has the factor p (1 - p) once too often. That of the cross-entropy has
+    only p - y.
+    """
+
+    def change(gradient, hessian, p, x):
+        return torch.linalg.solve(hessian, x.T @ ((p - same.to(x.dtype)) * p * (1 - p)))
+
+    return _changed(similarity, same, steps, change)
+
+
+def _s_not_squared(similarity, same, steps):
+    """The first entry of H has s instead of s². It is the derivative by the slope, twice: a factor s each time."""
+
+    def change(gradient, hessian, p, x):
+        return torch.linalg.solve(torch.stack([hessian[:, 1], hessian[1]]), gradient)
+
+    return _changed(similarity, same, steps, change)
+
+
+def _pairs_counted(similarity, same, steps):
+    """The last entry of H is the number of pairs. Each pair counts there with its p (1 - p), too."""
+
+    def change(gradient, hessian, p, x):
+        return torch.linalg.solve(hessian + torch.tensor([[0, 0], [0, 1]]) * (len(p) - hessian[1, 1]), gradient)
+
+    return _changed(similarity, same, steps, change)
+
+
+def _entries_inverted(similarity, same, steps):
+    """The entries of H are inverted, each for itself. The inverse of a matrix is another matrix: `torch.linalg.solve`."""
+    return _changed(similarity, same, steps, lambda gradient, hessian, p, x: (1 / hessian) @ gradient)
+
+
+def _times_hessian(similarity, same, steps):
+    """The gradient is multiplied by H. Newton's method divides by it, so to say: solve H d = g."""
+    return _changed(similarity, same, steps, lambda gradient, hessian, p, x: hessian @ gradient)
+
+
+def _half_steps(similarity, same, steps):
+    """Only half of each step is taken. Subtract the whole solution of H d = g."""
+    return _newton(similarity, same, steps, share=0.5)
+
+
+def _ridge(similarity, same, steps):
+    """The unit matrix is added to H. That is a penalty on large numbers, which the cross-entropy here does not have."""
+
+    def change(gradient, hessian, p, x):
+        return torch.linalg.solve(hessian + torch.eye(2, dtype=x.dtype), gradient)
+
+    return _changed(similarity, same, steps, change)
+
+
+def _one_after_the_other(similarity, same, steps):
+    """The offset is moved after the slope, from promises that are computed anew. Both move at once, by one solution of
+    H d = g.
+    """
+    slope = offset = torch.zeros((), dtype=similarity.dtype)
+    for _ in range(steps):
+        p = torch.sigmoid(slope * similarity + offset)
+        slope = slope - ((p - same.to(p.dtype)) * similarity).sum() / (p * (1 - p) * similarity.square()).sum()
+        p = torch.sigmoid(slope * similarity + offset)
+        offset = offset - (p - same.to(p.dtype)).sum() / (p * (1 - p)).sum()
+    return slope, offset
+
+
+def _a_learning_rate(similarity, same, steps):
+    """The gradient, times a small rate, is subtracted: H is not used. Newton's method subtracts the solution d of H d = g."""
+    return _changed(similarity, same, steps, lambda gradient, hessian, p, x: 0.1 * gradient)
+
+
+def _rate_and_mean(similarity, same, steps):
+    """The mean gradient, times a rate, is subtracted: H is not used. Newton's method subtracts the solution d of H d = g."""
+    return _changed(similarity, same, steps, lambda gradient, hessian, p, x: 0.1 * gradient / len(p))
+
+
+def _begins_at_one(similarity, same, steps):
+    """The slope begins at 1. Both numbers begin at 0, so that everyone gets the same after the same number of steps."""
+    x = torch.stack([similarity, torch.ones_like(similarity)], dim=1)
+    curve = torch.tensor([1.0, 0.0], dtype=x.dtype)
+    for _ in range(steps):
+        p = torch.sigmoid(x @ curve)
+        curve = curve - torch.linalg.solve(x.T @ (x * (p * (1 - p))[:, None]), x.T @ (p - same.to(x.dtype)))
+    return curve[0], curve[1]
+
+
 def _overlapping(seed, steps, count=40, shift=0.25):
     """Pairs whose similarities overlap, a quarter of them of the same kind: so much that wrong steps, too, stay finite."""
     same = torch.rand(count, generator=seeded(seed)) < 0.25
@@ -384,6 +493,18 @@ EXERCISES = (
             _offset_first,
             _no_offset,
             _each_alone,
+            _plus_and_minus_one,
+            _squared_error,
+            _s_not_squared,
+            _pairs_counted,
+            _entries_inverted,
+            _times_hessian,
+            _half_steps,
+            _ridge,
+            _one_after_the_other,
+            _a_learning_rate,
+            _rate_and_mean,
+            _begins_at_one,
         ),
         forms=(_number_by_number,),
         hints=(
