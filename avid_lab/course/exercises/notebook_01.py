@@ -325,7 +325,7 @@ def _small_clips(seed, draws, frames, fps, rate):
 
 
 def _clips():
-    return _small_clips(0, [0.13, 0.62, 0.33, 0.87], 4, 4, 20)
+    return _small_clips(0, [0.62, 0.13, 0.33, 0.87], 4, 4, 20)
 
 
 def _ends():
