@@ -61,10 +61,13 @@ def test_the_first_cell_installs_the_course_where_it_is_missing_and_is_silent_wh
     environment = fresh | {f"PIP_{name}": value for name, value in pip.items()}
     code = "import sys; from nbclient.cli import main; sys.argv[1:] = ['--inplace', sys.argv[1]]; main()"
     command = [bare / "python", "-c", code, path]
+    nothing = environment | {"PIP_FIND_LINKS": str(tmp_path)}
+    failed = subprocess.run(command, env=nothing, cwd=path.parent, capture_output=True, text=True)
+    assert failed.returncode and "avid-lab was not installed: pip says why above" in failed.stdout + failed.stderr
     first, *others = executed(path, command, environment)
     assert "restart the kernel" in str(first) and "avid_lab" not in str(first) and len(others) > 5
     assert not [output for outputs in others for output in outputs if output.output_type == "error"]
-    first, *_ = executed(path, command, environment | {"PIP_FIND_LINKS": str(tmp_path)})
+    first, *_ = executed(path, command, nothing)
     assert first == []
 
 

@@ -40,6 +40,8 @@ import importlib.util
 if importlib.util.find_spec("avid_lab") is None:
     %pip install --quiet "{REQUIREMENT}"
     importlib.invalidate_caches()
+    if importlib.util.find_spec("avid_lab") is None:
+        raise ImportError("avid-lab was not installed: pip says why above. Install it, restart the kernel, run all.")
 import avid_lab  # before torch: its idle threads then sleep"""
 
 MAX_BYTES = 2_000_000
