@@ -231,11 +231,11 @@ def test_a_crosshair_shows_the_values_of_all_curves_at_a_step(page, lab):
         audio = next(line for line in second if line.startswith("audio kNN"))
         assert float(audio.split()[2]) == pytest.approx(100 * scores["audio kNN"], rel=0.01)
     keep_screenshot(page, "crosshair")
+    button(panel, "Start").focus()  # this may scroll the chart away from the pointer
     assert "loss – (earlier " in point(7)[0]
     (lab.folder / "go").touch()
 
     # The training goes on, and reaches the step.
-    button(panel, "Start").focus()
     page.keyboard.press("Enter")
     page.wait_for_function(
         "() => /step 7\\nloss \\d/.test(document.querySelector('.avid-tip').innerText)", timeout=90_000
@@ -274,7 +274,9 @@ def test_changes_of_the_lab_are_taken_back(page, lab):
     page.wait_for_function("() => document.querySelector('[title=\"B goes back to nce_loss\"]')", timeout=90_000)
     button(panel, "Start").click()
     button(panel, "settings").click()
-    panel.locator(".widget-slider", has_text="A: temperature").locator(".noUi-handle").focus()
+    handle = panel.locator(".widget-slider", has_text="A: temperature").locator(".noUi-handle")
+    handle.wait_for()
+    handle.focus()
     page.keyboard.press("ArrowRight")
     page.wait_for_function(
         "() => document.querySelector('[title=\"A goes back to temperature 0.07\"]')", timeout=90_000
