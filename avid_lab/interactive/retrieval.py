@@ -170,7 +170,7 @@ class RetrievalExplorer(Panel):
         points = Points.of_kinds(np.arange(1, count + 1), found.similarity, kind, kinds, **options)
         cut = Guide(k + 0.5, words=f"K = {k}", colour=GOOD, width=1.8, dash=())
         low, high = limits(found.similarity[:shown], pad=0.07)
-        x, y = Axis(0, shown + 1, "rank", grid=True), Axis(low, high, "similarity to the query", grid=True)
+        x, y = Axis(0, shown + 0.5, "rank", grid=True), Axis(low, high, "similarity to the query", grid=True)
         return Chart([Plot([points, cut], x, y, legend="below")], "Similarity to the query by rank.", 300)
 
     def clip_of(self, item: int) -> int:
@@ -358,15 +358,15 @@ class RetrievalExplorer(Panel):
     def _offer(self, data: bytes, name: str) -> None:
         """Query with bytes from the browser; problems are shown in the panel."""
         self.notify("", key="own")
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / f"file{Path(name).suffix}"
-            path.write_bytes(data)
-            try:
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(folder) / f"file{Path(name).suffix[:16]}"
+                path.write_bytes(data)
                 self.ask(path, name)
-            except media.MediaError as error:
-                self.notify(f"{name} {error.problem}. {error.fix}", key="own", error=True, for_s=20)
-            except Exception as error:  # from a callback it would only reach the log
-                self.fail(error, doing=f"asking with {name}")
+        except media.MediaError as error:
+            self.notify(f"{name} {error.problem}. {error.fix}", key="own", error=True, for_s=20)
+        except Exception as error:  # from a callback it would only reach the log
+            self.fail(error, doing=f"asking with {name}")
 
     def close(self) -> None:
         """Remove the panel and the copies of your clips."""
