@@ -6,7 +6,7 @@
 # * count the *false negatives* of instance discrimination: how often AVID pushes a clip away from its own kind,
 # * mine positives by **cross-modal agreement** in three lines, and explain what `min` does that `max` and an average do
 #   not,
-# * mine them in blocks, for sets whose table of all pairs fits into no memory,
+# * mine them in blocks, for sets whose table of all pairs does not fit into memory,
 # * judge positives against the ground truth that only a rendered world has: by eye, by ear and by numbers, compared
 #   with chance and over several seeds,
 # * distinguish a query that no rule can help from one that another rule would help.
