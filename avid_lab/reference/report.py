@@ -25,13 +25,14 @@ TABLES: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
         BLOCKS + KNN + RETRIEVAL + ("v2a_recall_at_10",),
     ),
     "Agreement, at equal compute": (
-        "Both continue the same Cross-AVID runs, trained half as long again (the first column), for the same steps.",
+        "The first column is Cross-AVID with 1.5 times the usual steps. The next two continue its runs for the same number "
+        "of steps.",
         ("long", "avid", "cma"),
         PROBES + KNN + RETRIEVAL + SEPARATION + MINED[:1],
     ),
     "When to start": (
-        "CMA needs correct positives. Pairs of runs with equal compute, started early (after the usual steps of "
-        "Cross-AVID), later (after half as many again) and late (after twice as many).",
+        "CMA needs correct positives. Each pair of runs has equal compute. The pairs start early (after the usual steps of "
+        "Cross-AVID), later (after 1.5 times as many) or late (after twice as many).",
         ("long", "cma-early", "avid", "cma", "avid-late", "cma-late"),
         PROBES + KNN + RETRIEVAL + SEPARATION,
     ),
