@@ -12,7 +12,7 @@ export GOMP_SPINCOUNT := 0
 .DEFAULT_GOAL := help
 .PHONY: help lab test demo lint notebooks site pictures benchmark survive matrix clean
 
-help:  ## this list
+help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 lab: $(VENV)/.lab  ## install, build the clips, check the machine, open the course in JupyterLab
@@ -23,10 +23,10 @@ lab: $(VENV)/.lab  ## install, build the clips, check the machine, open the cour
 test: $(VENV)/.dev  ## install what the tests need and run them (PYTEST_ARGS="-k media")
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-demo: $(VENV)/.lab  ## the same story headless, ending in runs/demo/report.html (DEMO_ARGS="--steps 300")
+demo: $(VENV)/.lab  ## the same story without a browser, ending with runs/demo/report.html (DEMO_ARGS="--steps 300")
 	$(BIN)/avid-lab demo $(DEMO_ARGS)
 
-lint: $(VENV)/.dev  ## ruff, pyright and the floors of the house
+lint: $(VENV)/.dev  ## ruff, pyright and the layers of imports
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/pyright
@@ -46,7 +46,7 @@ pictures: $(VENV)/.dev  ## draw the README's pictures and write its table, from 
 benchmark: $(VENV)/.lab  ## measure the fast paths (SECTIONS="mining nce loading streaming training rendering feel recipe calibration losses", QUICK=--quick)
 	$(BIN)/python -m benchmarks $(SECTIONS) $(QUICK)
 
-survive: $(VENV)/.dev  ## kill work and damage files at random: what is lost, and which errors come (SURVIVE_ARGS="--kills 60")
+survive: $(VENV)/.dev  ## kill work and damage files at random: what is lost, and which errors occur (SURVIVE_ARGS="--kills 60")
 	$(BIN)/python -m benchmarks.survive $(SURVIVE_ARGS)
 
 # The lowest versions that pyproject.toml allows, and the newest: one environment each, installed by uv.

@@ -82,7 +82,7 @@ def _words(error: Exception) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="avid-lab", description="See, hear and train audio-visual self-supervised learning.", allow_abbrev=False
+        prog="avid-lab", description="A course on audio-visual self-supervised learning.", allow_abbrev=False
     )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for family in (course, fetch, models, data):

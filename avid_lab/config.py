@@ -178,9 +178,9 @@ class TrainConfig:
         accumulate: Number of parts into which each process splits its batch, to save memory. Negatives and memories do
             not change; in-batch losses and batch norm see one part at a time.
         ema: Decay of a moving average of the weights, in (0, 1), such as 0.999. None: no average.
-        precision: Of the encoders (autocast): "float32", "bfloat16", or "float16" with scaled gradients; "auto" is
-            bfloat16 on NVIDIA GPUs since Ampere, float16 on older ones, and float32 elsewhere. Losses and memories are
-            in float32.
+        precision: Number format of the encoders (autocast): "float32", "bfloat16", or "float16" with scaled gradients;
+            "auto" is bfloat16 on NVIDIA GPUs from Ampere on, float16 on older ones, and float32 elsewhere. Losses and
+            memories are in float32.
         compile: Whether to compile the model with torch.compile: slow to start, then faster.
         remine_every: Passes over the clips between two minings of CMA's positives. None: never mine again.
         seed: Seed of batches, augmentation and windows; the same seed on the same machine repeats the run.

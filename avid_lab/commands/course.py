@@ -19,7 +19,7 @@ from avid_lab.shipped import shipped
 
 def add(commands: Any) -> None:
     """``lab``, ``doctor``, ``reset``, ``edition``, ``class`` and ``publish``."""
-    lab = command(commands, "lab", _lab, "open the course in JupyterLab, which receives all other options")
+    lab = command(commands, "lab", _lab, "open the course in JupyterLab; other options are passed to JupyterLab")
     lab.set_defaults(passes_on=True)
     mine: dict[str, Any] = {"type": Path, "default": Path("my_course")}
     mine["help"] = "your copy of the notebooks (default: %(default)s)"
@@ -31,10 +31,12 @@ def add(commands: Any) -> None:
 
     doctor = command(commands, "doctor", _doctor, "check this machine and print how to fix each problem")
     doctor.add_argument("--json", action="store_true", help="print the checks as JSON")
-    doctor.add_argument("--bench", action="store_true", help="measure its speed instead, in about half a minute")
-    text = "with --bench: predict a training on these clips (a manifest, also by its URL), and what bounds it"
+    doctor.add_argument(
+        "--bench", action="store_true", help="measure the machine's speed instead, in about half a minute"
+    )
+    text = "with --bench: predict how long training on these clips takes and what limits it (path or URL of a manifest)"
     doctor.add_argument("manifest", nargs="?", type=place, help=text)
-    text = "with --bench: the recipe to predict (default: one-gpu, if a manifest is given)"
+    text = "with --bench: the recipe to predict for (default: one-gpu, if a manifest is given)"
     doctor.add_argument("--preset", choices=sorted(RECIPES), help=text)
 
     text = "restore a notebook in your folder; your version is kept under another name"
@@ -50,13 +52,17 @@ def add(commands: Any) -> None:
 
     text = "prepare a folder for a class: decoded clips, notebooks, the instructor's course, settings for JupyterHub"
     room = command(commands, "class", _class, text)
-    room.add_argument("out", type=Path, metavar="DIR", help="the folder to write; everyone may read it")
+    room.add_argument(
+        "out", type=Path, metavar="DIR", help="the folder to write; students read clips and notebooks there"
+    )
 
-    publish = command(commands, "publish", _publish, "build the notebooks from their sources")
+    publish = command(
+        commands, "publish", _publish, "build the notebooks from their sources, and the web pages from the notebooks"
+    )
     for parser in (edition, publish):
         parser.add_argument("names", nargs="*", metavar="NAME", help='notebooks, such as "03" (default: all)')
     for parser in (edition, room, publish):
-        text = "sources (default: those of the course)"
+        text = "folder of the sources (default: those of the course)"
         parser.add_argument("--source", type=Path, default=shipped("notebooks", "source"), help=text)
     text = "folder of the notebooks (default: %(default)s)"
     publish.add_argument("--out", type=Path, default=Path("notebooks"), help=text)

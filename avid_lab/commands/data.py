@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 def add(commands: Any) -> None:
     """``data build``, ``info``, ``index`` and ``prepare``."""
-    data = commands.add_parser("data", help="build the rendered clips; index and prepare your own videos")
+    text = "build the rendered clips; index and prepare your own videos"
+    data = commands.add_parser("data", help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False)
     actions = data.add_subparsers(title="commands", required=True, metavar="COMMAND")
     build = command(
         actions,
@@ -36,7 +37,7 @@ def add(commands: Any) -> None:
     text = "list a folder's usable videos in a manifest, and report why the others are left out"
     index = command(actions, "index", _index, text)
     index.add_argument("folder", type=Path, help="folder of the videos")
-    layouts = "folder, or a public dataset such as kinetics400 or audioset; a wrong name lists all"
+    layouts = "folder, or a public set such as kinetics400 or audioset; an unknown name lists them all"
     index.add_argument("--layout", default="folder", help=f"{layouts} (default: %(default)s)")
     index.add_argument(
         "--fold", type=int, default=1, help="official fold of ucf101, hmdb51 or esc50 (default: %(default)s)"
@@ -55,7 +56,9 @@ def add(commands: Any) -> None:
     )
     prepare.add_argument("manifest", type=Path, help="manifest written by `avid-lab data index`")
     prepare.add_argument("out", type=Path, help="folder of the copies")
-    prepare.add_argument("--size", type=int, default=256, help="side in pixels (default: %(default)s, for any preset)")
+    prepare.add_argument(
+        "--size", type=int, default=256, help="side in pixels (default: %(default)s, enough for every preset)"
+    )
     prepare.add_argument("--fps", type=float, default=16.0, help="frames per second (default: %(default)s)")
     prepare.add_argument("--rate", type=int, default=24_000, help="audio samples per second (default: %(default)s)")
     prepare.add_argument(
@@ -140,11 +143,12 @@ def _prepare(arguments: argparse.Namespace) -> int:
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that choose the clips, ``--world`` or ``--data``, and how they are read."""
     parser.add_argument("--world", help="rendered clips: smoke, pocket or full (default: the profile's)")
-    text = "your own videos instead: a folder with one sub-folder per class, or a manifest, also by its URL"
+    text = "your own videos instead: a folder with one sub-folder per class, or the path or URL of a manifest"
     parser.add_argument("--data", type=place, help=text)
-    text = "decode the clips once, to disk, or stream windows from the files (default: once if that is at most 8 GB)"
+    text = "decode the clips once, to disk, or stream windows from the files (default: once if that takes "
+    text += "at most 8 GB and half of the free disk)"
     parser.add_argument("--decode", choices=("once", "stream"), help=text)
-    text = "processes that decode; 0: none but this one (default: one per core)"
+    text = "processes that decode; 0: only this one (default: one per core)"
     parser.add_argument("--workers", type=int, metavar="N", help=text)
     text = "unusable files: stop at the first, or skip them (default: skip when decoding once, stop when streaming)"
     parser.add_argument("--on-error", choices=("stop", "skip"), help=text)

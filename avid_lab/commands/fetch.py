@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 EPILOG = """
 Without a NAME, the command lists what there is. With one, it shows the licence first; at a terminal it asks before
-it fetches. A transfer that was cut continues when you repeat the command. Files go below AVID_LAB_DATA (default:
-~/.cache/avid_lab), each with a record of its source, licence and SHA-256 beside it (NAME.source.json).
+it fetches. An interrupted transfer continues when you repeat the command. Files go to folders in AVID_LAB_DATA
+(default: ~/.cache/avid_lab), each with a record of its source, licence and SHA-256 beside it (NAME.source.json).
 
 environment:
   HTTP_PROXY, HTTPS_PROXY, NO_PROXY   proxies, as for other programs
-  AVID_LAB_OFFLINE=1                  never use the network: what is not here is an error
+  AVID_LAB_OFFLINE=1                  never use the network; a missing file is an error
 
 examples:
   avid-lab fetch avid-cma-audioset
@@ -35,7 +35,7 @@ def add(commands: Any) -> None:
     fetch.formatter_class = argparse.RawDescriptionHelpFormatter
     fetch.epilog = EPILOG
     fetch.add_argument("names", nargs="*", metavar="NAME", help="what to fetch (default: list what there is)")
-    fetch.add_argument("--to", type=Path, metavar="FOLDER", help="put the files here, not below AVID_LAB_DATA")
+    fetch.add_argument("--to", type=Path, metavar="FOLDER", help="put the files in this folder, not in AVID_LAB_DATA")
     fetch.add_argument("--yes", action="store_true", help="do not ask (without a terminal, nothing is asked)")
     fetch.add_argument("--keep-archives", action="store_true", help="keep archives after they are unpacked")
 

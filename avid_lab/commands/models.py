@@ -65,11 +65,13 @@ def add(commands: Any) -> None:
     data.add_options(evaluate)
     _add_protocols(evaluate)
 
-    text = "train the course's reference runs: the paper's comparisons in miniature; resumes if interrupted"
+    text = "train the course's reference runs, the paper's comparisons in miniature; resumes if interrupted"
     reference = command(commands, "reference", _reference, text, uses="avid_lab.reference")
     reference.add_argument("--variants", nargs="+", metavar="NAME", help="variants to train (default: all)")
     reference.add_argument("--list", action="store_true", help="print the variants and exit")
-    reference.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="one run per seed (default: 0 1 2)")
+    reference.add_argument(
+        "--seeds", type=int, nargs="+", default=[0, 1, 2], help="one run of each variant per seed (default: 0 1 2)"
+    )
     text = "folder of the results (default: %(default)s)"
     reference.add_argument("--out", type=Path, default=Path("data/reference"), help=text)
     text = "folder of the runs' files, 8 MB each (default: %(default)s)"

@@ -72,7 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``avid-lab train``, except those that choose the clips."""
     parser.epilog = (
         "To resume an interrupted run, repeat its command. "
-        "Several processes: torchrun --nproc-per-node=N -m avid_lab train ..."
+        "To use several processes: torchrun --nproc-per-node=N -m avid_lab train ..."
     )
     parser.add_argument(
         "--preset", choices=sorted(RECIPES), help="model and schedule (default: the profile's; with --weights, one-gpu)"
@@ -93,7 +93,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--weights", metavar="NAME|PATH", help=text)
     parser.add_argument(
-        "--out", type=Path, default=Path("runs/train/checkpoint.pt"), help="the checkpoint (default: %(default)s)"
+        "--out", type=Path, default=Path("runs/train/checkpoint.pt"), help="checkpoint to write (default: %(default)s)"
     )
     parser.add_argument("--fresh", action="store_true", help="train again, even if this run is finished")
     parser.add_argument(

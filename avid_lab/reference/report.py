@@ -25,14 +25,14 @@ TABLES: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
         BLOCKS + KNN + RETRIEVAL + ("v2a_recall_at_10",),
     ),
     "Agreement, at equal compute": (
-        "The first column is Cross-AVID with 1.5 times the usual steps. The next two continue its runs for the same number "
-        "of steps.",
+        "The first column is Cross-AVID with 1.5 times the usual steps. The next two continue its runs for the same "
+        "number of steps.",
         ("long", "avid", "cma"),
         PROBES + KNN + RETRIEVAL + SEPARATION + MINED[:1],
     ),
     "When to start": (
-        "CMA needs correct positives. Each pair of runs has equal compute. The pairs start early (after the usual steps of "
-        "Cross-AVID), later (after 1.5 times as many) or late (after twice as many).",
+        "CMA needs correct positives. Each pair of runs has equal compute. The pairs start early (after the usual "
+        "steps of Cross-AVID), later (after 1.5 times as many) or late (after twice as many).",
         ("long", "cma-early", "avid", "cma", "avid-late", "cma-late"),
         PROBES + KNN + RETRIEVAL + SEPARATION,
     ),
