@@ -43,7 +43,7 @@ pictures: $(VENV)/.dev  ## draw the README's pictures and write its table, from 
 	$(BIN)/python -m avid_lab.course.showcase README.md docs/images
 	$(BIN)/python tests/picture_of_panels.py docs/images/panels.webp
 
-benchmark: $(VENV)/.lab  ## measure the fast paths (SECTIONS="mining nce loading streaming training rendering feel recipe calibration losses", QUICK=--quick)
+benchmark: $(VENV)/.lab  ## measure the fast paths (SECTIONS="mining nce loading streaming training step rendering gpu feel recipe calibration losses", QUICK=--quick)
 	$(BIN)/python -m benchmarks $(SECTIONS) $(QUICK)
 
 survive: $(VENV)/.dev  ## kill work and damage files at random: what is lost, and which errors occur (SURVIVE_ARGS="--kills 60")

@@ -1,4 +1,4 @@
-"""The embedded world: determinism, ground truth, synchrony, settings, and building that survives interruption."""
+"""The rendered world: determinism, ground truth, synchrony, settings, and building that survives interruption."""
 
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-"""The embedded world: short scenes whose picture and sound come from one timeline, rendered by this package.
+"""The rendered world: short scenes whose picture and sound come from one timeline, rendered by this package.
 
 ``foley.load("pocket")`` returns a dataset; `render` draws any single clip from its index. Drawing and synthesis are
 array arithmetic on whole films and signals. A new scene takes 20 lines: see `avid_lab.foley.scene`.
