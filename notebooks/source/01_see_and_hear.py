@@ -190,10 +190,10 @@ gallery(None, [clips.path(i) for i in four], [f"{letter}: {names[i]}" for letter
 # %% [markdown]
 # ## Exercise ●●●: the loader
 #
-# `clips.batch` made the windows above. Write the part that cuts them. All clips are decoded already; in comes which clips
-# the batch wants, and one random number in $[0, 1)$ per clip that says where its window begins. (The numbers come from
-# outside, so that a training can be repeated exactly.) Picture and sound have different clocks, and a window must hold
-# *the same moments* of both: otherwise the network learns from pairs that do not belong together.
+# `clips.batch` made the windows above. Write the part that cuts them. All clips are decoded already. Your function gets the
+# numbers of the clips that the batch wants, and for each a random number in $[0, 1)$ that says where its window begins. (It
+# draws nothing itself, so that a training can be repeated exactly.) Picture and sound have different clocks, and a window
+# must hold *the same moments* of both: otherwise the network learns from pairs that do not belong together.
 
 
 # %%
