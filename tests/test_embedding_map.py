@@ -188,7 +188,7 @@ def test_state_and_snapshot():
     [
         ({"labels": LABELS[:9]}, "a snapshot's video must have shape"),
         ({"classes": NAMES[:2]}, "indices into the 2 classes; got up to 3"),
-        ({"paths": ["a.mp4"]}, "one file a clip, 48; got 1"),
+        ({"paths": ["a.mp4"]}, "one file per clip, 48; got 1"),
     ],
 )
 def test_what_does_not_fit_is_reported(change, told):
