@@ -139,16 +139,17 @@ function makeCell(shelf, fetch, tell) {
         along.hidden = !going
         Object.assign(along, {max: Math.max(1, Math.floor(length) - 1), value: begin})
         if (!going) return
-        video.addEventListener("timeupdate", () => { along.value = begin + video.currentTime })
-        video.addEventListener("ended", () => { if (end < length - 0.5) ask(end) })
+        video.addEventListener("timeupdate", ({target}) => { if (target === video) along.value = begin + target.currentTime })
+        video.addEventListener("ended", ({target}) => { if (target === video && end < length - 0.5) ask(end) })
     }
 
     function play() {
         video.play().catch(() => {})  // a page that was not touched yet may not sound: its controls are there
     }
 
-    /** One clip sounds at a time. */
-    function alone() {
+    /** One clip sounds at a time. Events come late: the clip may be gone already. */
+    function alone({target}) {
+        if (target !== video) return
         video.dataset.started = performance.now()
         silence(video)
         tell()
