@@ -218,13 +218,18 @@ def _number_by_number(similarity, same, steps):
     return slope, offset
 
 
-def _newton(similarity, same, steps, *, weight=lambda p: p * (1 - p), sign=-1, share=1.0):
+def _solved(gradient, hessian, p, x):
+    return torch.linalg.solve(hessian, gradient)
+
+
+def _newton(similarity, same, steps, *, weight=lambda p: p * (1 - p), step=_solved, share=1.0, start=0.0, low=0.0):
+    """Newton's method with another factor in H, another step, a share of each step, another start or another truth."""
     x = torch.stack([similarity, torch.ones_like(similarity)], dim=1)
-    curve = torch.zeros(2, dtype=x.dtype)
+    curve, y = torch.tensor([start, 0.0], dtype=x.dtype), low + (1 - low) * same.to(x.dtype)
     for _ in range(steps):
         p = torch.sigmoid(x @ curve)
-        gradient, hessian = x.T @ (p - same.to(x.dtype)), x.T @ (x * weight(p)[:, None])
-        curve = curve + sign * share * torch.linalg.solve(hessian, gradient)
+        gradient, hessian = x.T @ (p - y), x.T @ (x * weight(p)[:, None])
+        curve = curve - share * step(gradient, hessian, p, x)
     return curve[0], curve[1]
 
 
@@ -249,7 +254,7 @@ def _mean_hessian(similarity, same, steps):
 
 def _uphill(similarity, same, steps):
     """The steps go uphill. Subtract the solution of H d = g: with `p - same`, the gradient points to a larger cross-entropy."""
-    return _newton(similarity, same, steps, sign=1)
+    return _newton(similarity, same, steps, share=-1)
 
 
 def _no_weights(similarity, same, steps):
@@ -319,24 +324,7 @@ def _each_alone(similarity, same, steps):
 
 def _plus_and_minus_one(similarity, same, steps):
     """The truth is 1 and -1. For a cross-entropy it is 1 and 0."""
-    x = torch.stack([similarity, torch.ones_like(similarity)], dim=1)
-    curve = torch.zeros(2, dtype=x.dtype)
-    for _ in range(steps):
-        p = torch.sigmoid(x @ curve)
-        gradient, hessian = x.T @ (p - 2 * same.to(x.dtype) + 1), x.T @ (x * (p * (1 - p))[:, None])
-        curve = curve - torch.linalg.solve(hessian, gradient)
-    return curve[0], curve[1]
-
-
-def _changed(similarity, same, steps, change):
-    """Newton's method with another step: change(gradient, hessian, p, x)."""
-    x = torch.stack([similarity, torch.ones_like(similarity)], dim=1)
-    curve = torch.zeros(2, dtype=x.dtype)
-    for _ in range(steps):
-        p = torch.sigmoid(x @ curve)
-        hessian = x.T @ (x * (p * (1 - p))[:, None])
-        curve = curve - change(x.T @ (p - same.to(x.dtype)), hessian, p, x)
-    return curve[0], curve[1]
+    return _newton(similarity, same, steps, low=-1.0)
 
 
 def _squared_error(similarity, same, steps):
@@ -347,7 +335,7 @@ def _squared_error(similarity, same, steps):
     def change(gradient, hessian, p, x):
         return torch.linalg.solve(hessian, x.T @ ((p - same.to(x.dtype)) * p * (1 - p)))
 
-    return _changed(similarity, same, steps, change)
+    return _newton(similarity, same, steps, step=change)
 
 
 def _s_not_squared(similarity, same, steps):
@@ -356,7 +344,7 @@ def _s_not_squared(similarity, same, steps):
     def change(gradient, hessian, p, x):
         return torch.linalg.solve(torch.stack([hessian[:, 1], hessian[1]]), gradient)
 
-    return _changed(similarity, same, steps, change)
+    return _newton(similarity, same, steps, step=change)
 
 
 def _pairs_counted(similarity, same, steps):
@@ -365,17 +353,17 @@ def _pairs_counted(similarity, same, steps):
     def change(gradient, hessian, p, x):
         return torch.linalg.solve(hessian + torch.tensor([[0, 0], [0, 1]]) * (len(p) - hessian[1, 1]), gradient)
 
-    return _changed(similarity, same, steps, change)
+    return _newton(similarity, same, steps, step=change)
 
 
 def _entries_inverted(similarity, same, steps):
     """The entries of H are inverted, each for itself. The inverse of a matrix is another matrix: `torch.linalg.solve`."""
-    return _changed(similarity, same, steps, lambda gradient, hessian, p, x: (1 / hessian) @ gradient)
+    return _newton(similarity, same, steps, step=lambda gradient, hessian, p, x: (1 / hessian) @ gradient)
 
 
 def _times_hessian(similarity, same, steps):
     """The gradient is multiplied by H. Newton's method divides by it, so to say: solve H d = g."""
-    return _changed(similarity, same, steps, lambda gradient, hessian, p, x: hessian @ gradient)
+    return _newton(similarity, same, steps, step=lambda gradient, hessian, p, x: hessian @ gradient)
 
 
 def _half_steps(similarity, same, steps):
@@ -389,7 +377,7 @@ def _ridge(similarity, same, steps):
     def change(gradient, hessian, p, x):
         return torch.linalg.solve(hessian + torch.eye(2, dtype=x.dtype), gradient)
 
-    return _changed(similarity, same, steps, change)
+    return _newton(similarity, same, steps, step=change)
 
 
 def _one_after_the_other(similarity, same, steps):
@@ -407,22 +395,17 @@ def _one_after_the_other(similarity, same, steps):
 
 def _a_learning_rate(similarity, same, steps):
     """The gradient, times a small rate, is subtracted: H is not used. Newton's method subtracts the solution d of H d = g."""
-    return _changed(similarity, same, steps, lambda gradient, hessian, p, x: 0.1 * gradient)
+    return _newton(similarity, same, steps, step=lambda gradient, hessian, p, x: 0.1 * gradient)
 
 
 def _rate_and_mean(similarity, same, steps):
     """The mean gradient, times a rate, is subtracted: H is not used. Newton's method subtracts the solution d of H d = g."""
-    return _changed(similarity, same, steps, lambda gradient, hessian, p, x: 0.1 * gradient / len(p))
+    return _newton(similarity, same, steps, step=lambda gradient, hessian, p, x: 0.1 * gradient / len(p))
 
 
 def _begins_at_one(similarity, same, steps):
     """The slope begins at 1. Both numbers begin at 0, so that everyone gets the same after the same number of steps."""
-    x = torch.stack([similarity, torch.ones_like(similarity)], dim=1)
-    curve = torch.tensor([1.0, 0.0], dtype=x.dtype)
-    for _ in range(steps):
-        p = torch.sigmoid(x @ curve)
-        curve = curve - torch.linalg.solve(x.T @ (x * (p * (1 - p))[:, None]), x.T @ (p - same.to(x.dtype)))
-    return curve[0], curve[1]
+    return _newton(similarity, same, steps, start=1.0)
 
 
 def _overlapping(seed, steps, count=40, shift=0.25):
